@@ -1,0 +1,372 @@
+"""The campaign file: one YAML file that describes a production.
+
+Paths in it are relative to the file's own folder. `load_campaign` names file, line, field and remedy of
+whatever is wrong with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from hpckit.errors import CampaignError
+from hpckit.reduce.expression import Expression, ExpressionError
+from hpckit.scenes.bands import BandRef
+
+CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
+"""SCL classes that a signature leaves out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Period(_Model):
+    """First and last day, both included, UTC."""
+
+    start: dt.date
+    end: dt.date
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        start, slash, end = value.partition("/")
+        if not slash:
+            raise ValueError("write START/END, for example 2024-03-01/2024-10-31")
+        return {"start": start.strip(), "end": end.strip()}
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Period:
+        if self.end < self.start:
+            raise ValueError(f"the period ends ({self.end}) before it starts ({self.start}); swap the dates")
+        return self
+
+    def __str__(self) -> str:
+        """ISO 8601 interval of days."""
+        return f"{self.start}/{self.end}"
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Path)) else value
+
+
+class Scenes(_Model):
+    """Which products to use."""
+
+    paths: Annotated[list[Path], BeforeValidator(_as_list), Field(min_length=1)]
+    """Folders that are searched for products at any depth, products, or a stac-geoparquet file."""
+    collection: Literal["sentinel-2-l2a", "sentinel-2-l1c"] = "sentinel-2-l2a"
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
+    """Percent, of the whole granule as its metadata tell."""
+    tiles: list[str] | None = None
+    """Only these tiles, `31UFU`."""
+    verify: bool = False
+    """Check sizes and digests of the manifest before a file is decoded."""
+
+    @property
+    def level(self) -> Literal["L1C", "L2A"]:
+        """Processing level of the collection."""
+        return "L1C" if self.collection == "sentinel-2-l1c" else "L2A"
+
+    @field_validator("tiles")
+    @classmethod
+    def _tile_names(cls, tiles: list[str] | None) -> list[str] | None:
+        for tile in tiles or ():
+            if not re.fullmatch(r"T?\d{2}[C-HJ-NP-X][A-Z]{2}", tile.upper()):
+                raise ValueError(f"{tile!r} is no MGRS tile name; write it like 31UFU")
+        return None if tiles is None else [tile.upper().removeprefix("T").zfill(5) for tile in tiles]
+
+
+class Cube(_Model):
+    """How the cube is laid out."""
+
+    path: Path = Path("cube.zarr")
+    bands: Annotated[list[str], Field(min_length=1)]
+    """`B04` at its native resolution, `B04@60m` for another one that the products carry."""
+    dates_per_block: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Dates in one shard: the unit of writing. Appending later scenes rewrites the last block only."""
+    sharding: bool = True
+    """Off: one chunk per file, for readers without the sharding codec (GDAL before 3.13)."""
+    compression: Annotated[int, Field(ge=1, le=9)] = 3
+    """Zstandard level inside Blosc with bit shuffle."""
+    skip_cloudy: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Windows with at least this fraction of cloud or nodata in SCL stay nodata and are never decoded."""
+
+
+class Mask(_Model):
+    """Which pixels a signature leaves out, by class band."""
+
+    band: str = "SCL"
+    exclude: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(CLOUDY_CLASSES))
+
+
+class Signatures(_Model):
+    """Statistics of zones, per acquisition and band."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    kind: Literal["signatures"] = "signatures"
+    zones: Path
+    """Polygon layer in any format and CRS that OGR reads."""
+    layer: str | None = None
+    id: str
+    """Field of the layer that identifies a zone; any type, unique."""
+    bands: Annotated[list[str], Field(min_length=1)]
+    indices: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,30}$")], str] = Field(default_factory=dict)
+    """Derived bands by name: expressions over bands, `(B08 - B04) / (B08 + B04)`, in reflectance."""
+    mask: Mask | None = Field(default_factory=Mask)
+    coverage: Literal["centre", "fraction"] = "centre"
+    percentiles: list[Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=lambda: [25.0, 50.0, 75.0])
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("percentiles")
+    @classmethod
+    def _sorted_percentiles(cls, values: list[float]) -> list[float]:
+        return sorted(set(values))
+
+    @field_validator("indices")
+    @classmethod
+    def _expressions(cls, indices: dict[str, str]) -> dict[str, str]:
+        for name, text in indices.items():
+            try:
+                Expression.parse(text)
+            except ExpressionError as error:
+                raise ValueError(f"index {name}: {error}") from error
+        return indices
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """Names of the statistics of a continuous band, in the order in which they are stored."""
+        return ("mean", "std", "min", "max", *(f"p{value:g}" for value in self.percentiles))
+
+    def source_bands(self) -> list[str]:
+        """Every band that must be in the cube, as written: bands, those of indices, that of the mask."""
+        names = list(self.bands)
+        for text in self.indices.values():
+            names += sorted(Expression.parse(text).bands)
+        if self.mask is not None:
+            names.append(self.mask.band)
+        return list(dict.fromkeys(names))
+
+
+class Store(_Model):
+    """Where results end: a GeoPackage file, or a PostgreSQL database with PostGIS."""
+
+    path: Path | None = None
+    """GeoPackage file; the default is `<name>.gpkg` beside the campaign file."""
+    dsn: str | None = None
+    """`postgresql://user@host/database`; the password comes from ~/.pgpass or PGPASSWORD."""
+    db_schema: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,50}$")] = "hpckit"
+    """Schema of the database."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Store:
+        if self.path is not None and self.dsn is not None:
+            raise ValueError("give either path (GeoPackage) or dsn (PostgreSQL), not both")
+        if self.dsn is not None:
+            if not re.match(r"^postgres(ql)?://", self.dsn):
+                raise ValueError("dsn must look like postgresql://user@host/database")
+            if re.match(r"^[a-z]+://[^/@]*:[^/@]+@", self.dsn) or re.search(r"[?&]password=", self.dsn):
+                raise ValueError("a password must not stand in the campaign file; put it into ~/.pgpass")
+        return self
+
+
+class Campaign(_Model):
+    """One production: area, period, scenes, grid, cube, reductions and store."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")]
+    """Letters, digits, `_`, `.` and `-`; it names files and database rows."""
+    aoi: str | list[float]
+    """A vector file that OGR reads, WKT in longitude and latitude, or `[west, south, east, north]` in degrees."""
+    period: Period
+    scenes: Scenes
+    grid: Literal["mgrs"] = "mgrs"
+    """Sentinel-2's own granule grid."""
+    cube: Cube
+    reductions: list[Signatures] = Field(default_factory=list)
+    store: Store = Field(default_factory=Store)
+
+    _path: Path = PrivateAttr(default=Path())
+    _lines: dict[tuple[str | int, ...], int] = PrivateAttr(default_factory=dict)
+
+    @field_validator("aoi")
+    @classmethod
+    def _four_numbers(cls, value: str | list[float]) -> str | list[float]:
+        if isinstance(value, list) and len(value) != 4:
+            raise ValueError("a bounding box has four numbers: [west, south, east, north]")
+        return value
+
+    @model_validator(mode="after")
+    def _bands_known(self) -> Campaign:
+        for text in self.cube.bands:
+            BandRef.parse(text, level=self.scenes.level)
+        held = {str(ref) for ref in self.cube_bands()}
+        for reduction in self.reductions:
+            for text in reduction.source_bands():
+                reference = str(BandRef.parse(text, level=self.scenes.level))
+                if reference not in held:
+                    raise ValueError(
+                        f"reduction {reduction.name!r} needs band {reference}, which cube.bands does not list; add it there"
+                    )
+        names = [reduction.name for reduction in self.reductions]
+        if len(set(names)) != len(names):
+            raise ValueError("two reductions have the same name; rename one")
+        return self
+
+    def cube_bands(self) -> list[BandRef]:
+        """Bands of the cube, parsed, without repetitions, finest resolution first."""
+        refs = {BandRef.parse(text, level=self.scenes.level) for text in self.cube.bands}
+        return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._path.parent
+
+    @property
+    def run_dir(self) -> Path:
+        """Run directory: plan, journals, logs and spool files."""
+        return self.folder / f"{self.name}.run"
+
+    @property
+    def cube_path(self) -> Path:
+        """Absolute path of the cube."""
+        return self.resolve(self.cube.path)
+
+    @property
+    def store_path(self) -> Path:
+        """Absolute path of the GeoPackage."""
+        return self.resolve(self.store.path or Path(f"{self.name}.gpkg"))
+
+    def resolve(self, path: Path) -> Path:
+        """Absolute form of a path of the campaign file; `~` is the home folder."""
+        return (self.folder / path.expanduser()).absolute()
+
+    def line(self, *location: str | int) -> int | None:
+        """Line in the file of a field, counted from 1; of the nearest enclosing one if it is not written."""
+        for length in range(len(location), 0, -1):
+            if location[:length] in self._lines:
+                return self._lines[location[:length]]
+        return None
+
+
+def load_campaign(path: Path) -> Campaign:
+    """Read and validate a campaign file.
+
+    Raises
+    ------
+    CampaignError
+        If the file cannot be read, is no YAML, or a field is unknown, missing or wrong. The message has one
+        line per fault: `file:line: field: what is wrong`.
+    """
+    path = path.absolute()
+    document = _read_yaml(path)
+    lines = _line_numbers(document)
+    try:
+        campaign = Campaign.model_validate(_plain(document))
+    except ValidationError as error:
+        raise CampaignError(
+            "\n".join(_describe(path, lines, fault) for fault in error.errors()),
+            hint="`hpckit init` writes a commented example; `hpckit schema campaign` the JSON schema for editors",
+        ) from None
+    campaign._path = path
+    campaign._lines = lines
+    return campaign
+
+
+def _read_yaml(path: Path) -> CommentedMap:
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CampaignError(f"{path}: no such file", hint="`hpckit init DIR` writes a campaign file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CampaignError(f"{path}: cannot be read as UTF-8 text") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f":{mark.line + 1}" if mark is not None else ""
+        raise CampaignError(f"{path}{where}: not valid YAML: {error.problem}") from None
+    except YAMLError as error:
+        raise CampaignError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(document, CommentedMap):
+        raise CampaignError(f"{path}: a campaign file is a mapping of fields (name, aoi, period, …)")
+    return document
+
+
+def _line_numbers(node: Any, location: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
+    lines: dict[tuple[str | int, ...], int] = {}
+    if isinstance(node, CommentedMap):
+        for key, value in node.items():
+            lines[(*location, key)] = node.lc.key(key)[0] + 1
+            lines |= _line_numbers(value, (*location, key))
+    elif isinstance(node, CommentedSeq):
+        for position, value in enumerate(node):
+            lines[(*location, position)] = node.lc.item(position)[0] + 1
+            lines |= _line_numbers(value, (*location, position))
+    return lines
+
+
+def _plain(node: Any) -> Any:
+    """YAML's commented types as plain ones, so that pydantic's messages show plain values."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return str(node) if isinstance(node, str) else node
+
+
+def _describe(path: Path, lines: dict[tuple[str | int, ...], int], fault: Any) -> str:
+    location = tuple(part for part in fault["loc"] if (isinstance(part, int) or "[" not in part) and part not in ("str",))
+    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+    name = ".".join(str(part) for part in location) or "campaign"
+    place = f"{path}:{line}" if line else str(path)
+    return f"{place}: {name}: {_reason(fault, location)}"
+
+
+def _reason(fault: Any, location: tuple[str | int, ...]) -> str:
+    if fault["type"] == "missing":
+        return "this field is missing; add it"
+    if fault["type"] == "extra_forbidden":
+        known = _known_fields(location[:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"known fields are {', '.join(known)}"
+        return f"unknown field; {remedy}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    shown = fault.get("input")
+    return message if isinstance(shown, (dict, list)) or str(shown) in message else f"{message} (it says {shown!r})"
+
+
+def _known_fields(location: tuple[str | int, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {
+        "period": Period,
+        "scenes": Scenes,
+        "cube": Cube,
+        "reductions": Signatures,
+        "mask": Mask,
+        "store": Store,
+    }
+    names = [part for part in location if isinstance(part, str)]
+    model = models.get(names[-1], Campaign) if names else Campaign
+    return [field.alias or name for name, field in model.model_fields.items()]

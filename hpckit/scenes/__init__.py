@@ -1,0 +1,1 @@
+"""What a Sentinel product is, and catalogues of them."""

@@ -1,0 +1,1 @@
+"""Where results end: GeoPackage or PostgreSQL/PostGIS."""

@@ -1,0 +1,1 @@
+"""Helpers for tests and demonstrations: products and parcels made to measure."""
