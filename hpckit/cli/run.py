@@ -1,0 +1,93 @@
+"""`hpckit plan`, `run`, `verify` and `status`: a production on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
+WORKERS = click.option(
+    "--workers", type=click.IntRange(1), help="Worker processes. Default: the cores of this machine."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+
+
+@click.command()
+@CAMPAIGN
+@WORKERS
+@AS_JSON
+def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
+    """Show what a run will do and cost: units, bytes, files, memory, core-hours.
+
+    Nothing is computed yet. A plan that cannot fit into memory or on the disk is refused with the numbers.
+
+    \b
+    Example:
+      hpckit plan campaign.yaml --workers 2
+    """
+    from hpckit.campaign import load_campaign
+    from hpckit.run_local import plan_campaign, show_plan
+
+    show_plan(plan_campaign(load_campaign(campaign), workers=workers), as_json=as_json)
+
+
+@click.command()
+@CAMPAIGN
+@WORKERS
+@click.option("--no-sync", is_flag=True, help="Leave the results in the spool; `hpckit sync` loads them later.")
+def run(campaign: Path, workers: int | None, no_sync: bool) -> None:
+    """Run ingest, index, reduce and sync on this machine.
+
+    It may be stopped at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on where it was.
+    Exit code 1 if units failed; `hpckit status` tells which and why.
+
+    \b
+    Example:
+      hpckit run campaign.yaml --workers 2
+    """
+    from hpckit.campaign import load_campaign
+    from hpckit.run_local import run_campaign, show_result
+
+    result = run_campaign(load_campaign(campaign), workers=workers, sync=not no_sync)
+    show_result(result)
+    raise SystemExit(result.exit_code)
+
+
+@click.command()
+@CAMPAIGN
+@click.option("--json", "as_json", is_flag=True, help="List the faults in JSON on stdout.")
+def verify(campaign: Path, as_json: bool) -> None:
+    """Compare the cube with its manifest: missing, corrupt and stale shards.
+
+    What is found is marked, so that the next `hpckit run` writes exactly those shards anew. Exit code 1 if
+    there is any fault.
+
+    \b
+    Example:
+      hpckit verify campaign.yaml && echo sound
+    """
+    from hpckit.campaign import load_campaign
+    from hpckit.run_local import show_faults, verify_campaign
+
+    faults = verify_campaign(load_campaign(campaign))
+    show_faults(faults, as_json=as_json)
+    raise SystemExit(1 if faults else 0)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@AS_JSON
+def status(run: Path, as_json: bool) -> None:
+    """Show how far a run is: units done, failed and waiting per stage, and why units failed.
+
+    RUN is a campaign file or a run directory.
+
+    \b
+    Example:
+      hpckit status campaign.yaml
+    """
+    from hpckit.run import find_run
+    from hpckit.status import read_status, show_status
+
+    show_status(read_status(find_run(run)), as_json=as_json)

@@ -1,0 +1,323 @@
+"""Ingest: windows of scenes to shards of a cube.
+
+A unit is one row of windows of one band for one block of dates. Each window of each date is decoded once,
+brought to common radiometry, compressed and dropped; the compressed chunks of all dates of a shard are
+then written at once, under a temporary name, and renamed. Dates that an older shard holds already, made
+from the same inputs, are taken over as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.windows import Window
+
+from hpckit.cube.layout import CubeSpec, shard_key, windows
+from hpckit.cube.manifest import Manifest, ShardRecord
+from hpckit.cube.occupancy import occupancy
+from hpckit.cube.shards import assemble, encode_window, split
+from hpckit.cube.source import open_band, read_window
+from hpckit.errors import CubeError, SceneError
+from hpckit.files import digest, digest_json, write_bytes
+from hpckit.scenes.bands import WINDOW, BandRef
+from hpckit.scenes.integrity import check_files
+from hpckit.scenes.model import Acquisition, Scene
+
+Chunks = list[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestUnit:
+    """One row of windows, one band, one block of dates."""
+
+    tile: str
+    band: BandRef
+    block: int
+    row: int
+
+    @property
+    def id(self) -> str:
+        """`ingest/31UFU/r10m/B04/b0000/w03`"""
+        return f"ingest/{self.tile}/{self.band.group}/{self.band.name}/b{self.block:04d}/w{self.row:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of the cube: where it is and what it should be made from."""
+
+    key: str
+    column: int
+    dates: range
+    """Positions on the time axis."""
+    inputs: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class IngestResult:
+    """What a unit did."""
+
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Acquisitions that could not be decoded, and why; their dates stay nodata in the shards."""
+    shards: int = 0
+    decoded_pixels: int = 0
+    skipped_windows: int = 0
+    reused_chunks: int = 0
+    written_bytes: int = 0
+    decode_s: float = 0.0
+
+
+def ingest_units(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> Iterator[IngestUnit]:
+    """All units of a tile."""
+    blocks = -(-len(acquisitions) // spec.dates_per_block)
+    for ref in spec.bands:
+        rows, _ = windows(acquisitions[0].scenes[0].shapes[ref.resolution_m], ref.resolution_m)
+        for block in range(blocks):
+            for row in range(rows):
+                yield IngestUnit(tile, ref, block, row)
+
+
+def shards(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]) -> list[Shard]:
+    """Files that a unit writes."""
+    _, columns = windows(acquisitions[0].scenes[0].shapes[unit.band.resolution_m], unit.band.resolution_m)
+    first = unit.block * spec.dates_per_block
+    last = min(first + spec.dates_per_block, len(acquisitions))
+    step = spec.dates_per_shard
+    return [
+        Shard(
+            shard_key(unit.tile, unit.band, start // step, unit.row, column),
+            column,
+            range(start, min(start + step, last)),
+            tuple(date_inputs(spec, item) for item in acquisitions[start : min(start + step, last)]),
+        )
+        for start in range(first, last, step)
+        for column in range(columns)
+    ]
+
+
+def date_inputs(spec: CubeSpec, acquisition: Acquisition) -> str:
+    """Digest of what one date of any shard is made from."""
+    return _date_inputs(tuple(scene.id for scene in acquisition.scenes), spec.skip_cloudy)
+
+
+@lru_cache(maxsize=100_000)
+def _date_inputs(scenes: tuple[str, ...], skip_cloudy: float | None) -> str:
+    return digest_json([scenes, skip_cloudy])[:16]
+
+
+def is_done(shards: Sequence[Shard], manifest: Manifest) -> bool:
+    """Whether the manifest has all shards of a unit, made from what they should be made from."""
+    return all(
+        (record := manifest.get(shard.key)) is not None and record.inputs == shard.inputs for shard in shards
+    )
+
+
+def ingest(
+    spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition], manifest: Manifest, writer: str
+) -> IngestResult:
+    """Write those shards of a unit that the manifest does not have.
+
+    A scene that cannot be read leaves its date empty and is reported; the other dates are written.
+
+    Parameters
+    ----------
+    acquisitions : sequence of Acquisition
+        All of the tile, as they stand on the time axis.
+    manifest : Manifest
+        Gets a record of each shard written.
+    writer : str
+        Name of this process in the manifest.
+
+    Raises
+    ------
+    OSError
+        If the file system refuses (full, quota, gone); no shard is left half written.
+    """
+    wanted = shards(spec, unit, acquisitions)
+    pending = [shard for shard in wanted if not is_done([shard], manifest)]
+    result = IngestResult()
+    drafts = [_Draft(spec, unit, shard, manifest) for shard in pending]
+    for position in sorted({date for shard in pending for date in shard.dates}):
+        missing = [draft for draft in drafts if position in draft.shard.dates and not draft.has(position)]
+        if missing:
+            _decode_date(spec, unit, acquisitions[position], position, missing, result)
+    records = []
+    try:
+        for draft in drafts:
+            records.append(draft.write(result))
+    finally:
+        manifest.append(records, writer)
+    return result
+
+
+class _Draft:
+    """A shard in the making: compressed chunks per date."""
+
+    def __init__(self, spec: CubeSpec, unit: IngestUnit, shard: Shard, manifest: Manifest) -> None:
+        self.spec = spec
+        self.unit = unit
+        self.shard = shard
+        self.grid = spec.chunks(unit.band.resolution_m)
+        self.chunks: dict[int, Chunks] = {}
+        self.failed: set[int] = set()
+        self._take_over(manifest.get(shard.key))
+
+    def has(self, position: int) -> bool:
+        """Whether a date is there."""
+        return position in self.chunks
+
+    def encode(self, position: int, window: npt.NDArray[Any] | None) -> None:
+        """Add a date; None for one that holds nothing."""
+        if window is None:
+            self.chunks[position] = [None] * self.grid.per_date
+        else:
+            self.chunks[position] = encode_window(window, self.grid, self.spec.compression)
+
+    def write(self, result: IngestResult) -> ShardRecord:
+        """Write the shard, and tell what was written."""
+        empty: Chunks = [None] * self.grid.per_date
+        per_date = [self.chunks.get(position, empty) for position in self.shard.dates]
+        per_date += [empty] * (self.spec.dates_per_shard - len(per_date))
+        flat = [chunk for chunks in per_date for chunk in chunks]
+        data = assemble(flat) if self.spec.sharding else flat[0]
+        path = self.spec.path / self.shard.key
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_bytes(path, data)
+        result.shards += 1
+        result.written_bytes += len(data or b"")
+        inputs = tuple(
+            "" if position in self.failed else digest_
+            for position, digest_ in zip(self.shard.dates, self.shard.inputs, strict=True)
+        )
+        return ShardRecord(self.shard.key, len(data or b""), digest(data) if data else "", inputs)
+
+    def _take_over(self, old: ShardRecord | None) -> None:
+        """Take dates from the shard that is there, if it is sound and they were made from the same inputs."""
+        if old is None or not set(old.inputs) & set(self.shard.inputs):
+            return
+        chunks: Chunks = [None] * (self.grid.per_date * self.spec.dates_per_shard)
+        if old.nbytes:
+            try:
+                data = (self.spec.path / self.shard.key).read_bytes()
+                if digest(data) != old.digest:
+                    return
+                chunks = split(data, len(chunks)) if self.spec.sharding else [data]
+            except (OSError, CubeError):
+                return
+        count = self.grid.per_date
+        of_inputs = {inputs: chunks[n * count : (n + 1) * count] for n, inputs in enumerate(old.inputs) if inputs}
+        for position, inputs in zip(self.shard.dates, self.shard.inputs, strict=True):
+            if inputs in of_inputs:
+                self.chunks[position] = of_inputs[inputs]
+
+
+def _decode_date(
+    spec: CubeSpec,
+    unit: IngestUnit,
+    acquisition: Acquisition,
+    position: int,
+    drafts: Sequence[_Draft],
+    result: IngestResult,
+) -> None:
+    """Decode what `drafts` need of one acquisition."""
+    columns = {draft.shard.column: draft for draft in drafts}
+    cloudy = _too_cloudy(spec, unit, acquisition)
+    decoded: dict[int, npt.NDArray[Any]] = {}
+    try:
+        for scene in acquisition.scenes:
+            occupied = occupancy(scene, unit.band.resolution_m).occupied[unit.row]
+            needed = [
+                column
+                for column in columns
+                if occupied[column] and not cloudy[column] and not _is_full(decoded.get(column))
+            ]
+            _merge(decoded, _decode_scene(spec, unit, scene, needed, result))
+    except SceneError as error:
+        result.failures.append((acquisition.id, str(error)))
+        for draft in drafts:
+            draft.failed.add(position)
+        return
+    result.skipped_windows += sum(column not in decoded for column in columns)
+    for column, draft in columns.items():
+        draft.encode(position, decoded.get(column))
+
+
+def _too_cloudy(spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition) -> npt.NDArray[np.bool_]:
+    """Windows of the unit's row to leave out for their clouds; masks themselves are always kept."""
+    resolution_m = unit.band.resolution_m
+    rows = [occupancy(scene, resolution_m).clear[unit.row] for scene in acquisition.scenes]
+    if spec.skip_cloudy is None or unit.band.band.kind in ("class", "probability"):
+        return np.zeros(len(rows[0]), dtype=bool)
+    hidden: npt.NDArray[np.bool_] = 1 - np.sum(rows, axis=0) >= spec.skip_cloudy
+    return hidden
+
+
+def _is_full(window: npt.NDArray[Any] | None) -> bool:
+    return window is not None and bool(window.all())
+
+
+def _merge(decoded: dict[int, npt.NDArray[Any]], more: dict[int, npt.NDArray[Any]]) -> None:
+    """The first valid pixel wins."""
+    for column, window in more.items():
+        first = decoded.get(column)
+        decoded[column] = window if first is None else np.where(first == 0, window, first)
+
+
+def _decode_scene(
+    spec: CubeSpec, unit: IngestUnit, scene: Scene, columns: Sequence[int], result: IngestResult
+) -> dict[int, npt.NDArray[Any]]:
+    """Decode windows of one file, several neighbours at a time."""
+    if not columns:
+        return {}
+    if spec.verify:
+        _verified(scene.href, unit.band.key, _Scene(scene))
+    edge = WINDOW[unit.band.resolution_m]
+    decoded: dict[int, npt.NDArray[Any]] = {}
+    start = time.perf_counter()
+    with open_band(scene, unit.band) as source:
+        height = min(edge, source.height - unit.row * edge)
+        for first, last in _runs(sorted(columns)):
+            width = min((last + 1) * edge, source.width) - first * edge
+            strip = read_window(source, scene, unit.band, Window(first * edge, unit.row * edge, width, height))
+            result.decoded_pixels += strip.size
+            for column in range(first, last + 1):
+                decoded[column] = strip[:, (column - first) * edge : (column - first + 1) * edge]
+    result.decode_s += time.perf_counter() - start
+    return decoded
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of each run of consecutive numbers."""
+    start = previous = numbers[0]
+    for number in numbers[1:]:
+        if number != previous + 1:
+            yield start, previous
+            start = number
+        previous = number
+    yield start, previous
+
+
+class _Scene:
+    """A scene that a cache may take as an argument without comparing it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@lru_cache(maxsize=4096)
+def _verified(_href: str, key: str, scene: _Scene) -> None:
+    """Check a file against its product's manifest, once per process."""
+    check_files(scene.scene, [key])

@@ -1,0 +1,246 @@
+"""Worker processes on this machine: units are handed out one by one, and a process that dies takes only its own.
+
+The driver hands out a unit whenever a worker asks for one, over a pipe of that worker alone, so that a
+process killed at any moment leaves no lock behind. A worker that finds its pipe closed (the driver was
+killed) seals what it has and ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.errors import RunError
+from hpckit.journal import Entry, Journal
+from hpckit.plan import Unit
+
+_PRELOADED: Final = ["hpckit.worker"]
+_THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_MAX_STILLBORN: Final = 3
+
+Report = Callable[[Entry], None]
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: Any
+    pipe: Connection
+    name: str
+    held: list[Unit] = field(default_factory=list)
+    """Units handed out and not yet reported; the last one is in work, those before it wait for a seal."""
+    since: str = ""
+
+
+def run_units(
+    run_dir: Path, units: Sequence[Unit], *, workers: int, threads: int, report: Report
+) -> list[Unit]:
+    """Run units in worker processes until none is left.
+
+    A unit during which its process dies (killed, out of memory, crash in a library) is journalled as failed;
+    the others that the process had not yet sealed are handed out again, and a new process takes its place.
+    The first Ctrl-C or SIGTERM lets the units in work finish; the second ends them at once.
+
+    Parameters
+    ----------
+    run_dir : Path
+        From which workers load all that they need.
+    units : sequence of Unit
+        In the order in which to hand them out.
+    workers : int
+        Processes.
+    threads : int
+        Threads that each process may use.
+    report : callable
+        Called with each journal entry, in this process.
+
+    Returns
+    -------
+    list of Unit
+        Units that were not run since the user stopped the run.
+    """
+    pool = _Pool(run_dir, deque(units), threads, report)
+    with _stop_on_signal(pool):
+        try:
+            for _ in range(min(workers, len(units))):
+                pool.start()
+            while pool.workers:
+                pool.step()
+        finally:
+            pool.kill()
+    return list(pool.queue)
+
+
+class _Pool:
+    def __init__(self, run_dir: Path, queue: deque[Unit], threads: int, report: Report) -> None:
+        self.run_dir = run_dir
+        self.queue = queue
+        self.threads = threads
+        self.report = report
+        self.workers: list[_Worker] = []
+        self.stopping = False
+        self.started = 0
+        self.stillborn = 0
+        self.journal = Journal(run_dir, f"driver-{os.getpid()}")
+
+    def start(self) -> None:
+        """Start one more worker."""
+        # A server that imported everything once and forks: fast, and free of this process's threads.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        name = f"local-{os.getpid()}-{self.started}"
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.run_dir, name, self.threads), daemon=True)
+        with _thread_variables(self.threads):
+            process.start()
+        theirs.close()
+        self.started += 1
+        self.workers.append(_Worker(process, ours, name))
+
+    def step(self) -> None:
+        """Wait for a message or the end of a worker, and answer it."""
+        by_pipe = {worker.pipe: worker for worker in self.workers}
+        for pipe in wait(list(by_pipe), timeout=1.0):
+            worker = by_pipe[pipe]  # type: ignore[index]
+            try:
+                message = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._bury(worker)
+            else:
+                self._answer(worker, message)
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.join()
+
+    def _answer(self, worker: _Worker, message: Entry | None) -> None:
+        if message is not None:
+            worker.held = [unit for unit in worker.held if unit.id != message.unit]
+            self.report(message)
+            return
+        unit = None if self.stopping or not self.queue else self.queue.popleft()
+        if unit is not None:
+            worker.held.append(unit)
+            worker.since = _now()
+        try:
+            worker.pipe.send(unit)
+        except OSError:
+            self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Account for the units of a worker that is gone, and replace it."""
+        self.workers.remove(worker)
+        worker.process.join()
+        worker.pipe.close()
+        code = worker.process.exitcode
+        if code == 0 and not worker.held:
+            return
+        if worker.held:
+            *unsealed, fatal = worker.held
+            self.queue.extendleft(reversed(unsealed))
+            self._fail(fatal, worker.since, f"the process that worked on it ended: {_explain(code)}")
+        else:
+            self.stillborn += 1
+        if self.stillborn > _MAX_STILLBORN:
+            raise RunError(
+                f"worker processes end before they take a unit ({_explain(code)})",
+                hint=f"see {self.run_dir / 'logs'} and the messages above",
+            )
+        if self.queue and not self.stopping:
+            self.start()
+
+    def _fail(self, unit: Unit, since: str, reason: str) -> None:
+        entry = Entry(
+            unit=unit.id,
+            stage=unit.stage,
+            state="failed",
+            inputs=unit.inputs,
+            start=since,
+            seconds=_seconds_since(since),
+            writer=self.journal.writer,
+            reason=reason,
+        )
+        self.journal.append(entry)
+        self.report(entry)
+
+
+def _serve(pipe: Connection, run_dir: Path, name: str, threads: int) -> None:
+    """Body of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; Ctrl-C reaches the whole group
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from hpckit.worker import Worker
+
+    def draw() -> Iterator[Unit]:
+        while True:
+            try:
+                pipe.send(None)
+                unit = pipe.recv()
+            except (EOFError, OSError):
+                return
+            if unit is None:
+                return
+            yield unit
+
+    def report(entry: Entry) -> None:
+        try:
+            pipe.send(entry)
+        except OSError:
+            return  # the driver is gone; the journal has it
+
+    Worker(run_dir, name, threads).work(draw(), report)
+
+
+@contextmanager
+def _thread_variables(threads: int) -> Iterator[None]:
+    """Set what libraries read once when they are loaded, for a process that is about to start."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _stop_on_signal(pool: _Pool) -> Iterator[None]:
+    def stop(_number: int, _frame: object) -> None:
+        if pool.stopping:
+            raise KeyboardInterrupt
+        pool.stopping = True
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _explain(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}"
+    name = signal.Signals(-exit_code).name
+    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _seconds_since(start: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(start)).total_seconds()) if start else 0.0

@@ -1,0 +1,93 @@
+"""Units of work, and the file that lists them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from hpckit.errors import PlanError
+from hpckit.files import atomic_path
+
+Stage = Literal["ingest", "index", "reduce"]
+
+STAGES: Final[tuple[Stage, ...]] = ("ingest", "index", "reduce")
+"""In the order in which they run; a stage begins when the one before it has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest resumable piece of work: a pure function of its arguments and inputs to files."""
+
+    id: str
+    """`ingest/31UFU/r10m/B04/b0000/w03`"""
+    stage: Stage
+    cost: float
+    """Estimated core-seconds."""
+    inputs: str
+    """Digest of all that the result depends on; a unit that was done with other inputs is not done."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """What identifies the piece; JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All units of a campaign, and those of them that remain to be done."""
+
+    units: Sequence[Unit]
+    pending: frozenset[str]
+    """Ids of units that have no valid result yet."""
+
+    def of(self, stage: Stage) -> list[Unit]:
+        """Units of a stage."""
+        return [unit for unit in self.units if unit.stage == stage]
+
+    def todo(self, stage: Stage) -> list[Unit]:
+        """Units of a stage that remain, longest first, so that workers end together."""
+        return sorted((u for u in self.of(stage) if u.id in self.pending), key=lambda u: (-round(u.cost, 1), u.id))
+
+
+def write_plan(path: Path, units: Iterable[Unit]) -> None:
+    """Write units to a Parquet file, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = list(units)
+    table = pa.table(
+        {
+            "unit": pa.array([unit.id for unit in rows], pa.string()),
+            "stage": pa.array([unit.stage for unit in rows], pa.string()),
+            "cost": pa.array([unit.cost for unit in rows], pa.float64()),
+            "inputs": pa.array([unit.inputs for unit in rows], pa.string()),
+            "args": pa.array([json.dumps(dict(unit.args)) for unit in rows], pa.string()),
+        }
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_plan(path: Path) -> list[Unit]:
+    """Read what `write_plan` wrote.
+
+    Raises
+    ------
+    PlanError
+        If there is no plan, or it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = pq.read_table(path).to_pydict()
+    except FileNotFoundError:
+        raise PlanError(f"{path}: no plan there", hint="`hpckit plan CAMPAIGN` makes one") from None
+    except (OSError, pa.ArrowException) as error:
+        raise PlanError(f"{path}: the plan is damaged", hint="delete it; the next run makes it anew") from error
+    return [
+        Unit(unit, stage, cost, inputs, json.loads(args))
+        for unit, stage, cost, inputs, args in zip(
+            *(columns[name] for name in ("unit", "stage", "cost", "inputs", "args")), strict=True
+        )
+    ]

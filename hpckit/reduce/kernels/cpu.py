@@ -1,0 +1,371 @@
+"""Statistics of zones on the CPU: parallel over zones, selection, not sorting; integers stay integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.reduce.kernels.result import Statistics
+
+_BINS = 1024
+_CHUNKS_PER_THREAD = 16
+
+
+def signatures(
+    raster: npt.NDArray[Any],
+    offsets: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.uint32] | None,
+    weights: npt.NDArray[np.float32] | None,
+    excluded: npt.NDArray[np.bool_] | None,
+    nodata: int | None,
+    percentiles: npt.NDArray[np.float64],
+) -> Statistics:
+    """Count, mean, standard deviation, minimum, maximum and percentiles of each zone.
+
+    Parameters
+    ----------
+    raster : ndarray of uint8, uint16 or float32
+        Flat raster; or, without `pixels`, the values of the zones' pixels one after the other.
+    offsets : ndarray of int64, shape (zones + 1,)
+        Zone z has the entries `offsets[z]` to `offsets[z + 1]`.
+    pixels : ndarray of uint32, shape (entries,), optional
+        Position in `raster` of each entry.
+    weights : ndarray of float32, shape (entries,), optional
+        Covered fraction of each pixel; without it every pixel counts as one.
+    excluded : ndarray of bool, shape (entries,), optional
+        Entries to leave out.
+    nodata : int, optional
+        Value to leave out; NaN is always left out.
+    percentiles : ndarray of float64
+        Ascending, 0 to 100.
+
+    Returns
+    -------
+    Statistics
+        NaN where a zone has no valid pixel. The standard deviation is that of the population. Percentiles
+        are interpolated linearly between order statistics (Hyndman & Fan 1996, type 7), with `weights`
+        in the generalisation that exactextract uses.
+    """
+    bounds = _chunks(offsets)
+    count = len(offsets) - 1
+    valid, total = np.zeros(count), np.zeros(count)
+    values = np.full((count, 4 + len(percentiles)), np.nan)
+    arguments = (
+        raster,
+        offsets,
+        np.empty(0, np.uint32) if pixels is None else pixels,
+        np.empty(0, np.bool_) if excluded is None else excluded,
+        nodata is not None,
+        raster.dtype.type(0 if nodata is None or nodata < 0 else nodata),
+        percentiles / 100.0,
+        bounds,
+        valid,
+        total,
+        values,
+    )
+    if nodata is not None and nodata < 0:  # no unsigned value is
+        arguments = (*arguments[:4], False, *arguments[5:])
+    if weights is None:
+        _plain(*arguments)
+    else:
+        _weighted(weights, *arguments)
+    return Statistics(valid, total, values)
+
+
+def histogram(
+    raster: npt.NDArray[np.uint8],
+    offsets: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.uint32] | None,
+    weights: npt.NDArray[np.float32] | None,
+) -> npt.NDArray[np.float64]:
+    """Count, or covered area, of each class in each zone; parameters as in `signatures`.
+
+    Returns
+    -------
+    ndarray of float64, shape (zones, 256)
+    """
+    counts = np.zeros((len(offsets) - 1, 256))
+    _count_classes(
+        raster,
+        offsets,
+        np.empty(0, np.uint32) if pixels is None else pixels,
+        np.empty(0, np.float32) if weights is None else weights,
+        _chunks(offsets),
+        counts,
+    )
+    return counts
+
+
+def _chunks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Ranges of zones with about equal numbers of pixels, more of them than threads."""
+    wanted = numba.get_num_threads() * _CHUNKS_PER_THREAD
+    # One is added per zone, so that empty zones are shared out too.
+    work = offsets + np.arange(len(offsets))
+    inner = np.searchsorted(work, np.linspace(0, work[-1], wanted + 1)[1:-1])
+    return np.unique(np.concatenate([[0], inner, [len(offsets) - 1]])).astype(np.int64)
+
+
+@numba.njit(cache=True, inline="always")
+def _entry(raster, pixels, position):  # type: ignore[no-untyped-def]
+    return raster[pixels[position]] if len(pixels) > 0 else raster[position]
+
+
+@numba.njit(cache=True)
+def _largest(offsets, first, last):  # type: ignore[no-untyped-def]
+    size = np.int64(1)
+    for zone in range(first, last):
+        size = max(size, offsets[zone + 1] - offsets[zone])
+    return size
+
+
+@numba.njit(cache=True)
+def _bin_scale(low, high):  # type: ignore[no-untyped-def]
+    """Factor that maps low..high to bins 0.._BINS - 1, in order."""
+    span = np.float64(high) - np.float64(low)
+    return (_BINS - 1) / span if span > 0 else 0.0
+
+
+@numba.njit(cache=True, parallel=True, nogil=True)
+def _plain(  # type: ignore[no-untyped-def]
+    raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
+):
+    for chunk in numba.prange(len(bounds) - 1):
+        first, last = bounds[chunk], bounds[chunk + 1]
+        size = _largest(offsets, first, last)
+        kept = np.empty(size, raster.dtype)
+        picked = np.empty(size, raster.dtype)
+        counts = np.empty(_BINS + 1, np.int64)
+        slot = np.empty(_BINS, np.int64)
+        for zone in range(first, last):
+            begin, end = offsets[zone], offsets[zone + 1]
+            total[zone] = end - begin
+            n = 0
+            for position in range(begin, end):
+                value = _entry(raster, pixels, position)
+                kept[n] = value
+                usable = not (has_nodata and value == nodata) and value == value
+                if len(excluded) > 0 and excluded[position]:
+                    usable = False
+                n += usable
+            valid[zone] = n
+            if n == 0:
+                continue
+            low, high, mean, variance = _moments(kept, n)
+            values[zone, 0] = mean
+            values[zone, 1] = np.sqrt(variance)
+            values[zone, 2] = low
+            values[zone, 3] = high
+            _percentiles(kept, n, low, high, fractions, counts, slot, picked, values[zone, 4:])
+
+
+@numba.njit(cache=True)
+def _moments(kept, n):  # type: ignore[no-untyped-def]
+    """Minimum, maximum, mean and population variance; deviations from the first value keep it exact."""
+    low = high = kept[0]
+    origin = np.float64(kept[0])
+    total = 0.0
+    squares = 0.0
+    for position in range(n):
+        value = kept[position]
+        low = min(low, value)
+        high = max(high, value)
+        deviation = np.float64(value) - origin
+        total += deviation
+        squares += deviation * deviation
+    mean = total / n
+    return low, high, origin + mean, max(0.0, squares / n - mean * mean)
+
+
+@numba.njit(cache=True)
+def _percentiles(kept, n, low, high, fractions, counts, slot, picked, result):  # type: ignore[no-untyped-def]
+    """Order statistics by one histogram pass and a sort of the few bins that hold the wanted ranks."""
+    if low == high:
+        result[:] = low
+        return
+    scale = _bin_scale(low, high)
+    counts[:] = 0
+    for position in range(n):
+        counts[np.int64((np.float64(kept[position]) - low) * scale) + 1] += 1
+    for number in range(_BINS):
+        counts[number + 1] += counts[number]
+    slot[:] = -1
+    for wanted in range(len(fractions)):
+        rank = fractions[wanted] * (n - 1)
+        for neighbour in (np.int64(rank), min(np.int64(rank) + 1, n - 1)):
+            slot[np.searchsorted(counts, neighbour, side="right") - 1] = 0
+    room = 0
+    for number in range(_BINS):
+        if slot[number] == 0:
+            slot[number] = room
+            room += counts[number + 1] - counts[number]
+    fill = slot.copy()
+    for position in range(n):
+        value = kept[position]
+        number = np.int64((np.float64(value) - low) * scale)
+        if fill[number] >= 0:
+            picked[fill[number]] = value
+            fill[number] += 1
+    for number in range(_BINS):
+        if slot[number] >= 0:
+            picked[slot[number] : fill[number]].sort()
+    for wanted in range(len(fractions)):
+        rank = fractions[wanted] * (n - 1)
+        lower = np.int64(rank)
+        one = _ranked(lower, counts, slot, picked)
+        other = _ranked(min(lower + 1, n - 1), counts, slot, picked)
+        result[wanted] = one + (rank - lower) * (other - one)
+
+
+@numba.njit(cache=True)
+def _ranked(rank, counts, slot, picked):  # type: ignore[no-untyped-def]
+    number = np.searchsorted(counts, rank, side="right") - 1
+    return np.float64(picked[slot[number] + rank - counts[number]])
+
+
+@numba.njit(cache=True, parallel=True, nogil=True)
+def _weighted(  # type: ignore[no-untyped-def]
+    weights, raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
+):
+    for chunk in numba.prange(len(bounds) - 1):
+        first, last = bounds[chunk], bounds[chunk + 1]
+        size = _largest(offsets, first, last)
+        kept = np.empty(size, raster.dtype)
+        share = np.empty(size, np.float64)
+        picked = np.empty(size, raster.dtype)
+        picked_share = np.empty(size, np.float64)
+        counts = np.empty(_BINS + 1, np.int64)
+        sums = np.empty(_BINS + 1, np.float64)
+        wanted = np.empty(_BINS, np.bool_)
+        for zone in range(first, last):
+            n = 0
+            covered = 0.0
+            used = 0.0
+            for position in range(offsets[zone], offsets[zone + 1]):
+                value = _entry(raster, pixels, position)
+                weight = np.float64(weights[position])
+                covered += weight
+                usable = not (has_nodata and value == nodata) and value == value
+                if len(excluded) > 0 and excluded[position]:
+                    usable = False
+                if usable:
+                    kept[n] = value
+                    share[n] = weight
+                    used += weight
+                    n += 1
+            total[zone] = covered
+            valid[zone] = used
+            if n == 0 or used <= 0:
+                continue
+            low, high, mean, variance = _weighted_moments(kept, share, n, used)
+            values[zone, 0] = mean
+            values[zone, 1] = np.sqrt(variance)
+            values[zone, 2] = low
+            values[zone, 3] = high
+            if low == high:
+                values[zone, 4:] = low
+                continue
+            scale = _bin_scale(low, high)
+            _weighted_histogram(kept, share, n, low, scale, counts, sums)
+            for number in range(len(fractions)):
+                _mark(fractions[number] * sums[_BINS], counts, sums, wanted)
+                m, below, below_sum = _pick(
+                    kept, share, n, low, scale, counts, sums, wanted, picked, picked_share
+                )
+                values[zone, 4 + number] = _weighted_quantile(
+                    picked[:m], picked_share[:m], n, below, below_sum, fractions[number] * sums[_BINS]
+                )
+
+
+@numba.njit(cache=True)
+def _weighted_moments(kept, share, n, used):  # type: ignore[no-untyped-def]
+    low = high = kept[0]
+    origin = np.float64(kept[0])
+    total = 0.0
+    squares = 0.0
+    for position in range(n):
+        value = kept[position]
+        low = min(low, value)
+        high = max(high, value)
+        deviation = np.float64(value) - origin
+        total += share[position] * deviation
+        squares += share[position] * deviation * deviation
+    mean = total / used
+    return low, high, origin + mean, max(0.0, squares / used - mean * mean)
+
+
+@numba.njit(cache=True)
+def _weighted_histogram(kept, share, n, low, scale, counts, sums):  # type: ignore[no-untyped-def]
+    counts[:] = 0
+    sums[:] = 0.0
+    for position in range(n):
+        number = np.int64((np.float64(kept[position]) - low) * scale) + 1
+        counts[number] += 1
+        sums[number] += share[position]
+    for number in range(_BINS):
+        counts[number + 1] += counts[number]
+        sums[number + 1] += sums[number]
+
+
+@numba.njit(cache=True)
+def _mark(target, counts, sums, wanted):  # type: ignore[no-untyped-def]
+    """Bins that hold the element at which the cumulated weight passes `target`, and its two neighbours."""
+    wanted[:] = False
+    number = min(np.searchsorted(sums, target, side="right") - 1, _BINS - 1)
+    while number > 0 and counts[number + 1] == counts[number]:
+        number -= 1
+    wanted[number] = True
+    for step in (-1, 1):
+        other = number + step
+        while 0 <= other < _BINS and counts[other + 1] == counts[other]:
+            other += step
+        if 0 <= other < _BINS:
+            wanted[other] = True
+
+
+@numba.njit(cache=True)
+def _pick(kept, share, n, low, scale, counts, sums, wanted, picked, picked_share):  # type: ignore[no-untyped-def]
+    """Elements of the wanted bins, sorted; how many lie below them, and their weight."""
+    m = 0
+    for position in range(n):
+        number = np.int64((np.float64(kept[position]) - low) * scale)
+        if wanted[number]:
+            picked[m] = kept[position]
+            picked_share[m] = share[position]
+            m += 1
+    order = np.argsort(picked[:m], kind="mergesort")
+    picked[:m] = picked[:m][order]
+    picked_share[:m] = picked_share[:m][order]
+    first = 0
+    while not wanted[first]:
+        first += 1
+    return m, counts[first], sums[first]
+
+
+@numba.njit(cache=True)
+def _weighted_quantile(elements, share, n, below, below_sum, target_sum):  # type: ignore[no-untyped-def]
+    """Interpolate between elements at s_i = i w_i + (n - 1) * sum of the weights before i."""
+    target = target_sum * (n - 1)
+    cumulated = below_sum
+    last_s = 0.0
+    for position in range(len(elements)):
+        s = (below + position) * share[position] + (n - 1) * cumulated
+        if s > target and position > 0:
+            step = (target - last_s) / (s - last_s)
+            return elements[position - 1] + step * (np.float64(elements[position]) - elements[position - 1])
+        if s > target:
+            return np.float64(elements[0])
+        last_s = s
+        cumulated += share[position]
+    return np.float64(elements[-1])
+
+
+@numba.njit(cache=True, parallel=True, nogil=True)
+def _count_classes(raster, offsets, pixels, weights, bounds, counts):  # type: ignore[no-untyped-def]
+    for chunk in numba.prange(len(bounds) - 1):
+        for zone in range(bounds[chunk], bounds[chunk + 1]):
+            for position in range(offsets[zone], offsets[zone + 1]):
+                weight = np.float64(weights[position]) if len(weights) > 0 else 1.0
+                counts[zone, _entry(raster, pixels, position)] += weight
