@@ -7,29 +7,23 @@ units one by one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pyproj
 
-import hpckit
 from hpckit.aoi import read_aoi
-from hpckit.campaign import Campaign, Signatures
-from hpckit.cube import ingest, layout
+from hpckit.campaign import Signatures
+from hpckit.cube import layout
 from hpckit.cube.layout import CubeSpec
-from hpckit.cube.manifest import Manifest
 from hpckit.errors import CatalogueError
 from hpckit.files import write_json
 from hpckit.reduce.assignment import Assignment, TileBox, assign
 from hpckit.reduce.zones import ZoneLayer, load_zones, read_zones, write_zones
-from hpckit.run import Run, campaign_digest, find_run
+from hpckit.run import Run
 from hpckit.scenes import catalogue
 from hpckit.scenes.model import Acquisition, Scene
-from hpckit.spool import SignatureBatch, SpoolHeader, write_segment
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -97,7 +91,9 @@ def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
     if not run.selected.exists():
         return []
     hrefs, ids = {scene.href for scene in found}, {scene.id for scene in found}
-    return [scene for scene in catalogue.read(run.selected) if scene.href not in hrefs and scene.id not in ids]
+    return [
+        scene for scene in catalogue.read(run.selected) if scene.href not in hrefs and scene.id not in ids
+    ]
 
 
 def _select(run: Run, scenes: Sequence[Scene]) -> list[Scene]:

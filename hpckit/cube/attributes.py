@@ -123,10 +123,17 @@ def _of_kind(ref: BandRef) -> Mapping[str, Any]:
             return {
                 "long_name": "scene classification",
                 "flag_values": sorted(SCL_CLASSES),
-                "flag_meanings": " ".join(SCL_CLASSES[code].replace(" ", "_") for code in sorted(SCL_CLASSES)),
+                "flag_meanings": " ".join(
+                    SCL_CLASSES[code].replace(" ", "_") for code in sorted(SCL_CLASSES)
+                ),
             }
         case "aot":
-            return {"long_name": "aerosol optical thickness", "units": "1", "scale_factor": 1e-3, "_FillValue": 0}
+            return {
+                "long_name": "aerosol optical thickness",
+                "units": "1",
+                "scale_factor": 1e-3,
+                "_FillValue": 0,
+            }
         case "wvp":
             return {"long_name": "water vapour", "units": "cm", "scale_factor": 1e-3, "_FillValue": 0}
         case "probability":

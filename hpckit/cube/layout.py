@@ -205,7 +205,8 @@ def _check_layout(path: Path, metadata: Mapping[str, Any]) -> None:
             known["chunk_grid"] == metadata["chunk_grid"]
             and known["data_type"] == metadata["data_type"]
             and known["shape"][1:] == metadata["shape"][1:]
-            and [codec["name"] for codec in known["codecs"]] == [codec["name"] for codec in metadata["codecs"]]
+            and [codec["name"] for codec in known["codecs"]]
+            == [codec["name"] for codec in metadata["codecs"]]
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CubeError(f"{path}: damaged", hint="delete this file; the next run writes it anew") from error
@@ -223,7 +224,9 @@ def _prepare_group(
     rows, columns = scene.shapes[ref.resolution_m]
     centres = ref.resolution_m / 2
     _coordinate(folder, "y", scene.uly - centres - ref.resolution_m * np.arange(rows), ("y",), attributes.Y)
-    _coordinate(folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X)
+    _coordinate(
+        folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X
+    )
     _coordinate(folder, "spatial_ref", np.array(0, dtype="<i8"), (), attributes.grid_mapping(scene, ref))
     for name, (values, notes) in _along_time(acquisitions).items():
         _coordinate(folder, name, values, ("time",), notes)
@@ -260,7 +263,10 @@ def _coordinate(
         "node_type": "array",
         "shape": list(values.shape),
         "data_type": values.dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, n) for n in values.shape]}},
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [max(1, n) for n in values.shape]},
+        },
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": fill,
         "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],

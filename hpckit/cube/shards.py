@@ -142,4 +142,3 @@ def _encode(block: npt.NDArray[Any], level: int) -> bytes | None:
     if not block.any():
         return None
     return bytes(blosc.compress(np.ascontiguousarray(block), b"zstd", level, blosc.BITSHUFFLE))
-

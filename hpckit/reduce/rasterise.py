@@ -172,7 +172,9 @@ def _spans(x, y, starts, clockwise, first_ring, last_ring, top, bottom, ends):  
                     extra[row - top] += 2
                     room = ends[row - top + 1] - extra[row - top]
                     spans[room] = np.floor(min(x1, x2) + 0.5)
-                    spans[room + 1] = np.floor(max(x1, x2) + 0.5) if (x1 > x2) == clockwise[ring] else spans[room]
+                    spans[room + 1] = (
+                        np.floor(max(x1, x2) + 0.5) if (x1 > x2) == clockwise[ring] else spans[room]
+                    )
                 continue
             if y1 > y2:
                 x1, y1, x2, y2 = x2, y2, x1, y1

@@ -79,7 +79,9 @@ def read_zones(path: Path, id_field: str, layer: str | None = None) -> ZoneLayer
     except pyogrio.errors.DataSourceError as error:
         raise ZoneError(f"{path}: not a vector file that OGR reads") from error
     if meta["crs"] is None:
-        raise ZoneError(f"{path}: the layer has no CRS", hint="write it again with one: ogr2ogr -a_srs EPSG:… OUT IN")
+        raise ZoneError(
+            f"{path}: the layer has no CRS", hint="write it again with one: ogr2ogr -a_srs EPSG:… OUT IN"
+        )
     ids = _ids(path, id_field, values[0] if columns else fids)
     return _clean(path, ids, np.asarray(shapely.from_wkb(wkb)), pyproj.CRS(meta["crs"]).to_wkt())
 
@@ -93,7 +95,10 @@ def write_zones(path: Path, zones: ZoneLayer) -> None:
 
     notes = {"crs": zones.crs, "repaired": zones.repaired, "dropped": zones.dropped}
     table = pa.table(
-        {"id": pa.array(zones.ids, pa.string()), "geometry": pa.array(shapely.to_wkb(zones.geometries), pa.binary())}
+        {
+            "id": pa.array(zones.ids, pa.string()),
+            "geometry": pa.array(shapely.to_wkb(zones.geometries), pa.binary()),
+        }
     ).replace_schema_metadata({"hpckit": json.dumps(notes)})
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -119,9 +124,13 @@ def load_zones(path: Path) -> ZoneLayer:
     except FileNotFoundError:
         raise ZoneError(f"{path}: no frozen zone layer", hint="`hpckit run` makes it") from None
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-        raise ZoneError(f"{path}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it") from error
+        raise ZoneError(
+            f"{path}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it"
+        ) from error
     dropped = tuple((name, reason) for name, reason in notes["dropped"])
-    return ZoneLayer(tuple(table["id"].to_pylist()), geometries, notes["crs"], tuple(notes["repaired"]), dropped)
+    return ZoneLayer(
+        tuple(table["id"].to_pylist()), geometries, notes["crs"], tuple(notes["repaired"]), dropped
+    )
 
 
 def _layer(path: Path, wanted: str | None) -> str:
@@ -138,7 +147,8 @@ def _layer(path: Path, wanted: str | None) -> str:
         raise ZoneError(f"{path}: no layer with geometries")
     if len(spatial) > 1:
         raise ZoneError(
-            f"{path}: several layers, {', '.join(map(repr, spatial))}", hint="say which one in the field `layer`"
+            f"{path}: several layers, {', '.join(map(repr, spatial))}",
+            hint="say which one in the field `layer`",
         )
     return spatial[0]
 
@@ -154,7 +164,9 @@ def _check_field(path: Path, id_field: str, fields: list[str], info: dict[str, A
 def _ids(path: Path, id_field: str, values: npt.NDArray[Any]) -> tuple[str, ...]:
     if len(values) == 0:
         raise ZoneError(f"{path}: the layer is empty")
-    missing = [row for row, value in enumerate(values) if value is None or value != value or str(value).strip() == ""]
+    missing = [
+        row for row, value in enumerate(values) if value is None or value != value or str(value).strip() == ""
+    ]
     if missing:
         raise ZoneError(
             f"{path}: {len(missing)} zones have no {id_field!r} (the first is feature number {missing[0] + 1})",
@@ -173,7 +185,11 @@ def _ids(path: Path, id_field: str, values: npt.NDArray[Any]) -> tuple[str, ...]
 
 def _text(value: Any) -> str:
     # Integers arrive as floats where the column has nulls or is a wide numeric of a shapefile.
-    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
+    return (
+        str(int(value))
+        if isinstance(value, (float, np.floating)) and float(value).is_integer()
+        else str(value)
+    )
 
 
 def _clean(path: Path, ids: tuple[str, ...], shapes: npt.NDArray[np.object_], crs: str) -> ZoneLayer:
@@ -193,7 +209,9 @@ def _clean(path: Path, ids: tuple[str, ...], shapes: npt.NDArray[np.object_], cr
             repaired.append(name)
         kept.append((name, shapely.MultiPolygon(polygons)))
     if not kept:
-        raise ZoneError(f"{path}: none of its {len(ids)} features is a polygon", hint="zones must be polygons")
+        raise ZoneError(
+            f"{path}: none of its {len(ids)} features is a polygon", hint="zones must be polygons"
+        )
     geometries = np.empty(len(kept), dtype=object)
     geometries[:] = [shape for _, shape in kept]
     return ZoneLayer(tuple(name for name, _ in kept), geometries, crs, tuple(repaired), tuple(dropped))

@@ -21,7 +21,7 @@ class Scene:
     href: str
     """Absolute path of the SAFE folder, or of the zip file that holds one."""
     root: str
-    """Path of the SAFE folder inside the zip file (`NAME.SAFE`, or `` when its files lie at the top); `` for a folder."""
+    """Path of the SAFE folder inside the zip file, `NAME.SAFE`; empty for a folder, or if its files lie at the top."""
     level: Level
     platform: str
     """`S2A`, `S2B`, `S2C`, …"""
@@ -53,6 +53,8 @@ class Scene:
     """File of a band, relative to the SAFE folder, by `BandRef.key` (`B04@10m`)."""
     footprint: Mapping[str, Any] = field(default_factory=dict)
     """GeoJSON geometry in WGS 84."""
+    missing: tuple[str, ...] = ()
+    """Image files that the metadata list and that are not there: an incomplete product."""
 
     @property
     def acquisition_id(self) -> str:

@@ -1,0 +1,265 @@
+"""Catalogues: products found by a scan, kept as stac-geoparquet; which scenes to use, and which not.
+
+A catalogue has one row per scene with the columns of stac-geoparquet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import shapely
+
+from hpckit.errors import CatalogueError, SceneError
+from hpckit.files import atomic_path
+from hpckit.scenes.model import Acquisition, Level, Scene
+from hpckit.scenes.sentinel2 import find_products, read_product
+from hpckit.scenes.stac import from_item, to_item
+
+_WORKERS: Final = 8
+_STAMP: Final = "hpckit:stamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A product that could not be read."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A scene that is not used."""
+
+    scene_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """Result of a scan."""
+
+    scenes: Sequence[Scene]
+    failures: Sequence[Failure]
+    reused: int
+    """Scenes taken from the previous catalogue, since their product has not changed."""
+
+    @property
+    def incomplete(self) -> list[Scene]:
+        """Scenes that lack some of their image files."""
+        return [scene for scene in self.scenes if scene.missing]
+
+
+def scan(
+    paths: Iterable[Path],
+    *,
+    previous: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScanReport:
+    """Find products and read their metadata, in parallel.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Folders, searched at any depth, or products.
+    previous : Path, optional
+        Catalogue of an earlier scan; products whose time stamp is unchanged are taken from it.
+    progress : callable
+        Called with the number of products read and found.
+
+    Raises
+    ------
+    CatalogueError
+        If one of the paths does not exist.
+    """
+    folders = list(paths)
+    for path in folders:
+        if not path.exists():
+            raise CatalogueError(f"{path}: no such folder", hint="mend `scenes.paths` of the campaign file")
+    known = {scene.href: scene for scene in read(previous)} if previous and previous.exists() else {}
+    stamps = _stamps(previous) if known and previous else {}
+    products = list(find_products(folders))
+    progress(0, len(products))
+    scenes: list[Scene] = []
+    failures: list[Failure] = []
+    reused = 0
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for done, (path, scene, reason) in enumerate(pool.map(lambda p: _read_one(p, known, stamps), products), 1):
+            if scene is None:
+                failures.append(Failure(path, reason or ""))
+            else:
+                scenes.append(scene)
+                reused += known.get(scene.href) is scene
+            progress(done, len(products))
+    return ScanReport(scenes, failures, reused)
+
+
+def write(path: Path, scenes: Iterable[Scene]) -> None:
+    """Write a catalogue, atomically."""
+    import stac_geoparquet.arrow as stac
+
+    items = [to_item(scene) for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id))]
+    if not items:
+        raise CatalogueError(f"{path}: no scenes to write")
+    hrefs = {item["id"]: item["assets"]["product"]["href"] for item in items}
+    stamps = {name + href: _stamp(Path(href)) for name, href in hrefs.items()}
+    table = stac.parse_stac_items_to_arrow(items).read_all()
+    metadata = {**(table.schema.metadata or {}), _STAMP.encode(): json.dumps(stamps).encode()}
+    with atomic_path(path) as temporary:
+        stac.to_parquet(table.replace_schema_metadata(metadata), temporary)
+
+
+def read(path: Path) -> list[Scene]:
+    """Read a catalogue.
+
+    Raises
+    ------
+    CatalogueError
+        If it is missing, damaged, or not written by hpckit.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import stac_geoparquet.arrow as stac
+
+    try:
+        return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path))]
+    except FileNotFoundError:
+        raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise CatalogueError(f"{path}: no catalogue that hpckit wrote") from error
+
+
+def select(
+    scenes: Iterable[Scene],
+    *,
+    aoi: shapely.Geometry | None = None,
+    period: tuple[date, date] | None = None,
+    max_cloud_cover: float = 100,
+    tiles: Sequence[str] | None = None,
+    level: Level | None = None,
+) -> tuple[list[Scene], list[Dropped]]:
+    """Choose scenes; each that is left out is returned with the reason.
+
+    Parameters
+    ----------
+    aoi : geometry in longitude and latitude, optional
+    period : two dates, optional
+        First and last day, UTC, both included.
+    max_cloud_cover : float
+        Percent.
+    """
+    chosen: list[Scene] = []
+    dropped: list[Dropped] = []
+    if aoi is not None:
+        shapely.prepare(aoi)
+    for scene in scenes:
+        reason = _unfit(scene, aoi, period, max_cloud_cover, tiles, level)
+        if reason is None:
+            chosen.append(scene)
+        else:
+            dropped.append(Dropped(scene.id, reason))
+    return chosen, dropped
+
+
+def acquisitions(scenes: Iterable[Scene]) -> tuple[list[Acquisition], list[Dropped]]:
+    """One acquisition per pass and tile: the newest baseline, its datastrips merged.
+
+    Returns
+    -------
+    acquisitions : list of Acquisition
+        Sorted by tile and time. The scenes of one are ordered fullest first.
+    dropped : list of Dropped
+        Scenes that another one supersedes.
+    """
+    groups: dict[tuple[str, str, str], list[Scene]] = {}
+    for scene in scenes:
+        groups.setdefault((scene.tile, scene.level, scene.acquisition_id), []).append(scene)
+    result: list[Acquisition] = []
+    dropped: list[Dropped] = []
+    for (tile, _, identifier), group in groups.items():
+        kept, superseded = _newest(group)
+        dropped += superseded
+        result.append(Acquisition(tile, identifier, min(scene.sensed for scene in kept), tuple(kept)))
+    return sorted(result, key=lambda item: (item.tile, item.time, item.id)), sorted(dropped, key=lambda d: d.scene_id)
+
+
+def _newest(group: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
+    best = max(group, key=_rank)
+    kept: dict[str, Scene] = {}
+    dropped = []
+    for scene in sorted(group, key=_rank, reverse=True):
+        if scene.baseline != best.baseline:
+            dropped.append(Dropped(scene.id, f"superseded by baseline {best.baseline} ({best.id})"))
+        elif _strip(scene) in kept:
+            dropped.append(Dropped(scene.id, f"the same datastrip as {kept[_strip(scene)].id}"))
+        else:
+            kept[_strip(scene)] = scene
+    return sorted(kept.values(), key=lambda scene: (scene.nodata or 0.0, scene.id)), dropped
+
+
+def _rank(scene: Scene) -> tuple[bool, float, str, bool, str]:
+    """Order of preference: real baselines before N9999, newer before older, later production, folder before zip."""
+    baseline = float(scene.baseline)
+    return (baseline < 99, baseline, scene.id.rpartition("_")[2], not scene.root, scene.href)
+
+
+def _strip(scene: Scene) -> str:
+    """Sensing part of a datastrip identifier (`S20221005T115407`): the same for every processing of it."""
+    parts = scene.datastrip.split("_")
+    return next((part for part in parts if part.startswith("S2") and part[1:9].isdigit()), scene.datastrip)
+
+
+def _unfit(
+    scene: Scene,
+    aoi: shapely.Geometry | None,
+    period: tuple[date, date] | None,
+    max_cloud_cover: float,
+    tiles: Sequence[str] | None,
+    level: Level | None,
+) -> str | None:
+    if level is not None and scene.level != level:
+        return f"level {scene.level}"
+    if tiles is not None and scene.tile not in tiles:
+        return f"tile {scene.tile}"
+    if period is not None and not period[0] <= scene.sensed.date() <= period[1]:
+        return f"sensed on {scene.sensed:%Y-%m-%d}, outside of the period"
+    if scene.cloud_cover is not None and scene.cloud_cover > max_cloud_cover:
+        return f"cloud cover {scene.cloud_cover:.0f} %"
+    if aoi is not None and scene.footprint and not shapely.intersects(aoi, shapely.geometry.shape(scene.footprint)):
+        return "outside of the area of interest"
+    return None
+
+
+def _read_one(
+    path: Path, known: Mapping[str, Scene], stamps: Mapping[str, Any]
+) -> tuple[Path, Scene | None, str | None]:
+    scene = known.get(str(path))
+    if scene is not None and stamps.get(scene.id + scene.href) == _stamp(path):
+        return path, scene, None
+    try:
+        return path, read_product(path), None
+    except SceneError as error:
+        return path, None, str(error)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """Time and size of the file that changes when a product does."""
+    files = [path] if path.is_file() else sorted(path.glob("MTD_MSIL*.xml"))
+    try:
+        status = files[0].stat()
+    except (IndexError, OSError):
+        return None
+    return [status.st_mtime_ns, status.st_size]
+
+
+def _stamps(path: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(path).metadata or {}
+    return dict(json.loads(metadata.get(_STAMP.encode(), b"{}")))

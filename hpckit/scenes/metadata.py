@@ -1,0 +1,198 @@
+"""The metadata files of a product, read safely: no entities, no network, clear words for what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lxml import etree
+
+from hpckit.errors import SceneError
+
+Read = Callable[[str], bytes]
+"""Reads a file of a product by its path relative to the SAFE folder."""
+
+_BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+"""Bands by the `band_id` of the metadata (the instrument's order)."""
+
+
+class Metadata:
+    """One XML file; elements are found by local name, since namespaces change with the baseline."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
+        try:
+            self._root = etree.fromstring(data, parser)
+        except (etree.XMLSyntaxError, ValueError) as error:
+            raise SceneError(f"{name} is no complete XML: {error}") from None
+        self._name = name
+
+    def text(self, tag: str) -> str:
+        """Text of the first element of that name.
+
+        Raises
+        ------
+        SceneError
+            If there is none.
+        """
+        found = self.optional(tag)
+        if found is None:
+            raise SceneError(f"{self._name} has no {tag}")
+        return found
+
+    def optional(self, tag: str) -> str | None:
+        """Text of the first element of that name, if there is one that is not empty."""
+        for element in self._elements(tag):
+            if element.text and element.text.strip():
+                return str(element.text).strip()
+        return None
+
+    def texts(self, tag: str) -> list[str]:
+        """Texts of all elements of that name."""
+        return [str(element.text).strip() for element in self._elements(tag) if element.text]
+
+    def number(self, tag: str) -> float | None:
+        """Number in the first element of that name; None if there is none."""
+        found = self.optional(tag)
+        return None if found is None else self._float(tag, found)
+
+    def attribute(self, tag: str, name: str) -> str | None:
+        """Attribute of the first element of that name that has it."""
+        for element in self._elements(tag):
+            if name in element.attrib:
+                return str(element.attrib[name])
+        return None
+
+    def by_attribute(self, tag: str, name: str) -> dict[str, str]:
+        """Texts of the elements of that name, by an attribute of theirs."""
+        return {
+            str(element.attrib[name]): str(element.text).strip()
+            for element in self._elements(tag)
+            if name in element.attrib and element.text
+        }
+
+    def children(self, tag: str, name: str) -> dict[str, dict[str, str]]:
+        """Texts of the children of each element of that name, by an attribute of theirs."""
+        return {
+            str(element.attrib[name]): {etree.QName(child).localname: str(child.text).strip() for child in element}
+            for element in self._elements(tag)
+            if name in element.attrib
+        }
+
+    def _elements(self, tag: str) -> Any:
+        return self._root.iterfind(f".//{{*}}{tag}")
+
+    def _float(self, tag: str, text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise SceneError(f"{self._name}: {tag} is {text!r}, which is no number") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What MTD_MSIL1C.xml or MTD_MSIL2A.xml tells."""
+
+    baseline: str
+    datatake: str
+    platform: str
+    relative_orbit: int
+    quantification: float
+    offsets: dict[str, int]
+    cloud_cover: float | None
+    images: list[str]
+    """Image files, relative to the SAFE folder, without extension in most baselines."""
+    footprint: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Granule:
+    """What MTD_TL.xml tells."""
+
+    tile: str
+    datastrip: str
+    sensed: datetime
+    epsg: int
+    ulx: float
+    uly: float
+    shapes: dict[int, tuple[int, int]]
+    cloud_cover: float | None
+    nodata: float | None
+
+
+def parse_product(name: str, data: bytes) -> Product:
+    """Parse the metadata of a product.
+
+    Raises
+    ------
+    SceneError
+        If the file is cut, or lacks something that is needed.
+    """
+    xml = Metadata(name, data)
+    quantification = xml.number("BOA_QUANTIFICATION_VALUE") or xml.number("QUANTIFICATION_VALUE")
+    offsets = xml.by_attribute("BOA_ADD_OFFSET", "band_id") or xml.by_attribute("RADIO_ADD_OFFSET", "band_id")
+    return Product(
+        baseline=xml.text("PROCESSING_BASELINE"),
+        datatake=xml.attribute("Datatake", "datatakeIdentifier") or _missing(name, "Datatake"),
+        platform=xml.text("SPACECRAFT_NAME").replace("Sentinel-", "S"),
+        relative_orbit=int(xml.text("SENSING_ORBIT_NUMBER")),
+        quantification=quantification or 10000.0,
+        offsets={_BAND_IDS[int(band)]: round(float(value)) for band, value in offsets.items()},
+        cloud_cover=xml.number("Cloud_Coverage_Assessment"),
+        images=xml.texts("IMAGE_FILE") or xml.texts("IMAGE_ID") or xml.texts("IMAGE_FILE_2A"),
+        footprint=_footprint(xml.optional("EXT_POS_LIST")),
+    )
+
+
+def parse_granule(name: str, data: bytes) -> Granule:
+    """Parse the metadata of a granule.
+
+    Raises
+    ------
+    SceneError
+        If the file is cut, or lacks something that is needed.
+    """
+    xml = Metadata(name, data)
+    tile = re.search(r"_T(\d{2}[A-Z]{3})(?:_|$)", xml.text("TILE_ID"))
+    sizes, corners = xml.children("Size", "resolution"), xml.children("Geoposition", "resolution")
+    if tile is None or "10" not in sizes or "10" not in corners:
+        raise SceneError(f"{name} does not tell tile, size and position")
+    cloud = xml.number("CLOUDY_PIXEL_PERCENTAGE")
+    try:
+        return Granule(
+            tile=tile[1],
+            datastrip=xml.text("DATASTRIP_ID"),
+            sensed=_moment(xml.text("SENSING_TIME")),
+            epsg=int(xml.text("HORIZONTAL_CS_CODE").rpartition(":")[2]),
+            ulx=float(corners["10"]["ULX"]),
+            uly=float(corners["10"]["ULY"]),
+            shapes={int(res): (int(size["NROWS"]), int(size["NCOLS"])) for res, size in sizes.items()},
+            cloud_cover=cloud,
+            nodata=xml.number("NODATA_PIXEL_PERCENTAGE"),
+        )
+    except (KeyError, ValueError) as error:
+        raise SceneError(f"{name}: size, position or time is malformed ({error})") from None
+
+
+def _missing(name: str, what: str) -> str:
+    raise SceneError(f"{name} has no {what}")
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _footprint(text: str | None) -> dict[str, Any]:
+    """GeoJSON geometry of latitude-longitude pairs, cut at the antimeridian."""
+    if text is None:
+        return {}
+    numbers = [float(number) for number in text.split()]
+    step = 3 if len(numbers) % 3 == 0 and len(numbers) % 2 else 2
+    ring = [(numbers[n + 1], numbers[n]) for n in range(0, len(numbers) - 1, step)]
+    from hpckit.scenes.footprint import polygon
+
+    return polygon(ring)
