@@ -194,15 +194,15 @@ def _draw_cloudy(axes: Axes, cloudy: pd.DataFrame, limits: tuple[float, float], 
 
 
 def _date_axis(axes: Axes, first: pd.Timestamp, last: pd.Timestamp) -> None:
-    from matplotlib import dates
+    from matplotlib import dates as untyped
 
+    dates: Any = untyped
     left, right = (dates.date2num(moment.to_datetime64()) for moment in (first, last))
     margin = max(2.0, (right - left) * 0.015)
     axes.set_xlim(left - margin, right + margin)
-    locator: Any = dates.AutoDateLocator(minticks=4, maxticks=12)  # type: ignore[no-untyped-call]
-    clock = ["%H:%M"] * 3
+    locator = dates.AutoDateLocator(minticks=4, maxticks=12)
     axes.xaxis.set_major_locator(locator)
-    formatter: Any = dates.ConciseDateFormatter(  # type: ignore[no-untyped-call]
+    formatter = dates.ConciseDateFormatter(
         locator,
         formats=["%Y", "%b", "%-d", *["%H:%M"] * 3],
         zero_formats=["", "%Y", "%b", *["%H:%M"] * 3],

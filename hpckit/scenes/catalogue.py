@@ -5,13 +5,13 @@ A catalogue has one row per scene with the columns of stac-geoparquet.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import shapely
 
@@ -83,7 +83,7 @@ def scan(
         if not path.exists():
             raise CatalogueError(f"{path}: no such folder", hint="mend `scenes.paths` of the campaign file")
     known = {scene.href: scene for scene in read(previous)} if previous and previous.exists() else {}
-    stamps = _stamps(previous) if known and previous else {}
+    stamps = _stamps(previous) if known and previous else set()
     products = list(find_products(folders))
     progress(0, len(products))
     scenes: list[Scene] = []
@@ -107,12 +107,10 @@ def write(path: Path, scenes: Iterable[Scene]) -> None:
     items = [to_item(scene) for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id))]
     if not items:
         raise CatalogueError(f"{path}: no scenes to write")
-    hrefs = {item["id"]: item["assets"]["product"]["href"] for item in items}
-    stamps = {name + href: _stamp(Path(href)) for name, href in hrefs.items()}
-    table = stac.parse_stac_items_to_arrow(items).read_all()
-    metadata = {**(table.schema.metadata or {}), _STAMP.encode(): json.dumps(stamps).encode()}
+    for item in items:
+        item["properties"][_STAMP] = _stamp(Path(item["assets"]["product"]["href"]))
     with atomic_path(path) as temporary:
-        stac.to_parquet(table.replace_schema_metadata(metadata), temporary)
+        stac.to_parquet(stac.parse_stac_items_to_arrow(items), temporary)
 
 
 def read(path: Path) -> list[Scene]:
@@ -237,10 +235,10 @@ def _unfit(
 
 
 def _read_one(
-    path: Path, known: Mapping[str, Scene], stamps: Mapping[str, Any]
+    path: Path, known: Mapping[str, Scene], stamps: AbstractSet[tuple[str, str]]
 ) -> tuple[Path, Scene | None, str | None]:
     scene = known.get(str(path))
-    if scene is not None and stamps.get(scene.id + scene.href) == _stamp(path):
+    if scene is not None and not scene.missing and (scene.id, _stamp(path)) in stamps:
         return path, scene, None
     try:
         return path, read_product(path), None
@@ -248,18 +246,18 @@ def _read_one(
         return path, None, str(error)
 
 
-def _stamp(path: Path) -> list[int] | None:
+def _stamp(path: Path) -> str:
     """Time and size of the file that changes when a product does."""
     files = [path] if path.is_file() else sorted(path.glob("MTD_MSIL*.xml"))
     try:
         status = files[0].stat()
     except (IndexError, OSError):
-        return None
-    return [status.st_mtime_ns, status.st_size]
+        return ""
+    return f"{status.st_mtime_ns}-{status.st_size}"
 
 
-def _stamps(path: Path) -> dict[str, Any]:
+def _stamps(path: Path) -> set[tuple[str, str]]:
     import pyarrow.parquet as pq
 
-    metadata = pq.read_schema(path).metadata or {}
-    return dict(json.loads(metadata.get(_STAMP.encode(), b"{}")))
+    columns = pq.read_table(path, columns=["id", _STAMP]).to_pydict()
+    return set(zip(columns["id"], columns[_STAMP], strict=True))

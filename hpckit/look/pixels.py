@@ -1,0 +1,277 @@
+"""Reading a picture's worth of pixels from a cube: decimated while reading, so that memory stays small."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.campaign import CLOUDY_CLASSES
+from hpckit.cube.read import Geometry, array_info, bands, geometry, read_plane
+from hpckit.errors import CubeError
+from hpckit.scenes.bands import WINDOW, BandRef
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north."""
+Layer = npt.NDArray[np.float32]
+
+MAX_EDGE: Final = 1400
+"""Pixels along the longer edge of a picture."""
+
+_CANDIDATES: Final = 12
+"""Dates that are looked at to find the clearest one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The pixels of a picture: a north-up grid of square pixels in a tile's CRS."""
+
+    epsg: int
+    west: float
+    north: float
+    pixel_m: int
+    shape: tuple[int, int]
+
+    @property
+    def bounds(self) -> Bounds:
+        """Edges in metres."""
+        rows, columns = self.shape
+        return (self.west, self.north - rows * self.pixel_m, self.west + columns * self.pixel_m, self.north)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One date of a tile, or of a part of it."""
+
+    tile: str
+    extent: Extent
+    acquisition: Mapping[str, Any]
+    """id, time, platform, relative_orbit, processing_baseline, products."""
+    layers: Mapping[str, Layer]
+    """Bands in physical units by name; NaN where there are no data."""
+    classes: npt.NDArray[np.uint8] | None
+    """Scene classification, where the cube has it and it was asked for."""
+
+    @property
+    def time(self) -> datetime:
+        """Sensing time, UTC."""
+        return datetime.fromisoformat(self.acquisition["time"])
+
+
+def find_band(cube: Path, tile: str, text: str) -> BandRef:
+    """Find a band that the cube has; without a resolution (`B04`) the finest one.
+
+    Raises
+    ------
+    CubeError
+        If the tile has no such band.
+    """
+    held = bands(cube, tile)
+    named = [ref for ref in held if text.strip().upper() in (ref.name, ref.key.upper())]
+    if not named:
+        raise CubeError(
+            f"tile {tile} of {cube} has no band {text.strip()!r}",
+            hint=f"it has {', '.join(map(str, held))}" if held else "`hpckit run` fills it",
+        )
+    return min(named, key=lambda ref: ref.resolution_m)
+
+
+def find_date(where: Geometry, day: date) -> int:
+    """Position of a day on the time axis; the first one, where there are several.
+
+    Raises
+    ------
+    CubeError
+        If nothing was acquired on it; the hint tells the nearest days.
+    """
+    days = [datetime.fromisoformat(item["time"]).date() for item in where.acquisitions]
+    if day in days:
+        return days.index(day)
+    nearest = sorted(sorted(set(days), key=lambda other: abs(other - day))[:3])
+    raise CubeError(f"no acquisition on {day}", hint=f"the nearest are {', '.join(map(str, nearest))}")
+
+
+def clearest(cube: Path, tile: str, window: Bounds | None = None) -> int:
+    """Position of the date with the most valid and cloudless pixels, among those least cloudy by metadata."""
+    held = bands(cube, tile)
+    scl = next((ref for ref in held if ref.name == "SCL"), None)
+    ref = scl or held[0]
+    covers = _cloud_covers(cube, tile, ref)
+    # NaN sorts last: dates of unknown cover come after the known ones.
+    candidates = np.argsort(covers, kind="stable")[:_CANDIDATES].tolist()
+    extent = plan_extent(cube, tile, [ref], window, max_edge=MAX_EDGE // 4)
+
+    def clear_pixels(index: int) -> int:
+        if scl is not None:
+            return int((~np.isin(_read_classes(cube, tile, scl, index, extent), CLOUDY_CLASSES)).sum())
+        return int(np.isfinite(_read_layer(cube, tile, ref, index, extent)).sum())
+
+    return int(max(candidates, key=clear_pixels))
+
+
+def read_snapshot(
+    cube: Path,
+    tile: str,
+    time_index: int,
+    refs: Sequence[BandRef],
+    window: Bounds | None = None,
+    *,
+    with_classes: bool = False,
+) -> Snapshot:
+    """Read bands of one date for a picture.
+
+    Parameters
+    ----------
+    time_index : int
+        Position on the time axis; negative ones count from the end.
+    window : Bounds, optional
+        Part of the tile, in metres of its CRS, or in degrees where all four are within 180.
+
+    Raises
+    ------
+    CubeError
+        If there is no such date, or the window misses the tile.
+    """
+    where = geometry(cube, tile, refs[0].resolution_m)
+    count = len(where.acquisitions)
+    if not -count <= time_index < count:
+        raise CubeError(f"no date number {time_index}; tile {tile} has {count}, counted from 0")
+    index = time_index % count
+    extent = plan_extent(cube, tile, refs, window)
+    layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
+    scl = next((ref for ref in bands(cube, tile) if ref.name == "SCL"), None) if with_classes else None
+    classes = None if scl is None else _read_classes(cube, tile, scl, index, extent)
+    return Snapshot(tile, extent, where.acquisitions[index], layers, classes)
+
+
+def plan_extent(
+    cube: Path, tile: str, refs: Sequence[BandRef], window: Bounds | None, *, max_edge: int = MAX_EDGE
+) -> Extent:
+    """Choose the pixels of a picture: whole multiples of the bands' pixels, on their grid.
+
+    Raises
+    ------
+    CubeError
+        If the window misses the tile.
+    """
+    resolutions = sorted({ref.resolution_m for ref in refs})
+    finest, coarsest = resolutions[0], resolutions[-1]
+    where = geometry(cube, tile, finest)
+    west, south, east, north = _clip(where, tile, window, coarsest)
+    pixel = finest * max(1, ceil(max(east - west, north - south) / finest / max_edge))
+    while any(pixel % m and m % pixel for m in resolutions):
+        pixel += finest
+    shape = (max(1, round((north - south) / pixel)), max(1, round((east - west) / pixel)))
+    return Extent(where.epsg, west, north, pixel, shape)
+
+
+def _clip(where: Geometry, tile: str, window: Bounds | None, snap_m: int) -> Bounds:
+    """Window within the tile, grown to whole pixels of `snap_m`."""
+    rows, columns = where.shape
+    edge = where.transform.a
+    left, top = where.transform.c, where.transform.f
+    right, bottom = left + columns * edge, top - rows * edge
+    if window is None:
+        return (left, bottom, right, top)
+    west, south, east, north = _to_metres(window, where.epsg)
+    west = max(left, left + (west - left) // snap_m * snap_m)
+    north = min(top, top - (top - north) // snap_m * snap_m)
+    east, south = (
+        min(right, left + -((left - east) // snap_m) * snap_m),
+        max(bottom, top + (south - top) // snap_m * snap_m),
+    )
+    if west >= east or south >= north:
+        raise CubeError(
+            f"the window {window} misses tile {tile}",
+            hint=f"the tile covers {left:.0f},{bottom:.0f},{right:.0f},{top:.0f} in EPSG:{where.epsg}",
+        )
+    return (west, south, east, north)
+
+
+def _to_metres(window: Bounds, epsg: int) -> Bounds:
+    # Eastings of UTM begin at 100 km, so that degrees cannot be mistaken for metres.
+    if max(map(abs, window)) > 180:
+        return window
+    import pyproj
+
+    west, south, east, north = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform_bounds(*window)
+    return (west, south, east, north)
+
+
+def _read_layer(cube: Path, tile: str, ref: BandRef, index: int, extent: Extent) -> Layer:
+    """Mean of the valid pixels in each pixel of the picture, in physical units."""
+    notes = json.loads((array_info(cube, tile, ref).path / "zarr.json").read_text())["attributes"]
+    step = max(1, extent.pixel_m // ref.resolution_m)
+    repeat = max(1, ref.resolution_m // extent.pixel_m)
+    shape = (-(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat))
+    sums, counts = np.zeros(shape, np.float64), np.zeros(shape, np.int64)
+    fill = notes.get("_FillValue")
+    for row, block in _stripes(cube, tile, ref, index, extent):
+        valid = np.ones(block.shape, bool) if fill is None else block != fill
+        _add_blocks(sums, block, row, step)
+        _add_blocks(counts, valid, row, step)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = sums / counts * notes.get("scale_factor", 1) + notes.get("add_offset", 0)
+    return _enlarge(means.astype(np.float32), repeat, extent.shape)
+
+
+def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: Extent) -> npt.NDArray[np.uint8]:
+    """Class of one pixel of the cube for each pixel of the picture."""
+    step = max(1, extent.pixel_m // ref.resolution_m)
+    repeat = max(1, ref.resolution_m // extent.pixel_m)
+    classes = np.zeros((-(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat)), np.uint8)
+    for row, block in _stripes(cube, tile, ref, index, extent):
+        first = -(row - step // 2) % step
+        picked = block[first::step, step // 2 :: step]
+        start = (row + first) // step
+        part = classes[start : start + picked.shape[0]]
+        part[:, : picked.shape[1]] = picked[: part.shape[0], : part.shape[1]]
+    return _enlarge(classes, repeat, extent.shape)
+
+
+def _stripes(
+    cube: Path, tile: str, ref: BandRef, index: int, extent: Extent
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Pixels of one date within an extent, one row of windows at a time, with their first row in it."""
+    where = geometry(cube, tile, ref.resolution_m)
+    west, south, east, north = extent.bounds
+    edge, window = ref.resolution_m, WINDOW[ref.resolution_m]
+    rows = (round((where.transform.f - north) / edge), round((where.transform.f - south) / edge))
+    columns = slice(round((west - where.transform.c) / edge), round((east - where.transform.c) / edge))
+    count = tuple(-(-n // window) for n in where.shape)
+    for number in range(rows[0] // window, min(count[0], -(-rows[1] // window))):
+        wanted = np.zeros(count, bool)
+        wanted[number, columns.start // window : -(-columns.stop // window)] = True
+        first, last = max(rows[0], number * window), min(rows[1], (number + 1) * window)
+        plane = read_plane(cube, tile, ref, index, wanted)
+        yield first - rows[0], plane[first:last, columns]
+
+
+def _add_blocks(totals: npt.NDArray[Any], values: npt.NDArray[Any], row: int, step: int) -> None:
+    """Add the sums of `step` by `step` blocks; `values` begin at `row`, maybe within a block."""
+    if values.size == 0:
+        return
+    starts = np.concatenate([[0], np.arange(step - row % step, values.shape[0], step)])
+    by_row = np.add.reduceat(values, starts, axis=0, dtype=totals.dtype)
+    sums = np.add.reduceat(by_row, np.arange(0, values.shape[1], step), axis=1)
+    first = row // step
+    part = totals[first : first + sums.shape[0]]
+    part += sums[: part.shape[0], : part.shape[1]]
+
+
+def _enlarge(values: npt.NDArray[Any], repeat: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    return values.repeat(repeat, 0).repeat(repeat, 1)[: shape[0], : shape[1]]
+
+
+def _cloud_covers(cube: Path, tile: str, ref: BandRef) -> npt.NDArray[np.float32]:
+    import zarr
+
+    covers = zarr.open_array(cube / tile / ref.group / "cloud_cover", mode="r")[:]
+    return np.asarray(covers, dtype=np.float32)
