@@ -144,9 +144,9 @@ def read_snapshot(
     if not -count <= time_index < count:
         raise CubeError(f"no date number {time_index}; tile {tile} has {count}, counted from 0")
     index = time_index % count
-    extent = plan_extent(cube, tile, refs, window)
-    layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
     scl = next((ref for ref in bands(cube, tile) if ref.name == "SCL"), None) if with_classes else None
+    extent = plan_extent(cube, tile, [*refs, scl] if scl else refs, window)
+    layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
     classes = None if scl is None else _read_classes(cube, tile, scl, index, extent)
     return Snapshot(tile, extent, where.acquisitions[index], layers, classes)
 
@@ -231,8 +231,8 @@ def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: Exten
         first = -(row - step // 2) % step
         picked = block[first::step, step // 2 :: step]
         start = (row + first) // step
-        part = classes[start : start + picked.shape[0]]
-        part[:, : picked.shape[1]] = picked[: part.shape[0], : part.shape[1]]
+        part = classes[start : start + picked.shape[0], : picked.shape[1]]
+        part[:] = picked[: part.shape[0], : part.shape[1]]
     return _enlarge(classes, repeat, extent.shape)
 
 
@@ -262,7 +262,7 @@ def _add_blocks(totals: npt.NDArray[Any], values: npt.NDArray[Any], row: int, st
     by_row = np.add.reduceat(values, starts, axis=0, dtype=totals.dtype)
     sums = np.add.reduceat(by_row, np.arange(0, values.shape[1], step), axis=1)
     first = row // step
-    part = totals[first : first + sums.shape[0]]
+    part = totals[first : first + sums.shape[0], : sums.shape[1]]
     part += sums[: part.shape[0], : part.shape[1]]
 
 
