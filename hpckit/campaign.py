@@ -130,15 +130,11 @@ class Signatures(_Model):
     id: str
     """Field of the layer that identifies a zone; any type, unique."""
     bands: Annotated[list[str], Field(min_length=1)]
-    indices: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,30}$")], str] = Field(
-        default_factory=dict
-    )
+    indices: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,30}$")], str] = Field(default_factory=dict)
     """Derived bands by name: expressions over bands, `(B08 - B04) / (B08 + B04)`, in reflectance."""
     mask: Mask | None = Field(default_factory=Mask)
     coverage: Literal["centre", "fraction"] = "centre"
-    percentiles: list[Annotated[float, Field(ge=0, le=100)]] = Field(
-        default_factory=lambda: [25.0, 50.0, 75.0]
-    )
+    percentiles: list[Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=lambda: [25.0, 50.0, 75.0])
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @field_validator("percentiles")
@@ -305,9 +301,7 @@ def _read_yaml(path: Path) -> CommentedMap:
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CampaignError(
-            f"{path}: no such file", hint="`hpckit init DIR` writes a campaign file"
-        ) from None
+        raise CampaignError(f"{path}: no such file", hint="`hpckit init DIR` writes a campaign file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"{path}: cannot be read as UTF-8 text") from error
     except MarkedYAMLError as error:
@@ -363,11 +357,7 @@ def _reason(fault: Any, location: tuple[str | int, ...]) -> str:
         return f"unknown field; {remedy}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     shown = fault.get("input")
-    return (
-        message
-        if isinstance(shown, (dict, list)) or str(shown) in message
-        else f"{message} (it says {shown!r})"
-    )
+    return message if isinstance(shown, (dict, list)) or str(shown) in message else f"{message} (it says {shown!r})"
 
 
 def _known_fields(location: tuple[str | int, ...]) -> list[str]:

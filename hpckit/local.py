@@ -40,9 +40,7 @@ class _Worker:
     since: str = ""
 
 
-def run_units(
-    run_dir: Path, units: Sequence[Unit], *, workers: int, threads: int, report: Report
-) -> list[Unit]:
+def run_units(run_dir: Path, units: Sequence[Unit], *, workers: int, threads: int, report: Report) -> list[Unit]:
     """Run units in worker processes until none is left.
 
     A unit during which its process dies (killed, out of memory, crash in a library) is journalled as failed;

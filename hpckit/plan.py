@@ -46,9 +46,7 @@ class Plan:
 
     def todo(self, stage: Stage) -> list[Unit]:
         """Units of a stage that remain, longest first, so that workers end together."""
-        return sorted(
-            (u for u in self.of(stage) if u.id in self.pending), key=lambda u: (-round(u.cost, 1), u.id)
-        )
+        return sorted((u for u in self.of(stage) if u.id in self.pending), key=lambda u: (-round(u.cost, 1), u.id))
 
 
 def write_plan(path: Path, units: Iterable[Unit]) -> None:
@@ -86,9 +84,7 @@ def read_plan(path: Path) -> list[Unit]:
     except FileNotFoundError:
         raise PlanError(f"{path}: no plan there", hint="`hpckit plan CAMPAIGN` makes one") from None
     except (OSError, pa.ArrowException) as error:
-        raise PlanError(
-            f"{path}: the plan is damaged", hint="delete it; the next run makes it anew"
-        ) from error
+        raise PlanError(f"{path}: the plan is damaged", hint="delete it; the next run makes it anew") from error
     return [
         Unit(unit, stage, cost, inputs, json.loads(args))
         for unit, stage, cost, inputs, args in zip(

@@ -1,29 +1,37 @@
 """From a campaign to its units, and from a unit to its result: where the rooms meet.
 
 `prepare` reads what the campaign points to and freezes it in the run directory; `make_plan` cuts the work
-into units and finds those that remain; a worker loads a `Context` from the run directory and executes
-units one by one.
+into units and finds those that remain. A worker loads a `Context` from the run directory and executes units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyproj
 
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Signatures
-from hpckit.cube import layout
+from hpckit.cube import ingest, layout
 from hpckit.cube.layout import CubeSpec
+from hpckit.cube.manifest import Manifest
 from hpckit.errors import CatalogueError
-from hpckit.files import write_json
+from hpckit.estimate import Rates
+from hpckit.files import digest, digest_json, write_json
+from hpckit.journal import outcomes, read_journal
+from hpckit.plan import Plan, Unit, write_plan
 from hpckit.reduce.assignment import Assignment, TileBox, assign
+from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer, load_zones, read_zones, write_zones
 from hpckit.run import Run
 from hpckit.scenes import catalogue
-from hpckit.scenes.model import Acquisition, Scene
+from hpckit.scenes.bands import WINDOW, BandRef
+from hpckit.scenes.model import Acquisition, Level, Scene
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -36,14 +44,22 @@ class Prepared:
     run: Run
     acquisitions: Mapping[str, tuple[Acquisition, ...]]
     """By tile, sorted by time."""
+    dropped: Sequence[catalogue.Dropped]
+    """Scenes that are not used."""
     failures: Sequence[catalogue.Failure]
     """Products that could not be read."""
     zones: Mapping[str, ZoneLayer]
     """By reduction."""
     assignments: Mapping[str, Assignment]
+    """By reduction."""
+
+    @property
+    def spec(self) -> CubeSpec:
+        """Layout of the cube."""
+        return CubeSpec.of(self.run.campaign)
 
 
-def prepare(run: Run, progress: Progress) -> Prepared:
+def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Prepared:
     """Scan the products, choose scenes, freeze the zone layers and lay the cube out.
 
     Raises
@@ -51,37 +67,59 @@ def prepare(run: Run, progress: Progress) -> Prepared:
     CatalogueError
         If no scene fits the campaign.
     """
-    campaign = run.campaign
     report = _scan(run, progress)
-    scenes = _select(run, [*report.scenes, *_gone(run, report.scenes)])
-    by_tile, dropped = group(scenes)
-    write_json(run.selection, _describe_selection(by_tile, dropped, report.failures))
-    zones = {reduction.name: _freeze_zones(run, reduction) for reduction in campaign.reductions}
+    scenes, unfit = _select(run, [*report.scenes, *_gone(run, report.scenes)])
+    by_tile, superseded = group(scenes)
+    dropped = [*unfit, *superseded]
+    write_json(run.selection, _describe_selection(by_tile, dropped, report))
+    zones = {reduction.name: _freeze_zones(run, reduction) for reduction in run.campaign.reductions}
     assignments = {name: _assign(run, name, layer, by_tile) for name, layer in zones.items()}
+    prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments)
     for tile, acquisitions in by_tile.items():
-        layout.prepare(CubeSpec.of(campaign), tile, acquisitions)
-    return Prepared(run, by_tile, report.failures, zones, assignments)
+        layout.prepare(prepared.spec, tile, acquisitions)
+    return prepared
 
 
 def group(scenes: Iterable[Scene]) -> tuple[dict[str, tuple[Acquisition, ...]], list[catalogue.Dropped]]:
     """Acquisitions by tile, sorted by time, and the scenes that others of the same pass supersede."""
-    acquisitions, dropped = catalogue.acquisitions(list(scenes))
+    acquisitions, dropped = catalogue.acquisitions(scenes)
     by_tile: dict[str, tuple[Acquisition, ...]] = {}
     for acquisition in acquisitions:
         by_tile[acquisition.tile] = (*by_tile.get(acquisition.tile, ()), acquisition)
     return by_tile, dropped
 
 
+def make_plan(prepared: Prepared, rates: Rates) -> Plan:
+    """Cut the work into units, find those that remain, and write them to the run directory."""
+    manifest = Manifest.load(prepared.spec.path)
+    units: list[Unit] = []
+    pending: set[str] = set()
+    for unit, done in [*_ingest_units(prepared, manifest, rates), *_index_units(prepared, rates)]:
+        units.append(unit)
+        if not done:
+            pending.add(unit.id)
+    reduce_units = list(_reduce_units(prepared, rates))
+    known = outcomes(read_journal(prepared.run.path), {unit.id: unit.inputs for unit in reduce_units})
+    pending |= {u.id for u in reduce_units if u.id not in known or known[u.id].state != "done"}
+    units += reduce_units
+    write_plan(prepared.run.plan, units)
+    return Plan(units, frozenset(pending))
+
+
 def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
-    known = catalogue.read(run.catalogue) if run.catalogue.exists() else []
     paths = [run.campaign.resolve(path) for path in run.campaign.scenes.paths]
-    files = [path for path in paths if path.suffix == ".parquet"]
-    folders = [path for path in paths if path.suffix != ".parquet"]
+    listed = [scene for path in paths if path.suffix == ".parquet" for scene in catalogue.read(path)]
     report = catalogue.scan(
-        folders, previous=known, progress=lambda done, total: progress("scan products", done, total)
+        [path for path in paths if path.suffix != ".parquet"],
+        previous=run.catalogue,
+        progress=lambda done, total: progress("scan products", done, total),
     )
-    listed = [scene for path in files for scene in catalogue.read(path)]
     scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
+    if not scenes:
+        raise CatalogueError(
+            f"{run.campaign.path}: no usable Sentinel-2 product below {', '.join(map(str, paths))}",
+            hint="; ".join(failure.reason for failure in report.failures[:3]) or "mend `scenes.paths`",
+        )
     catalogue.write(run.catalogue, scenes)
     return catalogue.ScanReport(scenes, report.failures, report.reused)
 
@@ -91,14 +129,12 @@ def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
     if not run.selected.exists():
         return []
     hrefs, ids = {scene.href for scene in found}, {scene.id for scene in found}
-    return [
-        scene for scene in catalogue.read(run.selected) if scene.href not in hrefs and scene.id not in ids
-    ]
+    return [scene for scene in catalogue.read(run.selected) if scene.href not in hrefs and scene.id not in ids]
 
 
-def _select(run: Run, scenes: Sequence[Scene]) -> list[Scene]:
+def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
     campaign = run.campaign
-    chosen = catalogue.select(
+    chosen, dropped = catalogue.select(
         scenes,
         aoi=read_aoi(campaign.aoi, campaign.folder),
         period=(campaign.period.start, campaign.period.end),
@@ -107,12 +143,13 @@ def _select(run: Run, scenes: Sequence[Scene]) -> list[Scene]:
         level=campaign.scenes.level,
     )
     if not chosen:
+        reasons = ", ".join(sorted({item.reason for item in dropped})[:4])
         raise CatalogueError(
-            f"{campaign.path}: none of the {len(scenes)} products found fits area, period, cloud cover and collection",
-            hint="`hpckit check` tells what was found; `hpckit scenes list` what each filter leaves",
+            f"{campaign.path}: none of the {len(scenes)} products found fits the campaign ({reasons})",
+            hint="mend aoi, period or scenes; `hpckit check` tells what there is",
         )
     catalogue.write(run.selected, chosen)
-    return chosen
+    return chosen, dropped
 
 
 def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
@@ -123,18 +160,16 @@ def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
     return layer
 
 
-def _assign(
-    run: Run, reduction: str, layer: ZoneLayer, by_tile: Mapping[str, Sequence[Acquisition]]
-) -> Assignment:
+def _assign(run: Run, name: str, layer: ZoneLayer, by_tile: Mapping[str, Sequence[Acquisition]]) -> Assignment:
     boxes = [tile_box(acquisitions[0].scenes[0]) for _, acquisitions in sorted(by_tile.items())]
     assignment = assign(layer.geometries, pyproj.CRS(layer.crs), boxes)
-    assignment.save(run.assignment(reduction))
+    assignment.save(run.assignment(name))
     return assignment
 
 
 def tile_box(scene: Scene) -> TileBox:
     """Extent of the granule of a scene."""
-    resolution_m, (rows, columns) = next(iter(sorted(scene.shapes.items())))
+    resolution_m, (rows, columns) = min(scene.shapes.items())
     bounds = (scene.ulx, scene.uly - rows * resolution_m, scene.ulx + columns * resolution_m, scene.uly)
     return TileBox(scene.tile, scene.epsg, bounds)
 
@@ -142,10 +177,124 @@ def tile_box(scene: Scene) -> TileBox:
 def _describe_selection(
     by_tile: Mapping[str, Sequence[Acquisition]],
     dropped: Sequence[catalogue.Dropped],
-    failures: Sequence[catalogue.Failure],
+    report: catalogue.ScanReport,
 ) -> dict[str, Any]:
     return {
         "used": [scene.id for items in by_tile.values() for item in items for scene in item.scenes],
         "dropped": [{"scene": item.scene_id, "reason": item.reason} for item in dropped],
-        "failed": [{"path": str(item.path), "reason": item.reason} for item in failures],
+        "failed": [{"path": str(item.path), "reason": item.reason} for item in report.failures],
+        "incomplete": [{"scene": scene.id, "missing": scene.missing} for scene in report.incomplete],
     }
+
+
+def _ingest_units(prepared: Prepared, manifest: Manifest, rates: Rates) -> Iterable[tuple[Unit, bool]]:
+    spec = prepared.spec
+    for tile, acquisitions in prepared.acquisitions.items():
+        for unit in ingest.ingest_units(spec, tile, acquisitions):
+            shards = ingest.shards(spec, unit, acquisitions)
+            dates = len({date for shard in shards for date in shard.dates})
+            columns = acquisitions[0].scenes[0].shapes[unit.band.resolution_m][1]
+            pixels = WINDOW[unit.band.resolution_m] * columns * dates
+            args = {"tile": tile, "band": unit.band.key, "block": unit.block, "row": unit.row}
+            inputs = digest_json([shard.inputs for shard in shards])[:16]
+            yield Unit(unit.id, "ingest", rates.decode_s(pixels), inputs, args), ingest.is_done(shards, manifest)
+
+
+def _index_units(prepared: Prepared, rates: Rates) -> Iterable[tuple[Unit, bool]]:
+    for reduction in prepared.run.campaign.reductions:
+        for tiles in reduce_groups(prepared, reduction):
+            unit_id = f"index/{reduction.name}/{'+'.join(tiles)}"
+            paths = index_paths(prepared, reduction, tiles)
+            args = {"reduction": reduction.name, "tiles": list(tiles)}
+            inputs = digest_json(sorted(path.name for path in paths.values()))[:16]
+            done = all(path.exists() for path in paths.values())
+            yield Unit(unit_id, "index", rates.index_s(len(prepared.zones[reduction.name])), inputs, args), done
+
+
+def _reduce_units(prepared: Prepared, rates: Rates) -> Iterable[Unit]:
+    for reduction in prepared.run.campaign.reductions:
+        for tiles in reduce_groups(prepared, reduction):
+            paths = index_paths(prepared, reduction, tiles)
+            for acquisition_id in acquisition_ids(prepared.acquisitions, tiles):
+                args = {"reduction": reduction.name, "tiles": list(tiles), "acquisition": acquisition_id}
+                unit_id = f"reduce/{reduction.name}/{'+'.join(tiles)}/{acquisition_id}"
+                yield Unit(
+                    unit_id,
+                    "reduce",
+                    rates.reduce_s(_plane_pixels(prepared, reduction, tiles)),
+                    _reduce_inputs(prepared, reduction, tiles, acquisition_id, [p.name for p in paths.values()]),
+                    args,
+                )
+
+
+def reduce_groups(prepared: Prepared, reduction: Signatures) -> list[tuple[str, ...]]:
+    """Tiles, alone or together, that answer for some zone."""
+    assignment = prepared.assignments[reduction.name]
+    single = [(tile,) for tile in sorted(prepared.acquisitions) if len(assignment.candidates_of(tile))]
+    return [*single, *sorted(assignment.groups())]
+
+
+def index_paths(prepared: Prepared, reduction: Signatures, tiles: Sequence[str]) -> dict[tuple[str, int], Path]:
+    """File of each zone index of a group, by tile and resolution; its name tells what it was built from."""
+    folder = prepared.run.path / "index" / reduction.name / "+".join(tiles)
+    rows = group_zones(prepared.assignments[reduction.name], tiles)
+    zones = prepared.zones[reduction.name].digest
+    paths = {}
+    for tile in tiles:
+        scene = prepared.acquisitions[tile][0].scenes[0]
+        for resolution_m in index_resolutions(reduction, scene.level):
+            grid = [scene.epsg, list(scene.transform(resolution_m)), scene.shapes[resolution_m]]
+            inputs = digest_json([zones, digest(rows.tobytes()), reduction.coverage, grid])[:16]
+            paths[tile, resolution_m] = folder / f"{tile}-r{resolution_m}m-{inputs}.npz"
+    return paths
+
+
+def index_resolutions(reduction: Signatures, level: Level) -> list[int]:
+    """Resolutions at which zones are laid over a tile: those of the bands, and the finest of each derived band."""
+    found = {BandRef.parse(band, level=level).resolution_m for band in reduction.bands}
+    for text in reduction.indices.values():
+        found.add(min(BandRef.parse(band, level=level).resolution_m for band in Expression.parse(text).bands))
+    return sorted(found)
+
+
+def group_zones(assignment: Assignment, tiles: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Zones of a group: what a tile may have to answer for, or what several tiles hold together."""
+    if len(tiles) == 1:
+        return assignment.candidates_of(tiles[0])
+    zones = {piece.zone for piece in assignment.groups()[tuple(tiles)]}
+    return np.array(sorted(zones), dtype=np.int32)
+
+
+def acquisition_ids(by_tile: Mapping[str, Sequence[Acquisition]], tiles: Sequence[str]) -> list[str]:
+    """Acquisitions that any of the tiles has, sorted."""
+    return sorted({acquisition.id for tile in tiles for acquisition in by_tile.get(tile, ())})
+
+
+def _plane_pixels(prepared: Prepared, reduction: Signatures, tiles: Sequence[str]) -> int:
+    level = prepared.run.campaign.scenes.level
+    refs = [BandRef.parse(band, level=level) for band in reduction.source_bands()]
+    shapes = [prepared.acquisitions[tile][0].scenes[0].shapes for tile in tiles]
+    return sum(shape[ref.resolution_m][0] * shape[ref.resolution_m][1] for shape in shapes for ref in refs)
+
+
+def _reduce_inputs(
+    prepared: Prepared, reduction: Signatures, tiles: Sequence[str], acquisition_id: str, indexes: Sequence[str]
+) -> str:
+    """Digest of what a reduce unit depends on: settings, zones, who answers for them, and the scenes."""
+    settings = reduction.model_dump(mode="json", exclude={"device", "zones", "layer", "id"})
+    scenes = {
+        tile: [scene.id for item in prepared.acquisitions[tile] if item.id == acquisition_id for scene in item.scenes]
+        for tile in tiles
+    }
+    present = sorted(t for t, items in prepared.acquisitions.items() if acquisition_id in {i.id for i in items})
+    spec = prepared.spec
+    return digest_json([settings, sorted(indexes), scenes, present, spec.skip_cloudy])[:16]
+
+
+def read_prepared(run: Run) -> Prepared:
+    """What `prepare` froze in the run directory; for workers."""
+    by_tile, dropped = group(catalogue.read(run.selected))
+    names = [reduction.name for reduction in run.campaign.reductions]
+    zones = {name: load_zones(run.zones(name)) for name in names}
+    assignments = {name: Assignment.load(run.assignment(name)) for name in names}
+    return Prepared(run, by_tile, dropped, [], zones, assignments)

@@ -10,7 +10,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,8 @@ from typing import Final
 from hpckit.errors import HpckitError
 from hpckit.journal import Entry, Journal
 from hpckit.plan import Unit
-from hpckit.production import Context, Outcome, execute, write_spool
 from hpckit.spool import SignatureBatch
+from hpckit.stages import Context, Outcome, execute, write_spool
 
 _SEAL_BYTES: Final = 128 * 2**20
 _SEAL_AFTER_S: Final = 300
@@ -33,7 +33,7 @@ class Worker:
     def __init__(self, run_dir: Path, name: str, threads: int) -> None:
         _set_up_logging(run_dir, name)
         _limit_threads(threads)
-        self.context = Context.load(run_dir, writer=name)
+        self.context = Context.load(run_dir, name, threads)
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
 
@@ -118,8 +118,6 @@ class _Unsealed:
 
 
 def _failed(entry: Entry, reason: str) -> Entry:
-    from dataclasses import replace
-
     return replace(entry, state="failed", reason=reason)
 
 

@@ -1,0 +1,134 @@
+"""The command line: `hpckit COMMAND`.
+
+Commands are imported when they are called, so that `hpckit --help` loads nothing but click.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+import hpckit
+
+_COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "Start": {
+        "init": ("hpckit.cli.campaign:init", "Write a commented campaign file."),
+        "check": ("hpckit.cli.campaign:check", "Check a campaign and all that it points to."),
+        "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of the campaign file."),
+        "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run everything on it."),
+    },
+    "Data": {
+        "tile": ("hpckit.cli.tile:tile", "Cut an area of interest into tiles."),
+        "scenes": ("hpckit.cli.scenes:scenes", "Find products; list what a catalogue has."),
+    },
+    "Production": {
+        "plan": ("hpckit.cli.run:plan", "Show what a run will do and cost."),
+        "run": ("hpckit.cli.run:run", "Run ingest, index, reduce and sync here."),
+        "status": ("hpckit.cli.run:status", "Show how far a run is, and what failed."),
+        "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale shards."),
+        "sync": ("hpckit.cli.sync:sync", "Load spooled results into the store."),
+    },
+    "Look": {
+        "series": ("hpckit.cli.look:series", "Time series of a zone: table, CSV, JSON or plot."),
+        "quicklook": ("hpckit.cli.look:quicklook", "Picture of a cube date with zones."),
+        "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
+    },
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands."""
+        return [name for section in _COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        for section in _COMMANDS.values():
+            if cmd_name in section:
+                module, _, attribute = section[cmd_name][0].partition(":")
+                command: click.Command = getattr(import_module(module), attribute)
+                return command
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by section, without importing them."""
+        for title, section in _COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in section.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a command, and name the nearest one if there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if close:
+                error.message += f" Did you mean {close[0]!r}?"
+            raise
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Try `hpckit demo`; every command explains itself with -h.",
+)
+@click.version_option(hpckit.__version__, prog_name="hpckit")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """From Sentinel scenes to Zarr cubes to parcel signatures.
+
+    \b
+    Example:
+      hpckit init campaign/ && hpckit check campaign/campaign.yaml
+      hpckit run campaign/campaign.yaml
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; errors that are meant for people are one sentence and an exit code."""
+    arguments = sys.argv[1:] if args is None else args
+    debug = "--debug" in arguments
+    try:
+        cli.main(arguments, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("hpckit: stopped; what was done is kept, the same command goes on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        if debug:
+            raise
+        sys.exit(_explain(error))
+
+
+def _explain(error: Exception) -> int:
+    """Say in a sentence what went wrong, and give the exit code."""
+    from hpckit.errors import EX_FAILED, HpckitError
+
+    if isinstance(error, HpckitError):
+        click.echo(f"hpckit: {error}", err=True)
+        if error.hint:
+            click.echo(f"  hint: {error.hint}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError):
+        click.echo(f"hpckit: {error}", err=True)
+        return EX_FAILED
+    click.echo(
+        f"hpckit: a fault in hpckit itself: {type(error).__name__}: {error}\n"
+        "  hint: run it again with `hpckit --debug …` and report the traceback",
+        err=True,
+    )
+    return EX_FAILED

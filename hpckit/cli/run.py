@@ -35,9 +35,7 @@ def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
 @click.command()
 @CAMPAIGN
 @WORKERS
-@click.option(
-    "--no-sync", is_flag=True, help="Leave the results in the spool; `hpckit sync` loads them later."
-)
+@click.option("--no-sync", is_flag=True, help="Leave the results in the spool; `hpckit sync` loads them later.")
 def run(campaign: Path, workers: int | None, no_sync: bool) -> None:
     """Run ingest, index, reduce and sync on this machine.
 

@@ -123,9 +123,7 @@ def _of_kind(ref: BandRef) -> Mapping[str, Any]:
             return {
                 "long_name": "scene classification",
                 "flag_values": sorted(SCL_CLASSES),
-                "flag_meanings": " ".join(
-                    SCL_CLASSES[code].replace(" ", "_") for code in sorted(SCL_CLASSES)
-                ),
+                "flag_meanings": " ".join(SCL_CLASSES[code].replace(" ", "_") for code in sorted(SCL_CLASSES)),
             }
         case "aot":
             return {

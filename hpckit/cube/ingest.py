@@ -112,9 +112,7 @@ def _date_inputs(scenes: tuple[str, ...], skip_cloudy: float | None) -> str:
 
 def is_done(shards: Sequence[Shard], manifest: Manifest) -> bool:
     """Whether the manifest has all shards of a unit, made from what they should be made from."""
-    return all(
-        (record := manifest.get(shard.key)) is not None and record.inputs == shard.inputs for shard in shards
-    )
+    return all((record := manifest.get(shard.key)) is not None and record.inputs == shard.inputs for shard in shards)
 
 
 def ingest(
@@ -212,9 +210,7 @@ class _Draft:
             except (OSError, CubeError):
                 return
         count = self.grid.per_date
-        of_inputs = {
-            inputs: chunks[n * count : (n + 1) * count] for n, inputs in enumerate(old.inputs) if inputs
-        }
+        of_inputs = {inputs: chunks[n * count : (n + 1) * count] for n, inputs in enumerate(old.inputs) if inputs}
         for position, inputs in zip(self.shard.dates, self.shard.inputs, strict=True):
             if inputs in of_inputs:
                 self.chunks[position] = of_inputs[inputs]
@@ -287,9 +283,7 @@ def _decode_scene(
         height = min(edge, source.height - unit.row * edge)
         for first, last in _runs(sorted(columns)):
             width = min((last + 1) * edge, source.width) - first * edge
-            strip = read_window(
-                source, scene, unit.band, Window(first * edge, unit.row * edge, width, height)
-            )
+            strip = read_window(source, scene, unit.band, Window(first * edge, unit.row * edge, width, height))
             result.decoded_pixels += strip.size
             for column in range(first, last + 1):
                 decoded[column] = strip[:, (column - first) * edge : (column - first + 1) * edge]

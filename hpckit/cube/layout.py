@@ -205,8 +205,7 @@ def _check_layout(path: Path, metadata: Mapping[str, Any]) -> None:
             known["chunk_grid"] == metadata["chunk_grid"]
             and known["data_type"] == metadata["data_type"]
             and known["shape"][1:] == metadata["shape"][1:]
-            and [codec["name"] for codec in known["codecs"]]
-            == [codec["name"] for codec in metadata["codecs"]]
+            and [codec["name"] for codec in known["codecs"]] == [codec["name"] for codec in metadata["codecs"]]
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CubeError(f"{path}: damaged", hint="delete this file; the next run writes it anew") from error
@@ -224,9 +223,7 @@ def _prepare_group(
     rows, columns = scene.shapes[ref.resolution_m]
     centres = ref.resolution_m / 2
     _coordinate(folder, "y", scene.uly - centres - ref.resolution_m * np.arange(rows), ("y",), attributes.Y)
-    _coordinate(
-        folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X
-    )
+    _coordinate(folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X)
     _coordinate(folder, "spatial_ref", np.array(0, dtype="<i8"), (), attributes.grid_mapping(scene, ref))
     for name, (values, notes) in _along_time(acquisitions).items():
         _coordinate(folder, name, values, ("time",), notes)

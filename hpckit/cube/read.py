@@ -62,9 +62,7 @@ def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:
     notes = _metadata(cube / tile / f"r{resolution_m}m")["attributes"]
     rows, columns = notes["spatial:shape"]
     epsg = int(notes["proj:code"].partition(":")[2])
-    return Geometry(
-        epsg, Affine(*notes["spatial:transform"]), (rows, columns), tuple(notes["hpckit:acquisitions"])
-    )
+    return Geometry(epsg, Affine(*notes["spatial:transform"]), (rows, columns), tuple(notes["hpckit:acquisitions"]))
 
 
 def bands(cube: Path, tile: str) -> list[BandRef]:
@@ -91,9 +89,7 @@ def array_info(cube: Path, tile: str, ref: BandRef) -> ArrayInfo:
     codec = metadata["codecs"][0]
     sharded = codec["name"] == "sharding_indexed"
     chunk = codec["configuration"]["chunk_shape"][1] if sharded else window
-    return ArrayInfo(
-        path, (dates, rows, columns), metadata["data_type"], depth, ChunkGrid(window, chunk), sharded
-    )
+    return ArrayInfo(path, (dates, rows, columns), metadata["data_type"], depth, ChunkGrid(window, chunk), sharded)
 
 
 def read_plane(
@@ -159,9 +155,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
     try:
         metadata = json.loads((folder / "zarr.json").read_text())
     except FileNotFoundError:
-        raise CubeError(
-            f"{folder}: not in the cube", hint="`hpckit status` tells what was ingested"
-        ) from None
+        raise CubeError(f"{folder}: not in the cube", hint="`hpckit status` tells what was ingested") from None
     except (OSError, ValueError) as error:
         raise CubeError(f"{folder / 'zarr.json'}: damaged") from error
     return dict(metadata)
@@ -188,9 +182,7 @@ def _read_window(info: ArrayInfo, time_index: int, row: int, column: int, plane:
         for place, chunk in _chunks(info, descriptor, date):
             _put(target, decode(chunk, info.dtype, info.grid.chunk), place, info.grid)
     except CubeError as error:
-        raise CubeError(
-            f"{path}: {error}", hint="`hpckit verify`, then `hpckit run` writes it anew"
-        ) from None
+        raise CubeError(f"{path}: {error}", hint="`hpckit verify`, then `hpckit run` writes it anew") from None
     finally:
         os.close(descriptor)
 

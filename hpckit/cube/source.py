@@ -104,9 +104,7 @@ def _check_whole(scene: Scene, ref: BandRef, name: str) -> None:
                 if header[4:8] == b"jp2c":
                     file.seek(position + length - 2)
                     if file.read(2) != _CODESTREAM_END:
-                        raise SceneError(
-                            f"{scene.id}: {name} is truncated or damaged: its codestream has no end"
-                        )
+                        raise SceneError(f"{scene.id}: {name} is truncated or damaged: its codestream has no end")
                 position += length
     except FileNotFoundError:
         raise SceneError(f"{scene.id}: {name} is missing") from None

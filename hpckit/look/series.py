@@ -127,18 +127,19 @@ def _one(series: ZoneSeries) -> Figure:
 
 
 def _several(series: Sequence[ZoneSeries]) -> Figure:
-    rows = -(-len(series) // 2)
+    columns = 1 if len(series) <= 3 else 2
+    rows = -(-len(series) // columns)
     height = 1.75 + 1.9 * rows
     figure = new_figure(10, height)
     figure.subplots_adjust(0.07, 0.7 / height, 0.97, 1 - 1.3 / height, wspace=0.08, hspace=0.36)
-    grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, item in zip(grid.flat, series, strict=False):
         _draw(axes, item, series)
         axes.set_title(item.title, loc="left", size=10, weight="bold", pad=6)
     for axes in grid.flat[len(series) :]:
         axes.set_axis_off()
         grid[-2, 1].tick_params(labelbottom=True)
-    _caption(figure, f"{series[0].unit} of {len(series)} zones", [], series)
+    _caption(figure, f"{series[0].unit} of {len(series)} zones", ["the others in grey"], series)
     return figure
 
 

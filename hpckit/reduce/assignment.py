@@ -102,9 +102,7 @@ class Assignment:
         with np.load(path) as data:
             pieces = tuple(
                 Piece(int(zone), str(tile), shapely.from_wkb(str(wkb)))
-                for zone, tile, wkb in zip(
-                    data["piece_zone"], data["piece_tile"], data["piece_wkb"], strict=True
-                )
+                for zone, tile, wkb in zip(data["piece_zone"], data["piece_tile"], data["piece_wkb"], strict=True)
             )
             tiles = tuple(str(tile) for tile in data["tiles"])
             return cls(tiles, data["zone"], data["candidate"], pieces, data["outside"])
@@ -134,9 +132,7 @@ def assign(geometries: npt.NDArray[np.object_], crs: pyproj.CRS, tiles: Sequence
         inner = _margin(bounds, tile.bounds)
         for row, margin in zip(rows.tolist(), inner.tolist(), strict=True):
             if margin >= 0:
-                ranked.setdefault(row, []).append(
-                    (home[row] != tile.epsg % 100, -int(margin // 1000), tile.tile)
-                )
+                ranked.setdefault(row, []).append((home[row] != tile.epsg % 100, -int(margin // 1000), tile.tile))
             else:
                 touched.setdefault(row, []).append(tile)
     names = tuple(tile.tile for tile in tiles)
@@ -195,9 +191,7 @@ def _utm_zones(geometries: npt.NDArray[np.object_], crs: pyproj.CRS) -> npt.NDAr
     boxes = shapely.bounds(geometries)
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     longitude, _ = to_degrees.transform((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
-    zones: npt.NDArray[np.int64] = np.clip(np.floor((np.asarray(longitude) + 180) / 6) + 1, 1, 60).astype(
-        np.int64
-    )
+    zones: npt.NDArray[np.int64] = np.clip(np.floor((np.asarray(longitude) + 180) / 6) + 1, 1, 60).astype(np.int64)
     return zones
 
 

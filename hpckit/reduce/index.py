@@ -90,9 +90,7 @@ class ZoneIndex:
                 arrays = (data["zones"], data["offsets"], data["pixels"], weights, data["outside"])
                 return cls(*arrays, (rows, columns))
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ZoneError(
-                f"{path}: the zone index is damaged", hint="delete it; the next run builds it"
-            ) from error
+            raise ZoneError(f"{path}: the zone index is damaged", hint="delete it; the next run builds it") from error
 
 
 def build_index(
@@ -123,9 +121,7 @@ def build_index(
         If the raster is not north up, or has more than 2^32 pixels.
     """
     if transform.b != 0 or transform.d != 0 or transform.a <= 0 or transform.e >= 0:
-        raise ZoneError(
-            f"zones can only be laid over a raster that is north up, not over {tuple(transform)[:6]}"
-        )
+        raise ZoneError(f"zones can only be laid over a raster that is north up, not over {tuple(transform)[:6]}")
     if shape[0] * shape[1] > 2**32:
         raise ZoneError(
             f"a raster of {shape[0]} x {shape[1]} pixels is too large for a zone index; cut it into tiles"

@@ -172,9 +172,7 @@ def _spans(x, y, starts, clockwise, first_ring, last_ring, top, bottom, ends):  
                     extra[row - top] += 2
                     room = ends[row - top + 1] - extra[row - top]
                     spans[room] = np.floor(min(x1, x2) + 0.5)
-                    spans[room + 1] = (
-                        np.floor(max(x1, x2) + 0.5) if (x1 > x2) == clockwise[ring] else spans[room]
-                    )
+                    spans[room + 1] = np.floor(max(x1, x2) + 0.5) if (x1 > x2) == clockwise[ring] else spans[room]
                 continue
             if y1 > y2:
                 x1, y1, x2, y2 = x2, y2, x1, y1
@@ -264,9 +262,7 @@ def _add_edge(area, x1, y1, x2, y2):  # type: ignore[no-untyped-def]
     while row < height and row < y2:
         upper, lower = max(y1, np.float64(row)), min(y2, np.float64(row + 1))
         if lower > upper:
-            _add_segment(
-                area[row], x1 + slope * (upper - y1), x1 + slope * (lower - y1), sign * (lower - upper)
-            )
+            _add_segment(area[row], x1 + slope * (upper - y1), x1 + slope * (lower - y1), sign * (lower - upper))
         row += 1
 
 

@@ -65,6 +65,8 @@ class Job:
     parts: Sequence[Part]
     """Equal zones in all parts; one part for zones that a tile holds whole."""
     acquisition: AcquisitionInfo
+    threads: int = 1
+    """For reading the cube."""
 
     @property
     def zones(self) -> npt.NDArray[np.int32]:
@@ -161,9 +163,7 @@ def _physical(values: Values, kind: str) -> npt.NDArray[np.float32]:
     return physical
 
 
-def _class_counts(
-    job: Job, reader: _Reader, ref: BandRef
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+def _class_counts(job: Job, reader: _Reader, ref: BandRef) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Pixels of each class, whatever the mask, for the classes that occur in Sentinel-2's classification."""
     codes = np.array(sorted(SCL_CLASSES), dtype=np.uint8)
     index = reader.index(ref.resolution_m)
@@ -235,7 +235,7 @@ class _Reader:
             return np.zeros(part.indexes[ref.resolution_m].shape, dtype=ref.dtype)
         own = part.indexes.get(ref.resolution_m)
         windows = None if own is None else own.windows(WINDOW[ref.resolution_m])
-        return read_plane(self._job.cube, part.tile, ref, part.time_index, windows)
+        return read_plane(self._job.cube, part.tile, ref, part.time_index, windows, threads=self._job.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,9 +261,7 @@ def merge(indexes: Sequence[ZoneIndex]) -> Merged:
     """
     if len(indexes) == 1:
         return Merged(indexes[0], None)
-    owner = np.concatenate(
-        [np.repeat(np.arange(len(index.zones)), np.diff(index.offsets)) for index in indexes]
-    )
+    owner = np.concatenate([np.repeat(np.arange(len(index.zones)), np.diff(index.offsets)) for index in indexes])
     order = np.argsort(owner, kind="stable")
     counts = np.sum([np.diff(index.offsets) for index in indexes], axis=0)
     weights = None if indexes[0].weights is None else np.concatenate([i.weights for i in indexes])[order]

@@ -73,15 +73,11 @@ def read_zones(path: Path, id_field: str, layer: str | None = None) -> ZoneLayer
         fields = list(info["fields"])
         _check_field(path, id_field, fields, info)
         columns = [] if id_field == info["fid_column"] else [id_field]
-        meta, fids, wkb, values = pyogrio.raw.read(
-            path, layer=name, columns=columns, return_fids=True, force_2d=True
-        )
+        meta, fids, wkb, values = pyogrio.raw.read(path, layer=name, columns=columns, return_fids=True, force_2d=True)
     except pyogrio.errors.DataSourceError as error:
         raise ZoneError(f"{path}: not a vector file that OGR reads") from error
     if meta["crs"] is None:
-        raise ZoneError(
-            f"{path}: the layer has no CRS", hint="write it again with one: ogr2ogr -a_srs EPSG:… OUT IN"
-        )
+        raise ZoneError(f"{path}: the layer has no CRS", hint="write it again with one: ogr2ogr -a_srs EPSG:… OUT IN")
     ids = _ids(path, id_field, values[0] if columns else fids)
     return _clean(path, ids, np.asarray(shapely.from_wkb(wkb)), pyproj.CRS(meta["crs"]).to_wkt())
 
@@ -128,9 +124,7 @@ def load_zones(path: Path) -> ZoneLayer:
             f"{path}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it"
         ) from error
     dropped = tuple((name, reason) for name, reason in notes["dropped"])
-    return ZoneLayer(
-        tuple(table["id"].to_pylist()), geometries, notes["crs"], tuple(notes["repaired"]), dropped
-    )
+    return ZoneLayer(tuple(table["id"].to_pylist()), geometries, notes["crs"], tuple(notes["repaired"]), dropped)
 
 
 def _layer(path: Path, wanted: str | None) -> str:
@@ -164,9 +158,7 @@ def _check_field(path: Path, id_field: str, fields: list[str], info: dict[str, A
 def _ids(path: Path, id_field: str, values: npt.NDArray[Any]) -> tuple[str, ...]:
     if len(values) == 0:
         raise ZoneError(f"{path}: the layer is empty")
-    missing = [
-        row for row, value in enumerate(values) if value is None or value != value or str(value).strip() == ""
-    ]
+    missing = [row for row, value in enumerate(values) if value is None or value != value or str(value).strip() == ""]
     if missing:
         raise ZoneError(
             f"{path}: {len(missing)} zones have no {id_field!r} (the first is feature number {missing[0] + 1})",
@@ -185,11 +177,7 @@ def _ids(path: Path, id_field: str, values: npt.NDArray[Any]) -> tuple[str, ...]
 
 def _text(value: Any) -> str:
     # Integers arrive as floats where the column has nulls or is a wide numeric of a shapefile.
-    return (
-        str(int(value))
-        if isinstance(value, (float, np.floating)) and float(value).is_integer()
-        else str(value)
-    )
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
 def _clean(path: Path, ids: tuple[str, ...], shapes: npt.NDArray[np.object_], crs: str) -> ZoneLayer:
@@ -209,9 +197,7 @@ def _clean(path: Path, ids: tuple[str, ...], shapes: npt.NDArray[np.object_], cr
             repaired.append(name)
         kept.append((name, shapely.MultiPolygon(polygons)))
     if not kept:
-        raise ZoneError(
-            f"{path}: none of its {len(ids)} features is a polygon", hint="zones must be polygons"
-        )
+        raise ZoneError(f"{path}: none of its {len(ids)} features is a polygon", hint="zones must be polygons")
     geometries = np.empty(len(kept), dtype=object)
     geometries[:] = [shape for _, shape in kept]
     return ZoneLayer(tuple(name for name, _ in kept), geometries, crs, tuple(repaired), tuple(dropped))

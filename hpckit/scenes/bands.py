@@ -105,9 +105,7 @@ class BandRef:
         """
         match = _BAND_REF.match(text.strip().upper().replace("M", "m"))
         if match is None:
-            raise ValueError(
-                f"{text!r} is no Sentinel-2 band; bands are {', '.join(BANDS)}, as in B04 or B04@60m"
-            )
+            raise ValueError(f"{text!r} is no Sentinel-2 band; bands are {', '.join(BANDS)}, as in B04 or B04@60m")
         name = match["name"]
         if name not in BANDS:
             name = f"B{int(name[1:]):02d}"

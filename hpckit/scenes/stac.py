@@ -150,5 +150,3 @@ def _moment(value: str | datetime) -> datetime:
 
 def _geometry(value: Any) -> dict[str, Any]:
     return dict(shapely.geometry.mapping(shapely.geometry.shape(value))) if value else {}
-
-

@@ -26,9 +26,7 @@ def select(device: Literal["auto", "cpu", "cuda"]) -> ModuleType:
 
         return cuda
     if device == "cuda":
-        raise RuntimeError(
-            "device: cuda was asked for, but numba finds no usable GPU; use device: auto or cpu"
-        )
+        raise RuntimeError("device: cuda was asked for, but numba finds no usable GPU; use device: auto or cpu")
     from hpckit.reduce.kernels import cpu
 
     return cpu

@@ -271,9 +271,7 @@ def _weighted(  # type: ignore[no-untyped-def]
             _weighted_histogram(kept, share, n, low, scale, counts, sums)
             for number in range(len(fractions)):
                 _mark(fractions[number] * sums[_BINS], counts, sums, wanted)
-                m, below, below_sum = _pick(
-                    kept, share, n, low, scale, counts, sums, wanted, picked, picked_share
-                )
+                m, below, below_sum = _pick(kept, share, n, low, scale, counts, sums, wanted, picked, picked_share)
                 values[zone, 4 + number] = _weighted_quantile(
                     picked[:m], picked_share[:m], n, below, below_sum, fractions[number] * sums[_BINS]
                 )

@@ -1,0 +1,348 @@
+"""A campaign from Python: its cube as xarray, its series as pandas, its pictures.
+
+>>> import hpckit
+>>> campaign = hpckit.open_campaign("demo/campaign.yaml")  # doctest: +SKIP
+>>> campaign.series("17")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from hpckit.campaign import Campaign, Signatures, load_campaign
+from hpckit.errors import CampaignError, CubeError, StoreError, StoreUnavailableError, ZoneError
+from hpckit.scenes.bands import BANDS, BandRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray
+
+    from hpckit.look.pixels import Bounds
+    from hpckit.look.style import Picture
+    from hpckit.reduce.zones import ZoneLayer
+    from hpckit.status import Status
+    from hpckit.store import Store
+
+_NEIGHBOURS: Final = 500
+"""Identifiers on either side, in alphabetical order, among which close ones are sought."""
+
+
+def open_campaign(path: str | Path) -> CampaignView:
+    """Open a campaign to look at what it has produced.
+
+    Parameters
+    ----------
+    path : str or Path
+        A campaign file, or a run directory.
+
+    Raises
+    ------
+    CampaignError
+        If the campaign file is wrong.
+    RunError
+        If `path` is a directory without a run.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from hpckit.run import find_run
+
+        return CampaignView(find_run(path).campaign)
+    return CampaignView(load_campaign(path))
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignView:
+    """What a campaign has produced, to read and to look at; nothing here changes anything."""
+
+    campaign: Campaign
+
+    @property
+    def tiles(self) -> list[str]:
+        """Tiles of the cube, `31UFU`."""
+        from hpckit.cube.read import tiles
+
+        return tiles(self.campaign.cube_path)
+
+    def cube(self, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
+        """Open a tile of the cube, lazily.
+
+        Parameters
+        ----------
+        tile : str, optional
+            May be left out where the cube has one tile only.
+        resolution_m : int, optional
+            10, 20 or 60; the finest that the tile has unless told otherwise.
+
+        Returns
+        -------
+        xarray.Dataset
+            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone.
+
+        Raises
+        ------
+        CubeError
+            If the cube has no such tile or resolution.
+        """
+        from hpckit.cube.read import bands, open_tile
+
+        tile = self.tile(tile)
+        finest = min((ref.resolution_m for ref in bands(self.campaign.cube_path, tile)), default=10)
+        return open_tile(self.campaign.cube_path, tile, resolution_m or finest)
+
+    def series(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
+        """Read the signatures of one zone from the store.
+
+        Parameters
+        ----------
+        zone : str or int
+            Identifier of the zone.
+        band : str, optional
+            Band or index; NDVI if the reduction has it, else its first band.
+        reduction : str, optional
+            The first one of the campaign unless told otherwise.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per acquisition, sorted by time: `time`, `valid` and `total` pixels, the statistics in
+            reflectance or the index' own unit, and where the observation comes from.
+
+        Raises
+        ------
+        ZoneError
+            If there is no such zone; the hint names close ones.
+        CampaignError
+            If there is no such reduction or band.
+        StoreError
+            If the store cannot be read.
+        """
+        chosen = self.reduction(reduction)
+        return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
+
+    def zones(self, reduction: str | None = None) -> ZoneLayer:
+        """Zones of a reduction, as the run has frozen them, or else as the layer has them now.
+
+        Raises
+        ------
+        ZoneError
+            If the layer cannot be read.
+        """
+        from hpckit.reduce.zones import load_zones, read_zones
+
+        chosen = self.reduction(reduction)
+        frozen = self.campaign.run_dir / "zones" / f"{chosen.name}.parquet"
+        if frozen.exists():
+            return load_zones(frozen)
+        return read_zones(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer)
+
+    def status(self) -> Status:
+        """How far the run is: units done, failed and waiting.
+
+        Raises
+        ------
+        RunError
+            If the campaign was never run.
+        """
+        from hpckit.run import find_run
+        from hpckit.status import read_status
+
+        return read_status(find_run(self.campaign.run_dir))
+
+    def plot_series(
+        self, zones: str | int | Iterable[str | int], band: str | None = None, reduction: str | None = None
+    ) -> Picture:
+        """Draw the series of one zone, or of up to eight; parameters and errors as for `series`."""
+        from hpckit.look.series import ZoneSeries, draw_series
+
+        names = [str(name) for name in ([zones] if isinstance(zones, (str, int)) else zones)]
+        chosen = self.reduction(reduction)
+        band = self.band(band, chosen.name)
+        frames = self._read(names, band, chosen)
+        labels = self.labels(names, chosen.name)
+        return draw_series(
+            [
+                ZoneSeries(name, band, self.campaign.name, frames[name], label)
+                for name, label in zip(names, labels, strict=True)
+            ]
+        )
+
+    def quicklook(
+        self,
+        tile: str | None = None,
+        *,
+        when: date | int | None = None,
+        rgb: Sequence[str] | None = None,
+        index: str | None = None,
+        zones: bool = True,
+        clouds: bool = False,
+        window: Bounds | None = None,
+        stretch: Literal["fixed", "percentile"] = "fixed",
+    ) -> Picture:
+        """Draw one date of a tile.
+
+        Parameters
+        ----------
+        tile : str, optional
+            May be left out where the cube has one tile only.
+        when : date or int, optional
+            Day, or position on the time axis; the clearest date unless told otherwise.
+        rgb : sequence of three str, optional
+            Bands as red, green and blue; true colour if the cube has it, else NDVI.
+        index : str, optional
+            NDVI, an index of a reduction, or a band, instead of `rgb`.
+        zones : bool
+            Outline the zones of the first reduction.
+        clouds : bool
+            Outline what the scene classification takes for cloud.
+        window : four float, optional
+            West, south, east, north: metres in the tile's CRS, or degrees.
+        stretch : {"fixed", "percentile"}
+            Visible bands from 0 to 0.3, or as the date's own percentiles tell.
+
+        Raises
+        ------
+        CubeError
+            If the cube lacks the tile, date or band.
+        """
+        from hpckit.cube.read import geometry
+        from hpckit.look import pixels, quicklook
+
+        tile, cube = self.tile(tile), self.campaign.cube_path
+        bands, expression = self._composition(tile, rgb, index)
+        refs = [pixels.find_band(cube, tile, band) for band in bands]
+        if when is None:
+            when = pixels.clearest(cube, tile, window)
+        elif isinstance(when, date):
+            when = pixels.find_date(geometry(cube, tile, refs[0].resolution_m), when)
+        snapshot = pixels.read_snapshot(cube, tile, when, refs, window, with_classes=clouds)
+        layer = self.zones() if zones and self.campaign.reductions else None
+        name = self.campaign.name
+        if expression is not None:
+            return quicklook.draw_index(snapshot, index or "NDVI", expression, zones=layer, name=name)
+        shown = [ref.name for ref in refs]
+        return quicklook.draw_rgb(snapshot, shown, zones=layer, stretch=stretch, name=name)
+
+    def tile(self, tile: str | None = None) -> str:
+        """Check the name of a tile; the only one, if none is given.
+
+        Raises
+        ------
+        CubeError
+            If the cube has no such tile, or several and none is named.
+        """
+        known = self.tiles
+        if not known:
+            raise CubeError(f"{self.campaign.cube_path}: no cube there yet", hint="`hpckit run CAMPAIGN` makes it")
+        if tile is None and len(known) == 1:
+            return known[0]
+        if tile is None:
+            raise CubeError(f"the cube has {len(known)} tiles", hint=f"choose one of {', '.join(known)}")
+        wanted = tile.upper().removeprefix("T")
+        if wanted not in known:
+            raise CubeError(f"the cube has no tile {tile}", hint=f"it has {', '.join(known)}")
+        return wanted
+
+    def reduction(self, name: str | None = None) -> Signatures:
+        """Find a reduction by name; the first one, if none is given.
+
+        Raises
+        ------
+        CampaignError
+            If there is none of that name, or none at all.
+        """
+        known = {reduction.name: reduction for reduction in self.campaign.reductions}
+        if not known:
+            raise CampaignError(f"{self.campaign.path}: the campaign has no reductions, so there are no series")
+        if name is None:
+            return self.campaign.reductions[0]
+        if name not in known:
+            raise CampaignError(f"no reduction {name!r}", hint=f"the campaign has {', '.join(known)}")
+        return known[name]
+
+    def band(self, band: str | None = None, reduction: str | None = None) -> str:
+        """Check the name of a band or index of a reduction; NDVI or the first one, if none is given.
+
+        Raises
+        ------
+        CampaignError
+            If the reduction has no such band.
+        """
+        chosen = self.reduction(reduction)
+        refs = {text: BandRef.parse(text, level=self.campaign.scenes.level) for text in chosen.bands}
+        bands = [str(ref) for ref in refs.values() if ref.band.kind != "class"]
+        known = {name.upper(): name for name in [*chosen.indices, *bands]}
+        if band is None:
+            return known.get("NDVI") or [*bands, *chosen.indices][0]
+        if band.upper() not in known:
+            raise CampaignError(
+                f"reduction {chosen.name!r} has no band or index {band!r}", hint=f"it has {', '.join(known.values())}"
+            )
+        return known[band.upper()]
+
+    def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
+        """What the zone layer says that zones are, a crop for example; None where it does not."""
+        from hpckit.look.labels import zone_labels
+
+        chosen = self.reduction(reduction)
+        return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
+
+    def _composition(self, tile: str, rgb: Sequence[str] | None, index: str | None) -> tuple[list[str], str | None]:
+        """Bands of a picture, and the expression over them if it shows one value."""
+        from hpckit.cube.read import bands
+        from hpckit.look.quicklook import NDVI, TRUE_COLOUR
+        from hpckit.reduce.expression import Expression
+
+        held = {ref.name for ref in bands(self.campaign.cube_path, tile)}
+        if rgb is None and index is None and held.issuperset(TRUE_COLOUR):
+            rgb = TRUE_COLOUR
+        if rgb is not None:
+            if len(rgb) != 3:
+                raise CubeError(
+                    f"{','.join(rgb)}: a colour picture needs three bands", hint="for example B04,B03,B02"
+                )
+            return list(rgb), None
+        known = {"NDVI": NDVI} | {
+            name.upper(): text for reduction in self.campaign.reductions for name, text in reduction.indices.items()
+        }
+        name = (index or "NDVI").upper()
+        expression = known.get(name, name if name in BANDS else None)
+        if expression is None:
+            raise CubeError(f"no index {index!r}", hint=f"known are {', '.join(known)}, and the bands of the cube")
+        return sorted(Expression.parse(expression).bands), expression
+
+    def _read(self, zones: Sequence[str], band: str, reduction: Signatures) -> dict[str, pd.DataFrame]:
+        from hpckit.store import open_store
+
+        store = open_store(self.campaign)
+        try:
+            return {zone: _read_one(store, reduction.name, zone, band) for zone in zones}
+        finally:
+            store.close()
+
+
+def _read_one(store: Store, reduction: str, zone: str, band: str) -> pd.DataFrame:
+    try:
+        return store.series(reduction, zone, band)
+    except StoreUnavailableError:
+        raise
+    except StoreError:
+        ids = sorted(store.zone_ids(reduction))
+        if not ids or zone in set(ids):
+            raise
+    close = _close_ids(zone, ids)
+    hint = f"did you mean {', '.join(close)}?" if close else f"it has {len(ids)} zones, {ids[0]} to {ids[-1]}"
+    raise ZoneError(f"no zone {zone!r} in reduction {reduction!r}", hint=hint)
+
+
+def _close_ids(zone: str, ids: Sequence[str]) -> list[str]:
+    """Up to five close identifiers of a sorted list: of its alphabetical neighbours, for the list may be long."""
+    from bisect import bisect
+
+    place = bisect(ids, zone)
+    near = ids[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
+    return difflib.get_close_matches(zone, near, n=5)

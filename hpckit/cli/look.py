@@ -1,0 +1,160 @@
+"""`hpckit series`, `quicklook` and `report`: looking at results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path, exists=True))
+PICTURE = click.Path(path_type=Path, dir_okay=False)
+
+
+class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since click 8.4
+    """Four numbers with commas between."""
+
+    name = "xmin,ymin,xmax,ymax"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float, float]:
+        try:
+            west, south, east, north = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not four numbers; write {self.name}", param, ctx)
+        if west >= east or south >= north:
+            self.fail(f"{value!r} is empty; write {self.name}", param, ctx)
+        return (west, south, east, north)
+
+
+@click.command()
+@CAMPAIGN
+@click.option("--zone", "zones", multiple=True, required=True, metavar="ID", help="Zone; may be repeated.")
+@click.option("--reduction", metavar="NAME", help="Reduction. Default: the first one of the campaign.")
+@click.option("--band", metavar="BAND", help="Band, like B08. Default: NDVI, or else the first band.")
+@click.option("--index", metavar="INDEX", help="Index of the reduction, like NDVI.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV. Default where stdout is no terminal.")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--plot", type=PICTURE, metavar="FILE", help="Draw a picture instead: .png, .svg or .pdf.")
+def series(
+    campaign: Path,
+    zones: tuple[str, ...],
+    reduction: str | None,
+    band: str | None,
+    index: str | None,
+    form: str | None,
+    plot: Path | None,
+) -> None:
+    """Show the time series of zones: print it, or draw it.
+
+    CAMPAIGN is a campaign file or a run directory.
+
+    \b
+    Examples:
+      hpckit series campaign.yaml --zone 17
+      hpckit series campaign.yaml --zone 17 --band B08 --csv > b08.csv
+      hpckit series campaign.yaml --zone 17 --zone 18 --plot ndvi.png
+    """
+    if band and index:
+        raise click.UsageError("give either --band or --index")
+    from hpckit.api import open_campaign
+    from hpckit.look.style import check_format
+    from hpckit.look.tables import print_series
+
+    view = open_campaign(campaign)
+    if plot is not None:
+        check_format(plot)
+        view.plot_series(zones, band or index, reduction).save(plot)
+        click.echo(plot)
+    if form is not None or plot is None:
+        frames = {zone: view.series(zone, band or index, reduction) for zone in zones}
+        print_series(frames, view.band(band or index, reduction), form)
+
+
+@click.command()
+@CAMPAIGN
+@click.option("--tile", metavar="TILE", help="Tile, like 31UFU. Default: the only one.")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Day. Default: the clearest date.")
+@click.option("--time-index", type=int, help="Position on the time axis instead; -1 is the latest date.")
+@click.option("--rgb", metavar="R,G,B", help="Bands as red, green, blue. Default: B04,B03,B02, or else NDVI.")
+@click.option("--index", metavar="INDEX", help="NDVI, an index of the campaign, or a band.")
+@click.option("--zones/--no-zones", default=True, help="Outline the zones. Default: yes.")
+@click.option("--clouds", is_flag=True, help="Outline the clouds of the scene classification.")
+@click.option("--window", type=_Numbers(), help="Part of the tile: metres in its CRS, or degrees.")
+@click.option("--stretch", type=click.Choice(["fixed", "percentile"]), default="fixed", show_default=True)
+@click.option(
+    "-o", "--output", type=PICTURE, metavar="FILE", help=".png, .svg or .pdf. Default: a name in this folder."
+)
+def quicklook(
+    campaign: Path,
+    tile: str | None,
+    day: datetime | None,
+    time_index: int | None,
+    rgb: str | None,
+    index: str | None,
+    zones: bool,
+    clouds: bool,
+    window: tuple[float, float, float, float] | None,
+    stretch: str,
+    output: Path | None,
+) -> None:
+    """Draw one date of the cube, with the zones on top.
+
+    CAMPAIGN is a campaign file or a run directory. Prints the name of the picture. With --stretch fixed, visible
+    bands run from reflectance 0 to 0.3 on every date; with percentile, as the date's own values tell.
+
+    \b
+    Examples:
+      hpckit quicklook campaign.yaml
+      hpckit quicklook campaign.yaml --date 2024-06-12 --index NDVI -o ndvi.png
+      hpckit quicklook campaign.yaml --rgb B08,B04,B03 --clouds --window 5.1,51.2,5.2,51.3
+    """
+    if day and time_index is not None:
+        raise click.UsageError("give either --date or --time-index")
+    if rgb and index:
+        raise click.UsageError("give either --rgb or --index")
+    from hpckit.api import open_campaign
+    from hpckit.look.style import check_format
+
+    view = open_campaign(campaign)
+    bands: Sequence[str] | None = rgb.split(",") if rgb else None
+    path = output or Path(f"{view.campaign.name}-{view.tile(tile)}-{index or rgb or 'quicklook'}.png")
+    check_format(path)
+    picture = view.quicklook(
+        tile,
+        when=day.date() if day else time_index,
+        rgb=bands,
+        index=index,
+        zones=zones,
+        clouds=clouds,
+        window=window,
+        stretch="percentile" if stretch == "percentile" else "fixed",
+    )
+    picture.save(path)
+    click.echo(path)
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Default: report.html in the run directory.",
+)
+def report(run: Path, output: Path | None) -> None:
+    """Write a report of a run: one HTML page with timings, failures, throughput and pictures.
+
+    RUN is a campaign file or a run directory. The page needs nothing else: mail it, or put it on a server.
+
+    \b
+    Example:
+      hpckit report campaign.yaml -o report.html
+    """
+    from hpckit.look.report import write_report
+    from hpckit.run import find_run
+
+    click.echo(write_report(find_run(run), output))

@@ -1,0 +1,162 @@
+"""A whole production on this machine: prepare, plan, run the stages, sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpckit.campaign import Campaign
+from hpckit.console import Console
+from hpckit.cube.layout import CubeSpec
+from hpckit.cube.manifest import Manifest
+from hpckit.cube.verify import Fault, leftovers
+from hpckit.cube.verify import verify as verify_cube
+from hpckit.errors import CubeError
+from hpckit.estimate import Estimate, estimate, measured_rates, require_fit
+from hpckit.files import PARTIAL
+from hpckit.journal import Entry
+from hpckit.local import run_units
+from hpckit.plan import STAGES, Plan
+from hpckit.production import Prepared, group, make_plan, prepare
+from hpckit.quantities import available_cores
+from hpckit.run import Run, claim, open_run
+from hpckit.scenes import catalogue
+from hpckit.store.sync import SyncReport, sync
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run did."""
+
+    run: Run
+    done: dict[str, int] = field(default_factory=dict)
+    """Units done in this run, by stage."""
+    failed: list[Entry] = field(default_factory=list)
+    stopped: bool = False
+    """The user stopped it before its end."""
+    sync: SyncReport | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all went well, 1 if units failed, 130 if it was stopped."""
+        if self.stopped:
+            return 130
+        return 1 if self.failed or (self.sync is not None and self.sync.failures) else 0
+
+
+def plan_campaign(
+    campaign: Campaign, console: Console, workers: int | None = None
+) -> tuple[Prepared, Plan, Estimate]:
+    """Read what the campaign points to and plan its units; compute nothing.
+
+    Raises
+    ------
+    PlanError
+        If the plan cannot fit into memory or on the disk.
+    """
+    run = open_run(campaign)
+    with claim(run):
+        prepared, plan = _plan(run, console)
+    return prepared, plan, estimate(prepared, plan, workers or available_cores())
+
+
+def run_campaign(
+    campaign: Campaign, console: Console, *, workers: int | None = None, with_sync: bool = True
+) -> Result:
+    """Run ingest, index, reduce and sync; what was done before is not done again.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes; the cores of this machine if not given.
+    with_sync : bool
+        Load the results into the store at the end.
+
+    Raises
+    ------
+    BusyError
+        If another process works on the same run.
+    """
+    workers = workers or available_cores()
+    run = open_run(campaign)
+    with claim(run):
+        _tidy(run)
+        prepared, plan = _plan(run, console)
+        require_fit(estimate(prepared, plan, workers))
+        result = Result(run)
+        _run_stages(prepared, plan, workers, console, result)
+        Manifest.load(prepared.spec.path).compact()
+        if with_sync and not result.stopped and campaign.reductions:
+            result.sync = sync(campaign, run, console)
+    return result
+
+
+def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
+    """Check the cube of a campaign; what is faulty is marked, so that the next run writes it anew.
+
+    Raises
+    ------
+    CubeError
+        If nothing was ingested yet.
+    """
+    run = open_run(campaign)
+    if not run.selected.exists():
+        raise CubeError(f"{campaign.cube_path}: nothing was ingested yet", hint="`hpckit run` does that")
+    spec = CubeSpec.of(campaign)
+    with claim(run), console.progress("verify") as progress:
+        tiles, _ = group(catalogue.read(run.selected))
+        manifest = Manifest.load(spec.path)
+        faults = verify_cube(spec, tiles, manifest, progress)
+        manifest.disown((fault.key for fault in faults if fault.kind != "stale"), "verify")
+        for path in leftovers(spec.path):
+            path.unlink(missing_ok=True)
+    return faults
+
+
+def _plan(run: Run, console: Console) -> tuple[Prepared, Plan]:
+    with console.progress("scan products") as progress:
+        prepared = prepare(run, lambda _what, done, total: progress(done, total))
+    for failure in prepared.failures:
+        console.warn(failure.reason)
+    return prepared, make_plan(prepared, measured_rates(run.path))
+
+
+def _run_stages(prepared: Prepared, plan: Plan, workers: int, console: Console, result: Result) -> None:
+    threads = max(1, available_cores() // workers)
+    for stage in STAGES:
+        units = plan.todo(stage)
+        if not units or result.stopped:
+            continue
+        with console.progress(stage, total=sum(unit.cost for unit in units), unit="core-s") as progress:
+            cost = {unit.id: unit.cost for unit in units}
+            report = _reporter(result, console, cost, progress)
+            left = run_units(prepared.run.path, units, workers=workers, threads=threads, report=report)
+        result.stopped = bool(left)
+
+
+def _reporter(
+    result: Result, console: Console, cost: dict[str, float], progress: Callable[[float, float], None]
+) -> Callable[[Entry], None]:
+    total, done = sum(cost.values()), 0.0
+
+    def report(entry: Entry) -> None:
+        nonlocal done
+        done += cost.get(entry.unit, 0.0)
+        if entry.state == "done":
+            result.done[entry.stage] = result.done.get(entry.stage, 0) + 1
+        else:
+            result.failed.append(entry)
+            console.warn(f"{entry.unit} failed: {entry.reason}")
+        progress(done, total)
+
+    return report
+
+
+def _tidy(run: Run) -> None:
+    """Remove what killed writers left in the run directory; nobody else works on it now."""
+    paths: Sequence[Path] = list(run.path.rglob(f".*{PARTIAL}*"))
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,274 @@
+"""How long, how much memory, how many bytes and files: what a plan is judged by.
+
+Rates are those measured on one core of an EPYC with the libraries of the wheels (docs/performance.md), or,
+once the campaign has run, those of its own journal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyproj
+import shapely
+
+from hpckit.errors import PlanError
+from hpckit.journal import Entry, read_journal
+from hpckit.plan import STAGES, Plan, Stage, Unit
+from hpckit.quantities import available_memory, format_bytes
+from hpckit.reduce.assignment import project
+from hpckit.reduce.expression import Expression
+from hpckit.scenes.bands import WINDOW
+from hpckit.scenes.model import Scene
+
+if TYPE_CHECKING:
+    from hpckit.campaign import Signatures
+    from hpckit.production import Prepared
+
+_LEAST_PIXELS: Final = 10_000_000
+_LIBRARIES: Final = 300 * 2**20
+"""Bytes that a worker takes before it has read anything."""
+_COMPRESSED: Final = 0.7
+"""Compressed over raw bytes, at most."""
+_BLOSC_OVER_JP2: Final = 1.2
+"""Blosc's bytes over those of lossless JPEG 2000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Speed of one core."""
+
+    decode: float = 8e6
+    """Pixels per second of JPEG 2000."""
+    zones: float = 30_000
+    """Zones per second laid over a raster."""
+    reduce: float = 60e6
+    """Pixels per second read from the cube and reduced."""
+
+    def decode_s(self, pixels: int) -> float:
+        """Seconds to ingest pixels."""
+        return pixels / self.decode
+
+    def index_s(self, zones: int) -> float:
+        """Seconds to build the indexes of zones."""
+        return 0.5 + zones / self.zones
+
+    def reduce_s(self, pixels: int) -> float:
+        """Seconds to reduce pixels."""
+        return pixels / self.reduce
+
+
+def measured_rates(run_dir: Path) -> Rates:
+    """Rates of earlier units of a run; where there are too few, the defaults."""
+    entries = read_journal(run_dir) if run_dir.is_dir() else []
+    default = Rates()
+    return Rates(
+        decode=_rate(entries, "ingest", "decoded_pixels") or default.decode,
+        reduce=_rate(entries, "reduce", "pixels") or default.reduce,
+    )
+
+
+def _rate(entries: Iterable[Entry], stage: str, metric: str) -> float | None:
+    done = [entry for entry in entries if entry.stage == stage and entry.state == "done"]
+    count, seconds = sum(e.metrics.get(metric, 0.0) for e in done), sum(e.seconds for e in done)
+    return count / seconds if count > _LEAST_PIXELS and seconds > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class StageEstimate:
+    """What a stage will take."""
+
+    stage: Stage
+    units: int
+    pending: int
+    core_hours: float
+    """Of the pending units."""
+    peak_memory: int
+    """Bytes that one process needs at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan will take."""
+
+    stages: tuple[StageEstimate, ...]
+    workers: int
+    cube_bytes: int
+    """Bytes that pending units will write."""
+    files: int
+    """Files that pending units will write: inodes."""
+    free_bytes: int
+    """Free on the cube's file system."""
+    free_inodes: int | None
+    available_memory: int
+
+    @property
+    def mean_file_bytes(self) -> float:
+        """Mean size of a file of the cube."""
+        return self.cube_bytes / self.files if self.files else 0.0
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes that all workers together need at most."""
+        return max((stage.peak_memory for stage in self.stages if stage.pending), default=0) * self.workers
+
+
+def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
+    """Estimate what the pending units of a plan will take."""
+    spec = prepared.spec
+    cube_bytes = files = 0
+    for unit in plan.of("ingest"):
+        if unit.id in plan.pending:
+            cube_bytes += _shard_bytes(prepared, unit)
+            files += _shard_files(prepared, unit)
+    disk = os.statvfs(_existing(spec.path))
+    return Estimate(
+        stages=tuple(_stage(prepared, plan, stage) for stage in STAGES),
+        workers=workers,
+        cube_bytes=cube_bytes,
+        files=files,
+        free_bytes=disk.f_bavail * disk.f_frsize,
+        free_inodes=disk.f_favail or None,
+        available_memory=available_memory(),
+    )
+
+
+def require_fit(wanted: Estimate) -> None:
+    """Refuse a plan that cannot fit.
+
+    Raises
+    ------
+    PlanError
+        With the numbers.
+    """
+    if wanted.peak_memory > wanted.available_memory:
+        least = wanted.peak_memory // wanted.workers
+        raise PlanError(
+            f"the plan needs {format_bytes(wanted.peak_memory)} of memory for {wanted.workers} workers, "
+            f"{format_bytes(wanted.available_memory)} are free",
+            hint=f"use --workers {max(1, wanted.available_memory // max(1, least))}",
+        )
+    if wanted.cube_bytes > wanted.free_bytes:
+        raise PlanError(
+            f"the cube will grow by about {format_bytes(wanted.cube_bytes)}, {format_bytes(wanted.free_bytes)} are free",
+            hint="choose another `cube.path`, fewer bands, or a shorter period",
+        )
+    if wanted.free_inodes is not None and wanted.files > wanted.free_inodes:
+        raise PlanError(
+            f"the cube needs about {wanted.files} files, the file system has {wanted.free_inodes} inodes left",
+            hint="set `cube.sharding: true` and more `dates_per_block`",
+        )
+
+
+def _stage(prepared: Prepared, plan: Plan, stage: Stage) -> StageEstimate:
+    units = plan.of(stage)
+    pending = [unit for unit in units if unit.id in plan.pending]
+    memory = {"ingest": ingest_memory, "index": index_memory, "reduce": reduce_memory}[stage]
+    hours = sum(unit.cost for unit in pending) / 3600
+    return StageEstimate(stage, len(units), len(pending), hours, memory(prepared) if units else 0)
+
+
+def ingest_memory(prepared: Prepared) -> int:
+    """Peak bytes of a process that ingests: libraries, one row of windows decoded, a block of it compressed."""
+    largest = 0
+    for acquisitions in prepared.acquisitions.values():
+        for ref in prepared.spec.bands:
+            columns = acquisitions[0].scenes[0].shapes[ref.resolution_m][1]
+            row = WINDOW[ref.resolution_m] * columns * np.dtype(ref.dtype).itemsize
+            dates = min(prepared.spec.dates_per_block, len(acquisitions))
+            # Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles; compressed dates.
+            largest = max(largest, int(row * (1 + 1 + 2 + 2) + row * dates * _COMPRESSED))
+    return _LIBRARIES + largest
+
+
+def index_memory(prepared: Prepared) -> int:
+    """Peak bytes of a process that builds an index: zones and their pixels, twice while they are saved."""
+    return _LIBRARIES + max((2 * _entry_bytes(prepared, r) for r in prepared.run.campaign.reductions), default=0)
+
+
+def reduce_memory(prepared: Prepared) -> int:
+    """Peak bytes of a process that reduces: planes of the largest band, index, and values of derived bands."""
+    largest = 0
+    for reduction in prepared.run.campaign.reductions:
+        entries = _entries(prepared, reduction)
+        plane = max(
+            rows * columns * 2
+            for items in prepared.acquisitions.values()
+            for rows, columns in [items[0].scenes[0].shapes[min(items[0].scenes[0].shapes)]]
+        )
+        derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
+        largest = max(largest, plane + 2 * _entry_bytes(prepared, reduction) + entries * (2 * derived + 4 + 3))
+    return _LIBRARIES + largest
+
+
+def _entry_bytes(prepared: Prepared, reduction: Signatures) -> int:
+    return _entries(prepared, reduction) * (8 if reduction.coverage == "fraction" else 4)
+
+
+def _entries(prepared: Prepared, reduction: Signatures) -> int:
+    """Pixels of the zones of the fullest tile, at the finest resolution: by their areas."""
+    layer, assignment = prepared.zones[reduction.name], prepared.assignments[reduction.name]
+    most = 0
+    for tile, items in prepared.acquisitions.items():
+        rows = assignment.candidates_of(tile)
+        if len(rows):
+            scene = items[0].scenes[0]
+            area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), scene.epsg)).sum()
+            most = max(most, int(area / min(scene.shapes) ** 2))
+    return most
+
+
+def _shard_bytes(prepared: Prepared, unit: Unit) -> int:
+    """Bytes that a unit will write: by the sizes of the JPEG 2000 files that it decodes."""
+    tile, key = str(unit.args["tile"]), str(unit.args["band"])
+    acquisitions = prepared.acquisitions[tile]
+    resolution_m = int(key.partition("@")[2].removesuffix("m"))
+    rows = acquisitions[0].scenes[0].shapes[resolution_m][0]
+    block = int(unit.args["block"]) * prepared.spec.dates_per_block
+    sizes = (
+        _file_bytes(scene, key)
+        for item in acquisitions[block : block + prepared.spec.dates_per_block]
+        for scene in item.scenes
+    )
+    edge = WINDOW[resolution_m]
+    share = min(1.0, (min(edge, rows - int(unit.args["row"]) * edge)) / rows)
+    return int(sum(sizes) * share * _BLOSC_OVER_JP2)
+
+
+@lru_cache(maxsize=100_000)
+def _size(href: str, name: str) -> int:
+    path = Path(href)
+    if path.suffix.lower() == ".zip":
+        return 0
+    try:
+        return (path / name).stat().st_size
+    except OSError:
+        return 0
+
+
+def _file_bytes(scene: Scene, key: str) -> int:
+    if key not in scene.assets:
+        return 0
+    resolution_m = int(key.partition("@")[2].removesuffix("m"))
+    rows, columns = scene.shapes[resolution_m]
+    return _size(scene.href, scene.assets[key]) or rows * columns
+
+
+def _shard_files(prepared: Prepared, unit: Unit) -> int:
+    tile, key = str(unit.args["tile"]), str(unit.args["band"])
+    resolution_m = int(key.partition("@")[2].removesuffix("m"))
+    acquisitions = prepared.acquisitions[tile]
+    columns = -(-acquisitions[0].scenes[0].shapes[resolution_m][1] // WINDOW[resolution_m])
+    dates = min(
+        prepared.spec.dates_per_block, len(acquisitions) - int(unit.args["block"]) * prepared.spec.dates_per_block
+    )
+    return int(columns * (1 if prepared.spec.sharding else dates))
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

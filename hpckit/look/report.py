@@ -1,0 +1,304 @@
+"""Reports: one HTML page about a run that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from hpckit.api import CampaignView
+from hpckit.errors import HpckitError
+from hpckit.files import write_text
+from hpckit.journal import Entry, outcomes, read_journal
+from hpckit.look.cubefacts import CubeFacts, cube_facts
+from hpckit.look.style import Picture
+from hpckit.look.timeline import busy_seconds, draw_timeline
+from hpckit.plan import Unit, read_plan
+from hpckit.quantities import format_bytes, format_duration
+from hpckit.run import Run
+
+_TEMPLATE: Final = "report.html.j2"
+_UNITS_SHOWN: Final = 20
+_SCENES_SHOWN: Final = 200
+_SERIES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How the units of a stage went."""
+
+    name: str
+    total: int
+    done: int
+    failed: int
+    wall_s: float
+    """Time in which at least one of its units was worked on."""
+    seconds: tuple[float, float, float]
+    """Median, 95th percentile and maximum of the seconds of its done units."""
+    busy: float
+    """Part of the workers' time that they spent on units."""
+    rates: tuple[str, ...]
+    """Throughput as text."""
+
+    @property
+    def waiting(self) -> int:
+        """Units that were not tried yet."""
+        return self.total - self.done - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Units that failed for one reason."""
+
+    reason: str
+    units: tuple[str, ...]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The first of them."""
+        return self.units[:_UNITS_SHOWN]
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """What became of the zones of a reduction."""
+
+    reduction: str
+    count: int
+    repaired: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+    slivers: int
+    """Zones in which no pixel lies."""
+
+
+@dataclass(slots=True)
+class Report:
+    """All that the page tells."""
+
+    run: Run
+    facts: Mapping[str, Any]
+    """The run's own description, `run.json`."""
+    stages: list[Stage]
+    failures: list[Failure]
+    selection: Mapping[str, Any]
+    zones: list[Zones]
+    cube: CubeFacts | None
+    spool: tuple[int, int]
+    """Segments and bytes."""
+    store: Mapping[str, Any]
+    created: datetime
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    """Caption, and PNG in base64."""
+    timeline: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """One word for the style, and one sentence on how the run stands."""
+        failed, waiting = sum(stage.failed for stage in self.stages), sum(stage.waiting for stage in self.stages)
+        if failed:
+            return "failed", f"{failed} unit{'s' * (failed > 1)} failed"
+        if not self.stages:
+            return "waiting", "not started"
+        return ("waiting", f"{waiting} units to do") if waiting else ("done", "complete")
+
+
+def write_report(run: Run, path: Path | None = None) -> Path:
+    """Write the report of a run; return where it lies.
+
+    Parameters
+    ----------
+    path : Path, optional
+        `report.html` in the run directory unless told otherwise.
+
+    Raises
+    ------
+    HpckitError
+        If the file cannot be written.
+    """
+    path = path or run.path / "report.html"
+    try:
+        write_text(path, render(collect(run)))
+    except OSError as error:
+        raise HpckitError(f"{path}: the report cannot be written") from error
+    return path
+
+
+def collect(run: Run) -> Report:
+    """Read everything from the run directory, the cube and the store; what cannot be read becomes a warning."""
+    entries, units = read_journal(run.path), read_plan(run.plan) if run.plan.exists() else []
+    known = outcomes(entries, {unit.id: unit.inputs for unit in units})
+    segments = list(run.spool.glob("*.h5"))
+    report = Report(
+        run=run,
+        facts=_read_json(run.path / "run.json"),
+        stages=list(_stages(units, entries, known)),
+        failures=_failures(known.values()),
+        selection=_read_json(run.selection),
+        zones=[],
+        cube=None,
+        spool=(len(segments), sum(path.stat().st_size for path in segments)),
+        store={},
+        created=datetime.now(UTC),
+    )
+    with _noting(report, "cube"):
+        report.cube = cube_facts(run.campaign.cube_path)
+    with _noting(report, "zones"):
+        report.zones = list(_zones(run, known.values()))
+    with _noting(report, "store"):
+        report.store = _store_summary(run)
+    if entries:
+        report.timeline = _encode(draw_timeline(entries))
+    _add_pictures(report)
+    return report
+
+
+def render(report: Report) -> str:
+    """Fill the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "bytes": format_bytes,
+        "duration": format_duration,
+        "count": lambda number: f"{number:,.0f}".replace(",", " "),
+        "when": lambda text: f"{datetime.fromisoformat(str(text)):%-d %B %Y, %H:%M} UTC",
+    }
+    return environment.get_template(_TEMPLATE).render(
+        report=report, campaign=report.run.campaign, shown=_SCENES_SHOWN
+    )
+
+
+def _stages(units: Sequence[Unit], entries: Sequence[Entry], known: Mapping[str, Entry]) -> Iterator[Stage]:
+    for name in dict.fromkeys(unit.stage for unit in units):
+        mine = [known[unit.id] for unit in units if unit.stage == name and unit.id in known]
+        done = [entry for entry in mine if entry.state == "done"]
+        attempts = [entry for entry in entries if entry.stage == name]
+        seconds = np.percentile([entry.seconds for entry in done], [50, 95, 100]) if done else [0.0] * 3
+        wall_s, workers = busy_seconds(attempts), len({entry.writer for entry in attempts})
+        worked = sum(entry.seconds for entry in attempts)
+        median, high, most = (float(value) for value in seconds)
+        yield Stage(
+            name,
+            total=sum(unit.stage == name for unit in units),
+            done=len(done),
+            failed=len(mine) - len(done),
+            wall_s=wall_s,
+            seconds=(median, high, most),
+            busy=worked / (wall_s * workers) if wall_s else 0.0,
+            rates=tuple(_rates(attempts, wall_s)),
+        )
+
+
+def _rates(entries: Sequence[Entry], wall_s: float) -> Iterator[str]:
+    """Throughput over the time in which the stage was worked on, of all its workers together."""
+
+    def total(metric: str) -> float:
+        return sum(entry.metrics.get(metric, 0.0) for entry in entries)
+
+    if wall_s <= 0:
+        return
+    pixels = total("decoded_pixels") or total("pixels")
+    if pixels:
+        yield f"{pixels / wall_s / 1e6:.1f} Mpx/s"
+    if total("written_bytes"):
+        yield f"{total('written_bytes') / wall_s / 1e6:.1f} MB/s"
+    if not pixels and total("zones"):
+        yield f"{total('zones') / wall_s:,.0f} zones/s".replace(",", " ")
+
+
+def _failures(entries: Any) -> list[Failure]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        if entry.state == "failed":
+            by_reason[entry.reason or "no reason given"].append(entry.unit)
+    groups = [Failure(reason, tuple(sorted(units))) for reason, units in by_reason.items()]
+    return sorted(groups, key=lambda group: (-len(group.units), group.reason))
+
+
+def _zones(run: Run, entries: Any) -> Iterator[Zones]:
+    view = CampaignView(run.campaign)
+    indexed = [entry for entry in entries if entry.stage == "index"]
+    for reduction in run.campaign.reductions:
+        if not run.zones(reduction.name).exists():
+            continue
+        layer = view.zones(reduction.name)
+        mine = [entry for entry in indexed if f"/{reduction.name}/" in f"{entry.unit}/"]
+        slivers = sum(entry.metrics.get("slivers", 0) for entry in mine)
+        yield Zones(reduction.name, len(layer), layer.repaired, layer.dropped, int(slivers))
+
+
+def _store_summary(run: Run) -> Mapping[str, Any]:
+    from hpckit.store import open_store
+
+    if run.campaign.store.dsn is None and not run.campaign.store_path.exists():
+        return {}
+    store = open_store(run.campaign)
+    try:
+        return store.summary()
+    finally:
+        store.close()
+
+
+def _add_pictures(report: Report) -> None:
+    view = CampaignView(report.run.campaign)
+    for tile in view.tiles[:1]:
+        _add_picture(report, f"Clearest date of tile {tile}", lambda: view.quicklook(tile))
+    if report.store:
+        zones = _telling_zones(view)
+        if zones:
+            _add_picture(report, "Series of some of the largest zones", lambda: view.plot_series(zones))
+
+
+def _telling_zones(view: CampaignView) -> list[str]:
+    """Large zones, of different kinds where the layer tells kinds apart."""
+    import shapely
+
+    layer = view.zones()
+    order = np.argsort(-shapely.area(layer.geometries), kind="stable")[:60]
+    names = [layer.ids[row] for row in order.tolist()]
+    labels = view.labels(names)
+    first_of_kind = [names[labels.index(label)] for label in dict.fromkeys(labels)]
+    return list(dict.fromkeys([*first_of_kind, *names]))[:_SERIES_SHOWN]
+
+
+def _add_picture(report: Report, caption: str, draw: Callable[[], Picture]) -> None:
+    with _noting(report, caption):
+        report.pictures.append((caption, _encode(draw())))
+
+
+class _noting:  # noqa: N801  # reads as a verb: with _noting(report, "cube")
+    """Turn an error into a warning of the report: a report must come of a run that went wrong, too."""
+
+    def __init__(self, report: Report, what: str) -> None:
+        self.report, self.what = report, what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, (HpckitError, OSError, ValueError)):
+            return False
+        self.report.warnings.append(f"{self.what}: {error}")
+        return True
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    with suppress(OSError, ValueError):
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return value if isinstance(value, dict) else {}
+    return {}
+
+
+def _encode(picture: Picture) -> str:
+    return base64.b64encode(picture.png).decode()

@@ -1,0 +1,77 @@
+"""Printing series: CSV and JSON for scripts, a table for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = ("time", "valid", "mean", "std", "p25", "p50", "p75", "platform", "baseline")
+
+
+def print_series(frames: Mapping[str, pd.DataFrame], band: str, form: str | None) -> None:
+    """Print series on stdout.
+
+    Parameters
+    ----------
+    frames : mapping of str to DataFrame
+        Series by zone.
+    band : str
+        What they are of.
+    form : {"csv", "json", None}
+        None is a table on a terminal and CSV elsewhere.
+    """
+    if form is None and sys.stdout.isatty():
+        for zone, frame in frames.items():
+            _print_table(zone, band, frame)
+    else:
+        whole = _joined(frames, band)
+        text = _json(whole) if form == "json" else whole.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+        click.echo(text, nl=form == "json")
+
+
+def _joined(frames: Mapping[str, pd.DataFrame], band: str) -> pd.DataFrame:
+    import pandas as pd
+
+    parts = [
+        frame.drop(columns=["zone", "band"], errors="ignore").assign(zone=zone, band=band)
+        for zone, frame in frames.items()
+    ]
+    whole = pd.concat(parts, ignore_index=True)
+    return whole[["zone", "band", *(name for name in whole.columns if name not in ("zone", "band"))]]
+
+
+def _json(frame: pd.DataFrame) -> str:
+    times = frame["time"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(frame.assign(time=times).to_json(orient="records", indent=1))
+
+
+def _print_table(zone: str, band: str, frame: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{escape(band)} of zone {escape(zone)}", title_justify="left", box=None, pad_edge=False)
+    columns = [name for name in _SHOWN if name in frame]
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("time", "platform", "baseline") else "right")
+    for row in frame.to_dict("records"):
+        style = None if row["valid"] >= 0.5 * row["total"] and row["valid"] else "dim"
+        table.add_row(*(_cell(name, row) for name in columns), style=style)
+    Console().print(table)
+
+
+def _cell(name: str, row: Mapping[Any, Any]) -> str:
+    value = row[name]
+    if value is None or value != value:
+        return "·"
+    if name == "time":
+        return f"{value:%Y-%m-%d %H:%M}"
+    if name == "valid":
+        return f"{value:g}/{row['total']:g}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

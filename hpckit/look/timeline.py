@@ -1,0 +1,164 @@
+"""Who worked when: the units of every worker, and how the work went forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.look.style import FAINT, INK, MUTED, VERMILION, Picture, house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from hpckit.journal import Entry
+
+STAGE_COLOURS: Final = {"ingest": "#2166ac", "index": "#b08a2e", "reduce": "#0b7a5e"}
+"""By stage; what failed is vermilion."""
+
+_MAX_LANES: Final = 48
+_PAUSE_S: Final = 120.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """When units were worked on, in seconds since the first one began, pauses between runs left out."""
+
+    start: Floats
+    end: Floats
+    pauses: tuple[float, ...]
+    """Where a pause was cut out."""
+
+
+def spans(entries: Sequence[Entry]) -> Spans:
+    """Place entries on a clock that stops while nothing runs for more than two minutes."""
+    began = np.array([datetime.fromisoformat(entry.start).timestamp() for entry in entries])
+    ended = began + np.array([entry.seconds for entry in entries])
+    order = np.argsort(began)
+    latest = np.maximum.accumulate(ended[order])
+    gaps = np.maximum(0.0, began[order][1:] - latest[:-1])
+    cuts = np.where(gaps > _PAUSE_S, gaps, 0.0)
+    shift = np.empty(len(entries))
+    shift[order] = began.min() + np.concatenate([[0.0], np.cumsum(cuts)])
+    start = began - shift
+    pauses = tuple(np.sort(start)[1:][cuts > 0].tolist())
+    return Spans(start, ended - shift, pauses)
+
+
+def busy_seconds(entries: Sequence[Entry]) -> float:
+    """Seconds in which at least one of the entries was worked on."""
+    if not entries:
+        return 0.0
+    began = np.array([datetime.fromisoformat(entry.start).timestamp() for entry in entries])
+    order = np.argsort(began)
+    ended = (began + np.array([entry.seconds for entry in entries]))[order]
+    latest = np.concatenate([[-np.inf], np.maximum.accumulate(ended)[:-1]])
+    return float(np.maximum(0.0, ended - np.maximum(began[order], latest)).sum())
+
+
+def draw_timeline(entries: Sequence[Entry]) -> Picture:
+    """Draw one lane per worker with its units, and below it how many units were done.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        At least one attempt.
+    """
+    writers = sorted({entry.writer for entry in entries}, key=_natural)
+    lanes = min(len(writers), _MAX_LANES)
+    lane_height, progress = max(0.16, min(0.42, 3.2 / lanes)) * lanes, 1.35
+    height = 0.45 + lane_height + 0.25 + progress + 0.55
+    with house_style():
+        figure = new_figure(10, height)
+        upper = figure.add_axes((0.09, 1 - (0.45 + lane_height) / height, 0.89, lane_height / height))
+        lower = figure.add_axes((0.09, 0.55 / height, 0.89, progress / height), sharex=upper)
+        placed = spans(entries)
+        _draw_lanes(upper, entries, placed, writers[:lanes])
+        _draw_progress(lower, entries, placed)
+        _draw_pauses(upper, lower, placed)
+        _legend(figure, entries)
+        lower.set_xlim(0, max(float(placed.end.max()), 0.1) * 1.005)
+        return Picture(figure)
+
+
+def _draw_lanes(axes: Axes, entries: Sequence[Entry], placed: Spans, writers: Sequence[str]) -> None:
+    from matplotlib.collections import PolyCollection
+
+    lane = {writer: row for row, writer in enumerate(writers)}
+    shown = [n for n, entry in enumerate(entries) if entry.writer in lane]
+    boxes = [_box(placed.start[n], placed.end[n], lane[entries[n].writer]) for n in shown]
+    colours = [_colour(entries[n]) for n in shown]
+    axes.add_collection(PolyCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.35))
+    axes.set_ylim(len(writers) - 0.5, -0.5)
+    axes.set_yticks(range(len(writers)), labels=list(writers), size=7.5 if len(writers) > 12 else 8.5)
+    axes.tick_params(length=0, labelbottom=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_progress(axes: Axes, entries: Sequence[Entry], placed: Spans) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for stage in dict.fromkeys([*STAGE_COLOURS, *(entry.stage for entry in entries)]):
+        ends = np.sort([placed.end[n] for n, e in enumerate(entries) if e.stage == stage and e.state == "done"])
+        if ends.size:
+            steps = np.concatenate([[placed.start.min()], ends, [placed.end.max()]])
+            counts = np.concatenate([[0], np.arange(1, ends.size + 1), [ends.size]]) / ends.size * 100
+            axes.step(steps, counts, where="post", color=STAGE_COLOURS.get(stage, MUTED), lw=1.6)
+    axes.set_ylim(0, 104)
+    axes.set_yticks([0, 50, 100], labels=["0", "50", "100 %"])
+    axes.grid(axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylabel("units done", size=8.5)
+    longest = float(placed.end.max())
+    unit, name = (3600, "hours") if longest > 10_800 else (60, "minutes") if longest > 180 else (1, "seconds")
+    ticks = [
+        tick for tick in MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, longest / unit) if tick * unit <= longest
+    ]
+    axes.set_xticks([tick * unit for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
+    axes.set_xlabel(f"{name} of work" + (", pauses left out" if placed.pauses else ""), size=8.5)
+
+
+def _draw_pauses(upper: Axes, lower: Axes, placed: Spans) -> None:
+    for axes in (upper, lower):
+        for place in placed.pauses:
+            axes.axvline(place, color=INK, lw=0.8, ls=(0, (1, 2)), zorder=5)
+
+
+def _legend(figure: Any, entries: Sequence[Entry]) -> None:
+    from matplotlib.patches import Patch
+
+    stages = [stage for stage in STAGE_COLOURS if any(entry.stage == stage for entry in entries)]
+    handles = [Patch(fc=STAGE_COLOURS[stage], label=stage) for stage in stages]
+    if any(entry.state == "failed" for entry in entries):
+        handles.append(Patch(fc=VERMILION, label="failed"))
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(0.083, 0.995),
+        ncols=4,
+        labelcolor=MUTED,
+        handlelength=1.1,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def _box(start: float, end: float, row: int) -> list[tuple[float, float]]:
+    return [(start, row - 0.38), (end, row - 0.38), (end, row + 0.38), (start, row + 0.38)]
+
+
+def _colour(entry: Entry) -> str:
+    return VERMILION if entry.state == "failed" else STAGE_COLOURS.get(entry.stage, FAINT)
+
+
+def _natural(writer: str) -> tuple[str, int]:
+    head = writer.rstrip("0123456789")
+    return head, int(writer[len(head) :] or 0)

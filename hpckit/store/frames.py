@@ -1,0 +1,110 @@
+"""Signatures as tables: what stores answer, whatever they keep it in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas
+
+PROVENANCE: Final = (
+    "acquisition",
+    "platform",
+    "level",
+    "tile",
+    "baseline",
+    "relative_orbit",
+    "cloud_cover",
+    "run_id",
+)
+"""Columns that tell where an observation comes from, in the order of a series' table."""
+
+_TEST_BASELINE: Final = 99.0
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the records of a reduction hold."""
+
+    bands: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[int, ...]] | None = None
+    """Codes by class band."""
+
+    def check(self, reduction: str, band: str | None) -> None:
+        """Make sure that there is such a band.
+
+        Raises
+        ------
+        StoreError
+            If not; the hint lists those that there are.
+        """
+        if band is not None and band not in self.bands:
+            raise StoreError(
+                f"reduction {reduction!r} has no band {band!r} in the store",
+                hint=f"it has {', '.join(self.bands) or 'no results yet; hpckit sync loads them'}",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one zone, with one row per acquisition, sorted by time."""
+
+    layout: Layout
+    time: Sequence[Any]
+    provenance: Mapping[str, Sequence[Any]]
+    valid: Floats
+    """Shape (rows, bands); NaN where the record lacks the band."""
+    total: Floats
+    values: Floats
+    """Shape (rows, bands, statistics)."""
+
+
+def baseline_rank(baseline: str) -> float:
+    """Order of processing baselines: newer ones are greater; N9999, a test of the ground segment, is least."""
+    try:
+        value = float(baseline)
+    except ValueError:
+        return 0.0
+    return 0.0 if value >= _TEST_BASELINE else value
+
+
+def series_frame(records: Records, band: str | None) -> pandas.DataFrame:
+    """Table with one row per acquisition and band, sorted by time."""
+    import pandas as pd
+
+    layout = records.layout
+    chosen = list(range(len(layout.bands))) if band is None else [layout.bands.index(band)]
+    rows, width = len(records.time), len(chosen)
+    repeat = np.repeat(np.arange(rows), width)
+    columns: dict[str, Any] = {
+        "time": pd.to_datetime(list(records.time), utc=True).tz_localize(None)[repeat],
+        "band": np.tile(np.array([layout.bands[k] for k in chosen], dtype=object), rows),
+    }
+    columns |= statistics_columns(
+        layout.statistics,
+        records.valid[:, chosen].reshape(-1),
+        records.total[:, chosen].reshape(-1),
+        records.values[:, chosen].reshape(rows * width, len(layout.statistics)),
+    )
+    columns |= {name: pd.Series(list(data))[repeat].array for name, data in records.provenance.items()}
+    frame = pd.DataFrame(columns)
+    return frame[frame["total"].notna()].reset_index(drop=True)
+
+
+def statistics_columns(
+    statistics: Sequence[str], valid: Floats, total: Floats, values: Floats
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns valid, total, valid_fraction and the statistics, for rows of one band or of several."""
+    fraction = np.divide(valid, total, out=np.full(len(total), np.nan), where=total > 0)
+    columns = {"valid": valid, "total": total, "valid_fraction": fraction}
+    return columns | {name: values[:, k] for k, name in enumerate(statistics)}
