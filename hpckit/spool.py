@@ -6,7 +6,8 @@ units in it count as done from then on.
 
 Layout, one file::
 
-    /                  attributes: format, spool_id, header (JSON), batches (JSON)
+    /                  attributes: format, spool_id
+    /description       uint8, JSON: header, bands, statistics, batches
     /zone              int32   [rows]            row of the zone layer
     /valid, /total     float32 [rows, bands]     pixels, or covered pixels
     /values            float32 [rows, bands, statistics]
@@ -130,14 +131,9 @@ def write_segment(path: Path, header: SpoolHeader, batches: Sequence[SignatureBa
     spool_id = uuid.uuid4().hex
     first = batches[0]
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(
-            format=FORMAT,
-            spool_id=spool_id,
-            header=json.dumps(asdict(header)),
-            batches=json.dumps([_describe(batch) for batch in batches]),
-            bands=json.dumps(first.bands),
-            statistics=json.dumps(first.statistics),
-        )
+        file.attrs.update(format=FORMAT, spool_id=spool_id)
+        # No attribute: those hold 64 KiB at most, which is some fifty batches.
+        _write(file, "description", np.frombuffer(_description(header, batches), dtype=np.uint8))
         for name in ("zone", "valid", "total", "values"):
             _write(file, name, np.concatenate([getattr(batch, name) for batch in batches]))
         for band, (codes, _) in first.classes.items():
@@ -165,7 +161,8 @@ def read_segment(path: Path) -> Segment:
                 )
             columns = {name: _read(path, file, name) for name in ("zone", "valid", "total", "values")}
             classes = {band: _read_classes(path, file, band) for band in file.get("classes", ())}
-            return _segment(path, dict(file.attrs), columns, classes)
+            description = json.loads(_read(path, file, "description").tobytes())
+            return _segment(path, str(file.attrs["spool_id"]), description, columns, classes)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise SpoolError(f"{path}: the spool file is damaged", hint="`hpckit run` after deleting it") from error
 
@@ -174,6 +171,16 @@ def _check_alike(path: Path, batches: Sequence[SignatureBatch]) -> None:
     shapes = {(b.bands, b.statistics, tuple((n, c.tobytes()) for n, (c, _) in b.classes.items())) for b in batches}
     if len(shapes) != 1:
         raise SpoolError(f"{path}: batches of {len(shapes)} different shapes cannot share a segment")
+
+
+def _description(header: SpoolHeader, batches: Sequence[SignatureBatch]) -> bytes:
+    content = {
+        "header": asdict(header),
+        "bands": batches[0].bands,
+        "statistics": batches[0].statistics,
+        "batches": [_describe(batch) for batch in batches],
+    }
+    return json.dumps(content).encode()
 
 
 def _describe(batch: SignatureBatch) -> dict[str, Any]:
@@ -206,14 +213,15 @@ def _read_classes(path: Path, file: Any, band: str) -> tuple[npt.NDArray[np.uint
 
 def _segment(
     path: Path,
-    attributes: Mapping[str, Any],
+    spool_id: str,
+    description: Mapping[str, Any],
     columns: Mapping[str, npt.NDArray[Any]],
     classes: Mapping[str, tuple[npt.NDArray[np.uint8], Floats]],
 ) -> Segment:
-    bands, statistics = (tuple(json.loads(attributes[name])) for name in ("bands", "statistics"))
+    bands, statistics = tuple(description["bands"]), tuple(description["statistics"])
     batches = []
     start = 0
-    for described in json.loads(attributes["batches"]):
+    for described in description["batches"]:
         rows = slice(start, start + described["rows"])
         start = rows.stop
         batches.append(
@@ -228,8 +236,7 @@ def _segment(
         )
     if start != len(columns["zone"]):
         raise SpoolError(f"{path}: its batches list {start} rows, it holds {len(columns['zone'])}")
-    header = SpoolHeader(**json.loads(attributes["header"]))
-    return Segment(path, str(attributes["spool_id"]), header, tuple(batches))
+    return Segment(path, spool_id, SpoolHeader(**description["header"]), tuple(batches))
 
 
 def _acquisition(described: Mapping[str, Any]) -> AcquisitionInfo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.spool import Segment
@@ -86,8 +86,8 @@ class Store(Protocol):
     def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
         """Signatures of all zones in one acquisition and band: `zone` and the statistics of `series`."""
 
-    def summary(self) -> dict[str, Any]:
-        """Where the store is, and by reduction how many zones, acquisitions, records and signatures it has."""
+    def summary(self) -> dict[str, dict[str, int]]:
+        """By reduction: `zones`, `acquisitions`, `records` (zone and acquisition), `signatures` (and band)."""
 
     def close(self) -> None:
         """Give connections back."""
