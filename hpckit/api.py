@@ -7,15 +7,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hpckit.campaign import Campaign, Signatures, load_campaign
-from hpckit.errors import CampaignError, CubeError, StoreError, StoreUnavailableError, ZoneError
+from hpckit.errors import CampaignError, CubeError
 from hpckit.scenes.bands import BANDS, BandRef
 
 if TYPE_CHECKING:
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from hpckit.look.style import Picture
     from hpckit.reduce.zones import ZoneLayer
     from hpckit.status import Status
-    from hpckit.store import Store
-
-_NEIGHBOURS: Final = 500
-"""Identifiers on either side, in alphabetical order, among which close ones are sought."""
 
 
 def open_campaign(path: str | Path) -> CampaignView:
@@ -114,12 +109,10 @@ class CampaignView:
 
         Raises
         ------
-        ZoneError
-            If there is no such zone; the hint names close ones.
+        StoreError
+            If there is no such zone (the hint names close ones), or the store cannot be read.
         CampaignError
             If there is no such reduction or band.
-        StoreError
-            If the store cannot be read.
         """
         chosen = self.reduction(reduction)
         return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
@@ -320,29 +313,6 @@ class CampaignView:
 
         store = open_store(self.campaign)
         try:
-            return {zone: _read_one(store, reduction.name, zone, band) for zone in zones}
+            return {zone: store.series(reduction.name, zone, band) for zone in zones}
         finally:
             store.close()
-
-
-def _read_one(store: Store, reduction: str, zone: str, band: str) -> pd.DataFrame:
-    try:
-        return store.series(reduction, zone, band)
-    except StoreUnavailableError:
-        raise
-    except StoreError:
-        ids = sorted(store.zone_ids(reduction))
-        if not ids or zone in set(ids):
-            raise
-    close = _close_ids(zone, ids)
-    hint = f"did you mean {', '.join(close)}?" if close else f"it has {len(ids)} zones, {ids[0]} to {ids[-1]}"
-    raise ZoneError(f"no zone {zone!r} in reduction {reduction!r}", hint=hint)
-
-
-def _close_ids(zone: str, ids: Sequence[str]) -> list[str]:
-    """Up to five close identifiers of a sorted list: of its alphabetical neighbours, for the list may be long."""
-    from bisect import bisect
-
-    place = bisect(ids, zone)
-    near = ids[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
-    return difflib.get_close_matches(zone, near, n=5)

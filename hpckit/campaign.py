@@ -35,7 +35,7 @@ CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
 
 
 class Period(_Model):

@@ -27,9 +27,14 @@ def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
       hpckit plan campaign.yaml --workers 2
     """
     from hpckit.campaign import load_campaign
-    from hpckit.run_local import plan_campaign, show_plan
+    from hpckit.cli.tables import show_plan
+    from hpckit.console import Console
+    from hpckit.driver import plan_campaign
+    from hpckit.estimate import require_fit
 
-    show_plan(plan_campaign(load_campaign(campaign), workers=workers), as_json=as_json)
+    _, _, estimate = plan_campaign(load_campaign(campaign), Console(), workers)
+    show_plan(estimate, as_json=as_json)
+    require_fit(estimate)
 
 
 @click.command()
@@ -47,10 +52,13 @@ def run(campaign: Path, workers: int | None, no_sync: bool) -> None:
       hpckit run campaign.yaml --workers 2
     """
     from hpckit.campaign import load_campaign
-    from hpckit.run_local import run_campaign, show_result
+    from hpckit.cli.tables import show_result
+    from hpckit.console import Console
+    from hpckit.driver import run_campaign
 
-    result = run_campaign(load_campaign(campaign), workers=workers, sync=not no_sync)
-    show_result(result)
+    console = Console()
+    result = run_campaign(load_campaign(campaign), console, workers=workers, with_sync=not no_sync)
+    show_result(result, console)
     raise SystemExit(result.exit_code)
 
 
@@ -68,9 +76,11 @@ def verify(campaign: Path, as_json: bool) -> None:
       hpckit verify campaign.yaml && echo sound
     """
     from hpckit.campaign import load_campaign
-    from hpckit.run_local import show_faults, verify_campaign
+    from hpckit.cli.tables import show_faults
+    from hpckit.console import Console
+    from hpckit.driver import verify_campaign
 
-    faults = verify_campaign(load_campaign(campaign))
+    faults = verify_campaign(load_campaign(campaign), Console())
     show_faults(faults, as_json=as_json)
     raise SystemExit(1 if faults else 0)
 
@@ -87,7 +97,8 @@ def status(run: Path, as_json: bool) -> None:
     Example:
       hpckit status campaign.yaml
     """
+    from hpckit.cli.tables import show_status
     from hpckit.run import find_run
-    from hpckit.status import read_status, show_status
+    from hpckit.status import read_status
 
     show_status(read_status(find_run(run)), as_json=as_json)

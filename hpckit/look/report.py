@@ -6,7 +6,7 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -252,12 +252,11 @@ def _store_summary(run: Run) -> Mapping[str, Any]:
 
 def _add_pictures(report: Report) -> None:
     view = CampaignView(report.run.campaign)
-    for tile in view.tiles[:1]:
+    if view.tiles:
+        tile = view.tiles[0]
         _add_picture(report, f"Clearest date of tile {tile}", lambda: view.quicklook(tile))
     if report.store:
-        zones = _telling_zones(view)
-        if zones:
-            _add_picture(report, "Series of some of the largest zones", lambda: view.plot_series(zones))
+        _add_picture(report, "Series of large zones", lambda: view.plot_series(_telling_zones(view)))
 
 
 def _telling_zones(view: CampaignView) -> list[str]:
@@ -277,20 +276,13 @@ def _add_picture(report: Report, caption: str, draw: Callable[[], Picture]) -> N
         report.pictures.append((caption, _encode(draw())))
 
 
-class _noting:  # noqa: N801  # reads as a verb: with _noting(report, "cube")
-    """Turn an error into a warning of the report: a report must come of a run that went wrong, too."""
-
-    def __init__(self, report: Report, what: str) -> None:
-        self.report, self.what = report, what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, (HpckitError, OSError, ValueError)):
-            return False
-        self.report.warnings.append(f"{self.what}: {error}")
-        return True
+@contextmanager
+def _noting(report: Report, what: str) -> Iterator[None]:
+    """Turn an error into a warning of the report: a run that went wrong must have a report, too."""
+    try:
+        yield
+    except (HpckitError, OSError, ValueError) as error:
+        report.warnings.append(f"{what}: {error}")
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:

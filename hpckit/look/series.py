@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.errors import HpckitError
@@ -109,8 +109,16 @@ def draw_series(series: Sequence[ZoneSeries]) -> Picture:
     for item in series:
         if item.frame.empty:
             raise HpckitError(f"zone {item.zone} has no observations of {item.band}")
+    series = [replace(item, frame=_on_naive_clock(item.frame)) for item in series]
     with house_style():
         return Picture(_one(series[0]) if len(series) == 1 else _several(series))
+
+
+def _on_naive_clock(frame: pd.DataFrame) -> pd.DataFrame:
+    """Times in UTC without saying so, which is what date axes take."""
+    import pandas as pd
+
+    return frame.assign(time=pd.to_datetime(frame["time"], utc=True).dt.tz_localize(None))
 
 
 def _one(series: ZoneSeries) -> Figure:

@@ -1,0 +1,111 @@
+"""Answers of the production commands, as tables on stdout or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console as RichConsole
+from rich.table import Table
+from rich.text import Text
+
+from hpckit.quantities import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from hpckit.console import Console
+    from hpckit.cube.verify import Fault
+    from hpckit.driver import Result
+    from hpckit.estimate import Estimate
+    from hpckit.status import Status
+
+_SHOWN = 20
+
+
+def show_plan(estimate: Estimate, *, as_json: bool) -> None:
+    """Show what a plan will take."""
+    if as_json:
+        _echo_json(
+            asdict(estimate) | {"mean_file_bytes": estimate.mean_file_bytes, "peak_memory": estimate.peak_memory}
+        )
+        return
+    table = _table("stage", "units", "to do", "core time", "memory per process")
+    for stage in estimate.stages:
+        time = format_duration(stage.core_hours * 3600) if stage.pending else "-"
+        table.add_row(stage.stage, str(stage.units), str(stage.pending), time, format_bytes(stage.peak_memory))
+    _print(table)
+    _print(
+        f"cube: {format_bytes(estimate.cube_bytes)} in {estimate.files} files "
+        f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free\n"
+        f"memory: {format_bytes(estimate.peak_memory)} for {estimate.workers} workers; "
+        f"{format_bytes(estimate.available_memory)} free\n"
+        f"time: about {format_duration(sum(s.core_hours for s in estimate.stages) * 3600 / estimate.workers)} "
+        f"with {estimate.workers} workers"
+    )
+
+
+def show_result(result: Result, console: Console) -> None:
+    """Say what a run did."""
+    done = ", ".join(f"{stage} {count}" for stage, count in result.done.items()) or "nothing was left to do"
+    console.say(f"units done: {done}")
+    if result.sync is not None:
+        console.say(f"store: {result.sync.rows} records loaded from {result.sync.loaded} spool files")
+    if result.stopped:
+        console.say("stopped before the end; the same command goes on")
+    if result.failed:
+        console.say(f"{len(result.failed)} units failed; `hpckit status {result.run.campaign.path}` tells why")
+
+
+def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
+    """List faulty shards."""
+    if as_json:
+        _echo_json([asdict(fault) for fault in faults])
+        return
+    table = _table("shard", "fault", "detail")
+    for fault in faults[:_SHOWN]:
+        table.add_row(Text(fault.key), fault.kind, Text(fault.detail))
+    if faults:
+        _print(table)
+    if len(faults) > _SHOWN:
+        _print(f"… and {len(faults) - _SHOWN} more; --json lists all")
+    _print(f"{len(faults)} faulty shards" + ("; `hpckit run` writes them anew" if faults else ": the cube is sound"))
+
+
+def show_status(status: Status, *, as_json: bool) -> None:
+    """Show how far a run is."""
+    if as_json:
+        _echo_json(asdict(status))
+        return
+    _print(f"campaign {status.campaign}, run {status.run_id}")
+    table = _table("stage", "done", "failed", "waiting", "core time")
+    for stage in status.stages:
+        table.add_row(
+            stage.stage, *(str(n) for n in (stage.done, stage.failed, stage.waiting)), format_duration(stage.seconds)
+        )
+    _print(table)
+    for reason, units in status.failures.items():
+        _print(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
+    if status.slivers:
+        _print(
+            f"{status.slivers} zones hold no pixel centre: their signatures are empty (coverage: fraction counts them)"
+        )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _print(what: str | Table) -> None:
+    if isinstance(what, str):
+        click.echo(what)
+    else:
+        RichConsole(width=None if click.get_text_stream("stdout").isatty() else 160).print(what)
+
+
+def _echo_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, default=str))
