@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import difflib
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.campaign import Campaign, Signatures, load_campaign
-from hpckit.errors import CampaignError, CubeError
+from hpckit.errors import CampaignError, CubeError, ZoneError
 from hpckit.scenes.bands import BANDS, BandRef
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from hpckit.look.style import Picture
     from hpckit.reduce.zones import ZoneLayer
     from hpckit.status import Status
+    from hpckit.store import Store
+
+
+_NEIGHBOURS: Final = 500
+"""Identifiers on either side, in alphabetical order, among which close ones are sought."""
 
 
 def open_campaign(path: str | Path) -> CampaignView:
@@ -109,8 +116,10 @@ class CampaignView:
 
         Raises
         ------
+        ZoneError
+            If there is no such zone; the hint names close ones.
         StoreError
-            If there is no such zone (the hint names close ones), or the store cannot be read.
+            If the store cannot be read.
         CampaignError
             If there is no such reduction or band.
         """
@@ -313,6 +322,25 @@ class CampaignView:
 
         store = open_store(self.campaign)
         try:
-            return {zone: store.series(reduction.name, zone, band) for zone in zones}
+            return {zone: _read_one(store, reduction.name, zone, band) for zone in zones}
         finally:
             store.close()
+
+
+def _read_one(store: Store, reduction: str, zone: str, band: str) -> pd.DataFrame:
+    frame = store.series(reduction, zone, band)
+    if frame.empty:
+        ids = sorted(store.zone_ids(reduction))
+        if zone not in set(ids):
+            raise ZoneError(f"no zone {zone!r} in reduction {reduction!r}", hint=_close_ids(zone, ids))
+    return frame
+
+
+def _close_ids(zone: str, ids: Sequence[str]) -> str | None:
+    """Name the closest of a sorted list: of its alphabetical neighbours only, for the list may be long."""
+    if not ids:
+        return None
+    place = bisect(ids, zone)
+    near = ids[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
+    close = difflib.get_close_matches(zone, near, n=5)
+    return f"did you mean {', '.join(close)}?" if close else f"it has {len(ids)} zones, {ids[0]} to {ids[-1]}"

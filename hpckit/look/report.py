@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from hpckit.journal import Entry, outcomes, read_journal
 from hpckit.look.cubefacts import CubeFacts, cube_facts
 from hpckit.look.style import Picture
 from hpckit.look.timeline import busy_seconds, draw_timeline
-from hpckit.plan import Unit, read_plan
+from hpckit.plan import STAGES, Unit, read_plan
 from hpckit.quantities import format_bytes, format_duration
 from hpckit.run import Run
 
@@ -93,7 +93,8 @@ class Report:
     cube: CubeFacts | None
     spool: tuple[int, int]
     """Segments and bytes."""
-    store: Mapping[str, Any]
+    store: Mapping[str, Mapping[str, int]]
+    """Counts by reduction."""
     created: datetime
     pictures: list[tuple[str, str]] = field(default_factory=list)
     """Caption, and PNG in base64."""
@@ -171,6 +172,7 @@ def render(report: Report) -> str:
     environment.filters |= {
         "bytes": format_bytes,
         "duration": format_duration,
+        "brief": lambda seconds: f"{seconds * 1000:.0f} ms" if seconds < 1 else format_duration(seconds),
         "count": lambda number: f"{number:,.0f}".replace(",", " "),
         "when": lambda text: f"{datetime.fromisoformat(str(text)):%-d %B %Y, %H:%M} UTC",
     }
@@ -217,16 +219,22 @@ def _rates(entries: Sequence[Entry], wall_s: float) -> Iterator[str]:
         yield f"{total('zones') / wall_s:,.0f} zones/s".replace(",", " ")
 
 
-def _failures(entries: Any) -> list[Failure]:
+def _failures(entries: Iterable[Entry]) -> list[Failure]:
     by_reason: dict[str, list[str]] = defaultdict(list)
     for entry in entries:
         if entry.state == "failed":
             by_reason[entry.reason or "no reason given"].append(entry.unit)
     groups = [Failure(reason, tuple(sorted(units))) for reason, units in by_reason.items()]
-    return sorted(groups, key=lambda group: (-len(group.units), group.reason))
+    # Causes before what follows from them: a unit fails for want of those of an earlier stage.
+    return sorted(groups, key=lambda group: (_stage_rank(group.units[0]), -len(group.units), group.reason))
 
 
-def _zones(run: Run, entries: Any) -> Iterator[Zones]:
+def _stage_rank(unit: str) -> int:
+    stage = unit.partition("/")[0]
+    return next((rank for rank, name in enumerate(STAGES) if name == stage), len(STAGES))
+
+
+def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[Zones]:
     view = CampaignView(run.campaign)
     indexed = [entry for entry in entries if entry.stage == "index"]
     for reduction in run.campaign.reductions:
@@ -238,7 +246,7 @@ def _zones(run: Run, entries: Any) -> Iterator[Zones]:
         yield Zones(reduction.name, len(layer), layer.repaired, layer.dropped, int(slivers))
 
 
-def _store_summary(run: Run) -> Mapping[str, Any]:
+def _store_summary(run: Run) -> Mapping[str, Mapping[str, int]]:
     from hpckit.store import open_store
 
     if run.campaign.store.dsn is None and not run.campaign.store_path.exists():

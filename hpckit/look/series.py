@@ -210,6 +210,8 @@ def _date_axis(axes: Axes, first: pd.Timestamp, last: pd.Timestamp) -> None:
     margin = max(2.0, (right - left) * 0.015)
     axes.set_xlim(left - margin, right + margin)
     locator = dates.AutoDateLocator(minticks=4, maxticks=12)
+    # Whole weeks within a month, so that days do not run into the next one.
+    locator.intervald[dates.DAILY] = [1, 2, 7, 14]
     axes.xaxis.set_major_locator(locator)
     formatter = dates.ConciseDateFormatter(
         locator,

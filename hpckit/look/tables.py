@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _SHOWN = ("time", "valid", "mean", "std", "p25", "p50", "p75", "platform", "baseline")
 
+_TEXT = ("time", "platform", "baseline")
+
 
 def print_series(frames: Mapping[str, pd.DataFrame], band: str, form: str | None) -> None:
     """Print series on stdout.
@@ -59,7 +61,7 @@ def _print_table(zone: str, band: str, frame: pd.DataFrame) -> None:
     table = Table(title=f"{escape(band)} of zone {escape(zone)}", title_justify="left", box=None, pad_edge=False)
     columns = [name for name in _SHOWN if name in frame]
     for name in columns:
-        table.add_column(name, justify="left" if name in ("time", "platform", "baseline") else "right")
+        table.add_column(name, justify="left" if name in _TEXT else "right", no_wrap=True)
     for row in frame.to_dict("records"):
         style = None if row["valid"] >= 0.5 * row["total"] and row["valid"] else "dim"
         table.add_row(*(_cell(name, row) for name in columns), style=style)

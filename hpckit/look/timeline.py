@@ -70,16 +70,16 @@ def draw_timeline(entries: Sequence[Entry]) -> Picture:
     entries : sequence of Entry
         At least one attempt.
     """
-    writers = sorted({entry.writer for entry in entries}, key=_natural)
-    lanes = min(len(writers), _MAX_LANES)
-    lane_height, progress = max(0.16, min(0.42, 3.2 / lanes)) * lanes, 1.35
+    placed = spans(entries)
+    lanes = _lanes(entries, placed)
+    count = min(max(lanes.values()) + 1, _MAX_LANES)
+    lane_height, progress = max(0.16, min(0.42, 3.2 / count)) * count, 1.35
     height = 0.45 + lane_height + 0.25 + progress + 0.55
     with house_style():
         figure = new_figure(10, height)
-        upper = figure.add_axes((0.09, 1 - (0.45 + lane_height) / height, 0.89, lane_height / height))
-        lower = figure.add_axes((0.09, 0.55 / height, 0.89, progress / height), sharex=upper)
-        placed = spans(entries)
-        _draw_lanes(upper, entries, placed, writers[:lanes])
+        upper = figure.add_axes((0.07, 1 - (0.45 + lane_height) / height, 0.91, lane_height / height))
+        lower = figure.add_axes((0.07, 0.55 / height, 0.91, progress / height), sharex=upper)
+        _draw_lanes(upper, entries, placed, lanes, count)
         _draw_progress(lower, entries, placed)
         _draw_pauses(upper, lower, placed)
         _legend(figure, entries)
@@ -87,16 +87,35 @@ def draw_timeline(entries: Sequence[Entry]) -> Picture:
         return Picture(figure)
 
 
-def _draw_lanes(axes: Axes, entries: Sequence[Entry], placed: Spans, writers: Sequence[str]) -> None:
+def _lanes(entries: Sequence[Entry], placed: Spans) -> dict[str, int]:
+    """Lane of each writer; those that never worked at the same time share one."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for entry, start, end in zip(entries, placed.start.tolist(), placed.end.tolist(), strict=True):
+        first[entry.writer] = min(start, first.get(entry.writer, start))
+        last[entry.writer] = max(end, last.get(entry.writer, end))
+    lanes: dict[str, int] = {}
+    free_from: list[float] = []
+    for writer in sorted(first, key=lambda name: (first[name], name)):
+        lane = next((n for n, free in enumerate(free_from) if free <= first[writer]), len(free_from))
+        free_from[lane : lane + 1] = [last[writer]]
+        lanes[writer] = lane
+    return lanes
+
+
+def _draw_lanes(axes: Axes, entries: Sequence[Entry], placed: Spans, lanes: dict[str, int], count: int) -> None:
     from matplotlib.collections import PolyCollection
 
-    lane = {writer: row for row, writer in enumerate(writers)}
-    shown = [n for n, entry in enumerate(entries) if entry.writer in lane]
-    boxes = [_box(placed.start[n], placed.end[n], lane[entries[n].writer]) for n in shown]
+    shown = [n for n, entry in enumerate(entries) if lanes[entry.writer] < count]
+    boxes = [_box(placed.start[n], placed.end[n], lanes[entries[n].writer]) for n in shown]
     colours = [_colour(entries[n]) for n in shown]
-    axes.add_collection(PolyCollection(boxes, facecolors=colours, edgecolors="white", linewidths=0.35))
-    axes.set_ylim(len(writers) - 0.5, -0.5)
-    axes.set_yticks(range(len(writers)), labels=list(writers), size=7.5 if len(writers) > 12 else 8.5)
+    # Seams between units only where units are wide enough to have some.
+    seam = 0.35 if len(shown) < 400 * count else 0.0
+    axes.add_collection(PolyCollection(boxes, facecolors=colours, edgecolors="white", linewidths=seam))
+    axes.set_ylim(count - 0.5, -0.5)
+    labelled = range(count) if count <= 16 else range(0, count, 8)
+    axes.set_yticks(list(labelled), labels=[str(n + 1) for n in labelled])
+    axes.set_ylabel("worker", size=8.5)
     axes.tick_params(length=0, labelbottom=False)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
@@ -106,11 +125,12 @@ def _draw_progress(axes: Axes, entries: Sequence[Entry], placed: Spans) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for stage in dict.fromkeys([*STAGE_COLOURS, *(entry.stage for entry in entries)]):
-        ends = np.sort([placed.end[n] for n, e in enumerate(entries) if e.stage == stage and e.state == "done"])
-        if ends.size:
-            steps = np.concatenate([[placed.start.min()], ends, [placed.end.max()]])
-            counts = np.concatenate([[0], np.arange(1, ends.size + 1), [ends.size]]) / ends.size * 100
-            axes.step(steps, counts, where="post", color=STAGE_COLOURS.get(stage, MUTED), lw=1.6)
+        mine = [n for n, entry in enumerate(entries) if entry.stage == stage and entry.state == "done"]
+        if mine:
+            ends = np.sort(placed.end[mine])
+            done = np.arange(1, len(mine) + 1) / len(mine) * 100
+            times, shares = np.append(placed.start[mine].min(), ends), np.append(0.0, done)
+            axes.step(times, shares, where="post", color=STAGE_COLOURS.get(stage, MUTED), lw=1.6)
     axes.set_ylim(0, 104)
     axes.set_yticks([0, 50, 100], labels=["0", "50", "100 %"])
     axes.grid(axis="y")
@@ -142,7 +162,7 @@ def _legend(figure: Any, entries: Sequence[Entry]) -> None:
     figure.legend(
         handles=handles,
         loc="upper left",
-        bbox_to_anchor=(0.083, 0.995),
+        bbox_to_anchor=(0.063, 0.995),
         ncols=4,
         labelcolor=MUTED,
         handlelength=1.1,
@@ -157,8 +177,3 @@ def _box(start: float, end: float, row: int) -> list[tuple[float, float]]:
 
 def _colour(entry: Entry) -> str:
     return VERMILION if entry.state == "failed" else STAGE_COLOURS.get(entry.stage, FAINT)
-
-
-def _natural(writer: str) -> tuple[str, int]:
-    head = writer.rstrip("0123456789")
-    return head, int(writer[len(head) :] or 0)
