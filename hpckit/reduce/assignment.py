@@ -51,9 +51,10 @@ class Assignment:
     zone: npt.NDArray[np.int32]
     """Zone of each (zone, candidate) pair; sorted, the pairs of a zone stand best candidate first."""
     candidate: npt.NDArray[np.int32]
-    """Position in `tiles` of the candidate of each pair: a tile that holds the zone whole."""
+    """Position in `tiles` of the candidate of each pair: a tile that holds the zone whole, or the only one that
+    holds some of it."""
     pieces: tuple[Piece, ...]
-    """Pieces of the zones that no tile holds whole but some tile touches, sorted by zone."""
+    """Pieces of the zones that several tiles hold together, sorted by zone."""
     outside: npt.NDArray[np.int32]
     """Zones that no tile touches."""
 
@@ -135,17 +136,18 @@ def assign(geometries: npt.NDArray[np.object_], crs: pyproj.CRS, tiles: Sequence
                 ranked.setdefault(row, []).append((home[row] != tile.epsg % 100, -int(margin // 1000), tile.tile))
             else:
                 touched.setdefault(row, []).append(tile)
+    pieces: list[Piece] = []
+    for row in sorted(touched.keys() - ranked.keys()):
+        cut = _cut(row, geometries[row], crs, touched[row], int(home[row]))
+        if len(cut) == 1:  # it sticks out of all tiles, but only one holds some of it: that one answers for it
+            ranked[row] = [(False, 0, cut[0].tile)]
+        pieces += cut if len(cut) > 1 else ()
     names = tuple(tile.tile for tile in tiles)
     pairs = [(row, names.index(name)) for row in sorted(ranked) for *_, name in sorted(ranked[row])]
     zone, candidate = np.array(pairs, dtype=np.int32).reshape(-1, 2).T.copy()
-    pieces = tuple(
-        piece
-        for row in sorted(touched.keys() - ranked.keys())
-        for piece in _cut(row, geometries[row], crs, touched[row], int(home[row]))
-    )
     inside = [*ranked, *(piece.zone for piece in pieces)]
     outside = np.setdiff1d(np.arange(len(geometries)), inside).astype(np.int32)
-    return Assignment(names, zone, candidate, pieces, outside)
+    return Assignment(names, zone, candidate, tuple(pieces), outside)
 
 
 def project(geometries: npt.NDArray[np.object_], source: pyproj.CRS, epsg: int) -> npt.NDArray[np.object_]:

@@ -1,0 +1,207 @@
+"""The demonstration: a small made-up Sentinel-2 series, and everything that hpckit does with it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+
+from hpckit.console import Console
+from hpckit.errors import HpckitError
+from hpckit.files import write_json, write_text
+from hpckit.testing.landscape import Landscape, Pass, season, write_pass
+
+_MARK: Final = "demo.json"
+
+CAMPAIGN: Final = """\
+# The campaign of `hpckit demo`: one season of a farming landscape.
+name: demo
+aoi: parcels.gpkg
+period: 2024-03-01/2024-10-31
+scenes:
+  paths: [scenes]
+cube:
+  bands: [B02, B03, B04, B08, B11, SCL]
+  dates_per_block: 8
+reductions:
+  - name: parcels
+    zones: parcels.gpkg
+    id: parcel_id
+    bands: [B04, B08, B11, SCL]
+    indices:
+      NDVI: (B08 - B04) / (B08 + B04)
+store:
+  path: demo.gpkg
+"""
+
+
+def make_data(folder: Path, console: Console, *, seed: int, dates: int | None, workers: int) -> Path:
+    """Write products, parcels and the campaign file; what is there from an earlier call stays.
+
+    Parameters
+    ----------
+    dates : int, optional
+        Number of overpasses; all of the season if not given.
+
+    Returns
+    -------
+    Path
+        Of the campaign file.
+
+    Raises
+    ------
+    HpckitError
+        If the folder holds something else.
+    """
+    settings = {"seed": seed, "dates": dates}
+    mark = folder / _MARK
+    if mark.exists() and json.loads(mark.read_text()) == settings:
+        return folder / "campaign.yaml"
+    if folder.exists() and any(folder.iterdir()):
+        raise HpckitError(
+            f"{folder}: not empty, and not a demonstration with these settings",
+            hint="give another folder, or delete it",
+        )
+    landscape, passes = Landscape(seed=seed), season()[:dates]
+    _write_products(folder / "scenes", landscape, passes, console, workers)
+    _write_parcels(folder / "parcels.gpkg", landscape)
+    write_text(folder / "campaign.yaml", CAMPAIGN)
+    write_json(mark, settings)
+    return folder / "campaign.yaml"
+
+
+def run_demo(folder: Path, console: Console, *, seed: int = 7, dates: int | None = None, workers: int = 2) -> int:
+    """Make the data, run the campaign, draw pictures, and compare with the truth.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    from hpckit.campaign import load_campaign
+    from hpckit.driver import run_campaign, verify_campaign
+
+    path = make_data(folder, console, seed=seed, dates=dates, workers=workers)
+    campaign = load_campaign(path)
+    console.say(f"$ hpckit run {path}")
+    result = run_campaign(campaign, console, workers=workers)
+    console.say(f"$ hpckit verify {path}")
+    faults = verify_campaign(campaign, console)
+    pictures = draw(path, console)
+    worst, compared = compare_with_truth(path, seed)
+    console.say("")
+    console.say(f"NDVI of {compared} clear parcel observations: at most {worst:.4f} from the truth")
+    for what, where in (("store (open it in QGIS)", campaign.store_path), ("cube", campaign.cube_path), *pictures):
+        console.say(f"{what:<26}{where}")
+    return result.exit_code or (1 if faults or worst > _TOLERANCE else 0)
+
+
+def draw(path: Path, console: Console) -> list[tuple[str, Path]]:
+    """Draw a series, two quicklooks and the report of the demonstration.
+
+    Returns
+    -------
+    list of tuple
+        What was drawn, and where it is.
+    """
+    from hpckit.cli.look import quicklook, report, series
+
+    folder = path.parent
+    commands = (
+        ("series", series, ["--zone", "P0009", "--plot", str(folder / "series.png")], "series.png"),
+        ("quicklook", quicklook, ["--date", "2024-05-03", "-o", str(folder / "quicklook.png")], "quicklook.png"),
+        (
+            "quicklook",
+            quicklook,
+            ["--date", "2024-05-03", "--index", "NDVI", "-o", str(folder / "ndvi.png")],
+            "ndvi.png",
+        ),
+        ("report", report, ["-o", str(folder / "report.html")], "report.html"),
+    )
+    drawn = []
+    for name, command, options, file in commands:
+        console.say(f"$ hpckit {name} {path} {' '.join(options)}")
+        command.main([str(path), *options], standalone_mode=False)
+        drawn.append((f"{name} ({file.rpartition('.')[0]})", folder / file))
+    return drawn
+
+
+_TOLERANCE: Final = 0.02
+_CLEAR: Final = 0.999
+
+
+def compare_with_truth(path: Path, seed: int) -> tuple[float, int]:
+    """Largest difference between the stored NDVI of fully clear parcels and that of the model landscape.
+
+    Returns
+    -------
+    worst : float
+    compared : int
+        Parcel observations compared.
+    """
+    from hpckit.campaign import load_campaign
+    from hpckit.store import open_store
+
+    landscape = Landscape(seed=seed)
+    inner = np.array([shape.area > 20_000 for shape in landscape.parcels])
+    store = open_store(load_campaign(path))
+    worst, compared = 0.0, 0
+    try:
+        for number in np.flatnonzero(inner)[::7].tolist():
+            frame = store.series("parcels", parcel_id(number), "NDVI")
+            clear = frame[frame["valid_fraction"] >= _CLEAR]
+            for time, median in zip(clear["time"], clear["p50"], strict=True):
+                truth = landscape.true_ndvi(time.day_of_year)[number]
+                worst, compared = max(worst, abs(median - truth)), compared + 1
+    finally:
+        store.close()
+    return worst, compared
+
+
+def parcel_id(number: int) -> str:
+    """Identifier of a parcel of the landscape."""
+    return f"P{number:04d}"
+
+
+def _write_products(
+    folder: Path, landscape: Landscape, passes: Sequence[Pass], console: Console, workers: int
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    with (
+        console.progress("make scenes") as progress,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
+        futures = [pool.submit(write_pass, folder, landscape, overpass) for overpass in passes]
+        for done, future in enumerate(futures, 1):
+            future.result()
+            progress(done, len(futures))
+
+
+def _write_parcels(path: Path, landscape: Landscape) -> None:
+    import pyogrio
+
+    shapes = [_as_multi(shape) for shape in landscape.parcels]
+    pyogrio.raw.write(
+        path,
+        geometry=np.array(shapely.to_wkb(shapes), dtype=object),
+        field_data=[
+            np.array([parcel_id(number) for number in range(len(shapes))], dtype=object),
+            np.array(landscape.crops, dtype=object),
+            np.array([shape.area / 10_000 for shape in shapes]),
+        ],
+        fields=["parcel_id", "crop", "area_ha"],
+        geometry_type="MultiPolygon",
+        crs=f"EPSG:{landscape.epsg}",
+        layer="parcels",
+        driver="GPKG",
+    )
+
+
+def _as_multi(shape: shapely.Geometry) -> shapely.Geometry:
+    return shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape])
