@@ -40,6 +40,20 @@ class Layout:
     classes: Mapping[str, tuple[int, ...]] | None = None
     """Codes by class band."""
 
+    @property
+    def counts_width(self) -> int:
+        """Numbers of a record before its statistics: valid and total by band, pixels by class."""
+        return 2 * len(self.bands) + sum(len(codes) for codes in (self.classes or {}).values())
+
+    def class_places(self, band: str) -> dict[int, int]:
+        """Where in a record the pixels of each class of a class band stand, counted from 0."""
+        place = 2 * len(self.bands)
+        for name, codes in (self.classes or {}).items():
+            if name == band:
+                return {code: place + k for k, code in enumerate(codes)}
+            place += len(codes)
+        return {}
+
     def check(self, reduction: str, band: str | None) -> None:
         """Make sure that there is such a band.
 

@@ -1,0 +1,408 @@
+"""The central store: PostgreSQL with PostGIS.
+
+Records are written by binary COPY: into their table at once where the acquisition is new there, else into
+staging and from there by an upsert that lets newer baselines stand. One transaction per segment.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+import hpckit
+from hpckit.errors import StoreError
+from hpckit.reduce.zones import ZoneLayer
+from hpckit.spool import Segment
+from hpckit.store.copy import read_floats, record_stream
+from hpckit.store.frames import PROVENANCE, Layout, Records, series_frame, statistics_columns
+from hpckit.store.migrations import migrations
+from hpckit.store.postgis_errors import explained, import_psycopg2
+from hpckit.store.postgis_rows import Keys, copy_zones, find_layout, find_observation, read_layouts
+
+if TYPE_CHECKING:
+    import pandas
+    import psycopg2.extensions
+
+_CONNECT_S: Final = 10
+_COPY_BYTES: Final = 1 << 20
+_COPY: Final = "COPY {} (zone, acquisition, observation, data) FROM STDIN (FORMAT binary)"
+
+_UPSERT: Final = """
+INSERT INTO record (zone, acquisition, observation, data)
+SELECT DISTINCT ON (s.zone, s.acquisition) s.zone, s.acquisition, s.observation, s.data
+  FROM staging s JOIN observation o ON o.id = s.observation
+ ORDER BY s.zone, s.acquisition, o.baseline_rank DESC, s.position DESC
+ON CONFLICT (zone, acquisition) DO UPDATE SET observation = excluded.observation, data = excluded.data
+ WHERE (SELECT baseline_rank FROM observation WHERE id = record.observation)
+    <= (SELECT baseline_rank FROM observation WHERE id = excluded.observation)
+"""
+
+_SERIES: Final = """
+SELECT a.time, a.name, a.platform, a.level, o.tile, o.baseline, a.relative_orbit, o.cloud_cover, o.run_id,
+       o.layout, r.data
+  FROM reduction p JOIN zone z ON z.reduction = p.id JOIN record r ON r.zone = z.id
+  JOIN observation o ON o.id = r.observation JOIN acquisition a ON a.id = r.acquisition
+ WHERE p.name = %s AND z.name = %s ORDER BY a.time, a.id
+"""
+
+
+class PostGis:
+    """A schema of a PostgreSQL database as a store.
+
+    Parameters
+    ----------
+    dsn : str
+        `postgresql://user@host/database`; the password comes from ~/.pgpass or PGPASSWORD.
+    schema : str
+        Schema that holds the tables.
+    """
+
+    def __init__(self, dsn: str, schema: str = "hpckit") -> None:
+        self.dsn = dsn
+        self.schema = schema
+        self._connection: psycopg2.extensions.connection | None = None
+        import_psycopg2()
+
+    def prepare(self) -> None:
+        """Make the schema, or bring it up to date; see `Store`."""
+        from psycopg2 import sql
+
+        with self._transaction() as cursor:
+            # Two programs that start at once must not migrate both.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"hpckit:{self.schema}"])
+            cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgis'")
+            if cursor.fetchone() is None:
+                cursor.execute("CREATE EXTENSION postgis SCHEMA public")
+            cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema])
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
+            self._set_search_path(cursor)
+            self._migrate(cursor)
+
+    def load_zones(self, reduction: str, zones: ZoneLayer) -> None:
+        """Make the zones of a reduction those of `zones`; see `Store`."""
+        with self._transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"hpckit:{self.schema}:zones"])
+            cursor.execute("SELECT id, zones_digest, first_zone, zones FROM reduction WHERE name = %s", [reduction])
+            known = cursor.fetchone()
+            if known is not None and known[1] == zones.digest:
+                return
+            if known is not None:
+                cursor.execute("DELETE FROM record WHERE zone BETWEEN %s AND %s", [known[2], known[2] + known[3] - 1])
+                # Zones, observations and ledger rows go with it.
+                cursor.execute("DELETE FROM reduction WHERE id = %s", [known[0]])
+            cursor.execute("SELECT COALESCE(MAX(first_zone + zones), 1) FROM reduction")
+            first = _one(cursor)[0]
+            cursor.execute(
+                "INSERT INTO reduction (name, zones_digest, first_zone, zones, crs)"
+                " VALUES (%s, %s, %s, %s, %s) RETURNING id",
+                [reduction, zones.digest, first, len(zones), zones.crs],
+            )
+            copy_zones(cursor, _one(cursor)[0], first, zones)
+            cursor.execute("ANALYZE zone")
+
+    def loaded_ids(self) -> set[str]:
+        """Ids of the segments that were loaded."""
+        return {row[0] for row in self._rows("SELECT spool_id FROM ledger")}
+
+    def load_segment(self, segment: Segment) -> int:
+        """Load a segment in one transaction; see `Store`."""
+        header = segment.header
+        with self._transaction() as cursor:
+            reduction, first_zone = _reduction(cursor, segment)
+            cursor.execute(
+                "INSERT INTO ledger (spool_id, file, campaign, run_id, reduction, row_count, hpckit)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                [
+                    segment.spool_id,
+                    segment.path.name,
+                    header.campaign,
+                    header.run_id,
+                    reduction,
+                    segment.rows,
+                    hpckit.__version__,
+                ],
+            )
+            if cursor.rowcount == 0:
+                return 0
+            if segment.rows:
+                self._load_records(cursor, segment, reduction, first_zone)
+        return segment.rows
+
+    def reductions(self) -> list[str]:
+        """Names of the reductions in the store."""
+        return [row[0] for row in self._rows("SELECT name FROM reduction ORDER BY id")]
+
+    def bands(self, reduction: str) -> list[str]:
+        """Bands and indices of a reduction."""
+        layouts = self._layouts(reduction).values()
+        return list(dict.fromkeys(band for layout in layouts for band in layout.bands))
+
+    def zone_ids(self, reduction: str) -> list[str]:
+        """Identifiers of the zones of a reduction, in the order of the layer."""
+        self._layouts(reduction)
+        query = "SELECT z.name FROM zone z JOIN reduction p ON p.id = z.reduction WHERE p.name = %s ORDER BY z.id"
+        return [row[0] for row in self._rows(query, [reduction])]
+
+    def series(self, reduction: str, zone: str, band: str | None = None) -> pandas.DataFrame:
+        """Signatures of a zone, sorted by time and band; see `Store`."""
+        layouts = self._layouts(reduction)
+        merged = _merge(list(layouts.values()))
+        merged.check(reduction, band)
+        rows = self._zone_rows(reduction, zone)
+        valid = np.full((len(rows), len(merged.bands)), np.nan)
+        total, values = valid.copy(), np.full((*valid.shape, len(merged.statistics)), np.nan)
+        for number, row in enumerate(rows):
+            layout, data = layouts[row[-2]], np.array(row[-1], dtype=np.float32)
+            place = [merged.bands.index(name) for name in layout.bands]
+            count = len(layout.bands)
+            valid[number, place], total[number, place] = data[:count], data[count : 2 * count]
+            statistics = data[layout.counts_width :].reshape(-1, len(layout.statistics))
+            if len(statistics):
+                columns = [merged.statistics.index(name) for name in layout.statistics]
+                values[np.ix_([number], place, columns)] = statistics
+        provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
+        return series_frame(Records(merged, [row[0] for row in rows], provenance, valid, total, values), band)
+
+    def class_counts(self, reduction: str, zone: str, band: str = "SCL") -> pandas.DataFrame:
+        """Pixels of each class in a zone; see `Store`."""
+        import pandas as pd
+
+        layouts = self._layouts(reduction)
+        codes = sorted({code for layout in layouts.values() for code in (layout.classes or {}).get(band, ())})
+        if not codes:
+            raise StoreError(f"reduction {reduction!r} has no class band {band!r} in the store")
+        rows = self._zone_rows(reduction, zone)
+        counts = np.full((len(rows), len(codes)), np.nan)
+        for number, row in enumerate(rows):
+            for code, place in layouts[row[-2]].class_places(band).items():
+                counts[number, codes.index(code)] = row[-1][place]
+        time = pd.to_datetime([row[0] for row in rows], utc=True).tz_localize(None)
+        frame = pd.DataFrame({"time": time, "acquisition": [row[1] for row in rows]})
+        return frame.assign(**{str(code): counts[:, k] for k, code in enumerate(codes)})
+
+    def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
+        """Signatures of all zones in one acquisition and band; see `Store`."""
+        import pandas as pd
+
+        layouts = self._layouts(reduction)
+        merged = _merge(list(layouts.values()))
+        merged.check(reduction, band)
+        names, parts = self._zone_names(reduction), []
+        for number, layout in layouts.items():
+            if band in layout.bands:
+                zone, data = self._band_of_image(reduction, acquisition, number, layout, band)
+                columns = statistics_columns(layout.statistics, data[:, 0], data[:, 1], data[:, 2:])
+                parts.append(pd.DataFrame({"zone": names.loc[zone].to_numpy(), **columns}, index=zone))
+        frame = pd.concat([part for part in parts if len(part)] or parts[:1])
+        return frame.sort_index().reset_index(drop=True)
+
+    def summary(self) -> dict[str, dict[str, int]]:
+        """Counts by reduction; see `Store`."""
+        query = """
+            SELECT p.name, p.zones, COUNT(DISTINCT r.acquisition), COALESCE(SUM(r.records), 0),
+                   COALESCE(SUM(r.records * cardinality(l.bands)), 0)
+              FROM reduction p LEFT JOIN observation o ON o.reduction = p.id
+              LEFT JOIN (SELECT observation, acquisition, COUNT(*) AS records FROM record GROUP BY 1, 2) r
+                     ON r.observation = o.id
+              LEFT JOIN layout l ON l.id = o.layout
+             GROUP BY p.id ORDER BY p.id"""
+        names = ("zones", "acquisitions", "records", "signatures")
+        return {row[0]: dict(zip(names, map(int, row[1:]), strict=True)) for row in self._rows(query)}
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _load_records(self, cursor: Any, segment: Segment, reduction: int, first_zone: int) -> None:
+        layout = find_layout(cursor, segment.batches[0])
+        batches = []
+        for batch in segment.batches:
+            keys = find_observation(cursor, Keys(reduction, layout), segment.header, batch.acquisition)
+            batches.append((batch, *keys))
+        samples = [
+            (int(batch.zone[row]) + first_zone, acquisition)
+            for batch, acquisition, _ in batches
+            if len(batch.zone)
+            for row in (0, -1)
+        ]
+        if self._any_known(cursor, samples) or not self._copied(cursor, batches, first_zone):
+            self._upsert(cursor, batches, first_zone)
+
+    def _any_known(self, cursor: Any, keys: Sequence[tuple[int, int]]) -> bool:
+        cursor.execute(
+            "SELECT 1 FROM record r JOIN unnest(%s::integer[], %s::integer[]) AS k (zone, acquisition)"
+            " USING (zone, acquisition) LIMIT 1",
+            [[zone for zone, _ in keys], [acquisition for _, acquisition in keys]],
+        )
+        return cursor.fetchone() is not None
+
+    def _copied(self, cursor: Any, batches: Sequence[Any], first_zone: int) -> bool:
+        """Copy into the table at once; False, and nothing done, if a record is there already."""
+        from psycopg2 import errors
+
+        cursor.execute("SAVEPOINT direct")
+        try:
+            cursor.copy_expert(_COPY.format("record"), record_stream(batches, first_zone), size=_COPY_BYTES)
+        except errors.UniqueViolation:
+            cursor.execute("ROLLBACK TO SAVEPOINT direct")
+            return False
+        cursor.execute("RELEASE SAVEPOINT direct")
+        return True
+
+    def _upsert(self, cursor: Any, batches: Sequence[Any], first_zone: int) -> None:
+        cursor.execute(
+            "CREATE TEMPORARY TABLE staging (zone integer, acquisition integer, observation integer, data real[],"
+            " position bigint GENERATED ALWAYS AS IDENTITY) ON COMMIT DROP"
+        )
+        cursor.copy_expert(_COPY.format("staging"), record_stream(batches, first_zone), size=_COPY_BYTES)
+        cursor.execute(_UPSERT)
+
+    def _zone_rows(self, reduction: str, zone: str) -> list[tuple[Any, ...]]:
+        """Time, provenance, layout and data of the records of a zone, sorted by time."""
+        # PostgreSQL refuses text with NUL; no zone has such a name.
+        return [] if "\0" in zone else self._rows(_SERIES, [reduction, zone])
+
+    def _zone_names(self, reduction: str) -> pandas.Series:
+        import pandas as pd
+
+        query = "SELECT z.id, z.name FROM zone z JOIN reduction p ON p.id = z.reduction WHERE p.name = %s"
+        rows = self._rows(query, [reduction])
+        return pd.Series([row[1] for row in rows], index=[row[0] for row in rows], dtype=object)
+
+    def _band_of_image(self, reduction: str, acquisition: str, number: int, layout: Layout, band: str) -> Any:
+        position, count, width = layout.bands.index(band), len(layout.bands), len(layout.statistics)
+        first = layout.counts_width + position * width
+        places = [position, count + position, *range(first, first + width)]
+        columns = ", ".join(f"COALESCE(r.data[{place + 1}], 'NaN')" for place in places)
+        query = (
+            f"COPY (SELECT r.zone, {columns} FROM record r WHERE r.acquisition = ANY(%s) AND r.observation = ANY(%s))"  # noqa: S608
+            " TO STDOUT (FORMAT binary)"
+        )
+        observations = self._rows(
+            "SELECT o.acquisition, o.id FROM observation o JOIN acquisition a ON a.id = o.acquisition"
+            " JOIN reduction p ON p.id = o.reduction WHERE a.name = %s AND p.name = %s AND o.layout = %s",
+            [acquisition, reduction, number],
+        )
+        target = io.BytesIO()
+        with self._transaction() as cursor:
+            keys = [sorted({row[0] for row in observations}), [row[1] for row in observations]]
+            statement = cursor.mogrify(query.replace("ANY(%s)", "ANY(%s::integer[])"), keys).decode()
+            cursor.copy_expert(statement, target, size=_COPY_BYTES)
+        return read_floats(target.getvalue(), len(places))
+
+    def _layouts(self, reduction: str) -> dict[int, Layout]:
+        """Layouts that the records of a reduction have, oldest first."""
+        with self._transaction() as cursor:
+            layouts = read_layouts(cursor, reduction)
+        if layouts is None:
+            raise StoreError(
+                f"{self._where}: no reduction {reduction!r} in schema {self.schema}",
+                hint="`hpckit sync` loads what was computed",
+            )
+        return layouts
+
+    def _migrate(self, cursor: Any) -> None:
+        cursor.execute("SELECT to_regclass('schema_version')")
+        version = 0
+        if _one(cursor)[0] is not None:
+            cursor.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version")
+            version = _one(cursor)[0]
+        known = migrations("postgis")
+        if version > len(known):
+            raise StoreError(
+                f"{self._where}: schema {self.schema} is version {version}, this hpckit knows up to {len(known)}",
+                hint="install the newer hpckit that made it",
+            )
+        for number, script in enumerate(known[version:], version + 1):
+            cursor.execute(script)
+            cursor.execute(
+                "INSERT INTO schema_version (version, hpckit) VALUES (%s, %s)", [number, hpckit.__version__]
+            )
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._transaction() as cursor:
+            cursor.execute(query, values)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with explained(self._where, self.schema, self._forget):
+            if self._connection is None:
+                self._connection = self._connect()
+            with self._connection, self._connection.cursor() as cursor:
+                yield cursor
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        import psycopg2
+
+        connection = psycopg2.connect(
+            self.dsn, connect_timeout=_CONNECT_S, application_name="hpckit", keepalives_idle=30
+        )
+        with connection, connection.cursor() as cursor:
+            self._set_search_path(cursor)
+        return connection
+
+    def _set_search_path(self, cursor: Any) -> None:
+        from psycopg2 import sql
+
+        cursor.execute(
+            "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+            " WHERE e.extname = 'postgis'"
+        )
+        row = cursor.fetchone()
+        schemas = [self.schema, *([row[0]] if row else [])]
+        path = sql.SQL(", ").join(map(sql.Identifier, schemas))
+        cursor.execute(sql.SQL("SET search_path TO {}").format(path))
+
+    def _forget(self) -> None:
+        """Drop a connection that broke; the next call makes another one."""
+        if self._connection is not None and self._connection.closed:
+            self._connection = None
+
+    @property
+    def _where(self) -> str:
+        """Host and database, and nothing secret."""
+        from psycopg2 import ProgrammingError
+        from psycopg2.extensions import parse_dsn
+
+        try:
+            parts = parse_dsn(self.dsn)
+        except ProgrammingError:
+            return "the database"
+        return f"database {parts.get('dbname', '?')} on {parts.get('host', 'this machine')}"
+
+
+def _reduction(cursor: Any, segment: Segment) -> tuple[int, int]:
+    """Id and first zone of the reduction that a segment belongs to, locked against a change of its zones."""
+    header = segment.header
+    cursor.execute(
+        "SELECT id, first_zone, zones_digest, zones FROM reduction WHERE name = %s FOR SHARE", [header.reduction]
+    )
+    row = cursor.fetchone()
+    if row is None or row[2] != header.zones_digest:
+        raise StoreError(
+            f"{segment.path}: made with a zone layer of {header.reduction!r} that the store does not have",
+            hint="`hpckit run` computes the signatures of the present layer",
+        )
+    if any(len(batch.zone) and not 0 <= batch.zone.min() <= batch.zone.max() < row[3] for batch in segment.batches):
+        raise StoreError(f"{segment.path}: it has rows for zones beyond the {row[3]} of the layer")
+    return int(row[0]), int(row[1])
+
+
+def _merge(layouts: Sequence[Layout]) -> Layout:
+    """Bands and statistics of several layouts together."""
+    bands = dict.fromkeys(band for layout in layouts for band in layout.bands)
+    return Layout(tuple(bands), tuple(dict.fromkeys(name for layout in layouts for name in layout.statistics)))
+
+
+def _one(cursor: Any) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = cursor.fetchone()
+    return row

@@ -1,0 +1,162 @@
+"""Rows beside the records: zones, layouts, acquisitions and observations, inside a transaction of the caller."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import shapely
+
+from hpckit.files import digest_json
+from hpckit.reduce.zones import ZoneLayer
+from hpckit.scenes.bands import BANDS
+from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader
+from hpckit.store.frames import Layout, baseline_rank
+
+_WGS84: Final = 4326
+_JRC_REFLECTANCE: Final = 10_000.0
+_NAMED: Final = ("mean", "std", "min", "max", "p25", "p50", "p75")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What observations of one segment share."""
+
+    reduction: int
+    layout: int
+
+
+def copy_zones(cursor: Any, reduction: int, first: int, zones: ZoneLayer) -> None:
+    """Copy a zone layer, transformed to WGS 84."""
+    import pyproj
+
+    transform = pyproj.Transformer.from_crs(pyproj.CRS(zones.crs), _WGS84, always_xy=True).transform
+    shapes = shapely.set_srid(shapely.transform(zones.geometries, transform, interleaved=False), _WGS84)
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    hexes = shapely.to_wkb(shapes, hex=True, include_srid=True).tolist()
+    writer.writerows((first + row, reduction, zones.ids[row], shape) for row, shape in enumerate(hexes))
+    text.seek(0)
+    cursor.copy_expert("COPY zone (id, reduction, name, geom) FROM STDIN (FORMAT csv)", text, size=1 << 20)
+
+
+def find_layout(cursor: Any, batch: SignatureBatch) -> int:
+    """Id of the layout of a batch; it is made if it is new."""
+    classes = [[band, codes.tolist()] for band, (codes, _) in batch.classes.items()]
+    digest = digest_json([batch.bands, batch.statistics, classes])
+    cursor.execute(
+        "INSERT INTO layout (digest, bands, statistics, classes) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING id",
+        [digest, list(batch.bands), list(batch.statistics), json.dumps(classes)],
+    )
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute("SELECT id FROM layout WHERE digest = %s", [digest])
+        return int(cursor.fetchone()[0])
+    layout = Layout(batch.bands, batch.statistics, {band: tuple(codes) for band, codes in classes})
+    _describe(cursor, int(row[0]), layout)
+    return int(row[0])
+
+
+def read_layouts(cursor: Any, reduction: str) -> dict[int, Layout] | None:
+    """Layouts that the observations of a reduction have, by id; None if there is no such reduction."""
+    cursor.execute("SELECT id FROM reduction WHERE name = %s", [reduction])
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    cursor.execute(
+        "SELECT id, bands, statistics, classes FROM layout"
+        " WHERE id IN (SELECT layout FROM observation WHERE reduction = %s) ORDER BY id",
+        row,
+    )
+    return {
+        number: Layout(tuple(bands), tuple(statistics), {band: tuple(codes) for band, codes in classes})
+        for number, bands, statistics, classes in cursor.fetchall()
+    }
+
+
+def find_observation(cursor: Any, keys: Keys, header: SpoolHeader, info: AcquisitionInfo) -> tuple[int, int]:
+    """Ids of an acquisition and of the observation of it; they are made if they are new."""
+    acquisition = _find_or_insert(
+        cursor,
+        "acquisition",
+        {"name": info.id, "level": info.level},
+        {"time": info.time, "platform": info.platform, "relative_orbit": info.relative_orbit},
+    )
+    key = {
+        "acquisition": acquisition,
+        "reduction": keys.reduction,
+        "layout": keys.layout,
+        "tile": info.tile,
+        "baseline": info.baseline,
+        "products": list(info.products),
+        "campaign_digest": header.campaign_digest,
+        "run_id": header.run_id,
+        "hpckit": header.hpckit,
+    }
+    rest = {
+        "baseline_rank": baseline_rank(info.baseline),
+        "cloud_cover": info.cloud_cover,
+        "footprint": _footprint(info),
+        "campaign": header.campaign,
+    }
+    return acquisition, _find_or_insert(cursor, "observation", key, rest)
+
+
+def _find_or_insert(cursor: Any, table: str, key: dict[str, Any], rest: dict[str, Any]) -> int:
+    from psycopg2 import sql
+
+    values = {**key, **rest}
+    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING RETURNING id").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, values)),
+        sql.SQL(", ").join([sql.Placeholder()] * len(values)),
+    )
+    where = sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(n), sql.Placeholder()) for n in key)
+    select = sql.SQL("SELECT id FROM {} WHERE {}").format(sql.Identifier(table), where)
+    # Looked for first: a refused insert would still use up a number of the sequence.
+    cursor.execute(select, list(key.values()))
+    row = cursor.fetchone()
+    if row is None:
+        cursor.execute(insert, list(values.values()))
+        row = cursor.fetchone()
+    if row is None:
+        cursor.execute(select, list(key.values()))
+        row = cursor.fetchone()
+    return int(row[0])
+
+
+def _describe(cursor: Any, number: int, layout: Layout) -> None:
+    """Places of the numbers of a layout, for the views."""
+    count, width = len(layout.bands), len(layout.statistics)
+    for position, band in enumerate(layout.bands):
+        first = layout.counts_width + position * width
+        places = {name: first + k + 1 for k, name in enumerate(layout.statistics)}
+        kind = BANDS[band.partition("@")[0]].kind if band.partition("@")[0] in BANDS else "index"
+        scale = _JRC_REFLECTANCE if kind == "reflectance" else 1.0
+        cursor.execute(
+            "INSERT INTO layout_band VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [
+                number,
+                band,
+                position + 1,
+                position + 1,
+                count + position + 1,
+                *(places.get(name) for name in _NAMED),
+                scale,
+            ],
+        )
+    for band in layout.classes or {}:
+        for code, place in layout.class_places(band).items():
+            cursor.execute("INSERT INTO layout_class VALUES (%s, %s, %s, %s)", [number, band, code, place + 1])
+
+
+def _footprint(info: AcquisitionInfo) -> str | None:
+    if not info.footprint:
+        return None
+    shape = shapely.from_geojson(json.dumps(info.footprint))
+    return str(shapely.to_wkb(shapely.set_srid(np.asarray(shape), _WGS84), hex=True, include_srid=True))
