@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from hpckit.errors import SpoolError
 from hpckit.files import atomic_path, digest
 
 FORMAT: Final = 1
+_REPAIR: Final = "delete it, and the journal lines of its units; `hpckit run` computes them again"
 _COMPRESSION: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 Floats = npt.NDArray[np.float32]
@@ -128,10 +129,10 @@ def write_segment(path: Path, header: SpoolHeader, batches: Sequence[SignatureBa
     import h5py
 
     _check_alike(path, batches)
-    spool_id = uuid.uuid4().hex
+    identifier = uuid.uuid4().hex
     first = batches[0]
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(format=FORMAT, spool_id=spool_id)
+        file.attrs.update(format=FORMAT, spool_id=identifier)
         # No attribute: those hold 64 KiB at most, which is some fifty batches.
         _write(file, "description", np.frombuffer(_description(header, batches), dtype=np.uint8))
         for name in ("zone", "valid", "total", "values"):
@@ -139,7 +140,7 @@ def write_segment(path: Path, header: SpoolHeader, batches: Sequence[SignatureBa
         for band, (codes, _) in first.classes.items():
             dataset = _write(file, f"classes/{band}", np.concatenate([b.classes[band][1] for b in batches]))
             dataset.attrs["codes"] = codes
-    return spool_id
+    return identifier
 
 
 def read_segment(path: Path) -> Segment:
@@ -164,7 +165,24 @@ def read_segment(path: Path) -> Segment:
             description = json.loads(_read(path, file, "description").tobytes())
             return _segment(path, str(file.attrs["spool_id"]), description, columns, classes)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise SpoolError(f"{path}: the spool file is damaged", hint="`hpckit run` after deleting it") from error
+        raise SpoolError(f"{path}: the spool file is damaged", hint=_REPAIR) from error
+
+
+def spool_id(path: Path) -> str:
+    """Id of a segment, without reading its data.
+
+    Raises
+    ------
+    SpoolError
+        If it is damaged.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["spool_id"])
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise SpoolError(f"{path}: the spool file is damaged", hint=_REPAIR) from error
 
 
 def _check_alike(path: Path, batches: Sequence[SignatureBatch]) -> None:
@@ -200,9 +218,7 @@ def _read(path: Path, file: Any, name: str) -> npt.NDArray[Any]:
     dataset = file[name]
     data = np.asarray(dataset[()])
     if digest(np.ascontiguousarray(data).tobytes()) != dataset.attrs["digest"]:
-        raise SpoolError(
-            f"{path}: the data of {name} do not match their digest", hint="`hpckit run` after deleting it"
-        )
+        raise SpoolError(f"{path}: the data of {name} do not match their digest", hint=_REPAIR)
     return data
 
 
@@ -244,6 +260,6 @@ def _acquisition(described: Mapping[str, Any]) -> AcquisitionInfo:
     return AcquisitionInfo(**{**described, "time": time, "products": products})
 
 
-def segments(folder: Path) -> Iterable[Path]:
-    """Sealed segments of a run, oldest name first."""
-    return sorted(folder.glob("*.h5"))
+def segments(folder: Path) -> list[Path]:
+    """Sealed segments of a run, oldest first: by the clock of the file server, which all writers share."""
+    return sorted(folder.glob("*.h5"), key=lambda path: (path.stat().st_mtime_ns, path.name))

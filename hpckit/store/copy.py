@@ -76,14 +76,14 @@ def counts_width(batch: SignatureBatch) -> int:
 
 def _is_empty(batch: SignatureBatch, rows: slice) -> npt.NDArray[np.bool_]:
     values = batch.values[rows]
-    return np.isnan(values.reshape(len(values), -1)).all(axis=1)
+    return np.asarray(np.isnan(values.reshape(len(values), -1)).all(axis=1))
 
 
 def _rows(zone: npt.NDArray[Any], data: npt.NDArray[np.float32], acquisition: int, observation: int) -> memoryview:
     """Records with arrays of equal length, as bytes."""
     width = data.shape[1]
-    rows = np.empty(len(zone), dtype=_row_type(width))
-    template = np.zeros((), dtype=rows.dtype)
+    rows: npt.NDArray[Any] = np.empty(len(zone), dtype=_row_type(width))
+    template: Any = np.zeros((), dtype=rows.dtype)
     template["fields"] = 4
     for name in ("zone_size", "acquisition_size", "observation_size"):
         template[name] = 4
@@ -95,7 +95,7 @@ def _rows(zone: npt.NDArray[Any], data: npt.NDArray[np.float32], acquisition: in
     rows[:] = template
     rows["zone"] = zone
     rows["data"]["value"] = data
-    return memoryview(rows.view(np.uint8).reshape(-1))
+    return rows.view(np.uint8).reshape(-1).data
 
 
 def _row_type(width: int) -> np.dtype[Any]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.errors import StoreError
+from hpckit.errors import SpoolError, StoreError
 from hpckit.spool import Segment, SignatureBatch
 from hpckit.store.frames import Layout, baseline_rank
 
@@ -63,7 +63,9 @@ def find_reduction(db: sqlite3.Connection, segment: Segment, path: Path) -> int:
     Raises
     ------
     StoreError
-        If the store has another zone layer, or the segment zones that the layer lacks.
+        If the store has another zone layer.
+    SpoolError
+        If the segment has rows for zones that the layer lacks.
     """
     header = segment.header
     query = "SELECT id, zones_digest, zones FROM hpckit_reduction WHERE name = ?"
@@ -74,7 +76,7 @@ def find_reduction(db: sqlite3.Connection, segment: Segment, path: Path) -> int:
             hint="`hpckit run` computes the signatures of the present layer",
         )
     if any(batch.zone.size and not 0 <= batch.zone.min() <= batch.zone.max() < row[2] for batch in segment.batches):
-        raise StoreError(f"{segment.path}: it has rows for zones beyond the {row[2]} of the layer")
+        raise SpoolError(f"{segment.path}: it has rows for zones beyond the {row[2]} of the layer")
     return int(row[0])
 
 

@@ -52,6 +52,8 @@ class Store(Protocol):
             If the connection breaks off; nothing of the segment is in the store then.
         StoreError
             If the store refuses, or the segment belongs to another zone layer.
+        SpoolError
+            If the segment has rows for zones that the layer lacks.
         """
 
     def reductions(self) -> list[str]:

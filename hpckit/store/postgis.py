@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import hpckit
-from hpckit.errors import StoreError
+from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.spool import Segment
 from hpckit.store.copy import read_floats, record_stream
@@ -393,7 +393,7 @@ def _reduction(cursor: Any, segment: Segment) -> tuple[int, int]:
             hint="`hpckit run` computes the signatures of the present layer",
         )
     if any(len(batch.zone) and not 0 <= batch.zone.min() <= batch.zone.max() < row[3] for batch in segment.batches):
-        raise StoreError(f"{segment.path}: it has rows for zones beyond the {row[3]} of the layer")
+        raise SpoolError(f"{segment.path}: it has rows for zones beyond the {row[3]} of the layer")
     return int(row[0]), int(row[1])
 
 

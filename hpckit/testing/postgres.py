@@ -83,7 +83,7 @@ class PostgresServer:
 
     def _wait(self) -> None:
         limit = time.monotonic() + _START_S
-        command = [self._bin / "pg_isready", "-q", "-h", str(self.folder), "-d", "postgres"]
+        command = [str(self._bin / "pg_isready"), "-q", "-h", str(self.folder), "-d", "postgres"]
         while subprocess.run(command, check=False).returncode != 0:
             if time.monotonic() > limit or (self._process is not None and self._process.poll() is not None):
                 raise RuntimeError("PostgreSQL does not start:\n" + (self.folder / "log").read_text()[-2000:])
