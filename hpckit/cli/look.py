@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from math import inf
 from pathlib import Path
 
 import click
@@ -24,7 +25,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
             west, south, east, north = map(float, str(value).split(","))
         except ValueError:
             self.fail(f"{value!r} is not four numbers; write {self.name}", param, ctx)
-        if west >= east or south >= north:
+        if not (-inf < west < east < inf and -inf < south < north < inf):
             self.fail(f"{value!r} is empty; write {self.name}", param, ctx)
         return (west, south, east, north)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class Picture:
         buffer = io.BytesIO()
         # No date in the file: equal pictures are equal bytes.
         metadata: dict[str, Any] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
-        with house_style():
+        with house_style(), warnings.catch_warnings():
+            # A script that no installed face has is shown as boxes; that is no reason to bother the user.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
         return buffer.getvalue()
 

@@ -73,7 +73,7 @@ def draw_timeline(entries: Sequence[Entry]) -> Picture:
     placed = spans(entries)
     lanes = _lanes(entries, placed)
     count = min(max(lanes.values()) + 1, _MAX_LANES)
-    lane_height, progress = max(0.16, min(0.42, 3.2 / count)) * count, 1.35
+    lane_height, progress = min(0.42 * count, 3.2), 1.35
     height = 0.45 + lane_height + 0.25 + progress + 0.55
     with house_style():
         figure = new_figure(10, height)
