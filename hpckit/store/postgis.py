@@ -36,7 +36,7 @@ INSERT INTO record (zone, acquisition, observation, data)
 SELECT DISTINCT ON (s.zone, s.acquisition) s.zone, s.acquisition, s.observation, s.data
   FROM staging s JOIN observation o ON o.id = s.observation
  ORDER BY s.zone, s.acquisition, o.baseline_rank DESC, s.position DESC
-ON CONFLICT (zone, acquisition) DO UPDATE SET observation = excluded.observation, data = excluded.data
+ON CONFLICT (acquisition, zone) DO UPDATE SET observation = excluded.observation, data = excluded.data
  WHERE (SELECT baseline_rank FROM observation WHERE id = record.observation)
     <= (SELECT baseline_rank FROM observation WHERE id = excluded.observation)
 """
@@ -92,7 +92,11 @@ class PostGis:
             if known is not None and known[1] == zones.digest:
                 return
             if known is not None:
-                cursor.execute("DELETE FROM record WHERE zone BETWEEN %s AND %s", [known[2], known[2] + known[3] - 1])
+                cursor.execute(
+                    "DELETE FROM record WHERE zone BETWEEN %s AND %s"
+                    " AND acquisition IN (SELECT acquisition FROM observation WHERE reduction = %s)",
+                    [known[2], known[2] + known[3] - 1, known[0]],
+                )
                 # Zones, observations and ledger rows go with it.
                 cursor.execute("DELETE FROM reduction WHERE id = %s", [known[0]])
             cursor.execute("SELECT COALESCE(MAX(first_zone + zones), 1) FROM reduction")
@@ -232,6 +236,7 @@ class PostGis:
             if len(batch.zone)
             for row in (0, -1)
         ]
+        cursor.execute("ANALYZE acquisition, observation")
         if self._any_known(cursor, samples) or not self._copied(cursor, batches, first_zone):
             self._upsert(cursor, batches, first_zone)
 

@@ -2,8 +2,9 @@
 --
 -- A record is one row: the signatures of a zone in an acquisition, all bands and statistics in one array.
 -- Row header and keys weigh more than the numbers where each band has a row of its own. Records lie in the
--- order of loading, acquisition by acquisition: an image is a sequential read found by the BRIN index, a
--- series one page per acquisition found by the primary key.
+-- order of loading, acquisition by acquisition, and so does their key: loading appends to both (a key that
+-- began with the zone would be touched all over by every acquisition), an image is one range of the key, and a
+-- series one probe of the key per acquisition.
 
 CREATE TABLE schema_version (
     version integer PRIMARY KEY,
@@ -160,9 +161,8 @@ CREATE TABLE record (
     acquisition integer NOT NULL,
     observation integer NOT NULL,
     data real[] NOT NULL,
-    PRIMARY KEY (zone, acquisition)
+    PRIMARY KEY (acquisition, zone)
 );
-CREATE INDEX record_acquisition ON record USING brin (acquisition) WITH (pages_per_range = 16, autosummarize = on);
 COMMENT ON TABLE record IS 'Signatures of a zone in an acquisition; read it through the view signature';
 COMMENT ON COLUMN record.zone IS 'zone.id; no foreign key, for its check would double the time of loading';
 COMMENT ON COLUMN record.acquisition IS 'acquisition.id';

@@ -1,4 +1,5 @@
--- Views for people. A filter on zone and band uses the indexes: zone by name, record by primary key.
+-- Views for people. A filter on zone and band uses the indexes: zone by name, then one probe of the key of
+-- record per acquisition, which is why each view joins acquisition.
 
 CREATE VIEW signature AS
 SELECT p.name AS reduction, z.name AS zone, a.time, b.band,

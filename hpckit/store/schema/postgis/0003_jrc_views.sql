@@ -40,6 +40,7 @@ SELECT r.zone AS pid, r.observation AS obsid, b.band,
        r.data[b.p50_at] * b.scale AS p50,
        r.data[b.p75_at] * b.scale AS p75
   FROM record r
+  JOIN acquisition a ON a.id = r.acquisition
   JOIN observation o ON o.id = r.observation
   JOIN layout_band b ON b.layout = o.layout
  WHERE r.data[b.valid_at] > 0;
@@ -62,6 +63,7 @@ SELECT r.zone AS pid, r.observation AS obsid,
           FROM layout_class c
          WHERE c.layout = o.layout AND c.band = 'SCL' AND r.data[c.count_at] > 0) AS hist
   FROM record r
+  JOIN acquisition a ON a.id = r.acquisition
   JOIN observation o ON o.id = r.observation;
 COMMENT ON VIEW hists IS 'Pixels by SCL class in the shape of JRC''s histograms';
 COMMENT ON COLUMN hists.pid IS 'parcels.ogc_fid';

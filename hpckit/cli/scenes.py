@@ -1,0 +1,140 @@
+"""`hpckit scenes scan` and `list`: catalogues of products."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from hpckit.scenes.catalogue import ScanReport
+    from hpckit.scenes.model import Scene
+
+
+@click.group()
+def scenes() -> None:
+    """Find Sentinel-2 products, and list what a catalogue has."""
+
+
+@scenes.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Catalogue.")
+@click.option("--json", "as_json", is_flag=True, help="Report in JSON on stdout.")
+def scan(paths: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Find Sentinel-2 L1C and L2A products below PATHS and write a catalogue (stac-geoparquet).
+
+    Only metadata are read. Broken products are reported and left out. If the catalogue is there already,
+    products that have not changed are taken from it.
+
+    \b
+    Example:
+      hpckit scenes scan /eodata/Sentinel-2/MSI -o scenes.parquet
+    """
+    from hpckit.console import Console
+    from hpckit.errors import CatalogueError
+    from hpckit.scenes import catalogue
+
+    with Console().progress("scan products") as progress:
+        report = catalogue.scan(paths, previous=output, progress=progress)
+    if as_json:
+        click.echo(json.dumps(_report(report), indent=1))
+    else:
+        _show_report(report)
+    if not report.scenes:
+        raise CatalogueError(f"no usable Sentinel-2 product below {', '.join(map(str, paths))}")
+    catalogue.write(output, report.scenes)
+
+
+@scenes.command(name="list")
+@click.argument("catalogue_file", metavar="CATALOGUE", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--aoi", help="Vector file, WKT or W,S,E,N.")
+@click.option("--period", help="START/END, days, both included.")
+@click.option("--max-cloud", type=click.FloatRange(0, 100), default=100.0, help="Percent.")
+@click.option("--tile", "tiles", multiple=True, help="Tile, like 31UFU; may be repeated.")
+@click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
+@click.option("--all", "show_all", is_flag=True, help="Show also what is not used, and why.")
+@click.option("--json", "as_json", is_flag=True, help="STAC items, on stdout.")
+def list_scenes(
+    catalogue_file: Path,
+    aoi: str | None,
+    period: str | None,
+    max_cloud: float,
+    tiles: tuple[str, ...],
+    level: str | None,
+    show_all: bool,
+    as_json: bool,
+) -> None:
+    """List the scenes of a CATALOGUE that fit: one line per scene, the newest baseline of each pass.
+
+    \b
+    Example:
+      hpckit scenes list scenes.parquet --aoi 5.5,51.9,6.2,52.4 --period 2024-04-01/2024-06-30 --max-cloud 40
+    """
+    from hpckit.aoi import read_aoi
+    from hpckit.scenes import catalogue
+    from hpckit.scenes.stac import to_item
+
+    chosen, unfit = catalogue.select(
+        catalogue.read(catalogue_file),
+        aoi=None if aoi is None else read_aoi(aoi),
+        period=None if period is None else _period(period),
+        max_cloud_cover=max_cloud,
+        tiles=[name.upper().removeprefix("T").zfill(5) for name in tiles] or None,
+        level=level,  # type: ignore[arg-type]
+    )
+    found, superseded = catalogue.acquisitions(chosen)
+    used = [scene for acquisition in found for scene in acquisition.scenes]
+    if as_json:
+        click.echo(json.dumps([to_item(scene) for scene in used], indent=1))
+        return
+    for scene in used:
+        click.echo(_line(scene))
+    if show_all:
+        for item in [*superseded, *unfit]:
+            click.echo(f"- {item.scene_id}  {item.reason}")
+    click.echo(f"{len(used)} scenes, {len(found)} acquisitions; {len(superseded) + len(unfit)} not used", err=True)
+
+
+def _line(scene: Scene) -> str:
+    cloud = "  ? %" if scene.cloud_cover is None else f"{scene.cloud_cover:3.0f} %"
+    note = f"  {len(scene.missing)} files missing" if scene.missing else ""
+    return f"{scene.tile}  {scene.sensed:%Y-%m-%d %H:%M}  {cloud}  N{scene.baseline}  {scene.id}{note}"
+
+
+def _period(text: str) -> tuple[date, date]:
+    start, _, end = text.partition("/")
+    try:
+        return date.fromisoformat(start), date.fromisoformat(end or start)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}; write 2024-03-01/2024-10-31", param_hint="--period") from None
+
+
+def _report(report: ScanReport) -> dict[str, Any]:
+    return {
+        "scenes": len(report.scenes),
+        "reused": report.reused,
+        "tiles": sorted({scene.tile for scene in report.scenes}),
+        "incomplete": [{"scene": scene.id, "missing": scene.missing} for scene in report.incomplete],
+        "failures": [{"path": str(item.path), "reason": item.reason} for item in report.failures],
+    }
+
+
+def _show_report(report: ScanReport) -> None:
+    from collections import Counter
+
+    counts = Counter((scene.level, scene.baseline) for scene in report.scenes)
+    for (level, baseline), count in sorted(counts.items()):
+        click.echo(f"{level}  N{baseline}  {count} products", err=True)
+    for scene in report.incomplete:
+        shown = ", ".join(scene.missing[:3]) + (", …" if len(scene.missing) > 3 else "")
+        click.echo(f"incomplete: {scene.id}: {len(scene.missing)} image files are missing: {shown}", err=True)
+    for failure in report.failures:
+        click.echo(f"left out: {failure.reason}", err=True)
+    tiles = len({scene.tile for scene in report.scenes})
+    click.echo(
+        f"{len(report.scenes)} products of {tiles} tiles ({report.reused} unchanged), {len(report.failures)} left out",
+        err=True,
+    )
