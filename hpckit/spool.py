@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -36,6 +37,7 @@ from hpckit.files import atomic_path, digest
 FORMAT: Final = 1
 _REPAIR: Final = "delete it, and the journal lines of its units; `hpckit run` computes them again"
 _COMPRESSION: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_CHUNK_BYTES: Final = 4 * 2**20
 
 Floats = npt.NDArray[np.float32]
 
@@ -164,7 +166,7 @@ def read_segment(path: Path) -> Segment:
             classes = {band: _read_classes(path, file, band) for band in file.get("classes", ())}
             description = json.loads(_read(path, file, "description").tobytes())
             return _segment(path, str(file.attrs["spool_id"]), description, columns, classes)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zlib.error) as error:
         raise SpoolError(f"{path}: the spool file is damaged", hint=_REPAIR) from error
 
 
@@ -208,7 +210,10 @@ def _describe(batch: SignatureBatch) -> dict[str, Any]:
 
 def _write(file: Any, name: str, data: npt.NDArray[Any]) -> Any:
     little = np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False))
-    options = _COMPRESSION if little.size else {}
+    options: dict[str, Any] = {}
+    if little.size:
+        rows = max(1, _CHUNK_BYTES * len(little) // little.nbytes)
+        options = {**_COMPRESSION, "chunks": (min(rows, len(little)), *little.shape[1:])}
     dataset = file.create_dataset(name, data=little, **options)
     dataset.attrs["digest"] = digest(little.tobytes())
     return dataset
@@ -216,9 +221,24 @@ def _write(file: Any, name: str, data: npt.NDArray[Any]) -> Any:
 
 def _read(path: Path, file: Any, name: str) -> npt.NDArray[Any]:
     dataset = file[name]
-    data = np.asarray(dataset[()])
+    data = _decompress(dataset)
     if digest(np.ascontiguousarray(data).tobytes()) != dataset.attrs["digest"]:
         raise SpoolError(f"{path}: the data of {name} do not match their digest", hint=_REPAIR)
+    return data
+
+
+def _decompress(dataset: Any) -> npt.NDArray[Any]:
+    """All of a dataset. h5py would hold the interpreter's lock meanwhile; sync reads ahead in a thread."""
+    if dataset.chunks is None:
+        return np.asarray(dataset[()])
+    data: npt.NDArray[Any] = np.empty(dataset.shape, dataset.dtype)
+    rest = (0,) * (data.ndim - 1)
+    for start in range(0, len(data), dataset.chunks[0]):
+        _, compressed = dataset.id.read_direct_chunk((start, *rest))
+        # The shuffle filter keeps first bytes of all numbers together, then the second bytes, …
+        planes = np.frombuffer(zlib.decompress(compressed), dtype=np.uint8).reshape(data.itemsize, -1)
+        chunk = np.ascontiguousarray(planes.T).view(data.dtype).reshape(dataset.chunks)
+        data[start : start + len(chunk)] = chunk[: len(data) - start]
     return data
 
 

@@ -57,7 +57,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
         digests = _load_zones(store, campaign, run)
         paths = _unknown(store, list(segments(run.spool)), report)
         with console.progress("sync", total=len(paths)) as progress:
-            for done, item in enumerate(_read_ahead(paths), 1):
+            for done, item in enumerate(read_ahead(paths), 1):
                 _load(store, item, digests, report)
                 progress(done, len(paths))
     finally:
@@ -93,8 +93,8 @@ def _unknown(store: Store, paths: Sequence[Path], report: SyncReport) -> list[Pa
     return unknown
 
 
-def _read_ahead(paths: Sequence[Path]) -> Iterator[Segment | SpoolError]:
-    """Read and verify segments, one while the store is busy with the one before."""
+def read_ahead(paths: Sequence[Path]) -> Iterator[Segment | SpoolError]:
+    """Read and verify segments, one while the store is busy with the one before; errors stand in their place."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(_read, path) for path in paths[:1]]
         for path in [*paths[1:], None]:
