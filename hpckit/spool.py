@@ -234,9 +234,11 @@ def _decompress(dataset: Any) -> npt.NDArray[Any]:
     data: npt.NDArray[Any] = np.empty(dataset.shape, dataset.dtype)
     rest = (0,) * (data.ndim - 1)
     for start in range(0, len(data), dataset.chunks[0]):
-        _, compressed = dataset.id.read_direct_chunk((start, *rest))
+        skipped, raw = dataset.id.read_direct_chunk((start, *rest))
+        # HDF5 leaves a chunk uncompressed that would not get smaller: bit 1 is the second filter.
+        plain = raw if skipped & 2 else zlib.decompress(raw)
         # The shuffle filter keeps first bytes of all numbers together, then the second bytes, …
-        planes = np.frombuffer(zlib.decompress(compressed), dtype=np.uint8).reshape(data.itemsize, -1)
+        planes = np.frombuffer(plain, dtype=np.uint8).reshape(data.itemsize, -1)
         chunk = np.ascontiguousarray(planes.T).view(data.dtype).reshape(dataset.chunks)
         data[start : start + len(chunk)] = chunk[: len(data) - start]
     return data

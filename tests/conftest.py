@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.integration.postgis"]
+
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # Worker processes that tests start must find the project, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -15,14 +16,14 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, flags and length of the header extension."""
 TRAILER: Final = b"\xff\xff"
 _FLOAT4_OID: Final = 700
-_ROWS_AT_A_TIME: Final = 20_000
+_ROWS_AT_A_TIME: Final = 5_000
 
 
 class Stream(io.RawIOBase):
     """Blocks of bytes as a file to read; they are made when they are needed."""
 
     def __init__(self, blocks: Iterable[bytes | memoryview]) -> None:
-        self._blocks = iter(blocks)
+        self._blocks = _ahead(iter(blocks))
         self._rest = memoryview(b"")
 
     def read(self, size: int = -1) -> bytes:
@@ -34,6 +35,15 @@ class Stream(io.RawIOBase):
             self._rest = memoryview(block).cast("B")
         chunk, self._rest = self._rest[:size], self._rest[size:]
         return bytes(chunk)
+
+
+def _ahead(blocks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Make the next block while the server takes this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, blocks, None)
+        while (block := waiting.result()) is not None:
+            waiting = pool.submit(next, blocks, None)
+            yield block
 
 
 def record_stream(batches: Iterable[tuple[SignatureBatch, int, int]], first_zone: int) -> Stream:
