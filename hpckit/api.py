@@ -83,18 +83,25 @@ class CampaignView:
         Returns
         -------
         xarray.Dataset
-            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone.
+            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone; with
+            `acquisition`, `platform`, `relative_orbit`, `processing_baseline` and `cloud_cover` by `time`.
 
         Raises
         ------
         CubeError
             If the cube has no such tile or resolution.
         """
+        from hpckit.cube.layout import ACQUISITIONS
         from hpckit.cube.read import bands, open_tile
 
         tile = self.tile(tile)
         finest = min((ref.resolution_m for ref in bands(self.campaign.cube_path, tile)), default=10)
-        return open_tile(self.campaign.cube_path, tile, resolution_m or finest)
+        dataset = open_tile(self.campaign.cube_path, tile, resolution_m or finest)
+        made = dataset.attrs.pop(ACQUISITIONS)
+        return dataset.assign_coords(
+            acquisition=("time", [item["id"] for item in made]),
+            platform=("time", [item["platform"] for item in made]),
+        )
 
     def series(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
         """Read the signatures of one zone from the store.

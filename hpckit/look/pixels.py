@@ -99,7 +99,10 @@ def find_date(where: Geometry, day: date) -> int:
 
 
 def clearest(cube: Path, tile: str, window: Bounds | None = None) -> int:
-    """Position of the date with the most valid and cloudless pixels, among those least cloudy by metadata."""
+    """Position of the date with the most valid and cloudless pixels, among those least cloudy by metadata.
+
+    Of dates that are equally clear, the latest.
+    """
     held = bands(cube, tile)
     scl = next((ref for ref in held if ref.name == "SCL"), None)
     ref = scl or held[0]
@@ -113,7 +116,7 @@ def clearest(cube: Path, tile: str, window: Bounds | None = None) -> int:
             return int((~np.isin(_read_classes(cube, tile, scl, index, extent), CLOUDY_CLASSES)).sum())
         return int(np.isfinite(_read_layer(cube, tile, ref, index, extent)).sum())
 
-    return int(max(candidates, key=clear_pixels))
+    return int(max(sorted(candidates, reverse=True), key=clear_pixels))
 
 
 def read_snapshot(

@@ -224,12 +224,11 @@ def _coordinates(axes: Axes, extent: Extent) -> None:
     from matplotlib.ticker import MaxNLocator
 
     west, south, east, north = extent.bounds
-    span = max(east - west, north - south)
-    digits = 0 if span > 8_000 else 1 if span > 800 else 2
-    margin = 0.03 * span
+    margin = 0.03 * max(east - west, north - south)
     for axis, low, high in ((axes.xaxis, west, east), (axes.yaxis, south, north)):
         ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
         inside = [tick for tick in ticks if low + margin <= tick <= high - margin]
+        digits = next((n for n in range(3) if all(tick % 10 ** (3 - n) == 0 for tick in inside)), 3)
         axis.set_ticks(inside, labels=[f"{tick / 1000:.{digits}f}" for tick in inside])
     axes.tick_params(length=3, labelsize=8)
     for label in axes.get_yticklabels():
@@ -254,7 +253,7 @@ def _draw_zones(axes: Axes, rings: Rings, labels: list[tuple[str, float, float]]
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import withStroke
 
-    width = 1.1 if len(rings) < 400 else 0.6 if len(rings) < 5000 else 0.25
+    width = 1.1 if len(rings) < 60 else 0.7 if len(rings) < 1000 else 0.45 if len(rings) < 5000 else 0.25
     casing = "black" if colour != INK else "white"
     axes.add_collection(LineCollection(rings, colors=casing, linewidths=width * 2.2, alpha=0.35, zorder=3))
     axes.add_collection(LineCollection(rings, colors=colour, linewidths=width, zorder=4))

@@ -51,6 +51,8 @@ def test_cube_is_decoded_reflectance(view):
     cube, stored = view.cube(), make_arrays()["B08@10m"]
     assert dict(cube.sizes) == {"time": 3, "y": 96, "x": 120}
     np.testing.assert_allclose(cube["B08"].values, np.where(stored == 0, np.nan, stored * 1e-4 - 0.1), atol=1e-6)
+    assert list(cube["platform"].values) == ["S2A"] * 3
+    assert cube["acquisition"].values[1] == "GS2A_20240411T105031_012345"
     assert "SCL" in view.cube("31UFU", 20)
 
 

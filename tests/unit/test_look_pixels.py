@@ -141,6 +141,14 @@ def test_clearest_looks_at_the_classes_not_only_at_the_metadata(cube):
     assert clearest(cube, "31UFU") == 1
 
 
+def test_of_equally_clear_dates_the_latest(tmp_path):
+    classes = np.full((3, 48, 48), 4, np.uint8)
+    classes[2, 0, 0] = 9
+    times = [acquisition(t, {20: (48, 48)}, cloud_cover=0.0) for t in TIMES]
+    write_cube(tmp_path / "cube.zarr", {"SCL@20m": classes}, times)
+    assert clearest(tmp_path / "cube.zarr", "31UFU") == 1
+
+
 def test_clearest_without_classes_takes_the_fullest(tmp_path):
     values = np.zeros((3, 96, 96), np.uint16)
     values[2], values[1, :40] = 2000, 2000
