@@ -22,9 +22,7 @@ TRANSFORM = Affine(10, 0, 600000, 0, -10, 5300040)
 EAST, SOUTH = 600000 + 300, 5300040 - 240
 
 # Half-pixel steps put vertices and edges on pixel centres and borders, where rules differ.
-lattice = st.builds(
-    lambda x, y: (600000 + 5.0 * x, 5300040 - 5.0 * y), st.integers(-6, 66), st.integers(-6, 54)
-)
+lattice = st.builds(lambda x, y: (600000 + 5.0 * x, 5300040 - 5.0 * y), st.integers(-6, 66), st.integers(-6, 54))
 anywhere = st.tuples(st.floats(600000 - 40, EAST + 40), st.floats(SOUTH - 40, 5300040 + 40))
 
 
@@ -132,10 +130,7 @@ def test_large_zones_in_strips():
     circle = shapely.Point(612000, 5286000).buffer(11000)
     index = index_of([circle], "fraction", shape, transform)
     np.testing.assert_allclose(index.weights.astype(float).sum(), circle.area / 100, rtol=1e-6)
-    assert (
-        index_of([circle], "centre", shape, transform).pixels.tolist()
-        == burned(circle, shape, transform).tolist()
-    )
+    assert index_of([circle], "centre", shape, transform).pixels.tolist() == burned(circle, shape, transform).tolist()
 
 
 @given(st.lists(polygons, min_size=1, max_size=6), st.data())
@@ -176,10 +171,7 @@ def test_saving_and_loading(tmp_path: Path):
         saved.save(tmp_path / "index.npz")
         loaded = ZoneIndex.load(tmp_path / "index.npz")
         assert loaded.shape == saved.shape
-        assert (
-            loaded.pixels.tolist() == saved.pixels.tolist()
-            and loaded.outside.tolist() == saved.outside.tolist()
-        )
+        assert loaded.pixels.tolist() == saved.pixels.tolist() and loaded.outside.tolist() == saved.outside.tolist()
         assert (loaded.weights is None) == (coverage == "centre")
     (tmp_path / "index.npz").write_bytes((tmp_path / "index.npz").read_bytes()[:300])
     with pytest.raises(ZoneError, match="damaged"):

@@ -1,0 +1,38 @@
+# make demo   sets up and runs the main job end to end
+# make test   sets up and runs all tests
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test lint docs bench clean services
+
+$(VENV)/stamp: pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,docs,bench]'
+	touch $@
+
+demo: $(VENV)/stamp
+	$(BIN)/hpckit demo demo
+
+# PostgreSQL with PostGIS for the tests of the store; what cannot be installed is skipped, and said so.
+services:
+	bash tests/services.sh
+
+test: $(VENV)/stamp services
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(VENV)/stamp
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+
+bench: $(VENV)/stamp
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf demo site .pytest_cache .mypy_cache .ruff_cache
