@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.campaign import Campaign, Signatures, load_campaign
 from hpckit.errors import CampaignError, CubeError, ZoneError
-from hpckit.scenes.bands import BANDS, BandRef
+from hpckit.scenes.bands import BandRef
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -218,12 +218,13 @@ class CampaignView:
         CubeError
             If the cube lacks the tile, date or band.
         """
-        from hpckit.cube.read import geometry
+        from hpckit.cube.read import bands, geometry
         from hpckit.look import pixels, quicklook
 
         tile, cube = self.tile(tile), self.campaign.cube_path
-        bands, expression = self._composition(tile, rgb, index)
-        refs = [pixels.find_band(cube, tile, band) for band in bands]
+        indices = {name: text for reduction in self.campaign.reductions for name, text in reduction.indices.items()}
+        shown = quicklook.compose(bands(cube, tile), indices, rgb, index)
+        refs = [pixels.find_band(cube, tile, band) for band in shown.bands]
         if when is None:
             when = pixels.clearest(cube, tile, window)
         elif isinstance(when, date):
@@ -231,10 +232,9 @@ class CampaignView:
         snapshot = pixels.read_snapshot(cube, tile, when, refs, window, with_classes=clouds)
         layer = self.zones() if zones and self.campaign.reductions else None
         name = self.campaign.name
-        if expression is not None:
-            return quicklook.draw_index(snapshot, index or "NDVI", expression, zones=layer, name=name)
-        shown = [ref.name for ref in refs]
-        return quicklook.draw_rgb(snapshot, shown, zones=layer, stretch=stretch, name=name)
+        if shown.index is not None and shown.expression is not None:
+            return quicklook.draw_index(snapshot, shown.index, shown.expression, zones=layer, name=name)
+        return quicklook.draw_rgb(snapshot, [ref.name for ref in refs], zones=layer, stretch=stretch, name=name)
 
     def tile(self, tile: str | None = None) -> str:
         """Check the name of a tile; the only one, if none is given.
@@ -299,30 +299,6 @@ class CampaignView:
 
         chosen = self.reduction(reduction)
         return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
-
-    def _composition(self, tile: str, rgb: Sequence[str] | None, index: str | None) -> tuple[list[str], str | None]:
-        """Bands of a picture, and the expression over them if it shows one value."""
-        from hpckit.cube.read import bands
-        from hpckit.look.quicklook import NDVI, TRUE_COLOUR
-        from hpckit.reduce.expression import Expression
-
-        held = {ref.name for ref in bands(self.campaign.cube_path, tile)}
-        if rgb is None and index is None and held.issuperset(TRUE_COLOUR):
-            rgb = TRUE_COLOUR
-        if rgb is not None:
-            if len(rgb) != 3:
-                raise CubeError(
-                    f"{','.join(rgb)}: a colour picture needs three bands", hint="for example B04,B03,B02"
-                )
-            return list(rgb), None
-        known = {"NDVI": NDVI} | {
-            name.upper(): text for reduction in self.campaign.reductions for name, text in reduction.indices.items()
-        }
-        name = (index or "NDVI").upper()
-        expression = known.get(name, name if name in BANDS else None)
-        if expression is None:
-            raise CubeError(f"no index {index!r}", hint=f"known are {', '.join(known)}, and the bands of the cube")
-        return sorted(Expression.parse(expression).bands), expression
 
     def _read(self, zones: Sequence[str], band: str, reduction: Signatures) -> dict[str, pd.DataFrame]:
         from hpckit.store import open_store

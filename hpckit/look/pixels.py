@@ -45,6 +45,12 @@ class Extent:
         rows, columns = self.shape
         return (self.west, self.north - rows * self.pixel_m, self.west + columns * self.pixel_m, self.north)
 
+    @property
+    def matplotlib(self) -> Bounds:
+        """Edges in matplotlib's order: left, right, bottom, top."""
+        west, south, east, north = self.bounds
+        return (west, east, south, north)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

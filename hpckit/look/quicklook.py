@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from hpckit.look.pixels import Bounds, Extent, Layer, Snapshot
-from hpckit.look.style import FAINT, INK, MUTED, VERMILION, Picture, house_style, new_figure
+from hpckit.errors import CubeError
+from hpckit.look.mapframe import decorate, map_frame
+from hpckit.look.pixels import Layer, Snapshot
+from hpckit.look.style import INK, Picture, house_style
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer
-from hpckit.scenes.bands import BANDS
+from hpckit.scenes.bands import BANDS, BandRef
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,9 +32,6 @@ VISIBLE_RANGE: Final = (0.0, 0.3)
 
 _GAMMA: Final = 1.35
 _PERCENTILES: Final = (2, 98)
-_CLOUDS: Final = (8, 9, 10)
-_LABELLED_ZONES: Final = 30
-_WIDTH_IN: Final = 8.0
 
 _NDVI_COLOURS: Final = (
     (-0.3, "#4d6f94"),
@@ -45,33 +44,49 @@ _NDVI_COLOURS: Final = (
 )
 """Water, bare, sparse, dense: lightness falls steadily above zero, so that it reads in grey too."""
 
-Rings = list[npt.NDArray[np.float64]]
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a picture shows of a date."""
+
+    bands: tuple[str, ...]
+    """Bands that it takes: red, green and blue, or those of the expression."""
+    index: str | None = None
+    """Name of the derived band, if it shows one."""
+    expression: str | None = None
 
 
-def outlines(zones: ZoneLayer, extent: Extent) -> tuple[Rings, list[tuple[str, float, float]]]:
-    """Bring the zones that a picture shows into its CRS.
+def compose(
+    held: Iterable[BandRef], indices: Mapping[str, str], rgb: Sequence[str] | None = None, index: str | None = None
+) -> Composition:
+    """Choose what to show: what is asked for, or else true colour if the cube has it, or else NDVI.
 
-    Returns
-    -------
-    rings : list of ndarray, shape (points, 2)
-        Outer and inner boundaries.
-    labels : list of (str, float, float)
-        Identifier and a point inside, of each zone.
+    Parameters
+    ----------
+    held : iterable of BandRef
+        Bands of the cube.
+    indices : mapping of str to str
+        Expressions by name, beside NDVI.
+    rgb : sequence of three str, optional
+        Bands as red, green and blue.
+    index : str, optional
+        An index or a band.
+
+    Raises
+    ------
+    CubeError
+        If there is no such index, or a band holds classes, of which no mean can be shown.
     """
-    import pyproj
-    import shapely
-
-    forward = pyproj.Transformer.from_crs(zones.crs, extent.epsg, always_xy=True)
-    near = _candidates(zones, forward, extent.bounds)
-    moved = shapely.transform(
-        zones.geometries[near], lambda xy: np.column_stack(forward.transform(xy[:, 0], xy[:, 1]))
-    )
-    shown = shapely.intersects(moved, shapely.box(*extent.bounds))
-    rings = shapely.get_rings(shapely.get_parts(moved[shown]))
-    points = shapely.point_on_surface(moved[shown])
-    ids = np.asarray(zones.ids, dtype=object)[near][shown]
-    labels = [(str(name), float(point.x), float(point.y)) for name, point in zip(ids, points, strict=True)]
-    return [shapely.get_coordinates(ring) for ring in rings], labels
+    if rgb is None and index is None and {ref.name for ref in held}.issuperset(TRUE_COLOUR):
+        rgb = TRUE_COLOUR
+    if rgb is not None and len(rgb) != 3:
+        raise CubeError(f"{','.join(rgb)}: a colour picture needs three bands", hint="for example B04,B03,B02")
+    chosen = Composition(tuple(rgb)) if rgb is not None else _one_value(index or "NDVI", indices)
+    for band in chosen.bands:
+        name = band.strip().upper().partition("@")[0]
+        if name in BANDS and BANDS[name].kind == "class":
+            raise CubeError(f"{name} holds classes, of which a picture cannot show means")
+    return chosen
 
 
 def draw_rgb(
@@ -103,9 +118,11 @@ def draw_rgb(
     ranges = dict.fromkeys(f"{low:.2g} to {high:.2g}" for low, high in limits)
     facts = [", ".join(bands) if title == "True colour" else "", "reflectance " + ", ".join(ranges)]
     with house_style():
-        figure, axes = _frame(snapshot, title, facts, valid, name)
-        axes.imshow(np.nan_to_num(image), extent=_extent(snapshot), interpolation=_interpolation(snapshot), zorder=1)
-        _decorate(axes, snapshot, zones, colour="#ffd34d")
+        figure, axes = map_frame(snapshot, title, facts, valid, name)
+        axes.imshow(
+            np.nan_to_num(image), extent=snapshot.extent.matplotlib, interpolation=_interpolation(snapshot), zorder=1
+        )
+        decorate(axes, snapshot, zones, colour="#ffd34d")
         return Picture(figure)
 
 
@@ -126,33 +143,32 @@ def draw_index(
     values = Expression.parse(expression).evaluate(dict(snapshot.layers))
     valid = np.isfinite(values)
     colours, low, high = _colours(index, values)
-    facts = [expression if index not in BANDS else ""]
+    facts = [expression if expression not in BANDS else ""]
     with house_style():
-        figure, axes = _frame(snapshot, index, facts, valid, name, colour_bar=True)
+        figure, axes = map_frame(snapshot, index, facts, valid, name, colour_bar=True)
         drawn = axes.imshow(
             np.ma.masked_invalid(values),
-            extent=_extent(snapshot),
+            extent=snapshot.extent.matplotlib,
             cmap=colours,
             vmin=low,
             vmax=high,
             interpolation=_interpolation(snapshot),
             zorder=1,
         )
-        _colour_bar(figure, axes, drawn, values)
-        _decorate(axes, snapshot, zones, colour=INK)
+        _colour_bar(figure, axes, drawn)
+        decorate(axes, snapshot, zones, colour=INK)
         return Picture(figure)
 
 
-def _candidates(zones: ZoneLayer, forward: Any, bounds: Bounds) -> npt.NDArray[np.intp]:
-    """Zones near a picture, found in their own CRS, so that a country's layer is not projected for it."""
-    import shapely
-
-    west, south, east, north = forward.transform_bounds(*bounds, direction="INVERSE", densify_pts=41)
-    if not np.isfinite([west, south, east, north]).all() or west > east:
-        return np.arange(len(zones))
-    margin = 0.01 * max(east - west, north - south)
-    box = shapely.box(west - margin, south - margin, east + margin, north + margin)
-    return np.flatnonzero(shapely.intersects(shapely.envelope(zones.geometries), box))
+def _one_value(wanted: str, indices: Mapping[str, str]) -> Composition:
+    known = {"NDVI": NDVI, **indices}
+    name = next((name for name in known if name.upper() == wanted.upper()), None)
+    if name is not None:
+        return Composition(tuple(sorted(Expression.parse(known[name]).bands)), name, known[name])
+    band = wanted.strip().upper()
+    if band.partition("@")[0] not in BANDS:
+        raise CubeError(f"no index {wanted!r}", hint=f"known are {', '.join(known)}, and the bands of the cube")
+    return Composition((band,), band, band.partition("@")[0])
 
 
 def _limits(band: str, layer: Layer, stretch: str) -> tuple[float, float]:
@@ -186,139 +202,13 @@ def _colours(index: str, values: Layer) -> tuple[Colormap, float, float]:
     return colormaps["viridis"], low, high if high > low else low + 1e-3
 
 
-def _frame(
-    snapshot: Snapshot,
-    title: str,
-    facts: list[str],
-    valid: npt.NDArray[np.bool_],
-    name: str,
-    *,
-    colour_bar: bool = False,
-) -> tuple[Figure, Axes]:
-    """Figure with title, caption and axes of the right shape; where there are no data it is hatched."""
-    rows, columns = snapshot.extent.shape
-    left, right, top, bottom = 0.72, 1.15 if colour_bar else 0.28, 1.02, 0.82
-    width = _WIDTH_IN - left - right
-    map_height = float(np.clip(width * rows / columns, 0.3 * width, 1.4 * width))
-    height = map_height + top + bottom
-    figure = new_figure(_WIDTH_IN, height)
-    axes = figure.add_axes((left / _WIDTH_IN, bottom / height, width / _WIDTH_IN, map_height / height))
-    axes.set_facecolor("#f1f2f4")
-    axes.patch.set(hatch="////", edgecolor="#dcdfe3")
-    date = f"{snapshot.time:%-d %B %Y}"
-    figure.text(left / _WIDTH_IN, 1 - 0.37 / height, f"{title} · {date}", size=15, weight="bold", va="center")
-    caption = [f"tile {snapshot.tile}", f"{snapshot.time:%H:%M} UTC", *facts, _coverage(valid), name]
-    figure.text(left / _WIDTH_IN, 1 - 0.7 / height, " · ".join(filter(None, caption)), color=MUTED, va="center")
-    figure.text(left / _WIDTH_IN, 0.2 / height, _provenance(snapshot), size=7.5, color=FAINT, va="center")
-    _coordinates(axes, snapshot.extent)
-    return figure, axes
-
-
-def _coverage(valid: npt.NDArray[np.bool_]) -> str:
-    fraction = float(valid.mean())
-    return "" if fraction > 0.9995 else f"{fraction:.0%}".replace("%", " % covered")
-
-
-def _coordinates(axes: Axes, extent: Extent) -> None:
-    """Ticks at round kilometres, none so near to a corner that labels touch."""
-    from matplotlib.ticker import MaxNLocator
-
-    west, south, east, north = extent.bounds
-    margin = 0.03 * max(east - west, north - south)
-    for axis, low, high in ((axes.xaxis, west, east), (axes.yaxis, south, north)):
-        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
-        inside = [tick for tick in ticks if low + margin <= tick <= high - margin]
-        digits = next((n for n in range(3) if all(tick % 10 ** (3 - n) == 0 for tick in inside)), 3)
-        axis.set_ticks(inside, labels=[f"{tick / 1000:.{digits}f}" for tick in inside])
-    axes.tick_params(length=3, labelsize=8)
-    for label in axes.get_yticklabels():
-        label.set(rotation=90, va="center")
-    axes.set_xlabel(f"easting, km · EPSG:{extent.epsg}", size=8.5)
-    axes.set_ylabel("northing, km", size=8.5)
-    for spine in axes.spines.values():
-        spine.set(visible=True, color=FAINT, linewidth=0.8)
-
-
-def _decorate(axes: Axes, snapshot: Snapshot, zones: ZoneLayer | None, *, colour: str) -> None:
-    west, south, east, north = snapshot.extent.bounds
-    if snapshot.classes is not None:
-        _draw_clouds(axes, snapshot.extent, np.isin(snapshot.classes, _CLOUDS))
-    if zones is not None:
-        _draw_zones(axes, *outlines(zones, snapshot.extent), colour)
-    _scale_bar(axes, snapshot.extent)
-    axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
-
-
-def _draw_zones(axes: Axes, rings: Rings, labels: list[tuple[str, float, float]], colour: str) -> None:
-    from matplotlib.collections import LineCollection
-    from matplotlib.patheffects import withStroke
-
-    width = 1.1 if len(rings) < 60 else 0.7 if len(rings) < 1000 else 0.45 if len(rings) < 5000 else 0.25
-    casing = "black" if colour != INK else "white"
-    axes.add_collection(LineCollection(rings, colors=casing, linewidths=width * 2.2, alpha=0.35, zorder=3))
-    axes.add_collection(LineCollection(rings, colors=colour, linewidths=width, zorder=4))
-    for name, x, y in labels if len(labels) <= _LABELLED_ZONES else ():
-        text = axes.text(x, y, name, size=7, color=colour, ha="center", va="center", zorder=5, clip_on=True)
-        text.set_path_effects([withStroke(linewidth=1.8, foreground=casing, alpha=0.6)])
-
-
-def _draw_clouds(axes: Axes, extent: Extent, cloudy: npt.NDArray[np.bool_]) -> None:
-    if cloudy.any() and not cloudy.all():
-        west, south, east, north = extent.bounds
-        half = extent.pixel_m / 2
-        rows, columns = cloudy.shape
-        x, y = np.linspace(west + half, east - half, columns), np.linspace(north - half, south + half, rows)
-        axes.contour(x, y, cloudy, [0.5], colors="white", linewidths=2.0, alpha=0.7, zorder=2)
-        axes.contour(x, y, cloudy, [0.5], colors=VERMILION, linewidths=0.8, linestyles="dashed", zorder=2)
-
-
-def _scale_bar(axes: Axes, extent: Extent) -> None:
-    """A round length of about a fifth of the width, at the lower right."""
-    west, south, east, north = extent.bounds
-    length = _round_length((east - west) / 5)
-    x, y = east - 0.035 * (east - west) - length, south + 0.045 * (north - south)
-    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    for colour, width in (("white", 5.0), (INK, 2.0)):
-        axes.plot([x, x + length], [y, y], color=colour, lw=width, solid_capstyle="butt", zorder=6)
-    axes.annotate(
-        label,
-        (x + length / 2, y),
-        xytext=(0, 5),
-        textcoords="offset points",
-        size=8,
-        ha="center",
-        va="bottom",
-        zorder=6,
-        bbox={"fc": "white", "ec": "none", "pad": 1.2, "alpha": 0.85},
-    )
-
-
-def _round_length(metres: float) -> float:
-    power = 10 ** np.floor(np.log10(metres))
-    return float(max(step for step in (1, 2, 5) if step * power <= metres) * power)
-
-
-def _colour_bar(figure: Figure, axes: Axes, drawn: Any, values: Layer) -> None:
+def _colour_bar(figure: Figure, axes: Axes, drawn: Any) -> None:
     box = axes.get_position()
     bar = figure.colorbar(drawn, cax=figure.add_axes((box.x1 + 0.025, box.y0, 0.02, box.height)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=8.5)
 
 
-def _extent(snapshot: Snapshot) -> tuple[float, float, float, float]:
-    west, south, east, north = snapshot.extent.bounds
-    return (west, east, south, north)
-
-
 def _interpolation(snapshot: Snapshot) -> Any:
     # Few pixels are shown as the squares that they are.
     return "nearest" if max(snapshot.extent.shape) < 400 else "antialiased"
-
-
-def _provenance(snapshot: Snapshot) -> str:
-    made: Mapping[str, Any] = snapshot.acquisition
-    orbit, baseline = made.get("relative_orbit"), made.get("processing_baseline")
-    parts = ["Sentinel-2", made.get("platform"), orbit and f"orbit {orbit:03d}", baseline and f"baseline {baseline}"]
-    parts.append(f"{snapshot.extent.pixel_m} m pixels")
-    parts.append(None if snapshot.classes is None else "dashed: clouds of the scene classification")
-    return " · ".join(str(part) for part in parts if part)

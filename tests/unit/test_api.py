@@ -169,7 +169,7 @@ def test_quicklook_takes_the_clearest_date(view):
         ({"when": date(2024, 4, 1)}, "True colour · 1 April 2024"),
         ({"when": -1}, "True colour · 21 April 2024"),
         ({"index": "NDVI"}, "NDVI · 11 April 2024"),
-        ({"index": "ndvi", "zones": False}, "ndvi · 11 April 2024"),
+        ({"index": "ndvi", "zones": False}, "NDVI · 11 April 2024"),
         ({"index": "B08"}, "B08 · 11 April 2024"),
         ({"rgb": ["B08", "B04", "B03"], "clouds": True}, "B08 / B04 / B03 · 11 April 2024"),
         ({"window": (500_100, 5_699_500, 500_600, 5_699_900)}, "True colour · 11 April 2024"),

@@ -4,9 +4,12 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from hpckit.errors import CubeError
+from hpckit.look.mapframe import outlines
 from hpckit.look.pixels import Extent, Snapshot
-from hpckit.look.quicklook import NDVI, draw_index, draw_rgb, outlines
+from hpckit.look.quicklook import NDVI, Composition, compose, draw_index, draw_rgb
 from hpckit.reduce.zones import ZoneLayer
+from hpckit.scenes.bands import BandRef
 from matplotlib.collections import LineCollection
 
 WEST, NORTH = 500_000.0, 5_700_000.0
@@ -180,3 +183,42 @@ def test_odd_shapes(shape):
     values = np.full(shape, 0.2, np.float32)
     odd = Snapshot("31UFU", Extent(32631, WEST, NORTH, 10, shape), MADE, {"B08": values}, None)
     assert draw_index(odd, "B08", "B08").png
+
+
+HELD = [BandRef("B02", 10), BandRef("B03", 10), BandRef("B04", 10), BandRef("B08", 10), BandRef("SCL", 20)]
+EVI = "2.5 * (B08 - B04) / (B08 + 6 * B04 - 7.5 * B02 + 1)"
+
+
+@pytest.mark.parametrize(
+    ("held", "rgb", "index", "chosen"),
+    [
+        (HELD, None, None, Composition(("B04", "B03", "B02"))),
+        (HELD[2:], None, None, Composition(("B04", "B08"), "NDVI", NDVI)),
+        (HELD, ["B08", "B04", "B03"], None, Composition(("B08", "B04", "B03"))),
+        (HELD, None, "ndvi", Composition(("B04", "B08"), "NDVI", NDVI)),
+        (HELD, None, "evi", Composition(("B02", "B04", "B08"), "EVI", EVI)),
+        (HELD, None, "b08", Composition(("B08",), "B08", "B08")),
+        (HELD, None, "B11@60m", Composition(("B11@60M",), "B11@60M", "B11")),
+    ],
+)
+def test_compositions(held, rgb, index, chosen):
+    assert compose(held, {"EVI": EVI}, rgb, index) == chosen
+
+
+def test_campaign_may_define_ndvi_otherwise():
+    own = "(B8A - B04) / (B8A + B04)"
+    assert compose(HELD, {"NDVI": own}, index="NDVI").expression == own
+
+
+@pytest.mark.parametrize(
+    ("rgb", "index", "message"),
+    [
+        (["B04", "B03"], None, "needs three bands"),
+        (None, "EVI2", "no index 'EVI2'"),
+        (None, "SCL", "SCL holds classes"),
+        (["B04", "SCL", "B02"], None, "SCL holds classes"),
+    ],
+)
+def test_impossible_compositions(rgb, index, message):
+    with pytest.raises(CubeError, match=message):
+        compose(HELD, {"EVI": EVI}, rgb, index)
