@@ -284,4 +284,6 @@ def _acquisition(described: Mapping[str, Any]) -> AcquisitionInfo:
 
 def segments(folder: Path) -> list[Path]:
     """Sealed segments of a run, oldest first: by the clock of the file server, which all writers share."""
-    return sorted(folder.glob("*.h5"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    # Files whose writer was killed begin with a dot, which does not hide them from `glob`.
+    sealed = [path for path in folder.glob("*.h5") if not path.name.startswith(".")]
+    return sorted(sealed, key=lambda path: (path.stat().st_mtime_ns, path.name))

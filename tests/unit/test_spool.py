@@ -168,7 +168,7 @@ import sys
 from pathlib import Path
 from hpckit.spool import write_segment
 from tests.store_samples import batch, header, zone_layer
-made = [batch(0, range(200_000))]
+made = [batch(0, range(100_000))] * 12
 print("ready", flush=True)
 write_segment(Path(sys.argv[1]) / "a.h5", header(zone_layer()), made)
 """
