@@ -45,6 +45,8 @@ def to_item(scene: Scene) -> dict[str, Any]:
         "s2:quantification": scene.quantification,
         "hpckit:root": scene.root,
         "hpckit:missing": json.dumps(scene.missing),
+        # As text: a catalogue's columns have one type, whatever the resolutions.
+        "hpckit:shapes": json.dumps([(resolution, *shape) for resolution, shape in scene.shapes.items()]),
     }
     return {
         "type": "Feature",
@@ -94,7 +96,7 @@ def from_item(item: dict[str, Any]) -> Scene:
         offsets=_offsets(bands),
         ulx=float(transform[2]),
         uly=float(transform[5]),
-        shapes={int(shape[0]): (int(shape[1]), int(shape[2])) for shape in _shapes(bands)},
+        shapes={res: (rows, columns) for res, rows, columns in json.loads(properties["hpckit:shapes"])},
         assets={key: asset["hpckit:path"] for key, asset in bands.items()},
         footprint=_geometry(item.get("geometry")),
         missing=tuple(json.loads(properties["hpckit:missing"])),
@@ -125,10 +127,6 @@ def _asset(scene: Scene, key: str) -> dict[str, Any]:
         ]
         asset["hpckit:offset"] = offset
     return asset
-
-
-def _shapes(bands: dict[str, Any]) -> list[tuple[int, int, int]]:
-    return [(int(asset["proj:transform"][0]), *asset["proj:shape"]) for asset in bands.values()]
 
 
 def _offsets(bands: dict[str, Any]) -> dict[str, int]:

@@ -25,6 +25,8 @@ from affine import Affine
 from hpckit.scenes.bands import WINDOW
 
 _BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+_LEAST_BLOCK: Final = 32
+"""Smallest tile that the JPEG 2000 writer takes."""
 _PROBABILITY: Final = {"CLD": "MSK_CLDPRB", "SNW": "MSK_SNWPRB"}
 
 
@@ -161,9 +163,9 @@ def _write_jp2(path: Path, array: npt.NDArray[Any], spec: ProductSpec, resolutio
         transform=Affine(resolution_m, 0, spec.ulx, 0, -resolution_m, spec.uly),
         QUALITY=100,
         REVERSIBLE="YES",
-        RESOLUTIONS=5,
-        BLOCKXSIZE=min(edge, array.shape[1]),
-        BLOCKYSIZE=min(edge, array.shape[0]),
+        RESOLUTIONS=max(1, min(5, int(np.log2(min(array.shape) / 32)) + 1)) if min(array.shape) >= 32 else 1,
+        BLOCKXSIZE=max(_LEAST_BLOCK, min(edge, array.shape[1])),
+        BLOCKYSIZE=max(_LEAST_BLOCK, min(edge, array.shape[0])),
     ) as target:
         target.write(array, 1)
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)

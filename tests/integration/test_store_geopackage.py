@@ -1,0 +1,211 @@
+"""The GeoPackage as a file: what QGIS finds in it, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import pyproj
+import pytest
+import shapely
+from hpckit.errors import StoreError, StoreUnavailableError
+from hpckit.spool import Segment
+from hpckit.store.geopackage import GeoPackage
+
+from tests.store_samples import BANDS, REDUCTION, batch, segment, zone_layer
+
+pytestmark = pytest.mark.integration
+
+LAYER = zone_layer()
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Segment:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    return segment(folder, [batch(0), batch(1, empty=[2])], LAYER)
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, sealed: Segment) -> Path:
+    path = tmp_path / "store.gpkg"
+    store = GeoPackage(path)
+    store.prepare()
+    store.load_zones(REDUCTION, LAYER)
+    store.load_segment(sealed)
+    store.close()
+    return path
+
+
+def test_gdal_finds_zones_and_tables(loaded: Path) -> None:
+    layers = {name: kind for name, kind in pyogrio.list_layers(loaded)}
+    assert layers[f"zones_{REDUCTION}"] == "MultiPolygon"
+    for table in (f"record_{REDUCTION}", f"signature_{REDUCTION}", "acquisition", "observation", "hpckit_ledger"):
+        assert table in layers
+        assert layers[table] is None
+    zones = pyogrio.read_dataframe(loaded, layer=f"zones_{REDUCTION}")
+    assert list(zones["id"]) == list(LAYER.ids)
+    assert zones.crs == pyproj.CRS(32631)
+    assert shapely.equals(zones.geometry.to_numpy(), LAYER.geometries).all()
+    info = pyogrio.read_info(loaded, layer=f"zones_{REDUCTION}")
+    assert info["capabilities"]["fast_spatial_filter"], "there is a spatial index"
+
+
+def test_gdal_reads_the_tall_view(loaded: Path, sealed: Segment) -> None:
+    frame = pyogrio.read_dataframe(
+        loaded, layer=f"signature_{REDUCTION}", where="band = 'NDVI' AND zone = '%s %(x)s'"
+    )
+    assert len(frame) == 2
+    assert np.float32(frame["mean"][0]) == sealed.batches[0].values[3, 2, 0]
+    assert str(frame["time"].dtype).startswith("datetime64")
+    everything = pyogrio.read_dataframe(loaded, layer=f"signature_{REDUCTION}", fid_as_index=True)
+    assert len(everything) == 16 * len(BANDS)
+    assert everything.index.is_unique
+
+
+def test_the_file_is_sound(loaded: Path) -> None:
+    with sqlite3.connect(loaded) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        listed = {name for (name,) in db.execute("SELECT table_name FROM gpkg_contents")}
+        present = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    assert listed <= present
+
+
+def test_the_view_takes_the_index(loaded: Path) -> None:
+    query = f"EXPLAIN QUERY PLAN SELECT mean FROM signature_{REDUCTION} WHERE zone = 'x' AND band = 'NDVI'"
+    with sqlite3.connect(loaded) as db:
+        plan = " ".join(row[-1] for row in db.execute(query))
+    assert f"record_{REDUCTION}_key" in plan
+    assert "SCAN r" not in plan
+
+
+def test_a_users_own_layers_stay(tmp_path: Path) -> None:
+    path = tmp_path / "mine.gpkg"
+    geometry = shapely.to_wkb(np.array([shapely.Point(1, 2)]))
+    pyogrio.raw.write(
+        path, geometry, [np.array([5])], ["n"], layer="wells", driver="GPKG", geometry_type="Point", crs="EPSG:4326"
+    )
+    store = GeoPackage(path)
+    store.prepare()
+    store.load_zones(REDUCTION, LAYER)
+    store.close()
+    assert "wells" in {name for name, _ in pyogrio.list_layers(path)}
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"nothing\.gpkg: no such GeoPackage"):
+        GeoPackage(tmp_path / "nothing.gpkg").series(REDUCTION, "1")
+    assert not (tmp_path / "nothing.gpkg").exists()
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\7" * 5000])
+def test_not_a_geopackage(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.gpkg"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"other\.gpkg"):
+        GeoPackage(path).prepare()
+    assert path.read_bytes() == content
+
+
+def test_another_sqlite_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.gpkg"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t (x)")
+    with pytest.raises(StoreError, match="is no GeoPackage"):
+        GeoPackage(path).prepare()
+
+
+def test_damaged(loaded: Path) -> None:
+    data = bytearray(loaded.read_bytes())
+    data[4096 * 3 :] = b"\xff" * (len(data) - 4096 * 3)
+    loaded.write_bytes(data)
+    with pytest.raises(StoreError, match=r"store\.gpkg"):
+        GeoPackage(loaded).series(REDUCTION, LAYER.ids[0])
+
+
+def test_locked(loaded: Path, sealed: Segment, tmp_path: Path) -> None:
+    other = sqlite3.connect(loaded, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailableError, match="another program") as caught:
+        GeoPackage(loaded, timeout_s=0.1).load_segment(sealed)
+    assert caught.value.exit_code == 75
+    other.execute("ROLLBACK")
+    assert GeoPackage(loaded, timeout_s=0.1).load_segment(sealed) == 0
+
+
+def test_newer_schema(loaded: Path) -> None:
+    with sqlite3.connect(loaded) as db:
+        db.execute("INSERT INTO hpckit_schema (version) VALUES (99)")
+    with pytest.raises(StoreError, match="version 99"):
+        GeoPackage(loaded).prepare()
+
+
+def test_read_only(loaded: Path, tmp_path: Path) -> None:
+    """Series can be read; loading says what is wrong. In a child without root's rights."""
+    script = """
+import os, sys
+from pathlib import Path
+if os.geteuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+from hpckit.errors import StoreError
+from hpckit.store.geopackage import GeoPackage
+store = GeoPackage(Path(sys.argv[1]))
+print(len(store.series("parcels", "\\\\", "NDVI")))
+try:
+    store.prepare()
+except StoreError as error:
+    print(error)
+"""
+    loaded.chmod(0o444)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o555 if folder == tmp_path else 0o755)
+    try:
+        done = subprocess.run(
+            [os.sys.executable, "-c", script, str(loaded)],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            check=False,  # type: ignore[attr-defined]
+        )
+    finally:
+        tmp_path.chmod(0o755)
+    if "Permission" in done.stderr:
+        pytest.skip("another user cannot start this Python")
+    assert done.stdout.splitlines()[0] == "2", done.stderr
+    assert "store.gpkg: is read-only" in done.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small tmpfs cannot be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "big"
+    folder.mkdir()
+    layer = zone_layer([str(number) for number in range(2000)])
+    first, second = (segment(folder, [batch(n, range(2000))], layer) for n in range(2))
+    more = segment(folder, [batch(n, range(2000)) for n in range(2, 9)], layer)
+    store = GeoPackage(small_disk / "store.gpkg")
+    store.prepare()
+    store.load_zones(REDUCTION, layer)
+    store.load_segment(first)
+    with pytest.raises(StoreError, match="disk is full"):
+        store.load_segment(more)
+    store.close()
+    assert store.loaded_ids() == {first.spool_id}
+    assert store.summary()[REDUCTION]["records"] == 2000
+    assert store.load_segment(second) in (0, 2000)
