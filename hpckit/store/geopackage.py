@@ -171,7 +171,7 @@ class GeoPackage:
                 .execute(
                     f"SELECT z.id, {', '.join(f'r.{quote(name)}' for name in names)} "
                     f"FROM {quote(f'record_{reduction}')} r "
-                    f"JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone + 1 "
+                    f"JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone "
                     f"WHERE r.acquisition IN (SELECT id FROM acquisition WHERE name = ?) "
                     f"AND r.{quote(names[1])} IS NOT NULL ORDER BY r.zone",
                     [acquisition],
@@ -210,7 +210,7 @@ class GeoPackage:
                 self._db()
                 .execute(
                     f"SELECT a.time, {_PROVENANCE}{wanted} FROM {quote(f'zones_{reduction}')} z "
-                    f"JOIN {quote(f'record_{reduction}')} r ON r.zone = z.fid - 1 "
+                    f"JOIN {quote(f'record_{reduction}')} r ON r.zone = z.fid "
                     "JOIN observation o ON o.id = r.observation JOIN acquisition a ON a.id = r.acquisition "
                     "WHERE z.id = ? ORDER BY a.time, a.id",
                     [zone],

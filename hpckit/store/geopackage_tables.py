@@ -141,7 +141,7 @@ def _view_arm(reduction: str, layout: Layout, position: int) -> str:
         f"{valid} AS valid, {total} AS total, {valid} / NULLIF({total}, 0) AS valid_fraction{statistics}, "
         "a.name AS acquisition, a.platform AS platform, o.tile AS tile, o.baseline AS baseline, "
         "a.relative_orbit AS relative_orbit, o.run_id AS run_id "
-        f"FROM {quote(f'record_{reduction}')} r JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone + 1 "
+        f"FROM {quote(f'record_{reduction}')} r JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone "
         "JOIN observation o ON o.id = r.observation JOIN acquisition a ON a.id = r.acquisition "
         f"WHERE {total} IS NOT NULL"
     )
@@ -160,7 +160,8 @@ def load_batch(db: sqlite3.Connection, reduction: int, segment: Segment, batch: 
 
 
 def _matrix(batch: SignatureBatch, rows: slice, acquisition: int, observation: int) -> Any:
-    zone = batch.zone[rows].astype(np.float64)
+    # Features are numbered from 1.
+    zone = batch.zone[rows].astype(np.float64) + 1
     count = len(zone)
     # SQLite keeps NaN as NULL, and whole numbers of columns declared INTEGER as integers.
     signatures = np.concatenate(
