@@ -77,7 +77,7 @@ def decode(acquisitions: list[Acquisition], units: list[ingest.IngestUnit]) -> N
                 source.read(1, window=Window(0, unit.row * edge, source.width, height))
 
 
-def run_ingest(path: Path, acquisitions: list[Acquisition], units: list[ingest.IngestUnit], name: str, peaks) -> None:  # noqa: ANN001
+def run_ingest(path: Path, acquisitions: list[Acquisition], units: list[ingest.IngestUnit], name: str, peaks) -> None:
     """Ingest units, and tell the peak memory of the process."""
     manifest = Manifest.load(path)
     for unit in units:
@@ -87,7 +87,7 @@ def run_ingest(path: Path, acquisitions: list[Acquisition], units: list[ingest.I
         peaks.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def in_processes(target, arguments: list[tuple]) -> float:  # noqa: ANN001
+def in_processes(target, arguments: list[tuple]) -> float:
     """Wall time of a function in several processes, seconds."""
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=target, args=each) for each in arguments]

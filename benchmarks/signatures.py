@@ -108,7 +108,7 @@ def peers(band: np.ndarray, zones: np.ndarray, sample: int) -> dict[str, float]:
         exactextract.exact_extract(source, frame, STATISTICS, output="pandas")
         exact = time.perf_counter() - start
         start = time.perf_counter()
-        names = "count mean std min max percentile_25 percentile_50 percentile_75".split()
+        names = ["count", "mean", "std", "min", "max", "percentile_25", "percentile_50", "percentile_75"]
         rasterstats.zonal_stats(list(zones[:sample]), band, affine=TRANSFORM, nodata=0, stats=names)
         slow = (time.perf_counter() - start) * len(zones) / sample
     return {"exactextract_s": exact, "rasterstats_s": slow}

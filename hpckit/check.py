@@ -20,7 +20,6 @@ from hpckit.quantities import format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.zones import read_zones
 from hpckit.scenes import catalogue
-from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 from hpckit.store import open_store
 

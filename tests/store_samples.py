@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyproj
 import shapely
+
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.spool import AcquisitionInfo, Segment, SignatureBatch, SpoolHeader, read_segment, write_segment
 

@@ -30,8 +30,10 @@ def sync(campaign: Path, as_json: bool) -> None:
     from hpckit.run import find_run
     from hpckit.store.sync import sync as load
 
-    run = find_run(campaign if campaign.is_dir() else load_campaign(campaign).run_dir)
-    report = load(run.campaign if campaign.is_dir() else load_campaign(campaign), run, Console(quiet=as_json))
+    run = find_run(campaign)
+    # The store is that of the campaign file as it is now: it may have moved since the run.
+    present = run.campaign if campaign.is_dir() else load_campaign(campaign)
+    report = load(present, run, Console(quiet=as_json))
     if as_json:
         import json
 

@@ -150,7 +150,7 @@ def _find(path: Path, seen: set[str]) -> Iterator[Path]:
 def _is_product(path: Path) -> bool:
     known = _NAME.match(path.name) or _OLD_NAME.match(path.name)
     if path.is_dir():
-        return path.suffix == ".SAFE" and path.name.startswith("S2") or (bool(known) and _has_metadata(path))
+        return (path.suffix == ".SAFE" and path.name.startswith("S2")) or (bool(known) and _has_metadata(path))
     return bool(known) and path.suffix == ".zip"
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from hpckit.errors import SceneError
 from hpckit.scenes import catalogue
 from hpckit.scenes.integrity import check_files

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import psycopg2
 import pytest
+
 from hpckit.errors import SpoolError, StoreError
 from hpckit.spool import Segment, SignatureBatch
 from hpckit.store.geopackage import GeoPackage
 from hpckit.store.model import Store
 from hpckit.store.postgis import PostGis
-
 from tests.store_samples import BANDS, INJECTIONS, REDUCTION, STATISTICS, batch, segment, zone_layer
 
 pytestmark = pytest.mark.integration

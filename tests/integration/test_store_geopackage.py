@@ -13,10 +13,10 @@ import pyogrio
 import pyproj
 import pytest
 import shapely
+
 from hpckit.errors import StoreError, StoreUnavailableError
 from hpckit.spool import Segment
 from hpckit.store.geopackage import GeoPackage
-
 from tests.store_samples import BANDS, REDUCTION, batch, segment, zone_layer
 
 pytestmark = pytest.mark.integration

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import shapely
 import zarr
+
 from hpckit.campaign import Campaign, load_campaign
 from hpckit.cube.layout import CubeSpec, prepare
 from hpckit.reduce.zones import ZoneLayer, read_zones, write_zones

@@ -4,13 +4,13 @@ import io
 from datetime import date
 from pathlib import Path
 
-import hpckit
 import numpy as np
 import pytest
-from hpckit.api import CampaignView, open_campaign
-from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 from PIL import Image
 
+import hpckit
+from hpckit.api import CampaignView, open_campaign
+from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 from tests.unit.look_samples import CAMPAIGN, make_arrays, make_campaign
 
 INJECTION = "x'; DROP TABLE zones --"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hpckit.cli.look import quicklook, report, series
 
+from hpckit.cli.look import quicklook, report, series
 from tests.unit.look_samples import make_campaign
 
 INJECTION = "x'; DROP TABLE zones --"

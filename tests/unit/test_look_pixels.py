@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hpckit.cube.read import geometry
 from hpckit.errors import CubeError
 from hpckit.look import pixels
 from hpckit.look.pixels import clearest, find_band, find_date, plan_extent, read_snapshot
 from hpckit.scenes.bands import BandRef
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.unit.look_samples import EPSG, ULX, ULY, acquisition, write_cube
 
 B04, B11, B01, SCL = BandRef("B04", 10), BandRef("B11", 20), BandRef("B01", 60), BandRef("SCL", 20)

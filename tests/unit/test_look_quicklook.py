@@ -4,13 +4,14 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from matplotlib.collections import LineCollection
+
 from hpckit.errors import CubeError
 from hpckit.look.mapframe import outlines
 from hpckit.look.pixels import Extent, Snapshot
 from hpckit.look.quicklook import NDVI, Composition, compose, draw_index, draw_rgb
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.scenes.bands import BandRef
-from matplotlib.collections import LineCollection
 
 WEST, NORTH = 500_000.0, 5_700_000.0
 EXTENT = Extent(32631, WEST, NORTH, 10, (80, 100))

@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hpckit.campaign import load_campaign
 from hpckit.errors import HpckitError
 from hpckit.files import write_json
@@ -14,9 +17,6 @@ from hpckit.look.report import collect, render, write_report
 from hpckit.look.timeline import busy_seconds, draw_timeline, spans
 from hpckit.plan import Unit, write_plan
 from hpckit.run import Run, find_run, open_run
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.unit.look_samples import CAMPAIGN, make_campaign
 
 START = datetime(2024, 11, 1, 9, 0, tzinfo=UTC)

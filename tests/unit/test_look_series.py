@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from hpckit.errors import HpckitError
-from hpckit.look.series import ZoneSeries, draw_series, observations, spread
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import LineCollection
 from PIL import Image
 
+from hpckit.errors import HpckitError
+from hpckit.look.series import ZoneSeries, draw_series, observations, spread
 from tests.unit.look_samples import series_frame
 
 VALID = [100, 0, 80, 20, 50, 49]

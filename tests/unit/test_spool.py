@@ -10,12 +10,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hpckit.errors import SpoolError
-from hpckit.spool import SignatureBatch, read_segment, segments, spool_id, write_segment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from hpckit.errors import SpoolError
+from hpckit.spool import SignatureBatch, read_segment, segments, spool_id, write_segment
 from tests.store_samples import batch, header, zone_layer
 
 HEADER = header(zone_layer())

@@ -12,10 +12,11 @@ import rasterio.features
 import shapely
 from affine import Affine
 from exactextract.raster import NumPyRasterSource
-from hpckit.errors import ZoneError
-from hpckit.reduce.index import ZoneIndex, build_index, gather
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hpckit.errors import ZoneError
+from hpckit.reduce.index import ZoneIndex, build_index, gather
 
 SHAPE = (24, 30)
 TRANSFORM = Affine(10, 0, 600000, 0, -10, 5300040)

@@ -109,7 +109,7 @@ def _value(raster, pixels, position):  # type: ignore[no-untyped-def]
 
 @cuda.jit(device=True)
 def _usable(value, excluded, position, has_nodata, nodata):  # type: ignore[no-untyped-def]
-    if value != value:  # noqa: PLR0124 (NaN)
+    if value != value:
         return False
     if has_nodata and value == nodata:
         return False
