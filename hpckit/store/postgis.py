@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 import hpckit
 from hpckit.errors import SpoolError, StoreError
@@ -196,12 +197,13 @@ class PostGis:
         layouts = self._layouts(reduction)
         merged = _merge(list(layouts.values()))
         merged.check(reduction, band)
-        names, parts = self._zone_names(reduction), []
+        first, names = self._zone_names(reduction)
+        parts = []
         for number, layout in layouts.items():
             if band in layout.bands:
                 zone, data = self._band_of_image(reduction, acquisition, number, layout, band)
                 columns = statistics_columns(layout.statistics, data[:, 0], data[:, 1], data[:, 2:])
-                parts.append(pd.DataFrame({"zone": names.loc[zone].to_numpy(), **columns}, index=zone))
+                parts.append(pd.DataFrame({"zone": names[zone - first], **columns}, index=zone))
         frame = pd.concat([part for part in parts if len(part)] or parts[:1])
         return frame.sort_index().reset_index(drop=True)
 
@@ -274,12 +276,14 @@ class PostGis:
         # PostgreSQL refuses text with NUL; no zone has such a name.
         return [] if "\0" in zone else self._rows(_SERIES, [reduction, zone])
 
-    def _zone_names(self, reduction: str) -> pandas.Series:
-        import pandas as pd
-
-        query = "SELECT z.id, z.name FROM zone z JOIN reduction p ON p.id = z.reduction WHERE p.name = %s"
+    def _zone_names(self, reduction: str) -> tuple[int, npt.NDArray[np.object_]]:
+        """Id of the first zone, and the names of all in the order of their ids, which have no gaps."""
+        query = (
+            "SELECT p.first_zone, z.name FROM zone z JOIN reduction p ON p.id = z.reduction"
+            " WHERE p.name = %s ORDER BY z.id"
+        )
         rows = self._rows(query, [reduction])
-        return pd.Series([row[1] for row in rows], index=[row[0] for row in rows], dtype=object)
+        return rows[0][0] if rows else 0, np.array([row[1] for row in rows], dtype=object)
 
     def _band_of_image(self, reduction: str, acquisition: str, number: int, layout: Layout, band: str) -> Any:
         position, count, width = layout.bands.index(band), len(layout.bands), len(layout.statistics)
