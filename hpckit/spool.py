@@ -19,6 +19,7 @@ has the attribute `digest` (BLAKE2b of its bytes, uncompressed, little-endian).
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 import zlib
@@ -32,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import SpoolError
-from hpckit.files import atomic_path, digest
+from hpckit.files import atomic_open, digest
 
 FORMAT: Final = 1
 _REPAIR: Final = "delete it, and the journal lines of its units; `hpckit run` computes them again"
@@ -133,7 +134,9 @@ def write_segment(path: Path, header: SpoolHeader, batches: Sequence[SignatureBa
     _check_alike(path, batches)
     identifier = uuid.uuid4().hex
     first = batches[0]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    # In memory first: where the disk is full, HDF5 can neither write nor close its file.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file.attrs.update(format=FORMAT, spool_id=identifier)
         # No attribute: those hold 64 KiB at most, which is some fifty batches.
         _write(file, "description", np.frombuffer(_description(header, batches), dtype=np.uint8))
@@ -142,6 +145,8 @@ def write_segment(path: Path, header: SpoolHeader, batches: Sequence[SignatureBa
         for band, (codes, _) in first.classes.items():
             dataset = _write(file, f"classes/{band}", np.concatenate([b.classes[band][1] for b in batches]))
             dataset.attrs["codes"] = codes
+    with atomic_open(path) as target:
+        target.write(content.getbuffer())
     return identifier
 
 

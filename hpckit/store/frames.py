@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -90,6 +91,11 @@ def baseline_rank(baseline: str) -> float:
     except ValueError:
         return 0.0
     return 0.0 if value >= _TEST_BASELINE else value
+
+
+def as_utc(time: datetime) -> datetime:
+    """Time in UTC; one without a zone is UTC already, whatever the zone of this machine or of the server."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def series_frame(records: Records, band: str | None) -> pandas.DataFrame:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hpckit.errors import SpoolError, StoreError
 from hpckit.spool import Segment, SignatureBatch
-from hpckit.store.frames import Layout, baseline_rank
+from hpckit.store.frames import Layout, as_utc, baseline_rank
 
 _ROWS_AT_A_TIME: Final = 20_000
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
@@ -195,7 +195,7 @@ def _observation(db: sqlite3.Connection, reduction: int, segment: Segment, batch
         "acquisition",
         {"name": info.id, "level": info.level},
         {
-            "time": info.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": as_utc(info.time).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "platform": info.platform,
             "relative_orbit": info.relative_orbit,
         },

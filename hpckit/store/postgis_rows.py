@@ -15,7 +15,7 @@ from hpckit.files import digest_json
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.scenes.bands import BANDS
 from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader
-from hpckit.store.frames import Layout, baseline_rank
+from hpckit.store.frames import Layout, as_utc, baseline_rank
 
 _WGS84: Final = 4326
 _JRC_REFLECTANCE: Final = 10_000.0
@@ -85,7 +85,7 @@ def find_observation(cursor: Any, keys: Keys, header: SpoolHeader, info: Acquisi
         cursor,
         "acquisition",
         {"name": info.id, "level": info.level},
-        {"time": info.time, "platform": info.platform, "relative_orbit": info.relative_orbit},
+        {"time": as_utc(info.time), "platform": info.platform, "relative_orbit": info.relative_orbit},
     )
     key = {
         "acquisition": acquisition,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,22 @@ def test_bands_and_statistics_may_change(store: Store, seal: Callable[..., Segme
     store.load_segment(seal(replaced))
     assert store.series(REDUCTION, LAYER.ids[3], "NDVI")["mean"].notna().sum() == 2
     assert len(store.series(REDUCTION, LAYER.ids[3], "B04")) == 1, "what the newer record lacks is gone"
+
+
+@pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=-9, minutes=-30))])
+def test_times_are_utc(
+    store: Store, seal: Callable[..., Segment], zone: timezone | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    try:
+        moment = datetime(2024, 6, 30, 23, 59, 58, 999000)
+        given = moment if zone is None else moment.replace(tzinfo=UTC).astimezone(zone)
+        store.load_segment(seal(batch(0, time=given)))
+        assert set(store.series(REDUCTION, LAYER.ids[0])["time"]) == {pd.Timestamp(moment)}
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_class_counts(store: Store, seal: Callable[..., Segment]) -> None:

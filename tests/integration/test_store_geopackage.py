@@ -15,9 +15,9 @@ import pytest
 import shapely
 
 from hpckit.errors import StoreError, StoreUnavailableError
-from hpckit.spool import Segment
+from hpckit.spool import Segment, read_segment, write_segment
 from hpckit.store.geopackage import GeoPackage
-from tests.store_samples import BANDS, REDUCTION, batch, segment, zone_layer
+from tests.store_samples import BANDS, REDUCTION, batch, header, segment, zone_layer
 
 pytestmark = pytest.mark.integration
 
@@ -208,3 +208,12 @@ def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
     assert store.loaded_ids() == {first.spool_id}
     assert store.summary()[REDUCTION]["records"] == 2000
     store.close()
+
+
+def test_disk_full_while_spooling(small_disk: Path) -> None:
+    """The runner marks the units failed on OSError; nothing half-written may look like a segment."""
+    with pytest.raises(OSError):
+        write_segment(small_disk / "a.h5", header(LAYER), [batch(0, range(100_000))])
+    assert list(small_disk.iterdir()) == []
+    write_segment(small_disk / "b.h5", header(LAYER), [batch(0, range(100))])
+    assert read_segment(small_disk / "b.h5").rows == 100

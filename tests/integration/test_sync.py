@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +100,38 @@ def test_segments_of_an_earlier_zone_layer_are_left_alone(campaign: Path, capsys
     assert code == 0
     assert {key: json.loads(out)[key] for key in ("loaded", "stale", "rows")} == {"loaded": 1, "stale": 3, "rows": 2}
     assert records(campaign) == 2
+
+
+def test_killed_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    campaign = make_campaign(tmp_path / "killed")
+    run, layer = campaign.parent / "N.o-1_x.run", zone_layer([str(number) for number in range(5000)])
+    write_zones(run / "zones" / "parcels.parquet", layer)
+    for number in range(3, 15):
+        write_segment(run / "spool" / f"{number}.h5", header(layer), [batch(number, range(5000))])
+    store = campaign.parent / "N.o-1_x.gpkg"
+    for wait in (0.0, 0.05):
+        with subprocess.Popen(
+            [sys.executable, "-m", "hpckit", "sync", str(campaign)], stderr=subprocess.DEVNULL
+        ) as child:
+            before, limit = ledger(store), time.monotonic() + 60
+            while ledger(store) <= before and time.monotonic() < limit and child.poll() is None:
+                time.sleep(0.002)
+            time.sleep(wait)
+            child.send_signal(signal.SIGKILL)
+    assert 2 <= ledger(store) < 12, "it was killed too early or too late to prove anything"
+    assert records(campaign) == ledger(store) * 5000
+    code, out, _ = command(capsys, str(campaign), "--json")
+    assert (code, json.loads(out)["stale"]) == (0, 3)
+    assert (ledger(store), records(campaign)) == (12, 60_000)
+
+
+def ledger(store: Path) -> int:
+    """Segments that were loaded; read without a lock that would keep sync from writing."""
+    try:
+        with sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=5) as db:
+            return int(db.execute("SELECT COUNT(*) FROM hpckit_ledger").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
 
 
 def test_no_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
