@@ -224,7 +224,7 @@ class Campaign(_Model):
                 reference = str(BandRef.parse(text, level=self.scenes.level))
                 if reference not in held:
                     raise ValueError(
-                        f"reduction {reduction.name!r} needs band {reference}, which cube.bands does not list; add it there"
+                        f"reduction {reduction.name!r} needs band {reference}, which cube.bands lacks; add it there"
                     )
         names = [reduction.name for reduction in self.reductions]
         if len(set(names)) != len(names):

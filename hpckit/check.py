@@ -67,8 +67,7 @@ def _guard(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """Turn an error into a finding."""
     found: list[Finding] = []
     try:
-        for finding in look():
-            found.append(finding)
+        found.extend(look())  # keeps what was found before an error
     except HpckitError as error:
         found.append(Finding(what, "error", str(error), error.hint or ""))
     except OSError as error:

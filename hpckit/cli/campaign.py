@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -64,7 +65,7 @@ def check(campaign: Path, as_json: bool) -> None:
         for finding in findings:
             mark = Text(finding.verdict, style[finding.verdict])
             table.add_row(Text(finding.what), mark, Text(finding.text), Text(finding.remedy))
-        Console(soft_wrap=False, width=None if click.get_text_stream("stdout").isatty() else 160).print(table)
+        Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160).print(table)
     raise SystemExit(1 if any(finding.verdict == "error" for finding in findings) else 0)
 
 

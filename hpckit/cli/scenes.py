@@ -135,6 +135,6 @@ def _show_report(report: ScanReport) -> None:
         click.echo(f"left out: {failure.reason}", err=True)
     tiles = len({scene.tile for scene in report.scenes})
     click.echo(
-        f"{len(report.scenes)} products of {tiles} tiles ({report.reused} unchanged), {len(report.failures)} left out",
+        f"{len(report.scenes)} products of {tiles} tiles ({report.reused} known), {len(report.failures)} left out",
         err=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ def show_status(status: Status, *, as_json: bool) -> None:
         _print(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
     if status.slivers:
         _print(
-            f"{status.slivers} zones hold no pixel centre: their signatures are empty (coverage: fraction counts them)"
+            f"{status.slivers} zones hold no pixel centre: their signatures are empty (`coverage: fraction` helps)"
         )
 
 
@@ -104,7 +105,7 @@ def _print(what: str | Table) -> None:
     if isinstance(what, str):
         click.echo(what)
     else:
-        RichConsole(width=None if click.get_text_stream("stdout").isatty() else 160).print(what)
+        RichConsole(width=None if sys.stdout.isatty() else 160).print(what)
 
 
 def _echo_json(value: Any) -> None:

@@ -132,7 +132,7 @@ def read_plane(
             _read_window(info, time_index, row, column, plane)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda at: _read_window(info, time_index, *at, plane), wanted))
+            list(pool.map(lambda at: _read_window(info, time_index, at[0], at[1], plane), wanted))
     return plane
 
 
@@ -148,7 +148,8 @@ def open_tile(cube: Path, tile: str, resolution_m: int) -> xarray.Dataset:
 
     group = cube / tile / f"r{resolution_m}m"
     _metadata(group)
-    return xarray.open_zarr(group, consolidated=False, decode_coords="all")
+    data: xarray.Dataset = xarray.open_zarr(group, consolidated=False, decode_coords="all")
+    return data
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def verify(
     ]
     faults = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        checks = pool.map(lambda item: _check(spec.path, *item, manifest), wanted)
+        checks = pool.map(lambda item: _check(spec.path, item[0], item[1], manifest), wanted)
         for done, fault in enumerate(checks, 1):
             progress(done, len(wanted))
             if fault is not None:

@@ -21,7 +21,7 @@ class Scene:
     href: str
     """Absolute path of the SAFE folder, or of the zip file that holds one."""
     root: str
-    """Path of the SAFE folder inside the zip file, `NAME.SAFE`; empty for a folder, or if its files lie at the top."""
+    """Path of the SAFE folder inside the zip file, `NAME.SAFE`; empty for a folder, or where it is the top."""
     level: Level
     platform: str
     """`S2A`, `S2B`, `S2C`, …"""

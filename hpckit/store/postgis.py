@@ -1,8 +1,4 @@
-"""The central store: PostgreSQL with PostGIS.
-
-Records are written by binary COPY: into their table at once where the acquisition is new there, else into
-staging and from there by an upsert that lets newer baselines stand. One transaction per segment.
-"""
+"""The central store: PostgreSQL with PostGIS. One transaction per segment, with its row in the ledger."""
 
 from __future__ import annotations
 
@@ -15,32 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 import hpckit
-from hpckit.errors import SpoolError, StoreError
+from hpckit.errors import StoreError
 from hpckit.reduce.zones import ZoneLayer
 from hpckit.spool import Segment
-from hpckit.store.copy import read_floats, record_stream
+from hpckit.store.copy import read_floats
 from hpckit.store.frames import PROVENANCE, Layout, Records, series_frame, statistics_columns
 from hpckit.store.migrations import migrations
 from hpckit.store.postgis_errors import explained, import_psycopg2
-from hpckit.store.postgis_rows import Keys, copy_zones, find_layout, find_observation, read_layouts
+from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
+from hpckit.store.postgis_rows import copy_zones, read_layouts
 
 if TYPE_CHECKING:
     import pandas
     import psycopg2.extensions
 
 _CONNECT_S: Final = 10
-_COPY_BYTES: Final = 1 << 20
-_COPY: Final = "COPY {} (zone, acquisition, observation, data) FROM STDIN (FORMAT binary)"
 
-_UPSERT: Final = """
-INSERT INTO record (zone, acquisition, observation, data)
-SELECT DISTINCT ON (s.zone, s.acquisition) s.zone, s.acquisition, s.observation, s.data
-  FROM staging s JOIN observation o ON o.id = s.observation
- ORDER BY s.zone, s.acquisition, o.baseline_rank DESC, s.position DESC
-ON CONFLICT (acquisition, zone) DO UPDATE SET observation = excluded.observation, data = excluded.data
- WHERE (SELECT baseline_rank FROM observation WHERE id = record.observation)
-    <= (SELECT baseline_rank FROM observation WHERE id = excluded.observation)
-"""
 
 _SERIES: Final = """
 SELECT a.time, a.name, a.platform, a.level, o.tile, o.baseline, a.relative_orbit, o.cloud_cover, o.run_id,
@@ -118,7 +104,7 @@ class PostGis:
         """Load a segment in one transaction; see `Store`."""
         header = segment.header
         with self._transaction() as cursor:
-            reduction, first_zone = _reduction(cursor, segment)
+            reduction, first_zone = find_reduction(cursor, segment)
             cursor.execute(
                 "INSERT INTO ledger (spool_id, file, campaign, run_id, reduction, row_count, hpckit)"
                 " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
@@ -135,7 +121,7 @@ class PostGis:
             if cursor.rowcount == 0:
                 return 0
             if segment.rows:
-                self._load_records(cursor, segment, reduction, first_zone)
+                load_records(cursor, segment, reduction, first_zone)
         return segment.rows
 
     def reductions(self) -> list[str]:
@@ -226,51 +212,6 @@ class PostGis:
             self._connection.close()
             self._connection = None
 
-    def _load_records(self, cursor: Any, segment: Segment, reduction: int, first_zone: int) -> None:
-        layout = find_layout(cursor, segment.batches[0])
-        batches = []
-        for batch in segment.batches:
-            keys = find_observation(cursor, Keys(reduction, layout), segment.header, batch.acquisition)
-            batches.append((batch, *keys))
-        samples = [
-            (int(batch.zone[row]) + first_zone, acquisition)
-            for batch, acquisition, _ in batches
-            if len(batch.zone)
-            for row in (0, -1)
-        ]
-        cursor.execute("ANALYZE acquisition, observation")
-        if self._any_known(cursor, samples) or not self._copied(cursor, batches, first_zone):
-            self._upsert(cursor, batches, first_zone)
-
-    def _any_known(self, cursor: Any, keys: Sequence[tuple[int, int]]) -> bool:
-        cursor.execute(
-            "SELECT 1 FROM record r JOIN unnest(%s::integer[], %s::integer[]) AS k (zone, acquisition)"
-            " USING (zone, acquisition) LIMIT 1",
-            [[zone for zone, _ in keys], [acquisition for _, acquisition in keys]],
-        )
-        return cursor.fetchone() is not None
-
-    def _copied(self, cursor: Any, batches: Sequence[Any], first_zone: int) -> bool:
-        """Copy into the table at once; False, and nothing done, if a record is there already."""
-        from psycopg2 import errors
-
-        cursor.execute("SAVEPOINT direct")
-        try:
-            cursor.copy_expert(_COPY.format("record"), record_stream(batches, first_zone), size=_COPY_BYTES)
-        except errors.UniqueViolation:
-            cursor.execute("ROLLBACK TO SAVEPOINT direct")
-            return False
-        cursor.execute("RELEASE SAVEPOINT direct")
-        return True
-
-    def _upsert(self, cursor: Any, batches: Sequence[Any], first_zone: int) -> None:
-        cursor.execute(
-            "CREATE TEMPORARY TABLE staging (zone integer, acquisition integer, observation integer, data real[],"
-            " position bigint GENERATED ALWAYS AS IDENTITY) ON COMMIT DROP"
-        )
-        cursor.copy_expert(_COPY.format("staging"), record_stream(batches, first_zone), size=_COPY_BYTES)
-        cursor.execute(_UPSERT)
-
     def _zone_rows(self, reduction: str, zone: str) -> list[tuple[Any, ...]]:
         """Time, provenance, layout and data of the records of a zone, sorted by time."""
         # PostgreSQL refuses text with NUL; no zone has such a name.
@@ -303,7 +244,7 @@ class PostGis:
         with self._transaction() as cursor:
             keys = [sorted({row[0] for row in observations}), [row[1] for row in observations]]
             statement = cursor.mogrify(query.replace("ANY(%s)", "ANY(%s::integer[])"), keys).decode()
-            cursor.copy_expert(statement, target, size=_COPY_BYTES)
+            cursor.copy_expert(statement, target, size=COPY_BYTES)
         return read_floats(target.getvalue(), len(places))
 
     def _layouts(self, reduction: str) -> dict[int, Layout]:
@@ -387,23 +328,6 @@ class PostGis:
         except ProgrammingError:
             return "the database"
         return f"database {parts.get('dbname', '?')} on {parts.get('host', 'this machine')}"
-
-
-def _reduction(cursor: Any, segment: Segment) -> tuple[int, int]:
-    """Id and first zone of the reduction that a segment belongs to, locked against a change of its zones."""
-    header = segment.header
-    cursor.execute(
-        "SELECT id, first_zone, zones_digest, zones FROM reduction WHERE name = %s FOR SHARE", [header.reduction]
-    )
-    row = cursor.fetchone()
-    if row is None or row[2] != header.zones_digest:
-        raise StoreError(
-            f"{segment.path}: made with a zone layer of {header.reduction!r} that the store does not have",
-            hint="`hpckit run` computes the signatures of the present layer",
-        )
-    if any(len(batch.zone) and not 0 <= batch.zone.min() <= batch.zone.max() < row[3] for batch in segment.batches):
-        raise SpoolError(f"{segment.path}: it has rows for zones beyond the {row[3]} of the layer")
-    return int(row[0]), int(row[1])
 
 
 def _merge(layouts: Sequence[Layout]) -> Layout:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,10 +125,7 @@ class Landscape:
         owner = self._owner[self._owner >= 0]
         order = np.lexsort((ndvi, owner))
         starts = np.searchsorted(owner[order], np.arange(len(self.parcels) + 1))
-        medians = [
-            np.median(ndvi[order[start:stop]]) if stop > start else np.nan
-            for start, stop in zip(starts[:-1], starts[1:], strict=True)
-        ]
+        medians = [np.median(ndvi[order[start:stop]]) if stop > start else np.nan for start, stop in pairwise(starts)]
         return np.array(medians)
 
     @cached_property
@@ -318,7 +316,7 @@ def _cut(random: np.random.Generator, block: shapely.Geometry) -> list[shapely.G
     cuts = cuts[np.concatenate([[True], np.diff(cuts) > 0.07])]
     cuts[-1] = 1.0
     parts = []
-    for start, stop in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, stop in pairwise(cuts):
         corners = [a + (b - a) * start, a + (b - a) * stop, d + (c - d) * stop, d + (c - d) * start]
         parts.append(shapely.Polygon(corners))
     return parts

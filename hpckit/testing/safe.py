@@ -11,7 +11,7 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape
@@ -38,7 +38,7 @@ class ProductSpec:
     epsg: int = 32631
     ulx: float = 600000
     uly: float = 5700000
-    sensed: datetime = datetime.fromisoformat("2024-05-01T10:50:31+00:00")
+    sensed: datetime = datetime(2024, 5, 1, 10, 50, 31, tzinfo=UTC)
     """Start of the datatake; the tile is sensed some minutes later."""
     level: str = "L2A"
     baseline: str = "05.10"

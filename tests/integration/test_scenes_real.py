@@ -45,7 +45,7 @@ def test_metadata_agree_with_stactools(shared_data):
         )
         transforms = [a["proj:transform"] for a in item["assets"].values() if "proj:transform" in a]
         assert any(t[2] == granule.ulx and t[5] == granule.uly for t in transforms), safe.name
-        offset = {value for value in product.offsets.values()}
+        offset = set(product.offsets.values())
         assert offset == ({-1000} if float(product.baseline) >= 4 else set()), safe.name
 
 

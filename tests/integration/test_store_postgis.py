@@ -240,7 +240,7 @@ def test_backend_killed_in_the_middle(
         ask(postgis_dsn, f"{backends} AND state = 'idle in transaction'")
         return original(*arguments)
 
-    monkeypatch.setattr("hpckit.store.postgis.record_stream", stream)
+    monkeypatch.setattr("hpckit.store.postgis_load.record_stream", stream)
     with pytest.raises(StoreUnavailableError) as caught:
         store.load_segment(sealed)
     assert caught.value.exit_code == 75
