@@ -65,8 +65,9 @@ def _blocks(batches: Iterable[tuple[SignatureBatch, int, int]], first_zone: int)
         for start in range(0, len(batch.zone), _ROWS_AT_A_TIME):
             rows = slice(start, start + _ROWS_AT_A_TIME)
             zone, data, empty = batch.zone[rows] + first_zone, flat(batch, rows), _is_empty(batch, rows)
-            yield _rows(zone[~empty], data[~empty], acquisition, observation)
-            yield _rows(zone[empty], data[empty][:, : counts_width(batch)], acquisition, observation)
+            full = _rows(zone[~empty], data[~empty], acquisition, observation)
+            cut = _rows(zone[empty], data[empty][:, : counts_width(batch)], acquisition, observation)
+            yield _interleave(full, cut, empty)
     yield TRAILER
 
 
@@ -89,8 +90,20 @@ def _is_empty(batch: SignatureBatch, rows: slice) -> npt.NDArray[np.bool_]:
     return np.asarray(np.isnan(values.reshape(len(values), -1)).all(axis=1))
 
 
-def _rows(zone: npt.NDArray[Any], data: npt.NDArray[np.float32], acquisition: int, observation: int) -> memoryview:
-    """Records with arrays of equal length, as bytes."""
+def _interleave(full: npt.NDArray[Any], cut: npt.NDArray[Any], empty: npt.NDArray[np.bool_]) -> bytes | memoryview:
+    """Rows of two lengths in the order of the zones, so that the key is appended to and not inserted into."""
+    if not len(cut) or not len(full):
+        return (cut if len(cut) else full).view(np.uint8).data
+    merged = np.empty(len(empty), dtype=object)
+    for chosen, rows in ((~empty, full), (empty, cut)):
+        merged[chosen] = rows.view(f"V{rows.itemsize}").tolist()
+    return b"".join(merged.tolist())
+
+
+def _rows(
+    zone: npt.NDArray[Any], data: npt.NDArray[np.float32], acquisition: int, observation: int
+) -> npt.NDArray[Any]:
+    """Records with arrays of equal length."""
     width = data.shape[1]
     rows: npt.NDArray[Any] = np.empty(len(zone), dtype=_row_type(width))
     template: Any = np.zeros((), dtype=rows.dtype)
@@ -105,7 +118,7 @@ def _rows(zone: npt.NDArray[Any], data: npt.NDArray[np.float32], acquisition: in
     rows[:] = template
     rows["zone"] = zone
     rows["data"]["value"] = data
-    return rows.view(np.uint8).reshape(-1).data
+    return rows
 
 
 def _row_type(width: int) -> np.dtype[Any]:
