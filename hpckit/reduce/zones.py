@@ -193,14 +193,23 @@ def _clean(path: Path, ids: tuple[str, ...], shapes: npt.NDArray[np.object_], cr
         if not polygons:
             dropped.append((name, f"{shape.geom_type} without area"))
             continue
-        if not sound:
+        whole = shapely.MultiPolygon(polygons)
+        if not (sound and (len(polygons) == 1 or whole.is_valid)):
             repaired.append(name)
-        kept.append((name, shapely.MultiPolygon(polygons)))
+            whole = _united(whole)
+        kept.append((name, whole))
     if not kept:
         raise ZoneError(f"{path}: none of its {len(ids)} features is a polygon", hint="zones must be polygons")
     geometries = np.empty(len(kept), dtype=object)
     geometries[:] = [shape for _, shape in kept]
     return ZoneLayer(tuple(name for name, _ in kept), geometries, crs, tuple(repaired), tuple(dropped))
+
+
+def _united(shape: shapely.Geometry) -> shapely.Geometry:
+    """Parts of a collection may overlap, or share a border; those of a zone may not."""
+    if shape.is_valid:
+        return shape
+    return shapely.MultiPolygon(_polygons(shapely.union_all(shapely.get_parts(shape))))
 
 
 def _polygons(shape: shapely.Geometry) -> list[shapely.Geometry]:
