@@ -40,9 +40,9 @@ def signatures(
     _zones[count, _THREADS](
         _device(raster),
         _device(_keys(raster)),
-        _device(offsets),
-        _device(np.empty(0, np.uint32) if pixels is None else pixels),
-        _device(np.empty(0, np.float32) if weights is None else weights),
+        _kept(offsets),
+        _kept(np.empty(0, np.uint32) if pixels is None else pixels),
+        _kept(np.empty(0, np.float32) if weights is None else weights),
         _device(np.empty(0, np.uint8) if excluded is None else excluded.view(np.uint8)),
         not no_value,
         raster.dtype.type(0 if no_value else nodata),
@@ -67,9 +67,9 @@ def histogram(
     counts = cuda.to_device(np.zeros((count, _DIGITS)))
     _classes[count, _THREADS](
         _device(raster),
-        _device(offsets),
-        _device(np.empty(0, np.uint32) if pixels is None else pixels),
-        _device(np.empty(0, np.float32) if weights is None else weights),
+        _kept(offsets),
+        _kept(np.empty(0, np.uint32) if pixels is None else pixels),
+        _kept(np.empty(0, np.float32) if weights is None else weights),
         counts,
     )
     return np.asarray(counts.copy_to_host())
@@ -83,23 +83,27 @@ def _keys(raster: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
 
 
-_resident: dict[tuple[int, int], tuple[Any, Any]] = {}
-
-
 def _device(array: npt.NDArray[Any]) -> Any:
-    """Array on the device; the arrays of an index stay there, since every date and band uses them."""
+    """Array on the device for one call."""
     if array.size == 0:
         return cuda.to_device(np.zeros(1, array.dtype))[:0]
-    if array.dtype not in (np.dtype(np.uint32), np.dtype(np.int64)):
-        return cuda.to_device(np.ascontiguousarray(array))
-    key = (array.ctypes.data, array.nbytes)
-    held = _resident.get(key)
-    if held is None or held[0] is not array:
-        if len(_resident) >= 16:
+    return cuda.to_device(np.ascontiguousarray(array))
+
+
+_resident: dict[int, tuple[npt.NDArray[Any], Any]] = {}
+_MOST_RESIDENT = 6  # offsets, pixels and weights at two resolutions
+
+
+def _kept(array: npt.NDArray[Any]) -> Any:
+    """Array of an index on the device, where it stays, since every date and band uses it."""
+    if array.size == 0:
+        return _device(array)
+    # The host array is held too, so that no other one can have its identity.
+    if id(array) not in _resident:
+        if len(_resident) >= _MOST_RESIDENT:
             _resident.clear()
-        # The host array is held too, so that its address cannot be taken by another one.
-        held = _resident[key] = (array, cuda.to_device(array))
-    return held[1]
+        _resident[id(array)] = (array, _device(array))
+    return _resident[id(array)][1]
 
 
 @cuda.jit(device=True)
