@@ -83,6 +83,10 @@ class SpoolError(HpckitError):
     """A spool file is damaged or of an unknown format."""
 
 
+class SpoolFormatError(SpoolError):
+    """A spool file of a format that this version does not know; it may be sound."""
+
+
 class StoreError(HpckitError):
     """The store refused, is read-only or of another schema."""
 

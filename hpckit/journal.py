@@ -37,6 +37,8 @@ class Entry:
     """Why it failed, in one sentence."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Counts of the attempt: `decoded_pixels`, `written_bytes`, `rows`, …"""
+    segment: str | None = None
+    """Name of the spool segment that holds its results."""
 
 
 class Journal:

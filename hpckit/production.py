@@ -32,6 +32,7 @@ from hpckit.run import Run
 from hpckit.scenes import catalogue
 from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Acquisition, Level, Scene
+from hpckit.spool import DAMAGED
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -100,7 +101,12 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
             pending.add(unit.id)
     reduce_units = list(_reduce_units(prepared, rates))
     known = outcomes(read_journal(prepared.run.path), {unit.id: unit.inputs for unit in reduce_units})
-    pending |= {u.id for u in reduce_units if u.id not in known or known[u.id].state != "done"}
+    lost = {path.name.removesuffix(DAMAGED) for path in prepared.run.spool.glob(f"*{DAMAGED}")}
+    pending |= {
+        unit.id
+        for unit in reduce_units
+        if (entry := known.get(unit.id)) is None or entry.state != "done" or entry.segment in lost
+    }
     units += reduce_units
     write_plan(prepared.run.plan, units)
     return Plan(units, frozenset(pending))

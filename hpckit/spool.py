@@ -32,11 +32,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.errors import SpoolError
+from hpckit.errors import SpoolError, SpoolFormatError
 from hpckit.files import atomic_open, digest
 
 FORMAT: Final = 1
-_REPAIR: Final = "delete it, and the journal lines of its units; `hpckit run` computes them again"
+_REPAIR: Final = "`hpckit sync` sets it aside; the next `hpckit run` computes its units anew"
+DAMAGED: Final = ".damaged"
+"""Suffix of segments that were set aside."""
 _COMPRESSION: Final = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES: Final = 4 * 2**20
 
@@ -163,7 +165,7 @@ def read_segment(path: Path) -> Segment:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
-                raise SpoolError(
+                raise SpoolFormatError(
                     f"{path}: spool format {file.attrs.get('format')}, this hpckit reads {FORMAT}",
                     hint="load it with the version that wrote it",
                 )

@@ -97,9 +97,10 @@ def execute(context: Context, unit: Unit) -> Outcome:
             return _reduce(context, unit)
 
 
-def write_spool(context: Context, batches: Sequence[SignatureBatch]) -> None:
-    """Seal batches, one segment per reduction."""
+def write_spool(context: Context, batches: Sequence[SignatureBatch]) -> dict[str, str]:
+    """Seal batches, one segment per reduction; return the name of the segment of each unit."""
     run = context.prepared.run
+    segment_of: dict[str, str] = {}
     for reduction in run.campaign.reductions:
         mine = [batch for batch in batches if batch.unit.split("/")[1] == reduction.name]
         if mine:
@@ -113,6 +114,8 @@ def write_spool(context: Context, batches: Sequence[SignatureBatch]) -> None:
             )
             name = f"{reduction.name}-{context.writer}-{uuid.uuid4().hex[:8]}.h5"
             write_segment(run.spool / name, header, mine)
+            segment_of |= {batch.unit: name for batch in mine}
+    return segment_of
 
 
 def _ingest(context: Context, unit: Unit) -> Outcome:
@@ -155,7 +158,8 @@ def _index(context: Context, unit: Unit) -> Outcome:
             index.outside[:] += beyond / resolution_m**2
         index.save(path)
         entries += len(index.pixels)
-        slivers += int((np.diff(index.offsets) == 0).sum()) if len(tiles) == 1 else 0
+        if len(tiles) == 1 and resolution_m == min(index_resolutions(reduction, scene.level)):
+            slivers += int((np.diff(index.offsets) == 0).sum())
     return Outcome({"zones": len(rows), "entries": entries, "slivers": slivers})
 
 
@@ -270,7 +274,7 @@ def _require_ingested(
             missing += record is None or len(record.inputs) <= date or record.inputs[date] != wanted
         if missing:
             raise CubeError(
-                f"{missing} windows of band {ref} of tile {tile} are not ingested for {acquisition.id}",
+                f"band {ref} of tile {tile} is not ingested for {acquisition.id} in {missing} of its windows",
                 hint="see why in the failures of the ingest stage; the next run tries again",
             )
 

@@ -84,7 +84,8 @@ class Worker:
         entries, batches = self._unsealed.entries, self._unsealed.batches
         self._unsealed = _Unsealed()
         try:
-            write_spool(self.context, batches)
+            segment_of = write_spool(self.context, batches)
+            entries = [replace(entry, segment=segment_of[entry.unit]) for entry in entries]
         except (HpckitError, OSError) as error:
             _log.error("%s", traceback.format_exc())
             entries = [_failed(entry, f"its results could not be spooled: {error}") for entry in entries]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpckit.campaign import Campaign
 from hpckit.console import Console
-from hpckit.errors import SpoolError
+from hpckit.errors import SpoolError, SpoolFormatError
 from hpckit.reduce.zones import load_zones
 from hpckit.run import Run
-from hpckit.spool import Segment, read_segment, segments, spool_id
+from hpckit.spool import DAMAGED, Segment, read_segment, segments, spool_id
 from hpckit.store import Store, open_store
 
 
@@ -108,7 +109,12 @@ def read_ahead(paths: Sequence[Path]) -> Iterator[Segment | SpoolError]:
 def _read(path: Path) -> Segment | SpoolError:
     try:
         return read_segment(path)
+    except SpoolFormatError as error:
+        return error
     except SpoolError as error:
+        # Set aside, it tells the next plan that its units are to be done again.
+        with suppress(OSError):
+            path.rename(path.with_name(path.name + DAMAGED))
         return error
 
 

@@ -457,6 +457,19 @@ def test_the_memory_model_is_above_and_near_what_workers_take(campaign):
         assert peak > stage.peak_memory / 3, stage.stage
 
 
+def test_a_damaged_spool_file_is_set_aside_and_its_units_are_done_again(campaign, expected):
+    assert run_campaign(campaign, QUIET, workers=1, with_sync=False).exit_code == 0
+    segment = next((campaign.run_dir / "spool").glob("*.h5"))
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    segment.write_bytes(data)
+    again = run_campaign(campaign, QUIET, workers=2)
+    assert again.exit_code == 1 and len(again.sync.failures) == 1
+    assert segment.with_name(segment.name + ".damaged").exists()
+    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
+    same(results(campaign), expected)
+
+
 def test_scenes_that_do_not_fit_are_explained(campaign):
     campaign.path.write_text(campaign.path.read_text().replace("2024-04-01/2024-12-31", "2019-01-01/2019-12-31"))
     with pytest.raises(CatalogueError, match="outside of the period"):
