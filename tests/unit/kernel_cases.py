@@ -50,16 +50,14 @@ def reference(values: np.ndarray, percentiles=PERCENTILES) -> np.ndarray:
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, fraction: float) -> float:
-    """Quantile of weighted values, straight from its definition."""
-    order = np.argsort(values, kind="stable")
-    x, w = values[order], weights[order]
+    """Quantile of weighted values, straight from its definition; equal values are one, with their weights' sum."""
+    x, where = np.unique(values, return_inverse=True)
+    w = np.bincount(where, weights=weights)
     n = len(x)
     s = np.arange(n) * w + (n - 1) * (np.cumsum(w) - w)
     target = fraction * w.sum() * (n - 1)
     right = int(np.searchsorted(s, target, side="right"))
     if right == n:
         return float(x[-1])
-    if right == 0:
-        return float(x[0])
     step = (target - s[right - 1]) / (s[right] - s[right - 1])
     return float(x[right - 1] + step * (x[right] - x[right - 1]))

@@ -46,8 +46,8 @@ def signatures(
     -------
     Statistics
         NaN where a zone has no valid pixel. The standard deviation is that of the population. Percentiles
-        are interpolated linearly between order statistics (Hyndman & Fan 1996, type 7), with `weights`
-        in the generalisation that exactextract uses.
+        are interpolated linearly between order statistics (Hyndman & Fan 1996, type 7); with `weights`
+        as exactextract does it, between distinct values.
     """
     bounds = _chunks(offsets)
     count = len(offsets) - 1
@@ -71,7 +71,7 @@ def signatures(
     if weights is None:
         _plain(*arguments)
     else:
-        _weighted(weights, *arguments)
+        _weighted(weights, raster.dtype.kind == "u", *arguments)
     return Statistics(valid, total, values)
 
 
@@ -227,18 +227,14 @@ def _ranked(rank, counts, slot, picked):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, parallel=True, nogil=True)
 def _weighted(  # type: ignore[no-untyped-def]
-    weights, raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
+    weights, integers, raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
 ):
     for chunk in numba.prange(len(bounds) - 1):
         first, last = bounds[chunk], bounds[chunk + 1]
         size = _largest(offsets, first, last)
         kept = np.empty(size, raster.dtype)
         share = np.empty(size, np.float64)
-        picked = np.empty(size, raster.dtype)
-        picked_share = np.empty(size, np.float64)
-        counts = np.empty(_BINS + 1, np.int64)
-        sums = np.empty(_BINS + 1, np.float64)
-        wanted = np.empty(_BINS, np.bool_)
+        table = np.zeros(1 << 16 if integers else 1, np.float64)
         for zone in range(first, last):
             n = 0
             covered = 0.0
@@ -264,17 +260,64 @@ def _weighted(  # type: ignore[no-untyped-def]
             values[zone, 1] = np.sqrt(variance)
             values[zone, 2] = low
             values[zone, 3] = high
-            if low == high:
-                values[zone, 4:] = low
-                continue
-            scale = _bin_scale(low, high)
-            _weighted_histogram(kept, share, n, low, scale, counts, sums)
-            for number in range(len(fractions)):
-                _mark(fractions[number] * sums[_BINS], counts, sums, wanted)
-                m, below, below_sum = _pick(kept, share, n, low, scale, counts, sums, wanted, picked, picked_share)
-                values[zone, 4 + number] = _weighted_quantile(
-                    picked[:m], picked_share[:m], n, below, below_sum, fractions[number] * sums[_BINS]
-                )
+            if integers:
+                elements, sums = _merge_integers(kept, share, n, low, high, table)
+            else:
+                elements, sums = _merge_floats(kept, share, n)
+            _weighted_quantiles(elements, sums, fractions, values[zone, 4:])
+
+
+@numba.njit(cache=True)
+def _merge_integers(kept, share, n, low, high, table):  # type: ignore[no-untyped-def]
+    """Distinct values, ascending, and the weight of each, by a table that is left empty."""
+    base = np.int64(low)
+    distinct = 0
+    for position in range(n):
+        place = np.int64(kept[position]) - base
+        distinct += table[place] == 0.0
+        table[place] += share[position]
+    elements, sums = np.empty(distinct, np.float64), np.empty(distinct, np.float64)
+    filled = 0
+    for place in range(np.int64(high) - base + 1):
+        if table[place] > 0.0:
+            elements[filled], sums[filled] = base + place, table[place]
+            table[place] = 0.0
+            filled += 1
+    return elements, sums
+
+
+@numba.njit(cache=True)
+def _merge_floats(kept, share, n):  # type: ignore[no-untyped-def]
+    """Distinct values, ascending, and the weight of each, by sorting."""
+    order = np.argsort(kept[:n])
+    elements, sums = np.empty(n, np.float64), np.empty(n, np.float64)
+    filled = -1
+    for position in order:
+        value = np.float64(kept[position])
+        if filled < 0 or value != elements[filled]:
+            filled += 1
+            elements[filled], sums[filled] = value, 0.0
+        sums[filled] += share[position]
+    return elements[: filled + 1], sums[: filled + 1]
+
+
+@numba.njit(cache=True)
+def _weighted_quantiles(elements, sums, fractions, result):  # type: ignore[no-untyped-def]
+    """Interpolate between distinct values at s_i = i w_i + (n - 1) * sum of the weights before i."""
+    n = len(elements)
+    last = (n - 1) * sums.sum()
+    wanted = 0
+    cumulated = 0.0
+    s_before = 0.0
+    for number in range(n):
+        s = number * sums[number] + (n - 1) * cumulated
+        while wanted < len(fractions) and s > fractions[wanted] * last:
+            step = (fractions[wanted] * last - s_before) / (s - s_before)
+            result[wanted] = elements[number - 1] + step * (elements[number] - elements[number - 1])
+            wanted += 1
+        s_before = s
+        cumulated += sums[number]
+    result[wanted:] = elements[n - 1]
 
 
 @numba.njit(cache=True)
@@ -292,72 +335,6 @@ def _weighted_moments(kept, share, n, used):  # type: ignore[no-untyped-def]
         squares += share[position] * deviation * deviation
     mean = total / used
     return low, high, origin + mean, max(0.0, squares / used - mean * mean)
-
-
-@numba.njit(cache=True)
-def _weighted_histogram(kept, share, n, low, scale, counts, sums):  # type: ignore[no-untyped-def]
-    counts[:] = 0
-    sums[:] = 0.0
-    for position in range(n):
-        number = np.int64((np.float64(kept[position]) - low) * scale) + 1
-        counts[number] += 1
-        sums[number] += share[position]
-    for number in range(_BINS):
-        counts[number + 1] += counts[number]
-        sums[number + 1] += sums[number]
-
-
-@numba.njit(cache=True)
-def _mark(target, counts, sums, wanted):  # type: ignore[no-untyped-def]
-    """Bins that hold the element at which the cumulated weight passes `target`, and its two neighbours."""
-    wanted[:] = False
-    number = min(np.searchsorted(sums, target, side="right") - 1, _BINS - 1)
-    while number > 0 and counts[number + 1] == counts[number]:
-        number -= 1
-    wanted[number] = True
-    for step in (-1, 1):
-        other = number + step
-        while 0 <= other < _BINS and counts[other + 1] == counts[other]:
-            other += step
-        if 0 <= other < _BINS:
-            wanted[other] = True
-
-
-@numba.njit(cache=True)
-def _pick(kept, share, n, low, scale, counts, sums, wanted, picked, picked_share):  # type: ignore[no-untyped-def]
-    """Elements of the wanted bins, sorted; how many lie below them, and their weight."""
-    m = 0
-    for position in range(n):
-        number = np.int64((np.float64(kept[position]) - low) * scale)
-        if wanted[number]:
-            picked[m] = kept[position]
-            picked_share[m] = share[position]
-            m += 1
-    order = np.argsort(picked[:m], kind="mergesort")
-    picked[:m] = picked[:m][order]
-    picked_share[:m] = picked_share[:m][order]
-    first = 0
-    while not wanted[first]:
-        first += 1
-    return m, counts[first], sums[first]
-
-
-@numba.njit(cache=True)
-def _weighted_quantile(elements, share, n, below, below_sum, target_sum):  # type: ignore[no-untyped-def]
-    """Interpolate between elements at s_i = i w_i + (n - 1) * sum of the weights before i."""
-    target = target_sum * (n - 1)
-    cumulated = below_sum
-    last_s = 0.0
-    for position in range(len(elements)):
-        s = (below + position) * share[position] + (n - 1) * cumulated
-        if s > target and position > 0:
-            step = (target - last_s) / (s - last_s)
-            return elements[position - 1] + step * (np.float64(elements[position]) - elements[position - 1])
-        if s > target:
-            return np.float64(elements[0])
-        last_s = s
-        cumulated += share[position]
-    return np.float64(elements[-1])
 
 
 @numba.njit(cache=True, parallel=True, nogil=True)

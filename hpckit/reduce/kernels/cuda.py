@@ -223,9 +223,7 @@ def _zones(  # type: ignore[no-untyped-def]
                 has_nodata,
                 nodata,
                 shared,
-                first_key,
                 last_key,
-                number,
                 fractions[wanted] * used,
             )
         else:
@@ -288,126 +286,58 @@ def _order(  # type: ignore[no-untyped-def]
 
 
 @cuda.jit(device=True)
-def _weighted(  # type: ignore[no-untyped-def]
-    raster,
-    keys,
-    begin,
-    end,
-    pixels,
-    weights,
-    excluded,
-    has_nodata,
-    nodata,
-    shared,
-    low,
-    high,
-    number,
-    target_sum,
+def _next(  # type: ignore[no-untyped-def]
+    raster, keys, begin, end, pixels, weights, excluded, has_nodata, nodata, shared, key
 ):
-    """Weighted percentile: where s_i = i w_i + (n - 1) * sum of the weights before i passes the target."""
+    """Smallest key above `key`, its value, and its weight; by the whole block."""
     thread = cuda.threadIdx.x
-    while low < high:  # the key at which the weight passes; the same in all threads of the block
-        middle = low + (high - low) // 2
-        part = 0.0
-        for position in range(begin + thread, end, _THREADS):
-            if (
-                _usable(_value(raster, pixels, position), excluded, position, has_nodata, nodata)
-                and int64(_value(keys, pixels, position)) <= middle
-            ):
-                part += _share(weights, position)
-        shared[thread] = part
-        if _combine(shared, thread) > target_sum:
-            high = middle
-        else:
-            low = middle + 1
-    count = sum_below = 0.0
-    before, after = -np.inf, np.inf
+    above = np.inf
     for position in range(begin + thread, end, _THREADS):
         if _usable(_value(raster, pixels, position), excluded, position, has_nodata, nodata):
-            key = int64(_value(keys, pixels, position))
-            if key < low:
-                count += 1.0
-                sum_below += _share(weights, position)
-                before = max(before, float64(key))
-            elif key > low:
-                after = min(after, float64(key))
-    shared[thread] = count
-    count = _combine(shared, thread)
-    shared[thread] = sum_below
-    sum_below = _combine(shared, thread)
-    shared[thread] = before
-    before = _extreme(shared, thread, 1.0)
-    shared[thread] = -after
-    after = _extreme(shared, thread, -1.0)
-    shared[thread] = 0.0
-    if thread == 0:
-        shared[0] = _walk(
-            raster,
-            keys,
-            begin,
-            end,
-            pixels,
-            weights,
-            excluded,
-            has_nodata,
-            nodata,
-            low,
-            before,
-            after,
-            count,
-            sum_below,
-            number,
-            target_sum * (number - 1.0),
-        )
-    return _combine(shared, thread)
+            candidate = float64(_value(keys, pixels, position))
+            if candidate > key:
+                above = min(above, candidate)
+    shared[thread] = -above
+    above = _extreme(shared, thread, -1.0)
+    found, weight = -np.inf, 0.0
+    for position in range(begin + thread, end, _THREADS):
+        value = _value(raster, pixels, position)
+        if (
+            _usable(value, excluded, position, has_nodata, nodata)
+            and float64(_value(keys, pixels, position)) == above
+        ):
+            found = float64(value)
+            weight += _share(weights, position)
+    shared[thread] = found
+    found = _extreme(shared, thread, 1.0)
+    shared[thread] = weight
+    return above, found, _combine(shared, thread)
 
 
 @cuda.jit(device=True)
-def _walk(  # type: ignore[no-untyped-def]
-    raster,
-    keys,
-    begin,
-    end,
-    pixels,
-    weights,
-    excluded,
-    has_nodata,
-    nodata,
-    middle,
-    before,
-    after,
-    count,
-    cumulated,
-    number,
-    target,
+def _weighted(  # type: ignore[no-untyped-def]
+    raster, keys, begin, end, pixels, weights, excluded, has_nodata, nodata, shared, last_key, target_sum
 ):
-    """Interpolate at the key `middle`; equal values count in the order of their pixels. One thread."""
-    last_s, last, first_after, weight_after = 0.0, -np.inf, np.inf, 0.0
-    for position in range(begin, end):
-        value = _value(raster, pixels, position)
-        if _usable(value, excluded, position, has_nodata, nodata):
-            key = float64(_value(keys, pixels, position))
-            weight = _share(weights, position)
-            if key == before:
-                last, last_s = float64(value), (count - 1.0) * weight + (number - 1.0) * (cumulated - weight)
-            elif key == after and first_after == np.inf:
-                first_after, weight_after = float64(value), weight
-    for position in range(begin, end):
-        value = _value(raster, pixels, position)
-        if _usable(value, excluded, position, has_nodata, nodata) and int64(_value(keys, pixels, position)) == middle:
-            weight = _share(weights, position)
-            s = count * weight + (number - 1.0) * cumulated
-            if s > target:
-                if last == -np.inf:
-                    return float64(value)
-                return last + (target - last_s) / (s - last_s) * (float64(value) - last)
-            last, last_s = float64(value), s
-            cumulated += weight
-            count += 1.0
-    s = count * weight_after + (number - 1.0) * cumulated
-    if first_after == np.inf or s <= target:
-        return last
-    return last + (target - last_s) / (s - last_s) * (first_after - last)
+    """Weighted percentile between distinct values, where s_i = i w_i + (n - 1) * sum of the weights before i."""
+    distinct = 0.0
+    key = -1.0
+    while key < last_key:  # the same in all threads of the block, like all of what follows
+        key, _, _ = _next(raster, keys, begin, end, pixels, weights, excluded, has_nodata, nodata, shared, key)
+        distinct += 1.0
+    target = target_sum * (distinct - 1.0)
+    number = cumulated = s_before = value_before = 0.0
+    key = -1.0
+    while key < last_key:
+        key, value, weight = _next(
+            raster, keys, begin, end, pixels, weights, excluded, has_nodata, nodata, shared, key
+        )
+        s = number * weight + (distinct - 1.0) * cumulated
+        if s > target:
+            return value_before + (target - s_before) / (s - s_before) * (value - value_before)
+        s_before, value_before = s, value
+        cumulated += weight
+        number += 1.0
+    return value_before
 
 
 @cuda.jit
