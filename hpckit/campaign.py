@@ -17,11 +17,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -43,6 +46,12 @@ class Period(_Model):
 
     start: dt.date
     end: dt.date
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Text `START/END`, or the two fields."""
+        text = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}/\d{4}-\d{2}-\d{2}$"}
+        return {"anyOf": [text, handler(schema)], "description": cls.__doc__}
 
     @model_validator(mode="before")
     @classmethod
@@ -72,7 +81,9 @@ def _as_list(value: Any) -> Any:
 class Scenes(_Model):
     """Which products to use."""
 
-    paths: Annotated[list[Path], BeforeValidator(_as_list), Field(min_length=1)]
+    paths: Annotated[
+        list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ]
     """Folders that are searched for products at any depth, products, or a stac-geoparquet file."""
     collection: Literal["sentinel-2-l2a", "sentinel-2-l1c"] = "sentinel-2-l2a"
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
@@ -352,7 +363,7 @@ def _reason(fault: Any, location: tuple[str | int, ...]) -> str:
         return "this field is missing; add it"
     if fault["type"] == "extra_forbidden":
         known = _known_fields(location[:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"known fields are {', '.join(known)}"
         return f"unknown field; {remedy}"
     message = str(fault["msg"]).removeprefix("Value error, ")

@@ -175,8 +175,10 @@ def _store(campaign: Campaign) -> Iterator[Finding]:
     try:
         if campaign.store.dsn is None:
             path = campaign.store_path
-            folder = _existing(path.parent)
-            if not os.access(path if path.exists() else folder, os.W_OK):
+            if not path.parent.is_dir():
+                yield Finding("store", "error", f"{path.parent}: no such folder", "make it, or mend `store.path`")
+                return
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
                 yield Finding("store", "error", f"{path} cannot be written", "choose another `store.path`")
                 return
             yield Finding("store", "ok", f"GeoPackage {path}{'' if path.exists() else ' (will be made)'}")

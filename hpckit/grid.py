@@ -35,6 +35,7 @@ from hpckit.errors import GridError
 GRANULE_M: Final = 109_800
 """Edge of a granule in metres."""
 _DENSE_M: Final = 10_000
+_LEAST_BUFFER_M: Final = 0.001
 _MOST_TILES: Final = 2_000_000
 _POLAR: Final = 84.0
 _COLUMNS: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -128,6 +129,7 @@ def tile_aoi(aoi: shapely.Geometry, grid: str = "mgrs", buffer_m: float = 0.0) -
     if buffer_m < 0 or not math.isfinite(buffer_m):
         raise GridError(f"a buffer of {buffer_m} m makes no sense; it must be 0 or more")
     area = shapely.make_valid(aoi)
+    buffer_m = buffer_m if buffer_m >= _LEAST_BUFFER_M else 0.0
     found = [
         tile for epsg, tiles in _candidates(area, grid, buffer_m) for tile in _measure(area, epsg, tiles, buffer_m)
     ]

@@ -77,10 +77,11 @@ def list_scenes(
     from hpckit.scenes import catalogue
     from hpckit.scenes.stac import to_item
 
+    days = None if period is None else _period(period)
     chosen, unfit = catalogue.select(
         catalogue.read(catalogue_file),
         aoi=None if aoi is None else read_aoi(aoi),
-        period=None if period is None else _period(period),
+        period=days,
         max_cloud_cover=max_cloud,
         tiles=[name.upper().removeprefix("T").zfill(5) for name in tiles] or None,
         level=level,  # type: ignore[arg-type]

@@ -1,0 +1,132 @@
+"""The campaign file: what is wrong with it is said with file, line, field and remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from hpckit.campaign import Campaign, load_campaign
+from hpckit.cli import main
+from hpckit.errors import CampaignError
+
+GOOD = """\
+name: test
+aoi: [4, 51, 5, 52]
+period: 2024-03-01/2024-10-31
+scenes: {paths: scenes}
+cube:
+  bands: [B04, B08, SCL]
+reductions:
+  - name: parcels
+    zones: parcels.gpkg
+    id: pid
+    bands: [B04]
+    indices: {NDVI: (B08 - B04) / (B08 + B04)}
+"""
+
+
+def load(folder: Path, text: str | bytes) -> Campaign:
+    path = folder / "it's.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_campaign(path)
+
+
+def test_a_good_file(tmp_path):
+    campaign = load(tmp_path, GOOD)
+    assert [str(ref) for ref in campaign.cube_bands()] == ["B04", "B08", "SCL"]
+    assert campaign.reductions[0].source_bands() == ["B04", "B08", "SCL"]
+    assert campaign.reductions[0].statistics == ("mean", "std", "min", "max", "p25", "p50", "p75")
+    assert campaign.run_dir == tmp_path / "test.run" and campaign.store_path == tmp_path / "test.gpkg"
+    assert campaign.line("cube", "bands") == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("name: test\n", "", None, "name: this field is missing"),
+        ("name: test", "name: ../../etc", 1, "name: "),
+        ("2024-03-01/2024-10-31", "2024-10-31/2024-03-01", 3, "swap the dates"),
+        ("2024-03-01/2024-10-31", "March", 3, "write START/END"),
+        ("2024-03-01/", "2024-02-30/", 3, "period"),
+        ("[4, 51, 5, 52]", "[4, 51, 5]", 2, "four numbers"),
+        ("scenes: {paths: scenes}", "scenes: {paths: scenes, max_cloud: 3}", 4, "did you mean 'max_cloud_cover'"),
+        ("scenes: {paths: scenes}", "scenes: {paths: scenes, max_cloud_cover: 300}", 4, "100"),
+        ("scenes: {paths: scenes}", "scenes: {paths: scenes, tiles: [31IFU]}", 4, "31UFU"),
+        ("[B04, B08, SCL]", "[B04, B08, SCL, B99]", None, "B99"),
+        ("[B04, B08, SCL]", "[B04, B08, SCL, B08@20m]", None, "does not come at 20 m"),
+        ("[B04, B08, SCL]", "[B04, SCL]", None, "needs band B08"),
+        ("scenes: {paths: scenes}", "scenes: {paths: scenes, collection: sentinel-2-l1c}", None, "Level-1C"),
+        ("(B08 - B04)", "__import__('os').system('true')", 12, "not allowed"),
+        ("    id: pid\n", "", 8, "id: this field is missing"),
+        ("name: parcels", "name: Robert'); DROP TABLE", 8, "name"),
+        ("    id: pid\n", "    id: pid\n    coverage: all\n", 11, "coverage"),
+        ("name: test", "name: test\nstore: {dsn: 'postgresql://me:secret@host/db'}", 2, "pgpass"),
+        ("name: test", "name: test\nstore: {dsn: 'mysql://host/db'}", 2, "postgresql://"),
+        ("name: test", "name: test\nstore: {dsn: 'postgresql://host/db', path: x.gpkg}", 2, "not both"),
+        ("name: test", "name: test\nstore: {schema: 'a; DROP'}", 2, "schema"),
+        ("name: test", "name: test\nname: twice", 2, "not valid YAML"),
+        ("cube:\n", "cube:\n\t", 6, "not valid YAML"),
+    ],
+)
+def test_each_fault_is_named_with_its_line_and_remedy(tmp_path, old, new, line, words):
+    assert old in GOOD
+    with pytest.raises(CampaignError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    message = str(caught.value)
+    assert words in message and "it's.yaml" in message
+    if line is not None:
+        assert f"it's.yaml:{line}:" in message
+    assert "secret" not in message and "pydantic" not in message.lower()
+
+
+def test_several_faults_are_named_at_once(tmp_path):
+    text = GOOD.replace("2024-10-31", "2023-10-31").replace("id: pid", "ids: pid")
+    with pytest.raises(CampaignError) as caught:
+        load(tmp_path, text)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "mapping of fields"),
+        ("- a\n- b\n", "mapping of fields"),
+        ("just text", "mapping of fields"),
+        ("a: [1, 2", "not valid YAML"),
+        (b"name: \xff\xfe", "UTF-8"),
+        ("? {a: 1}\n: b\n", "it's.yaml"),
+        ("a: &x [*x]\n", "it's.yaml"),
+    ],
+)
+def test_files_that_are_no_campaigns(tmp_path, content, words):
+    with pytest.raises(CampaignError, match=words):
+        load(tmp_path, content)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(CampaignError, match="no such file") as caught:
+        load_campaign(tmp_path / "nowhere.yaml")
+    assert "hpckit init" in caught.value.hint
+
+
+def test_init_writes_a_file_that_loads_and_fits_the_schema(tmp_path, capsys):
+    from ruamel.yaml import YAML
+
+    folder = tmp_path / "My wheat, 2024"
+    main(["init", str(folder)])
+    campaign = load_campaign(folder / "campaign.yaml")
+    assert campaign.name == "My-wheat-2024"
+    with pytest.raises(SystemExit) as caught:
+        main(["init", str(folder)])
+    assert caught.value.code == 1 and "--force" in capsys.readouterr().err
+    main(["schema", "campaign"])
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    document = YAML(typ="safe").load((folder / "campaign.yaml").read_text())
+    jsonschema.validate(document, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**document, "colour": 1}, schema)
+    assert "description" in schema["properties"]["aoi"]

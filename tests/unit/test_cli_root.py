@@ -1,0 +1,81 @@
+"""The command line: quick to start, explains itself, and says errors in a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from hpckit.cli import _COMMANDS, cli, main
+
+HEAVY = ("numpy", "numba", "zarr", "rasterio", "pydantic", "pandas", "xarray", "matplotlib", "h5py", "shapely")
+
+
+def test_help_imports_nothing_heavy_and_is_quick():
+    code = (
+        "import sys\nfrom hpckit.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\nprint(*sys.modules, file=sys.stderr)"
+    )
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+    loaded = {name.partition(".")[0] for name in result.stderr.split()}
+    assert not loaded & set(HEAVY)
+    assert "Production" in result.stdout and "quicklook" in result.stdout
+    assert min(times) < 0.6  # 0.1 s on a quiet machine
+
+
+def commands():
+    context = click.Context(cli)
+    for section in _COMMANDS.values():
+        for name in section:
+            command = cli.get_command(context, name)
+            if isinstance(command, click.Group):
+                yield from ((f"{name} {inner}", sub) for inner, sub in command.commands.items())
+            else:
+                yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_explains_itself_with_an_example(name, command, capsys):
+    for flag in ("-h", "--help"):
+        with pytest.raises(SystemExit) as caught:
+            main([*name.split(), flag])
+        assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "Example" in text and f"hpckit {name}" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["runn"], 2, "Did you mean 'run'?"),
+        (["run"], 2, "Missing argument"),
+        (["run", "nowhere.yaml"], 1, "no such file"),
+        (["status", "nowhere.yaml"], 2, "does not exist"),
+        (["tile", "1,2,3"], 1, "four numbers"),
+        (["scenes", "list", "nowhere.parquet"], 1, "no such catalogue"),
+        (["scenes", "list", "c.parquet", "--period", "May"], 2, "2024-03-01/2024-10-31"),
+    ],
+)
+def test_errors_are_a_sentence_and_an_exit_code(arguments, code, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").touch()
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    err = capsys.readouterr().err
+    assert caught.value.code == code and words in err and "Traceback" not in err
+
+
+def test_a_fault_of_our_own_is_called_one(monkeypatch, capsys):
+    monkeypatch.setattr("hpckit.aoi.read_aoi", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit) as caught:
+        main(["tile", "1,2,3,4"])
+    assert caught.value.code == 1 and "a fault in hpckit itself" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        main(["--debug", "tile", "1,2,3,4"])
