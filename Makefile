@@ -21,7 +21,7 @@ services:
 	bash tests/services.sh
 
 test: $(VENV)/stamp services
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .

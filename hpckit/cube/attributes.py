@@ -27,7 +27,8 @@ RELATIVE_ORBIT: Final = {"long_name": "relative orbit number"}
 BASELINE: Final = {"long_name": "processing baseline times 100 (509 is 05.09)"}
 CLOUD_COVER: Final = {"long_name": "cloud cover of the granule by its metadata", "units": "percent"}
 
-_AUXILIARY: Final = "relative_orbit processing_baseline cloud_cover"
+# The grid mapping is listed too, so that xarray makes it a coordinate of the array without `decode_coords="all"`.
+_AUXILIARY: Final = "relative_orbit processing_baseline cloud_cover spatial_ref"
 
 
 def _convention(name: str, uuid: str, description: str) -> dict[str, str]:

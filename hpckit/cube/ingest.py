@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from hpckit.cube.layout import CubeSpec, shard_key, windows
 from hpckit.cube.manifest import Manifest, ShardRecord
-from hpckit.cube.occupancy import occupancy
+from hpckit.cube.occupancy import Occupancy, mask_band, occupancy
 from hpckit.cube.shards import assemble, encode_window, split
 from hpckit.cube.source import open_band, read_window
 from hpckit.errors import CubeError, SceneError
@@ -226,11 +226,11 @@ def _decode_date(
 ) -> None:
     """Decode what `drafts` need of one acquisition."""
     columns = {draft.shard.column: draft for draft in drafts}
-    cloudy = _too_cloudy(spec, unit, acquisition)
     decoded: dict[int, npt.NDArray[Any]] = {}
     try:
+        cloudy = _too_cloudy(spec, unit, acquisition)
         for scene in acquisition.scenes:
-            occupied = occupancy(scene, unit.band.resolution_m).occupied[unit.row]
+            occupied = _occupancy(spec, unit, scene).occupied[unit.row]
             needed = [
                 column
                 for column in columns
@@ -249,12 +249,19 @@ def _decode_date(
 
 def _too_cloudy(spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition) -> npt.NDArray[np.bool_]:
     """Windows of the unit's row to leave out for their clouds; masks themselves are always kept."""
-    resolution_m = unit.band.resolution_m
-    rows = [occupancy(scene, resolution_m).clear[unit.row] for scene in acquisition.scenes]
+    rows = [_occupancy(spec, unit, scene).clear[unit.row] for scene in acquisition.scenes]
     if spec.skip_cloudy is None or unit.band.band.kind in ("class", "probability"):
         return np.zeros(len(rows[0]), dtype=bool)
     hidden: npt.NDArray[np.bool_] = 1 - np.sum(rows, axis=0) >= spec.skip_cloudy
     return hidden
+
+
+def _occupancy(spec: CubeSpec, unit: IngestUnit, scene: Scene) -> Occupancy:
+    """Which windows hold data, by a mask that is verified where bands are: it decides what is not decoded."""
+    mask = mask_band(scene)
+    if spec.verify and mask is not None:
+        _verified(scene.href, mask.key, _Scene(scene))
+    return occupancy(scene, unit.band.resolution_m)
 
 
 def _is_full(window: npt.NDArray[Any] | None) -> bool:

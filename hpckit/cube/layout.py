@@ -25,7 +25,7 @@ from hpckit.cube import attributes
 from hpckit.cube.shards import ChunkGrid
 from hpckit.errors import CubeError
 from hpckit.files import write_bytes, write_text
-from hpckit.scenes.bands import WINDOW, BandRef
+from hpckit.scenes.bands import BANDS, WINDOW, BandRef
 from hpckit.scenes.model import Acquisition, Scene
 
 CHUNKS_PER_SIDE: Final = {10: 4, 20: 4, 60: 2}
@@ -126,7 +126,7 @@ def prepare(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> N
         refs = [ref for ref in spec.bands if ref.resolution_m == resolution_m]
         for ref in refs:
             _prepare_array(spec, tile, ref, scene, len(acquisitions))
-        _prepare_group(spec, tile, refs[0], scene, acquisitions)
+        _prepare_group(spec, tile, refs, scene, acquisitions)
 
 
 def _common_grid(tile: str, acquisitions: Sequence[Acquisition]) -> Scene:
@@ -217,19 +217,40 @@ def _check_layout(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def _prepare_group(
-    spec: CubeSpec, tile: str, ref: BandRef, scene: Scene, acquisitions: Sequence[Acquisition]
+    spec: CubeSpec, tile: str, refs: Sequence[BandRef], scene: Scene, acquisitions: Sequence[Acquisition]
 ) -> None:
+    ref = refs[0]
     folder = spec.path / tile / ref.group
     rows, columns = scene.shapes[ref.resolution_m]
     centres = ref.resolution_m / 2
     _coordinate(folder, "y", scene.uly - centres - ref.resolution_m * np.arange(rows), ("y",), attributes.Y)
     _coordinate(folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X)
     _coordinate(folder, "spatial_ref", np.array(0, dtype="<i8"), (), attributes.grid_mapping(scene, ref))
-    for name, (values, notes) in _along_time(acquisitions).items():
+    along_time = _along_time(acquisitions)
+    for name, (values, notes) in along_time.items():
         _coordinate(folder, name, values, ("time",), notes)
     listed = [attributes.acquisition_attributes(acquisition) for acquisition in acquisitions]
-    group = {**attributes.group_attributes(scene, ref), ACQUISITIONS: listed}
-    _write_if_new(folder / "zarr.json", _group(group))
+    bands = {item.name for item in refs} | _bands_on(folder, listed)
+    consolidated = _consolidated(folder, sorted({"y", "x", "spatial_ref", *along_time, *bands}))
+    group = _group({**attributes.group_attributes(scene, ref), ACQUISITIONS: listed})
+    _write_if_new(folder / "zarr.json", {**group, "consolidated_metadata": consolidated})
+
+
+def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Bands of other campaigns in the group, as long as its time axis is the one that they were written on."""
+    try:
+        known = json.loads((folder / "zarr.json").read_text())
+        if known["attributes"][ACQUISITIONS] != listed:
+            return set()
+        return {name for name in known["consolidated_metadata"]["metadata"] if name in BANDS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _consolidated(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Metadata of all arrays in that of the group, so that readers open one file."""
+    metadata = {name: json.loads((folder / name / "zarr.json").read_text()) for name in names}
+    return {"kind": "inline", "must_understand": False, "metadata": metadata}
 
 
 def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.errors import RasterioError
+from rasterio.windows import Window
 
 from hpckit.cube.layout import windows
-from hpckit.scenes.bands import WINDOW
+from hpckit.cube.source import open_band, read_window
+from hpckit.errors import SceneError
+from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Scene
 
 _NODATA: Final = 0
@@ -35,6 +36,12 @@ class Occupancy:
 def occupancy(scene: Scene, resolution_m: int) -> Occupancy:
     """Look the windows up in the scene classification; without a readable one all count as clear."""
     return _occupancy(_Key(scene), resolution_m)
+
+
+def mask_band(scene: Scene) -> BandRef | None:
+    """Coarsest scene classification of a product, which decodes fastest; None if it has none."""
+    refs = [BandRef("SCL", 60), BandRef("SCL", 20)]
+    return next((ref for ref in refs if ref.key in scene.assets), None)
 
 
 class _Key:
@@ -68,17 +75,14 @@ def _occupancy(key: _Key, resolution_m: int) -> Occupancy:
 
 
 def _classification(scene: Scene) -> tuple[npt.NDArray[np.uint8] | None, int]:
-    """Coarsest scene classification of the product: it decodes fastest."""
-    for mask_m in (60, 20):
-        key = f"SCL@{mask_m}m"
-        if key in scene.assets:
-            try:
-                with rasterio.open(scene.gdal_path(key)) as source:
-                    if source.shape == scene.shapes[mask_m]:
-                        return source.read(1), mask_m
-            except RasterioError:
-                continue  # a broken mask spares no decoding; if the band is wanted, its own unit reports it
-    return None, 0
+    ref = mask_band(scene)
+    if ref is None:
+        return None, 0
+    try:
+        with open_band(scene, ref) as source:
+            return read_window(source, scene, ref, Window(0, 0, source.width, source.height)), ref.resolution_m
+    except SceneError:
+        return None, 0  # a broken mask spares no decoding; if the band is wanted, its own unit reports it
 
 
 def _block(mask: npt.NDArray[Any], row: int, column: int, edge: float) -> npt.NDArray[Any]:

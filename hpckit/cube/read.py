@@ -148,7 +148,7 @@ def open_tile(cube: Path, tile: str, resolution_m: int) -> xarray.Dataset:
 
     group = cube / tile / f"r{resolution_m}m"
     _metadata(group)
-    data: xarray.Dataset = xarray.open_zarr(group, consolidated=False, decode_coords="all")
+    data: xarray.Dataset = xarray.open_zarr(group, decode_coords="all")
     return data
 
 

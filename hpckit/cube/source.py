@@ -21,6 +21,8 @@ _SATURATED: Final = 65535
 _JP2_SIGNATURE: Final = bytes.fromhex("0000000c6a5020200d0a870a")
 _CODESTREAM_END: Final = b"\xff\xd9"
 _QUANTIFICATION: Final = 10000.0
+_ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
+"""With threads of its own, GDAL's JPEG 2000 driver reads a tile that fails to decode as zeros and raises nothing."""
 
 
 @contextmanager
@@ -38,7 +40,7 @@ def open_band(scene: Scene, ref: BandRef) -> Iterator[Any]:
     if not scene.href.lower().endswith(".zip"):
         _check_whole(scene, ref, name)
     try:
-        with rasterio.open(scene.gdal_path(ref.key)) as source:
+        with rasterio.Env(**_ONE_THREAD), rasterio.open(scene.gdal_path(ref.key)) as source:
             if source.shape != tuple(scene.shapes[ref.resolution_m]):
                 raise SceneError(
                     f"{scene.id}: {name} has {source.height} x {source.width} pixels, "
@@ -71,10 +73,13 @@ def harmonise(values: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint
     """Add `shift` to all but nodata (0); what would pass 65535 stays there, and valid never turns to nodata."""
     if shift == 0:
         return values
-    shifted = np.clip(values.astype(np.int32) + shift, 1, _SATURATED).astype(np.uint16)
-    shifted[values == 0] = 0
-    shifted[values == _SATURATED] = _SATURATED
-    return shifted
+    if shift < 0:
+        lowered = np.maximum(values, 1 - shift) + np.uint16(65536 + shift)  # wraps to values + shift
+        return np.where((values == 0) | (values == _SATURATED), values, lowered)
+    raised = np.minimum(values, _SATURATED - shift)
+    raised += np.uint16(shift)
+    raised *= values != 0
+    return raised
 
 
 def _shift(scene: Scene, ref: BandRef) -> int:

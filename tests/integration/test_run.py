@@ -441,14 +441,15 @@ def test_a_plan_shows_numbers_and_refuses_what_cannot_fit(campaign, monkeypatch)
 def test_the_memory_model_is_above_and_near_what_workers_take(campaign):
     _, _, estimate = plan_campaign(campaign, QUIET, workers=1)
     script = (
-        "import sys, resource\n"
+        "import sys\n"
         "from pathlib import Path\n"
         "from hpckit.worker import Worker\n"
         "from hpckit.plan import read_plan\n"
         "run, stage = Path(sys.argv[1]), sys.argv[2]\n"
         "units = [u for u in read_plan(run / 'plan.parquet') if u.stage == stage]\n"
         "Worker(run, 'measure-' + stage, 1).work(units, lambda entry: None)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+        "lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))\n"
     )
     for stage in estimate.stages:
         command = [sys.executable, "-c", script, str(campaign.run_dir), stage.stage]
@@ -460,9 +461,7 @@ def test_the_memory_model_is_above_and_near_what_workers_take(campaign):
 def test_a_damaged_spool_file_is_set_aside_and_its_units_are_done_again(campaign, expected):
     assert run_campaign(campaign, QUIET, workers=1, with_sync=False).exit_code == 0
     segment = next((campaign.run_dir / "spool").glob("*.h5"))
-    data = bytearray(segment.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    segment.write_bytes(data)
+    segment.write_bytes(segment.read_bytes()[:-100])
     again = run_campaign(campaign, QUIET, workers=2)
     assert again.exit_code == 1 and len(again.sync.failures) == 1
     assert segment.with_name(segment.name + ".damaged").exists()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -169,8 +171,10 @@ except StoreError as error:
     print(error)
 """
     loaded.chmod(0o444)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o555 if folder == tmp_path else 0o755)
+    tmp_path.chmod(0o555)
+    # Folders above are pytest's own, up to pytest-of-<user>; how many depends on whether it runs in parallel.
+    for folder in takewhile(lambda folder: folder != Path(tempfile.gettempdir()), tmp_path.parents):
+        folder.chmod(0o755)
     try:
         done = subprocess.run(
             [sys.executable, "-c", script, str(loaded)], capture_output=True, text=True, check=False
