@@ -230,27 +230,26 @@ def _prepare_group(
     for name, (values, notes) in along_time.items():
         _coordinate(folder, name, values, ("time",), notes)
     listed = [attributes.acquisition_attributes(acquisition) for acquisition in acquisitions]
-    bands = {item.name for item in refs} | _bands_on(folder, listed)
-    consolidated = _consolidated(folder, sorted({"y", "x", "spatial_ref", *along_time, *bands}))
+    names = ["y", "x", "spatial_ref", *along_time, *(item.name for item in refs)]
+    arrays = _bands_on(folder, listed) | {
+        name: json.loads((folder / name / "zarr.json").read_text()) for name in names
+    }
+    # Readers find all arrays in the group's metadata: one file to open, and never two lengths of time.
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(sorted(arrays.items()))}
     group = _group({**attributes.group_attributes(scene, ref), ACQUISITIONS: listed})
     _write_if_new(folder / "zarr.json", {**group, "consolidated_metadata": consolidated})
 
 
-def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> set[str]:
+def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Bands of other campaigns in the group, as long as its time axis is the one that they were written on."""
     try:
         known = json.loads((folder / "zarr.json").read_text())
-        if known["attributes"][ACQUISITIONS] != listed:
-            return set()
-        return {name for name in known["consolidated_metadata"]["metadata"] if name in BANDS}
+        arrays = known["consolidated_metadata"]["metadata"]
+        return {
+            name: arrays[name] for name in arrays if name in BANDS and known["attributes"][ACQUISITIONS] == listed
+        }
     except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _consolidated(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Metadata of all arrays in that of the group, so that readers open one file."""
-    metadata = {name: json.loads((folder / name / "zarr.json").read_text()) for name in names}
-    return {"kind": "inline", "must_understand": False, "metadata": metadata}
+        return {}
 
 
 def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:
