@@ -15,7 +15,7 @@ import shapely
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
 from hpckit.errors import HpckitError
-from hpckit.production import group
+from hpckit.production import fitting, group
 from hpckit.quantities import format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.zones import read_zones
@@ -107,14 +107,7 @@ def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[Finding]:
         yield Finding(
             "scenes", "warning", f"{scene.id}: {len(scene.missing)} image files are missing", "fetch it again"
         )
-    chosen, dropped = catalogue.select(
-        scenes,
-        aoi=read_aoi(campaign.aoi, campaign.folder),
-        period=(campaign.period.start, campaign.period.end),
-        max_cloud_cover=campaign.scenes.max_cloud_cover,
-        tiles=campaign.scenes.tiles,
-        level=campaign.scenes.level,
-    )
+    chosen, dropped = fitting(campaign, scenes)
     if not chosen:
         reasons = ", ".join(sorted({item.reason for item in dropped})[:3]) or "no product found"
         yield Finding(

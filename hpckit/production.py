@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyproj
 
 from hpckit.aoi import read_aoi
-from hpckit.campaign import Signatures
+from hpckit.campaign import Campaign, Signatures
 from hpckit.cube import ingest, layout
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.manifest import Manifest
@@ -140,14 +140,7 @@ def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
 
 def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
     campaign = run.campaign
-    chosen, dropped = catalogue.select(
-        scenes,
-        aoi=read_aoi(campaign.aoi, campaign.folder),
-        period=(campaign.period.start, campaign.period.end),
-        max_cloud_cover=campaign.scenes.max_cloud_cover,
-        tiles=campaign.scenes.tiles,
-        level=campaign.scenes.level,
-    )
+    chosen, dropped = fitting(campaign, scenes)
     if not chosen:
         reasons = ", ".join(sorted({item.reason for item in dropped})[:4])
         raise CatalogueError(
@@ -156,6 +149,18 @@ def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalo
         )
     catalogue.write(run.selected, chosen)
     return chosen, dropped
+
+
+def fitting(campaign: Campaign, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
+    """Scenes that fit a campaign's area, period and limits, and the others with the reason."""
+    return catalogue.select(
+        scenes,
+        aoi=read_aoi(campaign.aoi, campaign.folder),
+        period=(campaign.period.start, campaign.period.end),
+        max_cloud_cover=campaign.scenes.max_cloud_cover,
+        tiles=campaign.scenes.tiles,
+        level=campaign.scenes.level,
+    )
 
 
 def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
