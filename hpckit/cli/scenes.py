@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+_COLUMNS = (
+    "tile",
+    "sensed",
+    "level",
+    "baseline",
+    "relative_orbit",
+    "cloud_cover",
+    "nodata",
+    "missing",
+    "acquisition_id",
+    "id",
+    "href",
+)
 
 if TYPE_CHECKING:
     from hpckit.scenes.catalogue import ScanReport
@@ -56,7 +72,8 @@ def scan(paths: tuple[Path, ...], output: Path, as_json: bool) -> None:
 @click.option("--tile", "tiles", multiple=True, help="Tile, like 31UFU; may be repeated.")
 @click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
 @click.option("--all", "show_all", is_flag=True, help="Show also what is not used, and why.")
-@click.option("--json", "as_json", is_flag=True, help="STAC items, on stdout.")
+@click.option("--json", "form", flag_value="json", help="STAC items, on stdout.")
+@click.option("--csv", "form", flag_value="csv", help="A table with a header, on stdout.")
 def list_scenes(
     catalogue_file: Path,
     aoi: str | None,
@@ -65,7 +82,7 @@ def list_scenes(
     tiles: tuple[str, ...],
     level: str | None,
     show_all: bool,
-    as_json: bool,
+    form: str | None,
 ) -> None:
     """List the scenes of a CATALOGUE that fit: one line per scene, the newest baseline of each pass.
 
@@ -75,7 +92,6 @@ def list_scenes(
     """
     from hpckit.aoi import read_aoi
     from hpckit.scenes import catalogue
-    from hpckit.scenes.stac import to_item
 
     days = None if period is None else _period(period)
     chosen, unfit = catalogue.select(
@@ -88,15 +104,34 @@ def list_scenes(
     )
     found, superseded = catalogue.acquisitions(chosen)
     used = [scene for acquisition in found for scene in acquisition.scenes]
-    if as_json:
-        click.echo(json.dumps([to_item(scene) for scene in used], indent=1))
-        return
-    for scene in used:
-        click.echo(_line(scene))
+    _show_scenes(used, form)
     if show_all:
         for item in [*superseded, *unfit]:
-            click.echo(f"- {item.scene_id}  {item.reason}")
+            click.echo(f"- {item.scene_id}  {item.reason}", err=form is not None)
     click.echo(f"{len(used)} scenes, {len(found)} acquisitions; {len(superseded) + len(unfit)} not used", err=True)
+
+
+def _show_scenes(used: list[Scene], form: str | None) -> None:
+    from hpckit.scenes.stac import to_item
+
+    if form == "json":
+        click.echo(json.dumps([to_item(scene) for scene in used], indent=1))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows(_row(scene) for scene in used)
+    else:
+        for scene in used:
+            click.echo(_line(scene))
+
+
+def _row(scene: Scene) -> list[Any]:
+    cells = {
+        **{name: getattr(scene, name) for name in _COLUMNS if name not in ("sensed", "missing")},
+        "sensed": scene.sensed.isoformat().replace("+00:00", "Z"),
+        "missing": len(scene.missing),
+    }
+    return [cells[name] for name in _COLUMNS]
 
 
 def _line(scene: Scene) -> str:
@@ -128,14 +163,15 @@ def _show_report(report: ScanReport) -> None:
 
     counts = Counter((scene.level, scene.baseline) for scene in report.scenes)
     for (level, baseline), count in sorted(counts.items()):
-        click.echo(f"{level}  N{baseline}  {count} products", err=True)
+        tiles = {scene.tile for scene in report.scenes if (scene.level, scene.baseline) == (level, baseline)}
+        click.echo(f"{level}  N{baseline}  {count} products of {len(tiles)} tiles", err=True)
     for scene in report.incomplete:
         shown = ", ".join(scene.missing[:3]) + (", …" if len(scene.missing) > 3 else "")
         click.echo(f"incomplete: {scene.id}: {len(scene.missing)} image files are missing: {shown}", err=True)
     for failure in report.failures:
         click.echo(f"left out: {failure.reason}", err=True)
-    tiles = len({scene.tile for scene in report.scenes})
+    total = len({scene.tile for scene in report.scenes})
     click.echo(
-        f"{len(report.scenes)} products of {tiles} tiles ({report.reused} known), {len(report.failures)} left out",
+        f"{len(report.scenes)} products of {total} tiles ({report.reused} known), {len(report.failures)} left out",
         err=True,
     )

@@ -84,10 +84,10 @@ def scan(
             raise CatalogueError(f"{path}: no such folder", hint="mend `scenes.paths` of the campaign file")
     known = {scene.href: scene for scene in read(previous)} if previous and previous.exists() else {}
     stamps = _stamps(previous) if known and previous else set()
-    products = list(find_products(folders))
-    progress(0, len(products))
     scenes: list[Scene] = []
     failures: list[Failure] = []
+    products = list(find_products(folders, lambda path, reason: failures.append(Failure(path, reason))))
+    progress(0, len(products))
     reused = 0
     with ThreadPoolExecutor(_WORKERS) as pool:
         for done, (path, scene, reason) in enumerate(pool.map(lambda p: _read_one(p, known, stamps), products), 1):
@@ -129,7 +129,7 @@ def read(path: Path) -> list[Scene]:
         return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path))]
     except FileNotFoundError:
         raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise CatalogueError(f"{path}: no catalogue that hpckit wrote") from error
 
 
@@ -195,16 +195,27 @@ def _newest(group: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
         if scene.baseline != best.baseline:
             dropped.append(Dropped(scene.id, f"superseded by baseline {best.baseline} ({best.id})"))
         elif _strip(scene) in kept:
-            dropped.append(Dropped(scene.id, f"the same datastrip as {kept[_strip(scene)].id}"))
+            dropped.append(Dropped(scene.id, _same_strip(scene, kept[_strip(scene)])))
         else:
             kept[_strip(scene)] = scene
     return sorted(kept.values(), key=lambda scene: (scene.nodata or 0.0, scene.id)), dropped
 
 
-def _rank(scene: Scene) -> tuple[bool, float, str, bool, str]:
-    """Order of preference: real baselines before N9999, newer before older, later production, folder before zip."""
+def _rank(scene: Scene) -> tuple[bool, float, bool, str, bool, str, str]:
+    """Preference: real baselines before N9999, newer, complete, later production, folder before zip."""
     baseline = float(scene.baseline)
-    return (baseline < 99, baseline, scene.id.rpartition("_")[2], not scene.root, scene.href)
+    produced = scene.id.rpartition("_")[2]
+    return (baseline < 99, baseline, not scene.missing, produced, not _is_zip(scene), scene.id, scene.href)
+
+
+def _is_zip(scene: Scene) -> bool:
+    return scene.href.lower().endswith(".zip")
+
+
+def _same_strip(scene: Scene, kept: Scene) -> str:
+    if scene.id == kept.id:
+        return f"{scene.href} is the same product as {kept.href}"
+    return f"the same datastrip as {kept.id}"
 
 
 def _strip(scene: Scene) -> str:

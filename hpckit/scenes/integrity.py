@@ -10,8 +10,8 @@ from typing import Final
 from lxml import etree
 
 from hpckit.errors import SceneError
+from hpckit.scenes.files import Files
 from hpckit.scenes.model import Scene
-from hpckit.scenes.sentinel2 import Files
 
 _ALGORITHMS: Final = {"MD5": "md5", "SHA3-256": "sha3_256", "SHA256": "sha256", "SHA-256": "sha256"}
 

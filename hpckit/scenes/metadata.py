@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final
 from lxml import etree
 
 from hpckit.errors import SceneError
+from hpckit.scenes.footprint import polygon
 
 Read = Callable[[str], bytes]
 """Reads a file of a product by its path relative to the SAFE folder."""
@@ -87,15 +89,20 @@ class Metadata:
 
     def _float(self, tag: str, text: str) -> float:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            raise SceneError(f"{self._name}: {tag} is {text!r}, which is no number") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise SceneError(f"{self._name}: {tag} is {text!r}, which is no number")
+        return number
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
     """What MTD_MSIL1C.xml or MTD_MSIL2A.xml tells."""
 
+    uri: str
+    """Name of the product, `S2A_….SAFE`; empty where the metadata do not tell."""
     baseline: str
     datatake: str
     platform: str
@@ -132,15 +139,19 @@ def parse_product(name: str, data: bytes) -> Product:
         If the file is cut, or lacks something that is needed.
     """
     xml = Metadata(name, data)
+    baseline = xml.text("PROCESSING_BASELINE")
+    if not re.fullmatch(r"\d\d\.\d\d", baseline):
+        raise SceneError(f"{name}: PROCESSING_BASELINE is {baseline!r}; it looks like 05.10")
     quantification = xml.number("BOA_QUANTIFICATION_VALUE") or xml.number("QUANTIFICATION_VALUE")
     offsets = xml.by_attribute("BOA_ADD_OFFSET", "band_id") or xml.by_attribute("RADIO_ADD_OFFSET", "band_id")
     return Product(
-        baseline=xml.text("PROCESSING_BASELINE"),
+        uri=xml.optional("PRODUCT_URI") or "",
+        baseline=baseline,
         datatake=xml.attribute("Datatake", "datatakeIdentifier") or _missing(name, "Datatake"),
         platform=xml.text("SPACECRAFT_NAME").replace("Sentinel-", "S"),
         relative_orbit=int(xml.text("SENSING_ORBIT_NUMBER")),
         quantification=quantification or 10000.0,
-        offsets={_BAND_IDS[int(band)]: round(float(value)) for band, value in offsets.items()},
+        offsets={_BAND_IDS[int(band)]: round(float(value)) for band, value in offsets.items() if float(value)},
         cloud_cover=xml.number("Cloud_Coverage_Assessment"),
         images=xml.texts("IMAGE_FILE") or xml.texts("IMAGE_ID") or xml.texts("IMAGE_FILE_2A"),
         footprint=_footprint(xml.optional("EXT_POS_LIST")),
@@ -166,9 +177,9 @@ def parse_granule(name: str, data: bytes) -> Granule:
             tile=tile[1],
             datastrip=xml.text("DATASTRIP_ID"),
             sensed=_moment(xml.text("SENSING_TIME")),
-            epsg=int(xml.text("HORIZONTAL_CS_CODE").rpartition(":")[2]),
-            ulx=float(corners["10"]["ULX"]),
-            uly=float(corners["10"]["ULY"]),
+            epsg=_utm(xml.text("HORIZONTAL_CS_CODE")),
+            ulx=_metres(corners["10"]["ULX"]),
+            uly=_metres(corners["10"]["ULY"]),
             shapes={int(res): (int(size["NROWS"]), int(size["NCOLS"])) for res, size in sizes.items()},
             cloud_cover=cloud,
             nodata=xml.number("NODATA_PIXEL_PERCENTAGE"),
@@ -181,6 +192,20 @@ def _missing(name: str, what: str) -> str:
     raise SceneError(f"{name} has no {what}")
 
 
+def _utm(text: str) -> int:
+    match = re.fullmatch(r"(?:EPSG:)?(32[67]\d\d)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no zone of UTM on WGS 84")
+    return int(match[1])
+
+
+def _metres(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is no position")
+    return value
+
+
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -191,8 +216,9 @@ def _footprint(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     numbers = [float(number) for number in text.split()]
-    step = 3 if len(numbers) % 3 == 0 and len(numbers) % 2 else 2
+    # Some have heights, too: the ring closes, so its last point tells.
+    step = 3 if len(numbers) % 3 == 0 and numbers[-2:] != numbers[:2] else 2
     ring = [(numbers[n + 1], numbers[n]) for n in range(0, len(numbers) - 1, step)]
-    from hpckit.scenes.footprint import polygon
-
+    if any(abs(latitude) > 90 or abs(longitude) > 180 for longitude, latitude in ring):
+        raise ValueError("EXT_POS_LIST has points that are not on Earth")
     return polygon(ring)

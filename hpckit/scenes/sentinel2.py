@@ -4,105 +4,46 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
+import shapely
+
 from hpckit.errors import SceneError
+from hpckit.scenes import footprint
 from hpckit.scenes.bands import L1C_RESOLUTION
+from hpckit.scenes.files import UNREADABLE, Files
 from hpckit.scenes.metadata import Granule, Product, parse_granule, parse_product
 from hpckit.scenes.model import Level, Scene
 
 _NAME: Final = re.compile(r"S2[A-Z]_MSIL(1C|2A)_\d{8}T\d{6}_")
+_URI: Final = re.compile(r"S2[A-Z]_MSIL(1C|2A)_[0-9A-Z_]+")
 _OLD_NAME: Final = re.compile(r"S2[A-Z]_(USER|OPER)_PRD_")
 _L2A_IMAGE: Final = re.compile(r"_(B\d\d|B8A|SCL|AOT|WVP)_(\d\d)m\.jp2$")
 _L1C_IMAGE: Final = re.compile(r"_(B\d\d|B8A)\.jp2$")
 _PROBABILITY: Final = re.compile(r"MSK_(CLD|SNW)PRB_(\d\d)m\.jp2$")
 
 
-class Files:
-    """Files of a product, in a folder or in a zip file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.is_zip = path.is_file()
-        self.root = ""
-        self._sizes = self._list_zip() if self.is_zip else self._list_folder()
-
-    def __contains__(self, name: str) -> bool:
-        """Whether there is a file of that name, relative to the SAFE folder."""
-        return name in self._sizes
-
-    def names(self) -> list[str]:
-        """All files, relative to the SAFE folder."""
-        return sorted(self._sizes)
-
-    def size(self, name: str) -> int:
-        """Bytes of a file."""
-        return self._sizes[name]
-
-    def read(self, name: str) -> bytes:
-        """Content of a file.
-
-        Raises
-        ------
-        SceneError
-            If it is missing or cannot be read.
-        """
-        with self.open(name) as chunks:
-            return b"".join(chunks)
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[Iterator[bytes]]:
-        """Content of a file in blocks of a mebibyte."""
-        if name not in self._sizes:
-            raise SceneError(f"{self.path.name}: {name} is missing")
-        try:
-            if self.is_zip:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self._member(name)) as file:
-                    yield iter(lambda: file.read(2**20), b"")
-            else:
-                with (self.path / name).open("rb") as file:
-                    yield iter(lambda: file.read(2**20), b"")
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise SceneError(f"{self.path.name}: {name} cannot be read") from error
-
-    def _member(self, name: str) -> str:
-        return f"{self.root}/{name}" if self.root else name
-
-    def _list_folder(self) -> dict[str, int]:
-        sizes = {}
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                path = Path(folder) / name
-                sizes[path.relative_to(self.path).as_posix()] = path.stat().st_size
-        return sizes
-
-    def _list_zip(self) -> dict[str, int]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                members = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
-        except (OSError, zipfile.BadZipFile) as error:
-            raise SceneError(f"{self.path.name}: the zip file is damaged or truncated") from error
-        for member in members:
-            parts = PurePosixPath(member.replace("\\", "/")).parts
-            if ".." in parts or member.startswith(("/", "\\")):
-                raise SceneError(f"{self.path.name}: refused, since its member {member!r} points outside of it")
-        self.root = next((m.split("/", 1)[0] for m in sorted(members) if ".SAFE/" in m), "")
-        prefix = f"{self.root}/" if self.root else ""
-        return {m.removeprefix(prefix): size for m, size in members.items() if m.startswith(prefix)}
+def _ignore(path: Path, reason: str) -> None:
+    """Say nothing of a folder that cannot be read."""
 
 
-def find_products(paths: Iterable[Path]) -> Iterator[Path]:
+def find_products(paths: Iterable[Path], unreadable: Callable[[Path, str], None] = _ignore) -> Iterator[Path]:
     """Find SAFE folders and zip files that hold one, at any depth below `paths`, sorted, each once.
 
     Folders named as products are not entered; links to folders are followed once.
+
+    Parameters
+    ----------
+    unreadable : callable
+        Called with each folder that cannot be read, and why.
     """
-    seen: set[str] = set()
+    seen: set[tuple[int, int]] = set()
     for path in paths:
-        yield from _find(path.absolute(), seen)
+        yield from _find(path.absolute(), seen, unreadable)
 
 
 def read_product(path: Path) -> Scene:
@@ -127,31 +68,50 @@ def read_product(path: Path) -> Scene:
         raise SceneError(f"{path.name}: {error.message}", hint=error.hint) from error.__cause__
     except OSError as error:
         raise SceneError(f"{path.name}: cannot be read") from error
+    except (ValueError, LookupError, OverflowError, shapely.errors.ShapelyError) as error:
+        raise SceneError(f"{path.name}: its metadata are malformed") from error
 
 
-def _find(path: Path, seen: set[str]) -> Iterator[Path]:
-    if _is_product(path):
-        yield path
-        return
-    if not path.is_dir():
-        return
-    real = str(path.resolve())
-    if real in seen:
-        return
-    seen.add(real)
+def _find(path: Path, seen: set[tuple[int, int]], unreadable: Callable[[Path, str], None]) -> Iterator[Path]:
     try:
-        entries = sorted(path.iterdir())
-    except OSError:
+        status = path.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if _is_product(path, is_folder):
+            yield path
+            return
+        entries = sorted(_entries(path)) if is_folder else []
+    except OSError as error:
+        unreadable(path, f"{path}: {error.strerror or error}")
         return
     for entry in entries:
-        yield from _find(entry, seen)
+        yield from _find(entry, seen, unreadable)
 
 
-def _is_product(path: Path) -> bool:
-    known = _NAME.match(path.name) or _OLD_NAME.match(path.name)
-    if path.is_dir():
-        return (path.suffix == ".SAFE" and path.name.startswith("S2")) or (bool(known) and _has_metadata(path))
-    return bool(known) and path.suffix == ".zip"
+def _entries(folder: Path) -> Iterator[Path]:
+    """Folders and zip files of a folder; nothing else can be a product."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(".zip") or entry.is_dir():
+                yield folder / entry.name
+
+
+def _is_product(path: Path, is_folder: bool) -> bool:
+    known = bool(_NAME.match(path.name) or _OLD_NAME.match(path.name))
+    if is_folder:
+        return (path.suffix == ".SAFE" and path.name.startswith("S2")) or (known and _has_metadata(path))
+    return path.suffix.lower() == ".zip" and (known or _holds_metadata(path))
+
+
+def _holds_metadata(path: Path) -> bool:
+    """Whether a zip file of any name, as downloads may have, holds a product."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(re.search(r"(^|/)MTD_MSIL(1C|2A)\.xml$", name) for name in archive.namelist())
+    except (*UNREADABLE, ValueError):
+        return False
 
 
 def _has_metadata(path: Path) -> bool:
@@ -173,12 +133,11 @@ def _read(path: Path) -> Scene:
 
 
 def _scene(path: Path, files: Files, level: Level, product: Product, granule: Granule, folder: str) -> Scene:
-    name = files.root or path.name
     listed = [image if image.endswith(".jp2") else f"{image}.jp2" for image in product.images]
     assets = _assets(files, listed, folder, level)
     bands = {key.partition("@")[0] for key in assets}
     return Scene(
-        id=name.removesuffix(".zip").removesuffix(".SAFE"),
+        id=_identifier(path, files, product),
         href=str(path.absolute()),
         root=files.root,
         level=level,
@@ -199,9 +158,21 @@ def _scene(path: Path, files: Files, level: Level, product: Product, granule: Gr
         uly=granule.uly,
         shapes=granule.shapes,
         assets=assets,
-        footprint=product.footprint,
-        missing=tuple(name.rpartition("/")[2] for name in listed if name not in files),
+        footprint=product.footprint or footprint.square(granule.epsg, granule.ulx, granule.uly, granule.shapes[10]),
+        missing=tuple(name.rpartition("/")[2] for name in listed if not _is_there(files, name)),
     )
+
+
+def _identifier(path: Path, files: Files, product: Product) -> str:
+    """Name of the product as its metadata tell: people rename folders and zip files."""
+    told = product.uri.removesuffix(".SAFE")
+    name = (files.root or path.name).rpartition("/")[2]
+    return told if _URI.fullmatch(told) else name.removesuffix(".zip").removesuffix(".SAFE")
+
+
+def _is_there(files: Files, name: str) -> bool:
+    """Whether there is an image; downloads that failed leave empty files."""
+    return name in files and files.size(name) > 0
 
 
 def _product_metadata(files: Files) -> tuple[str, Level]:
@@ -224,10 +195,10 @@ def _granule_metadata(files: Files) -> str:
 def _assets(files: Files, listed: list[str], folder: str, level: Level) -> dict[str, str]:
     """Files by band and resolution: those that the metadata list, or those that are there if they list none."""
     images = listed or [name for name in files.names() if name.startswith(f"{folder}/IMG_DATA/")]
-    assets = dict(filter(None, (_asset(name, level) for name in images if name in files)))
+    assets = dict(filter(None, (_asset(name, level) for name in images if _is_there(files, name))))
     for name in files.names():
         match = _PROBABILITY.search(name)
-        if match:
+        if match and _is_there(files, name):
             assets[f"{match[1]}@{match[2]}m"] = name
     if not assets:
         raise SceneError("incomplete: none of its image files is there")

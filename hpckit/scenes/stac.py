@@ -1,6 +1,7 @@
 """Scenes as STAC items, and back.
 
 Items follow STAC 1.0 with the extensions eo, projection, raster, sat, grid and the properties `s2:*`.
+Properties whose value is unknown are left out, since extensions allow no nulls.
 """
 
 from __future__ import annotations
@@ -12,16 +13,33 @@ from typing import Any, Final
 
 import shapely
 
-from hpckit.scenes.bands import BANDS, BandRef
+from hpckit.scenes.bands import BANDS, Band, BandRef
+from hpckit.scenes.footprint import bbox
 from hpckit.scenes.model import Scene
 
 _EXTENSIONS: Final = [
     "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
     "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
     "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
 ]
+_COMMON_NAMES: Final = {
+    "B01": "coastal",
+    "B02": "blue",
+    "B03": "green",
+    "B04": "red",
+    "B05": "rededge",
+    "B06": "rededge",
+    "B07": "rededge",
+    "B08": "nir",
+    "B8A": "nir08",
+    "B09": "nir09",
+    "B10": "cirrus",
+    "B11": "swir16",
+    "B12": "swir22",
+}
+"""Of the extension eo."""
 
 
 def to_item(scene: Scene) -> dict[str, Any]:
@@ -33,7 +51,7 @@ def to_item(scene: Scene) -> dict[str, Any]:
         "constellation": "sentinel-2",
         "instruments": ["msi"],
         "eo:cloud_cover": scene.cloud_cover,
-        "proj:epsg": scene.epsg,
+        "proj:code": f"EPSG:{scene.epsg}",
         "sat:relative_orbit": scene.relative_orbit,
         "grid:code": f"MGRS-{scene.tile}",
         "s2:processing_baseline": scene.baseline,
@@ -53,10 +71,9 @@ def to_item(scene: Scene) -> dict[str, Any]:
         "stac_version": "1.0.0",
         "stac_extensions": _EXTENSIONS,
         "id": scene.id,
-        "collection": f"sentinel-2-{scene.level.lower()}",
         "geometry": geometry or None,
-        "bbox": list(shapely.geometry.shape(geometry).bounds) if geometry else None,
-        "properties": properties,
+        **({"bbox": bbox(geometry)} if geometry else {}),
+        "properties": {name: value for name, value in properties.items() if value is not None},
         "links": [],
         "assets": {
             "product": {"href": scene.href, "roles": ["archive"]},
@@ -75,6 +92,8 @@ def from_item(item: dict[str, Any]) -> Scene:
     """
     properties, assets = item["properties"], item["assets"]
     bands = {name.replace("_", "@"): asset for name, asset in assets.items() if name != "product" and asset}
+    if not bands:
+        raise KeyError("assets")
     transform = next(iter(bands.values()))["proj:transform"]
     return Scene(
         id=item["id"],
@@ -87,7 +106,7 @@ def from_item(item: dict[str, Any]) -> Scene:
         datastrip=properties["s2:datastrip_id"],
         granule=properties["s2:granule_id"],
         tile=properties["grid:code"].removeprefix("MGRS-"),
-        epsg=int(properties["proj:epsg"]),
+        epsg=int(properties["proj:code"].removeprefix("EPSG:")),
         baseline=properties["s2:processing_baseline"],
         relative_orbit=int(properties["sat:relative_orbit"]),
         cloud_cover=_number(properties.get("eo:cloud_cover")),
@@ -107,7 +126,7 @@ def _asset(scene: Scene, key: str) -> dict[str, Any]:
     name, _, resolution = key.partition("@")
     ref = BandRef(name, int(resolution.removesuffix("m")))
     asset: dict[str, Any] = {
-        "href": f"{scene.href}/{scene.assets[key]}",
+        "href": scene.gdal_path(key),
         "type": "image/jp2",
         "roles": ["data"],
         "proj:shape": list(scene.shapes[ref.resolution_m]),
@@ -115,6 +134,7 @@ def _asset(scene: Scene, key: str) -> dict[str, Any]:
         "hpckit:path": scene.assets[key],
     }
     if BANDS[name].kind == "reflectance":
+        asset["eo:bands"] = [_eo_band(BANDS[name])]
         offset = scene.offsets.get(name, 0)
         asset["raster:bands"] = [
             {
@@ -127,6 +147,12 @@ def _asset(scene: Scene, key: str) -> dict[str, Any]:
         ]
         asset["hpckit:offset"] = offset
     return asset
+
+
+def _eo_band(band: Band) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": band.name, "center_wavelength": (band.wavelength_nm or 0) / 1000}
+    common = _COMMON_NAMES.get(band.name)
+    return {**described, "common_name": common} if common else described
 
 
 def _offsets(bands: dict[str, Any]) -> dict[str, int]:
