@@ -184,7 +184,8 @@ def acquisitions(scenes: Iterable[Scene]) -> tuple[list[Acquisition], list[Dropp
         kept, superseded = _newest(group)
         dropped += superseded
         result.append(Acquisition(tile, identifier, min(scene.sensed for scene in kept), tuple(kept)))
-    return sorted(result, key=lambda item: (item.tile, item.time, item.id)), sorted(dropped, key=lambda d: d.scene_id)
+    result.sort(key=lambda item: (item.tile, item.time, item.id, item.scenes[0].level))
+    return result, sorted(dropped, key=lambda item: (item.scene_id, item.reason))
 
 
 def _newest(group: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
@@ -198,7 +199,7 @@ def _newest(group: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
             dropped.append(Dropped(scene.id, _same_strip(scene, kept[_strip(scene)])))
         else:
             kept[_strip(scene)] = scene
-    return sorted(kept.values(), key=lambda scene: (scene.nodata or 0.0, scene.id)), dropped
+    return sorted(kept.values(), key=lambda scene: (scene.nodata or 0.0, scene.id, scene.href)), dropped
 
 
 def _rank(scene: Scene) -> tuple[bool, float, bool, str, bool, str, str]:

@@ -52,6 +52,19 @@ class Metadata:
                 return str(element.text).strip()
         return None
 
+    def matching(self, tag: str, pattern: str) -> str:
+        """Text of the first element of that name, which must match.
+
+        Raises
+        ------
+        SceneError
+            If there is none, or it does not match.
+        """
+        found = self.text(tag)
+        if not re.fullmatch(pattern, found, re.ASCII):
+            raise SceneError(f"{self._name}: {tag} is {found!r}")
+        return found
+
     def texts(self, tag: str) -> list[str]:
         """Texts of all elements of that name."""
         return [str(element.text).strip() for element in self._elements(tag) if element.text]
@@ -139,18 +152,17 @@ def parse_product(name: str, data: bytes) -> Product:
         If the file is cut, or lacks something that is needed.
     """
     xml = Metadata(name, data)
-    baseline = xml.text("PROCESSING_BASELINE")
-    if not re.fullmatch(r"\d\d\.\d\d", baseline):
-        raise SceneError(f"{name}: PROCESSING_BASELINE is {baseline!r}; it looks like 05.10")
-    quantification = xml.number("BOA_QUANTIFICATION_VALUE") or xml.number("QUANTIFICATION_VALUE")
+    quantification = xml.number("BOA_QUANTIFICATION_VALUE") or xml.number("QUANTIFICATION_VALUE") or 10000.0
+    if quantification < 0:
+        raise SceneError(f"{name}: the quantification is {quantification}")
     offsets = xml.by_attribute("BOA_ADD_OFFSET", "band_id") or xml.by_attribute("RADIO_ADD_OFFSET", "band_id")
     return Product(
         uri=xml.optional("PRODUCT_URI") or "",
-        baseline=baseline,
+        baseline=xml.matching("PROCESSING_BASELINE", r"\d\d\.\d\d"),
         datatake=xml.attribute("Datatake", "datatakeIdentifier") or _missing(name, "Datatake"),
-        platform=xml.text("SPACECRAFT_NAME").replace("Sentinel-", "S"),
-        relative_orbit=int(xml.text("SENSING_ORBIT_NUMBER")),
-        quantification=quantification or 10000.0,
+        platform=xml.matching("SPACECRAFT_NAME", "Sentinel-2[A-Z]").replace("Sentinel-", "S"),
+        relative_orbit=int(xml.matching("SENSING_ORBIT_NUMBER", r"\d{1,3}")),
+        quantification=quantification,
         offsets={_BAND_IDS[int(band)]: round(float(value)) for band, value in offsets.items() if float(value)},
         cloud_cover=xml.number("Cloud_Coverage_Assessment"),
         images=xml.texts("IMAGE_FILE") or xml.texts("IMAGE_ID") or xml.texts("IMAGE_FILE_2A"),
@@ -167,9 +179,9 @@ def parse_granule(name: str, data: bytes) -> Granule:
         If the file is cut, or lacks something that is needed.
     """
     xml = Metadata(name, data)
-    tile = re.search(r"_T(\d{2}[A-Z]{3})(?:_|$)", xml.text("TILE_ID"))
+    tile = re.search(r"_T([0-9]{2}[A-Z]{3})(?:_|$)", xml.text("TILE_ID"))
     sizes, corners = xml.children("Size", "resolution"), xml.children("Geoposition", "resolution")
-    if tile is None or "10" not in sizes or "10" not in corners:
+    if tile is None or not {"10", "20", "60"} <= sizes.keys() or "10" not in corners:
         raise SceneError(f"{name} does not tell tile, size and position")
     cloud = xml.number("CLOUDY_PIXEL_PERCENTAGE")
     try:
@@ -180,7 +192,7 @@ def parse_granule(name: str, data: bytes) -> Granule:
             epsg=_utm(xml.text("HORIZONTAL_CS_CODE")),
             ulx=_metres(corners["10"]["ULX"]),
             uly=_metres(corners["10"]["ULY"]),
-            shapes={int(res): (int(size["NROWS"]), int(size["NCOLS"])) for res, size in sizes.items()},
+            shapes={int(res): (_pixels(size["NROWS"]), _pixels(size["NCOLS"])) for res, size in sizes.items()},
             cloud_cover=cloud,
             nodata=xml.number("NODATA_PIXEL_PERCENTAGE"),
         )
@@ -197,6 +209,13 @@ def _utm(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no zone of UTM on WGS 84")
     return int(match[1])
+
+
+def _pixels(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 2**16:
+        raise ValueError(f"{text!r} is no number of pixels")
+    return number
 
 
 def _metres(text: str) -> float:
