@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hpckit.production import Prepared
 
 _LEAST_PIXELS: Final = 10_000_000
-_LIBRARIES: Final = 350 * 2**20
+_LIBRARIES: Final = 420 * 2**20
 """Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hpckit.scenes.model import Scene
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def scenes() -> None:
     """Find Sentinel-2 products, and list what a catalogue has."""
 
