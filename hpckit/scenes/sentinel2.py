@@ -101,7 +101,8 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _is_product(path: Path, is_folder: bool) -> bool:
     known = bool(_NAME.match(path.name) or _OLD_NAME.match(path.name))
     if is_folder:
-        return (path.suffix == ".SAFE" and path.name.startswith("S2")) or (known and _has_metadata(path))
+        is_safe = path.suffix == ".SAFE"
+        return (is_safe and path.name.startswith("S2")) or ((is_safe or known) and _has_metadata(path))
     return path.suffix.lower() == ".zip" and (known or _holds_metadata(path))
 
 

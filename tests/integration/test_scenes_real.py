@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from shapely.geometry import shape
 
 from hpckit.errors import SceneError
 from hpckit.scenes import catalogue
 from hpckit.scenes.integrity import check_files
 from hpckit.scenes.metadata import parse_granule, parse_product
 from hpckit.scenes.sentinel2 import find_products, read_product
+from hpckit.scenes.stac import to_item
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 
@@ -47,6 +49,59 @@ def test_metadata_agree_with_stactools(shared_data):
         assert any(t[2] == granule.ulx and t[5] == granule.uly for t in transforms), safe.name
         offset = set(product.offsets.values())
         assert offset == ({-1000} if float(product.baseline) >= 4 else set()), safe.name
+
+
+def with_images(safe: Path, folder: Path) -> Path:
+    """The metadata of a real product, with placeholders where its images were."""
+    metadata = next(safe.glob("MTD_MSIL*.xml"))
+    copy = folder / safe.name
+    for source in (metadata, next(safe.glob("GRANULE/*/MTD_TL.xml"))):
+        target = copy / source.relative_to(safe)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    for name in parse_product(metadata.name, metadata.read_bytes()).images:
+        image = copy / f"{name.removesuffix('.jp2')}.jp2"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(b"not read by a scan")
+    return copy
+
+
+def test_scenes_and_items_agree_with_stactools(shared_data, tmp_path):
+    """Files, positions, sizes, radiometry and outlines of every product, through a catalogue file."""
+    cases = expectations(shared_data)
+    expected = {with_images(safe, tmp_path / str(n)): item for n, (safe, item) in enumerate(cases)}
+    report = catalogue.scan([tmp_path])
+    assert not report.failures and not report.incomplete and len(report.scenes) == len(cases)
+    catalogue.write(tmp_path / "c.parquet", report.scenes)
+    for scene in catalogue.read(tmp_path / "c.parquet"):
+        theirs = expected[Path(scene.href)]
+        ours = to_item(scene)
+        assert scene.id == theirs["properties"]["s2:product_uri"].removesuffix(".SAFE")
+        assert ours["properties"]["s2:datastrip_id"] == theirs["properties"]["s2:datastrip_id"]
+        if scene.nodata is not None:
+            assert scene.nodata == pytest.approx(theirs["properties"]["s2:nodata_pixel_percentage"])
+        # stactools rounds to six decimals.
+        outline, reference = shape(ours["geometry"]), shape(theirs["geometry"])
+        assert outline.is_valid and outline.symmetric_difference(reference).area < 2e-6 * reference.length, scene.id
+        assert ours["bbox"] == pytest.approx(theirs["bbox"], abs=1e-5), scene.id
+        assert compared_assets(ours, theirs) >= 10, scene.id
+
+
+def compared_assets(ours: dict, theirs: dict) -> int:
+    """Number of assets of ours that stactools has, too; position, size, scale and offset must be equal."""
+    by_file = {Path(asset["href"]).stem: asset for asset in theirs["assets"].values()}
+    compared = 0
+    for asset in ours["assets"].values():
+        other = by_file.get(Path(asset["href"]).stem)
+        if other is None or "proj:transform" not in other:
+            continue
+        compared += 1
+        assert asset["proj:transform"][:6] == other["proj:transform"][:6], asset["href"]
+        assert asset["proj:shape"] == other["proj:shape"], asset["href"]
+        for mine, reference in zip(asset.get("raster:bands") or [], other.get("raster:bands", []), strict=False):
+            assert mine["scale"] == pytest.approx(reference["scale"]), asset["href"]
+            assert mine["offset"] == pytest.approx(reference["offset"]), asset["href"]
+    return compared
 
 
 def test_the_real_level_2a_product(shared_data):
