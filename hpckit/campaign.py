@@ -7,7 +7,6 @@ whatever is wrong with it.
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,16 +18,13 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from hpckit.document import read_document
 from hpckit.errors import CampaignError
 from hpckit.reduce.expression import Expression, ExpressionError
 from hpckit.scenes.bands import BandRef
@@ -294,92 +290,14 @@ def load_campaign(path: Path) -> Campaign:
         line per fault: `file:line: field: what is wrong`.
     """
     path = path.absolute()
-    document = _read_yaml(path)
-    lines = _line_numbers(document)
-    try:
-        campaign = Campaign.model_validate(_plain(document))
-    except ValidationError as error:
-        raise CampaignError(
-            "\n".join(_describe(path, lines, fault) for fault in error.errors()),
-            hint="`hpckit init` writes a commented example; `hpckit schema campaign` the JSON schema for editors",
-        ) from None
+    campaign, lines = read_document(
+        path,
+        Campaign,
+        CampaignError,
+        what="campaign",
+        missing="`hpckit init DIR` writes a campaign file",
+        hint="`hpckit init` writes a commented example; `hpckit schema campaign` the JSON schema for editors",
+    )
     campaign._path = path
     campaign._lines = lines
     return campaign
-
-
-def _read_yaml(path: Path) -> CommentedMap:
-    try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CampaignError(f"{path}: no such file", hint="`hpckit init DIR` writes a campaign file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CampaignError(f"{path}: cannot be read as UTF-8 text") from error
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f":{mark.line + 1}" if mark is not None else ""
-        raise CampaignError(f"{path}{where}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise CampaignError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(document, CommentedMap):
-        raise CampaignError(f"{path}: a campaign file is a mapping of fields (name, aoi, period, …)")
-    return document
-
-
-def _line_numbers(node: Any, location: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
-    lines: dict[tuple[str | int, ...], int] = {}
-    if isinstance(node, CommentedMap):
-        for key, value in node.items():
-            lines[(*location, key)] = node.lc.key(key)[0] + 1
-            lines |= _line_numbers(value, (*location, key))
-    elif isinstance(node, CommentedSeq):
-        for position, value in enumerate(node):
-            lines[(*location, position)] = node.lc.item(position)[0] + 1
-            lines |= _line_numbers(value, (*location, position))
-    return lines
-
-
-def _plain(node: Any) -> Any:
-    """YAML's commented types as plain ones, so that pydantic's messages show plain values."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    return str(node) if isinstance(node, str) else node
-
-
-def _describe(path: Path, lines: dict[tuple[str | int, ...], int], fault: Any) -> str:
-    location = tuple(
-        part for part in fault["loc"] if (isinstance(part, int) or "[" not in part) and part not in ("str",)
-    )
-    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-    name = ".".join(str(part) for part in location) or "campaign"
-    place = f"{path}:{line}" if line else str(path)
-    return f"{place}: {name}: {_reason(fault, location)}"
-
-
-def _reason(fault: Any, location: tuple[str | int, ...]) -> str:
-    if fault["type"] == "missing":
-        return "this field is missing; add it"
-    if fault["type"] == "extra_forbidden":
-        known = _known_fields(location[:-1])
-        close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"known fields are {', '.join(known)}"
-        return f"unknown field; {remedy}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    shown = fault.get("input")
-    return message if isinstance(shown, (dict, list)) or str(shown) in message else f"{message} (it says {shown!r})"
-
-
-def _known_fields(location: tuple[str | int, ...]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {
-        "period": Period,
-        "scenes": Scenes,
-        "cube": Cube,
-        "reductions": Signatures,
-        "mask": Mask,
-        "store": Store,
-    }
-    names = [part for part in location if isinstance(part, str)]
-    model = models.get(names[-1], Campaign) if names else Campaign
-    return [field.alias or name for name, field in model.model_fields.items()]

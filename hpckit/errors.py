@@ -95,3 +95,25 @@ class StoreUnavailableError(StoreError):
     """The store cannot be reached just now; what was spooled is kept."""
 
     exit_code = EX_TEMPFAIL
+
+
+class SiteError(HpckitError, ValueError):
+    """A site file is wrong, unknown, or does not fit the cluster."""
+
+
+class SchedulerError(HpckitError):
+    """The scheduler refused, or said something that makes no sense."""
+
+
+class SchedulerUnavailableError(SchedulerError):
+    """The scheduler does not answer just now; jobs that it has go on."""
+
+    exit_code = EX_TEMPFAIL
+
+
+class SubmissionError(HpckitError):
+    """Jobs cannot be submitted, followed or retried."""
+
+
+class LoginError(HpckitError):
+    """A login to a site does not work; the message says why."""

@@ -1,14 +1,22 @@
-"""Numbers as people read them: bytes, durations, counts; and what this machine has."""
+"""Numbers as people read them: bytes, durations, walltimes; and what this machine has."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+_SECONDS: Final = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+_CLOCK: Final = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d{2})(?::(?P<seconds>\d{2}))?")
+_SPAN: Final = re.compile(
+    r"(?:(?P<days>[\d.]+) *d(?:ays?)?)? *(?:(?P<hours>[\d.]+) *h(?:ours?)?)? *"
+    r"(?:(?P<minutes>[\d.]+) *m(?:in(?:utes?)?)?)? *(?:(?P<seconds>[\d.]+) *(?:s(?:ec(?:onds?)?)?)?)?"
 )
 
 
@@ -37,6 +45,37 @@ def format_duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
+
+
+def parse_walltime(text: str | int) -> int:
+    """Seconds of a walltime: `90 min`, `24h`, `2d`, `36:00:00`, `2-12:00:00`; a bare number is seconds.
+
+    >>> parse_walltime("24h"), parse_walltime("1-12:00:00"), parse_walltime("90min"), parse_walltime(60)
+    (86400, 129600, 5400, 60)
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or zero.
+    """
+    match = _CLOCK.fullmatch(str(text).strip()) or _SPAN.fullmatch(str(text).strip())
+    if match is None:
+        raise ValueError("write a walltime like 90min, 24h, 2d, 36:00:00 or 1-12:00:00")
+    parts = {name: float(value) for name, value in match.groupdict().items() if value is not None}
+    seconds = sum(_SECONDS[name] * value for name, value in parts.items())
+    if seconds < 1:
+        raise ValueError("a walltime must be longer than nothing")
+    return round(seconds)
+
+
+def format_walltime(seconds: float) -> str:
+    """`36:05:00`, as Slurm and PBS read it; rounded up to whole minutes, since Slurm counts in them.
+
+    >>> format_walltime(129600), format_walltime(61)
+    ('36:00:00', '00:02:00')
+    """
+    minutes = -(-int(-(-seconds // 1)) // 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
 
 
 def available_memory() -> int:
