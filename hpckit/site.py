@@ -161,7 +161,7 @@ class Login(_Model):
     service: OneLine | None = None
     """Short name of the service in SRAM."""
     interactive: bool = False
-    """A person must answer something (pam-weblogin, a second factor): `hpckit login open` once, all else reuses it."""
+    """A person must answer something (pam-weblogin, a second factor): `hpckit login open`, once."""
     sync_min: tuple[int, int] = (15, 60)
     """Minutes from a change in SRAM to the site, at least and at most."""
     ldap: OneLine | None = None
