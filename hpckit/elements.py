@@ -1,0 +1,199 @@
+"""From units to elements of job arrays: packed by estimated cost, so that elements of a stage end together.
+
+Units of one tile stay together where that does not disturb the balance: an element then reads few indexes,
+few records of the manifest, and one part of the catalogue.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hpckit.errors import PlanError, SubmissionError
+from hpckit.files import atomic_path
+from hpckit.plan import Unit
+from hpckit.quantities import format_duration
+
+_CHUNKS_PER_ELEMENT: Final = 16
+"""Pieces of an element that are moved between elements as a whole: the spread is below one of them."""
+_ROWS_PER_GROUP: Final = 8192
+"""Rows that an element reads at least to find its own."""
+_STARTUP_S: Final = 120
+"""Start of Python and libraries from a parallel file system, reading of catalogue and zones."""
+_SAFETY: Final = 1.5
+"""Walltime asked for over that expected: files are cold, neighbours busy, estimates rough."""
+_WALLTIME_STEP_S: Final = 300
+_LEAST_WALLTIME_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Units that one member of a job array works through."""
+
+    units: tuple[Unit, ...]
+    """Longest first."""
+    cost: float
+    """Estimated core-seconds."""
+
+    def makespan(self, ranks: int) -> float:
+        """Seconds until the last of the ranks ends, at most (Graham's bound for a list of tasks)."""
+        longest = self.units[0].cost if self.units else 0.0
+        return self.cost / ranks + longest * (1 - 1 / ranks)
+
+
+def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None) -> list[Element]:
+    """Pack units into elements that last about as long as each other.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+        In the order of the plan, so that units of one tile are neighbours.
+    ranks : int
+        Ranks of an element.
+    target_s : float
+        Seconds that an element should last.
+    most : int or None
+        Most elements that there may be; elements become longer then.
+
+    Returns
+    -------
+    list of Element
+        Costliest first, none empty.
+    """
+    total = sum(unit.cost for unit in units)
+    count = max(1, -(-int(total) // max(1, int(ranks * target_s))))
+    count = min(count, len(units), most or count)
+    if not units:
+        return []
+    chunks = sorted(_chunks(units, total / (count * _CHUNKS_PER_ELEMENT)), key=lambda item: -item[0])
+    heap: list[tuple[float, int]] = [(0.0, number) for number in range(count)]
+    contents: list[list[Unit]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for cost, members in chunks:
+        load, number = heapq.heappop(heap)
+        contents[number] += members
+        loads[number] = load + cost
+        heapq.heappush(heap, (load + cost, number))
+    elements = [Element(tuple(_longest_first(m)), load) for m, load in zip(contents, loads, strict=True) if m]
+    return sorted(elements, key=lambda element: -element.cost)
+
+
+def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what: str) -> int:
+    """Seconds to ask for: what the slowest element is expected to last, with room; within the limit.
+
+    Raises
+    ------
+    PlanError
+        If a single unit is expected to last longer than the limit.
+    """
+    slowest = max(elements, key=lambda element: element.makespan(ranks))
+    longest = slowest.units[0]
+    if limit_s is not None and longest.cost + _STARTUP_S > limit_s:
+        raise PlanError(
+            f"unit {longest.id} is expected to last {format_duration(longest.cost)}, longer than the "
+            f"{format_duration(limit_s)} that {what} allows",
+            hint="set fewer `dates_per_block`, or choose a partition with a longer walltime",
+        )
+    wanted = _STARTUP_S + _SAFETY * slowest.makespan(ranks)
+    rounded = max(_LEAST_WALLTIME_S, -(-int(wanted) // _WALLTIME_STEP_S) * _WALLTIME_STEP_S)
+    return rounded if limit_s is None else min(rounded, limit_s)
+
+
+def write_elements(path: Path, stages: Mapping[str, Sequence[Element]]) -> None:
+    """Write all elements to one Parquet file in which an element finds its rows quickly; atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("stage", pa.string()),
+            ("element", pa.int32()),
+            ("unit", pa.string()),
+            ("cost", pa.float64()),
+            ("inputs", pa.string()),
+            ("args", pa.string()),
+        ]
+    )
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for stage, elements in stages.items():
+            for rows in _batches(elements):
+                columns = [
+                    [stage] * len(rows),
+                    [number for number, _ in rows],
+                    [unit.id for _, unit in rows],
+                    [unit.cost for _, unit in rows],
+                    [unit.inputs for _, unit in rows],
+                    [json.dumps(dict(unit.args), separators=(",", ":")) for _, unit in rows],
+                ]
+                writer.write_table(pa.table(columns, schema=schema), row_group_size=_ROWS_PER_GROUP)
+
+
+def read_element(path: Path, stage: str, number: int) -> list[Unit]:
+    """Units of one element, longest first.
+
+    Raises
+    ------
+    SubmissionError
+        If the file is damaged, or has no such element.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, filters=[("stage", "=", stage), ("element", "=", number)])
+    except FileNotFoundError:
+        raise SubmissionError(f"{path}: no such file", hint="was the run directory deleted?") from None
+    except (OSError, pa.ArrowException) as error:
+        raise SubmissionError(f"{path}: damaged", hint="`hpckit retry` submits what is not done anew") from error
+    if not table.num_rows:
+        raise SubmissionError(f"{path}: stage {stage} has no element {number}")
+    columns = [table.column(name).to_pylist() for name in ("unit", "cost", "inputs", "args")]
+    return [
+        Unit(unit, stage, cost, inputs, json.loads(args))  # type: ignore[arg-type]
+        for unit, cost, inputs, args in zip(*columns, strict=True)
+    ]
+
+
+def read_membership(path: Path) -> dict[str, tuple[str, int]]:
+    """Stage and element of each unit."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["stage", "element", "unit"])
+    stages, numbers, units = (table.column(name).to_pylist() for name in ("stage", "element", "unit"))
+    return {unit: (stage, number) for stage, number, unit in zip(stages, numbers, units, strict=True)}
+
+
+def _chunks(units: Sequence[Unit], limit: float) -> Iterator[tuple[float, list[Unit]]]:
+    """Runs of neighbouring units of one tile, each within `limit` unless a single unit is more."""
+    chunk: list[Unit] = []
+    cost, place = 0.0, None
+    for unit in units:
+        here = unit.args.get("tile") or tuple(unit.args.get("tiles", ()))
+        if chunk and (here != place or cost + unit.cost > limit):
+            yield cost, chunk
+            chunk, cost = [], 0.0
+        chunk.append(unit)
+        cost, place = cost + unit.cost, here
+    if chunk:
+        yield cost, chunk
+
+
+def _longest_first(units: Iterable[Unit]) -> list[Unit]:
+    # Rounded: what costs about the same stays in the order of names, and so of tiles.
+    return sorted(units, key=lambda unit: (-round(unit.cost, 1), unit.id))
+
+
+def _batches(elements: Sequence[Element]) -> Iterator[list[tuple[int, Unit]]]:
+    """Rows of a row group's size, of whole elements."""
+    rows: list[tuple[int, Unit]] = []
+    for number, element in enumerate(elements):
+        rows += [(number, unit) for unit in element.units]
+        if len(rows) >= _ROWS_PER_GROUP:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
