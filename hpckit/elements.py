@@ -158,13 +158,18 @@ def read_element(path: Path, stage: str, number: int) -> list[Unit]:
     ]
 
 
-def read_membership(path: Path) -> dict[str, tuple[str, int]]:
-    """Stage and element of each unit."""
+def read_units(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Stage, id and digest of the inputs of every unit."""
+    for stage, _, unit, digest in read_membership(path):
+        yield stage, unit, digest
+
+
+def read_membership(path: Path) -> Iterator[tuple[str, int, str, str]]:
+    """Stage, element, id and digest of the inputs of every unit."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["stage", "element", "unit"])
-    stages, numbers, units = (table.column(name).to_pylist() for name in ("stage", "element", "unit"))
-    return {unit: (stage, number) for stage, number, unit in zip(stages, numbers, units, strict=True)}
+    table = pq.read_table(path, columns=["stage", "element", "unit", "inputs"])
+    yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
 def _chunks(units: Sequence[Unit], limit: float) -> Iterator[tuple[float, list[Unit]]]:

@@ -115,5 +115,9 @@ class SubmissionError(HpckitError):
     """Jobs cannot be submitted, followed or retried."""
 
 
+class MpiError(HpckitError):
+    """Ranks were started that cannot work together."""
+
+
 class LoginError(HpckitError):
     """A login to a site does not work; the message says why."""

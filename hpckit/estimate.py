@@ -168,9 +168,14 @@ def require_fit(wanted: Estimate) -> None:
 def _stage(prepared: Prepared, plan: Plan, stage: Stage) -> StageEstimate:
     units = plan.of(stage)
     pending = [unit for unit in units if unit.id in plan.pending]
-    memory = {"ingest": ingest_memory, "index": index_memory, "reduce": reduce_memory}[stage]
     hours = sum(unit.cost for unit in pending) / 3600
-    return StageEstimate(stage, len(units), len(pending), hours, memory(prepared) if units else 0)
+    return StageEstimate(stage, len(units), len(pending), hours, stage_memory(prepared, stage) if units else 0)
+
+
+def stage_memory(prepared: Prepared, stage: Stage) -> int:
+    """Peak bytes of a process that works through units of a stage."""
+    memory = {"ingest": ingest_memory, "index": index_memory, "reduce": reduce_memory}[stage]
+    return memory(prepared)
 
 
 def ingest_memory(prepared: Prepared) -> int:

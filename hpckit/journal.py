@@ -1,8 +1,9 @@
 """The journal: what became of each unit, one JSON line per attempt, appended and never changed.
 
 Every writer (a worker process, an MPI rank) has a file of its own, `<run>/journal/<writer>.jsonl`, so that no
-locks are needed. Order between writers does not matter: a unit is done if any line says so for its present
-inputs. Clocks of nodes may differ, and do not decide anything.
+locks are needed; the name may have a folder. An element joins those of its ranks when all have ended. Order
+between writers does not matter: a unit is done if any line says so for its present inputs. Clocks of nodes may
+differ, and do not decide anything.
 """
 
 from __future__ import annotations
@@ -60,13 +61,18 @@ def read_journal(run_dir: Path) -> list[Entry]:
 
     A line that was cut by a crash is left out: its unit counts as not done.
     """
-    entries = [
-        entry
-        for path in sorted((run_dir / "journal").glob("*.jsonl"))
-        for line in path.read_bytes().splitlines()
-        if (entry := _parse(line)) is not None
-    ]
-    return sorted(entries, key=lambda entry: entry.start)
+    return sorted(_entries(sorted((run_dir / "journal").rglob("*.jsonl"))), key=lambda entry: entry.start)
+
+
+def read_attempts(run_dir: Path, writer: str) -> list[Entry]:
+    """Return the entries of all writers whose names begin so: earlier attempts at the same element."""
+    path = run_dir / "journal" / writer
+    return _entries(sorted(path.parent.glob(f"{path.name}*.jsonl")))
+
+
+def flat(writer: str) -> str:
+    """Name of a writer for files in one folder."""
+    return writer.replace("/", "-")
 
 
 def outcomes(entries: Iterable[Entry], inputs: Mapping[str, str]) -> dict[str, Entry]:
@@ -92,6 +98,18 @@ def outcomes(entries: Iterable[Entry], inputs: Mapping[str, str]) -> dict[str, E
         if known is None or known.state != "done" or entry.state == "done":
             result[entry.unit] = entry
     return result
+
+
+def _entries(paths: Iterable[Path]) -> list[Entry]:
+    lines = (line for path in paths for line in _lines(path))
+    return [entry for line in lines if (entry := _parse(line)) is not None]
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []  # joined with others at this moment
 
 
 def _parse(line: bytes) -> Entry | None:

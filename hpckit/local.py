@@ -12,7 +12,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
@@ -22,6 +22,7 @@ from typing import Any, Final
 from hpckit.errors import RunError
 from hpckit.journal import Entry, Journal
 from hpckit.plan import Unit
+from hpckit.stop import AFTER_UNIT, Stop
 
 _PRELOADED: Final = ["hpckit.worker"]
 _THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -40,7 +41,16 @@ class _Worker:
     since: str = ""
 
 
-def run_units(run_dir: Path, units: Sequence[Unit], *, workers: int, threads: int, report: Report) -> list[Unit]:
+def run_units(
+    run_dir: Path,
+    units: Sequence[Unit],
+    *,
+    workers: int,
+    threads: int,
+    report: Report,
+    name: str | None = None,
+    stop: Stop | None = None,
+) -> list[Unit]:
     """Run units in worker processes until none is left.
 
     A unit during which its process dies (killed, out of memory, crash in a library) is journalled as failed;
@@ -59,14 +69,19 @@ def run_units(run_dir: Path, units: Sequence[Unit], *, workers: int, threads: in
         Threads that each process may use.
     report : callable
         Called with each journal entry, in this process.
+    name : str, optional
+        Of the writers of journals and spool segments, to which a number is added.
+    stop : Stop, optional
+        Where the process listens to signals already: that of an element of a job array. Units that cannot end
+        before its deadline are not handed out.
 
     Returns
     -------
     list of Unit
-        Units that were not run since the user stopped the run.
+        Units that were not run since the run was stopped.
     """
-    pool = _Pool(run_dir, deque(units), threads, report)
-    with _stop_on_signal(pool):
+    pool = _Pool(run_dir, deque(units), threads, report, name or f"local-{os.getpid()}", stop)
+    with nullcontext() if stop is not None else _stop_on_signal(pool):
         try:
             for _ in range(min(workers, len(units))):
                 pool.start()
@@ -74,27 +89,33 @@ def run_units(run_dir: Path, units: Sequence[Unit], *, workers: int, threads: in
                 pool.step()
         finally:
             pool.kill()
-    return list(pool.queue)
+    return [*pool.given_back, *pool.queue]
 
 
 class _Pool:
-    def __init__(self, run_dir: Path, queue: deque[Unit], threads: int, report: Report) -> None:
+    def __init__(
+        self, run_dir: Path, queue: deque[Unit], threads: int, report: Report, name: str, stop: Stop | None
+    ) -> None:
         self.run_dir = run_dir
         self.queue = queue
         self.threads = threads
         self.report = report
+        self.name = name
+        self.stop = stop
         self.workers: list[_Worker] = []
+        self.given_back: list[Unit] = []
         self.stopping = False
+        self.told = False
         self.started = 0
         self.stillborn = 0
-        self.journal = Journal(run_dir, f"driver-{os.getpid()}")
+        self.journal = Journal(run_dir, f"{name}-driver")
 
     def start(self) -> None:
         """Start one more worker."""
         # A server that imported everything once and forks: fast, and free of this process's threads.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
-        name = f"local-{os.getpid()}-{self.started}"
+        name = f"{self.name}-{self.started}"
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.run_dir, name, self.threads), daemon=True)
         with _thread_variables(self.threads):
@@ -105,6 +126,8 @@ class _Pool:
 
     def step(self) -> None:
         """Wait for a message or the end of a worker, and answer it."""
+        if self.stop is not None and self.stop.asked:
+            self._pass_on(at_once=self.stop.at_once)
         by_pipe = {worker.pipe: worker for worker in self.workers}
         for pipe in wait(list(by_pipe), timeout=1.0):
             worker = by_pipe[pipe]  # type: ignore[index]
@@ -114,6 +137,23 @@ class _Pool:
                 self._bury(worker)
             else:
                 self._answer(worker, message)
+
+    def _pass_on(self, *, at_once: bool) -> None:
+        """Hand out nothing more; tell workers to give back what they have, if there is no time."""
+        self.stopping = True
+        if at_once and not self.told:
+            self.told = True
+            for worker in self.workers:
+                worker.process.terminate()
+
+    def _next(self) -> Unit | None:
+        """The next unit that may be begun; those that are too long are left."""
+        while self.queue and not self.stopping:
+            unit = self.queue.popleft()
+            if self.stop is None or self.stop.leaves_time_for(unit.cost):
+                return unit
+            self.given_back.append(unit)
+        return None
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -126,7 +166,7 @@ class _Pool:
             worker.held = [unit for unit in worker.held if unit.id != message.unit]
             self.report(message)
             return
-        unit = None if self.stopping or not self.queue else self.queue.popleft()
+        unit = self._next()
         if unit is not None:
             worker.held.append(unit)
             worker.since = _now()
@@ -141,7 +181,8 @@ class _Pool:
         worker.process.join()
         worker.pipe.close()
         code = worker.process.exitcode
-        if code == 0 and not worker.held:
+        if code == 0:
+            self.given_back += worker.held  # it was told to; what it had sealed was reported
             return
         if worker.held:
             *unsealed, fatal = worker.held
@@ -174,9 +215,12 @@ class _Pool:
 
 def _serve(pipe: Connection, run_dir: Path, name: str, threads: int) -> None:
     """Body of a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; Ctrl-C reaches the whole group
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from hpckit.worker import Worker
+
+    stop = Stop()
+    stop.listen()
+    for number in (signal.SIGINT, AFTER_UNIT):
+        signal.signal(number, signal.SIG_IGN)  # the driver decides; both may reach the whole group
 
     def draw() -> Iterator[Unit]:
         while True:
@@ -195,7 +239,7 @@ def _serve(pipe: Connection, run_dir: Path, name: str, threads: int) -> None:
         except OSError:
             return  # the driver is gone; the journal has it
 
-    Worker(run_dir, name, threads).work(draw(), report)
+    Worker(run_dir, name, threads, stop).work(draw(), report)
 
 
 @contextmanager

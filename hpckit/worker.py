@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.errors import HpckitError
-from hpckit.journal import Entry, Journal
+from hpckit.journal import Entry, Journal, flat
 from hpckit.plan import Unit
 from hpckit.spool import SignatureBatch
 from hpckit.stages import Context, Outcome, execute, write_spool
+from hpckit.stop import GiveBack, Stop
 
 _SEAL_BYTES: Final = 128 * 2**20
 _SEAL_AFTER_S: Final = 300
@@ -30,18 +31,26 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Works through units; keeps records in memory until a spool segment is worth sealing."""
 
-    def __init__(self, run_dir: Path, name: str, threads: int) -> None:
+    def __init__(self, run_dir: Path, name: str, threads: int, stop: Stop | None = None) -> None:
         _set_up_logging(run_dir, name)
         _limit_threads(threads)
-        self.context = Context.load(run_dir, name, threads)
+        self.stop = stop or Stop()
+        self.context = Context.load(run_dir, flat(name), threads)
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
 
     def work(self, units: Iterable[Unit], report: Callable[[Entry], None]) -> None:
-        """Do all `units`; call `report` with each entry once it stands in the journal."""
+        """Do all `units`; call `report` with each entry once it stands in the journal.
+
+        Asked to stop, it seals what is done and returns; the unit in work is finished or given back.
+        """
         for unit in units:
             start, clock = datetime.now(UTC), time.perf_counter()
-            outcome, reason = self._attempt(unit)
+            try:
+                with self.stop.unit():
+                    outcome, reason = self._attempt(unit)
+            except GiveBack:
+                break
             entry = Entry(
                 unit=unit.id,
                 stage=unit.stage,

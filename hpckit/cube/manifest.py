@@ -37,15 +37,15 @@ class Manifest:
     """Records of a cube's shards."""
 
     def __init__(self, cube: Path, records: dict[str, ShardRecord]) -> None:
-        self._folder = cube / _FOLDER
+        self._folder = manifest_folder(cube)
         self._records = records
 
     @classmethod
     def load(cls, cube: Path) -> Manifest:
         """Read all records; a line that was cut by a crash is left out."""
         records: dict[str, ShardRecord] = {}
-        for path in sorted((cube / _FOLDER).glob("*.jsonl")):
-            for line in path.read_bytes().splitlines():
+        for path in sorted(manifest_folder(cube).glob("*.jsonl")):
+            for line in _lines(path):
                 record = _parse(line)
                 if record is None:
                     continue
@@ -95,6 +95,18 @@ class Manifest:
         for path in paths:
             if path.name != "0-compacted.jsonl":
                 path.unlink()
+
+
+def manifest_folder(cube: Path) -> Path:
+    """Folder of the files of all writers."""
+    return cube / _FOLDER
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []  # joined with others at this moment
 
 
 def _parse(line: bytes) -> ShardRecord | None:

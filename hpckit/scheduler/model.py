@@ -141,11 +141,15 @@ class Scheduler(Protocol):
     `hpckit.scheduler.scheduler_of` and `Site.scheduler`.
     """
 
-    name: str
-    least_array: int
-    """Fewest elements of an array: 1, or 2 where a single element must be a plain job."""
-    unset: tuple[str, ...]
-    """Prefixes of variables that must not reach the commands, since they change what is asked."""
+    @property
+    def name(self) -> str:
+        """As in the site file."""
+        ...
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        """Prefixes of variables that must not reach the commands, since they change what is asked."""
+        ...
 
     def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
         """Command that submits a job after others have ended, however they ended; with `index` one element of it."""

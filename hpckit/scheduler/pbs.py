@@ -44,8 +44,7 @@ class Pbs:
     """OpenPBS and PBS Pro."""
 
     name = "pbs"
-    least_array = 2
-    unset = ("PBS_",)
+    unset: tuple[str, ...] = ("PBS_",)
 
     def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
         """`qsub`; the script says all that does not depend on the moment."""
@@ -55,7 +54,7 @@ class Pbs:
         if after:
             argv += ["-W", "depend=afterany:" + ":".join(after)]
         if index is not None:
-            argv += ["-v", f"HPCKIT_INDEX={index}"]
+            argv += ["-v", f"HPCKIT_INDEX={index}", "-o", str(job.logs / f"{job.script.stem}.{index}.out")]
         return Command((*argv, str(job.script)))
 
     def read_submit(self, answer: Answer) -> str:

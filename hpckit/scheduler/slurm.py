@@ -62,8 +62,7 @@ class Slurm:
     """Slurm."""
 
     name = "slurm"
-    least_array = 1
-    unset = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_")
+    unset: tuple[str, ...] = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_")
 
     def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
         """`sbatch`; the script says all that does not depend on the moment."""

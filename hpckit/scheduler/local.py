@@ -1,0 +1,89 @@
+"""No scheduler: jobs are processes of this machine, followed by a queue of files (`localqueue.py`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from hpckit.errors import SchedulerError
+from hpckit.scheduler.model import Answer, Command, Job, Sighting, State
+
+_QUEUE = (sys.executable, "-m", "hpckit.scheduler.localqueue")
+
+
+class Local:
+    """Processes of this machine."""
+
+    name = "local"
+    unset: tuple[str, ...] = ("HPCKIT_INDEX",)
+
+    def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
+        """Start a supervisor of the job."""
+        words = ["submit", "--name", job.name, "--count", str(job.count), "--cores", str(job.resources.cores_in_all)]
+        words += ["--log", str(job.logs / job.script.stem), "--walltime", str(job.resources.walltime_s)]
+        words += [word for identifier in after for word in ("--after", identifier)]
+        words += ["--hold"] if hold else []
+        words += [] if index is None else ["--index", str(index)]
+        return Command((*_QUEUE, *words, str(job.script)))
+
+    def read_submit(self, answer: Answer) -> str:
+        """Id of the job."""
+        _require(answer)
+        return answer.stdout.strip()
+
+    def query(self, jobs: Sequence[str]) -> Command:
+        """State of all elements."""
+        return Command((*_QUEUE, "show", *jobs))
+
+    def read_query(self, answer: Answer) -> list[Sighting]:
+        """One JSON object per line."""
+        _require(answer)
+        return [_sighting(json.loads(line)) for line in answer.stdout.splitlines()]
+
+    def history(self, jobs: Sequence[str]) -> Command | None:
+        """The same as `query`: nothing is forgotten."""
+        return self.query(jobs)
+
+    def read_history(self, answer: Answer) -> list[Sighting]:
+        """One JSON object per line."""
+        return [sighting for sighting in self.read_query(answer) if sighting.state.is_over]
+
+    def cancel(self, jobs: Sequence[str]) -> Command:
+        """End supervisors and what they run."""
+        return Command((*_QUEUE, "cancel", *jobs))
+
+    def hold(self, jobs: Sequence[str]) -> Command:
+        """Start no further elements."""
+        return Command((*_QUEUE, "hold", *jobs))
+
+    def release(self, jobs: Sequence[str]) -> Command:
+        """Let elements start."""
+        return Command((*_QUEUE, "release", *jobs))
+
+    def find(self, name: str) -> Command:
+        """Ids of jobs of a name."""
+        return Command((*_QUEUE, "find", name))
+
+    def read_find(self, answer: Answer, name: str) -> list[str]:
+        """One id per line."""
+        _require(answer)
+        return answer.stdout.split()
+
+    def check_done(self, answer: Answer) -> None:
+        """Nothing may go wrong."""
+        _require(answer)
+
+    def element_id(self, job: str, index: int | None) -> str:
+        """`7[3]`."""
+        return job if index is None else f"{job}[{index}]"
+
+
+def _require(answer: Answer) -> None:
+    if answer.code != 0:
+        raise SchedulerError(f"the queue of this machine: {answer.stderr.strip()[-300:]}")
+
+
+def _sighting(values: dict[str, Any]) -> Sighting:
+    return Sighting(**{**values, "state": State(values["state"])})
