@@ -2,15 +2,17 @@
 
 The counter is an integer in the memory of rank 0, advanced from afar by `MPI_Fetch_and_op`. Where the network
 has no such operation of its own, an MPI performs it on rank 0 while that rank is inside the library, so rank 0
-has a thread that enters it every few milliseconds.
+has a thread that enters it every few milliseconds. Where an MPI has no one-sided operations at all (Open MPI 4
+with threads, over TCP), that thread answers messages instead.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +20,10 @@ import numpy as np
 from hpckit.errors import MpiError
 
 _POLL_S: Final = 0.005
+_SILENCE_S: Final = 300
+"""Seconds after which rank 0 is taken for dead: as long as a library may keep Python's lock."""
+_ASK: Final = 1
+_TELL: Final = 2
 _SIZES: Final = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PALS_SIZE", "SLURM_STEP_NUM_TASKS")
 """Variables by which launchers tell how many ranks there are: Open MPI, MPICH and its kin, Cray, srun."""
 
@@ -29,23 +35,39 @@ class Ranks:
         self._comm = comm
         self.rank: int = 0 if comm is None else comm.Get_rank()
         self.size: int = 1 if comm is None else comm.Get_size()
+        self._counter: Any = None
         self._ended = threading.Event()
-        self._progress: threading.Thread | None = None
+        self._thread: threading.Thread | None = None
 
     def draw(self, count: int) -> Iterator[int]:
         """Positions below `count`, each given to one rank only, in growing order; collective to begin."""
         if self._comm is None:
-            yield from range(count)
-            return
+            return iter(range(count))
+        window = self._window()
+        return self._fetch(window, count) if window is not None else self._ask(count)
+
+    def _window(self) -> Any | None:
+        """The counter in the memory of rank 0; None if the MPI has no one-sided operations on this network."""
         from mpi4py import MPI
 
-        window = MPI.Win.Allocate(8 if self.rank == 0 else 0, 8, comm=self._comm)
+        try:
+            window = MPI.Win.Allocate(8 if self.rank == 0 else 0, 8, comm=self._comm)
+        except MPI.Exception:
+            window = None
+        if not self._comm.allreduce(window is not None, MPI.LAND):
+            return None
         if self.rank == 0:
             np.frombuffer(window.tomemory(), dtype=np.int64)[0] = 0
-            self._start_progress(MPI)
+            self._serve(lambda: self._comm.Iprobe(MPI.ANY_SOURCE, _ASK))
         self._comm.Barrier()
+        return window
+
+    def _fetch(self, window: Any, count: int) -> Iterator[int]:
+        from mpi4py import MPI
+
         one, drawn = np.ones(1, dtype=np.int64), np.empty(1, dtype=np.int64)
         window.Lock_all()
+        self._counter = window
         while True:
             try:
                 window.Fetch_and_op(one, drawn, 0, 0, MPI.SUM)
@@ -55,6 +77,41 @@ class Ranks:
             if drawn[0] >= count:
                 return
             yield int(drawn[0])
+
+    def _ask(self, count: int) -> Iterator[int]:
+        """The same with messages, which the thread of rank 0 answers."""
+        from mpi4py import MPI
+
+        counter, lock = itertools.count(), threading.Lock()
+
+        def take() -> int:
+            with lock:
+                return next(counter)
+
+        def answer() -> None:
+            status = MPI.Status()
+            while self._comm.Iprobe(MPI.ANY_SOURCE, _ASK, status):
+                self._comm.recv(source=status.source, tag=_ASK)
+                self._comm.isend(take(), status.source, _TELL).Free()
+
+        if self.rank == 0:
+            self._serve(answer)
+        while True:
+            position = take() if self.rank == 0 else self._request()
+            if position is None or position >= count:
+                return
+            yield position
+
+    def _request(self) -> int | None:
+        """Next position from rank 0; None if that does not answer."""
+        self._comm.send(None, 0, _ASK)
+        limit = time.monotonic() + _SILENCE_S
+        while not self._comm.Iprobe(0, _TELL):
+            if time.monotonic() > limit:
+                return None
+            time.sleep(_POLL_S / 5)
+        position: int = self._comm.recv(source=0, tag=_TELL)
+        return position
 
     def everyone(self, timeout_s: float) -> bool:
         """Whether all ranks come here within a time; False when one of them died, or lasts too long."""
@@ -82,17 +139,22 @@ class Ranks:
         from mpi4py import MPI
 
         self._ended.set()
-        if self._progress is not None:
-            self._progress.join()
+        if self._thread is not None:
+            self._thread.join()
+        if self._counter is not None:
+            self._counter.Unlock_all()
+            self._counter.Free()
         MPI.Finalize()
 
-    def _start_progress(self, mpi: Any) -> None:
-        def enter() -> None:
-            while not self._ended.wait(_POLL_S):
-                self._comm.Iprobe(mpi.ANY_SOURCE, mpi.ANY_TAG)
+    def _serve(self, step: Callable[[], object]) -> None:
+        """Do something every few milliseconds, in a thread, until the end."""
 
-        self._progress = threading.Thread(target=enter, daemon=True)
-        self._progress.start()
+        def serve() -> None:
+            while not self._ended.wait(_POLL_S):
+                step()
+
+        self._thread = threading.Thread(target=serve, daemon=True)
+        self._thread.start()
 
 
 def join() -> Ranks:
