@@ -50,6 +50,7 @@ class Ranks:
         """The counter in the memory of rank 0; None if the MPI has no one-sided operations on this network."""
         from mpi4py import MPI
 
+        window: Any
         try:
             window = MPI.Win.Allocate(8 if self.rank == 0 else 0, 8, comm=self._comm)
         except MPI.Exception:

@@ -208,18 +208,18 @@ def hpckit_command(site: Site) -> list[str]:
     return [found] if found else [sys.executable, "-m", "hpckit"]
 
 
-def write_dry(drafted: Draft, folder: Path) -> Submission:
-    """Write elements and scripts to a folder of the user's, to look at or to submit by hand.
+def write_dry(drafted: Draft, folder: Path | None) -> Submission:
+    """Write elements and scripts, to look at or to submit by hand; with a folder, the scripts also there.
 
-    The scripts work only where the run directory is; elements are found there by number, so this is a
-    submission like others, copied.
+    Elements are found in the run directory by number, so this is a submission like others.
     """
     submission = write_submission(drafted, {"by hand": True})
     submission.mark("committed", by_hand=True)
     submission.mark("released", by_hand=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    for job in submission.jobs:
-        shutil.copy2(job.script, folder / job.script.name)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for job in submission.jobs:
+            shutil.copy2(job.script, folder / job.script.name)
     return submission
 
 

@@ -31,12 +31,23 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale shards."),
         "sync": ("hpckit.cli.sync:sync", "Load spooled results into the store."),
     },
+    "Cluster": {
+        "submit": ("hpckit.cli.cluster:submit", "Submit a campaign to Slurm or PBS as job arrays."),
+        "watch": ("hpckit.cli.cluster:watch", "Follow a submitted run until it is over."),
+        "logs": ("hpckit.cli.cluster:logs", "Show the log of a unit, element or job."),
+        "retry": ("hpckit.cli.cluster:retry", "Submit again what is not done, with more of what was short."),
+        "cancel": ("hpckit.cli.cluster:cancel", "Cancel the jobs of a run."),
+    },
     "Look": {
         "series": ("hpckit.cli.look:series", "Time series of a zone: table, CSV, JSON or plot."),
         "quicklook": ("hpckit.cli.look:quicklook", "Picture of a cube date with zones."),
         "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
     },
 }
+
+
+_HIDDEN: Final = {"worker": "hpckit.cli.cluster:worker", "gate": "hpckit.cli.cluster:gate"}
+"""Called by job scripts."""
 
 
 class LazyGroup(click.Group):
@@ -48,12 +59,12 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        for section in _COMMANDS.values():
-            if cmd_name in section:
-                module, _, attribute = section[cmd_name][0].partition(":")
-                command: click.Command = getattr(import_module(module), attribute)
-                return command
-        return None
+        places = {name: place for section in _COMMANDS.values() for name, (place, _) in section.items()} | _HIDDEN
+        if cmd_name not in places:
+            return None
+        module, _, attribute = places[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by section, without importing them."""

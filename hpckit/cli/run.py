@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from hpckit.campaign import Campaign
 
 CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
 WORKERS = click.option(
@@ -17,7 +21,8 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON o
 @CAMPAIGN
 @WORKERS
 @AS_JSON
-def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
+@click.option("--site", metavar="SITE", help="Also show elements, node-hours and expected end on this site.")
+def plan(campaign: Path, workers: int | None, as_json: bool, site: str | None) -> None:
     """Show what a run will do and cost: units, bytes, files, memory, core-hours.
 
     Nothing is computed yet. A plan that cannot fit into memory or on the disk is refused with the numbers.
@@ -25,6 +30,7 @@ def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
     \b
     Example:
       hpckit plan campaign.yaml --workers 2
+      hpckit plan campaign.yaml --site snellius
     """
     from hpckit.campaign import load_campaign
     from hpckit.cli.tables import show_plan
@@ -32,7 +38,11 @@ def plan(campaign: Path, workers: int | None, as_json: bool) -> None:
     from hpckit.driver import plan_campaign
     from hpckit.estimate import require_fit
 
-    _, _, estimate = plan_campaign(load_campaign(campaign), Console(), workers)
+    loaded = load_campaign(campaign)
+    if site is not None:
+        _plan_on_site(loaded, site, as_json=as_json)
+        return
+    _, _, estimate = plan_campaign(loaded, Console(), workers)
     show_plan(estimate, as_json=as_json)
     require_fit(estimate)
 
@@ -91,14 +101,41 @@ def verify(campaign: Path, as_json: bool) -> None:
 def status(run: Path, as_json: bool) -> None:
     """Show how far a run is: units done, failed and waiting per stage, and why units failed.
 
-    RUN is a campaign file or a run directory.
+    Of a run on a cluster also what the scheduler says of its elements. RUN is a campaign file or a run directory.
 
     \b
     Example:
       hpckit status campaign.yaml
     """
+    from hpckit.cli.follow import refresh, show_activity
     from hpckit.cli.tables import show_status
+    from hpckit.console import Console
+    from hpckit.follow import count
     from hpckit.run import find_run
     from hpckit.status import read_status
+    from hpckit.submission import latest
 
-    show_status(read_status(find_run(run)), as_json=as_json)
+    found = find_run(run)
+    submission = latest(found.path)
+    seen = refresh(found, submission, Console()) if submission is not None else []
+    show_status(read_status(found), count(seen), as_json=as_json)
+    if submission is not None and not as_json:
+        show_activity(submission, seen)
+
+
+def _plan_on_site(campaign: Campaign, name: str, *, as_json: bool) -> None:
+    from hpckit.arrays import Request
+    from hpckit.cli.cluster import choose_site
+    from hpckit.cli.follow import show_layout
+    from hpckit.cli.tables import show_plan
+    from hpckit.console import Console
+    from hpckit.estimate import estimate
+    from hpckit.run import claim, open_run
+    from hpckit.submit import draft
+
+    site, run = choose_site(name, campaign.folder), open_run(campaign)
+    with claim(run):
+        prepared, drafted = draft(run, site, Request(account="?"), Console())
+    show_plan(estimate(prepared, drafted.plan, 1), drafted.layout, as_json=as_json)
+    if not as_json:
+        show_layout(drafted.layout, site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,30 +16,35 @@ from rich.text import Text
 from hpckit.quantities import format_bytes, format_duration
 
 if TYPE_CHECKING:
+    from hpckit.arrays import Layout
     from hpckit.console import Console
     from hpckit.cube.verify import Fault
     from hpckit.driver import Result
     from hpckit.estimate import Estimate
+    from hpckit.scheduler.model import State
     from hpckit.status import Status
 
 _SHOWN = 20
 
 
-def show_plan(estimate: Estimate, *, as_json: bool) -> None:
-    """Show what a plan will take."""
+def show_plan(estimate: Estimate, layout: Layout | None = None, *, as_json: bool) -> None:
+    """Show what a plan will take, here or, with a layout, on a site."""
     if as_json:
-        _echo_json(
-            asdict(estimate) | {"mean_file_bytes": estimate.mean_file_bytes, "peak_memory": estimate.peak_memory}
-        )
+        facts = asdict(estimate) | {"mean_file_bytes": estimate.mean_file_bytes, "peak_memory": estimate.peak_memory}
+        _echo_json(facts if layout is None else facts | {"site": [asdict(stage) for stage in layout.stages]})
         return
-    table = _table("stage", "units", "to do", "core time", "memory per process")
+    made = table("stage", "units", "to do", "core time", "memory per process")
     for stage in estimate.stages:
         time = format_duration(stage.core_hours * 3600) if stage.pending else "-"
-        table.add_row(stage.stage, str(stage.units), str(stage.pending), time, format_bytes(stage.peak_memory))
-    _print(table)
-    _print(
+        made.add_row(stage.stage, str(stage.units), str(stage.pending), time, format_bytes(stage.peak_memory))
+    print_out(made)
+    print_out(
         f"cube: {format_bytes(estimate.cube_bytes)} in {estimate.files} files "
-        f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free\n"
+        f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
+    )
+    if layout is not None:
+        return
+    print_out(
         f"memory: {format_bytes(estimate.peak_memory)} for {estimate.workers} workers; "
         f"{format_bytes(estimate.available_memory)} free\n"
         f"time: about {format_duration(sum(s.core_hours for s in estimate.stages) * 3600 / estimate.workers)} "
@@ -64,44 +69,48 @@ def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
     if as_json:
         _echo_json([asdict(fault) for fault in faults])
         return
-    table = _table("shard", "fault", "detail")
+    made = table("shard", "fault", "detail")
     for fault in faults[:_SHOWN]:
-        table.add_row(Text(fault.key), fault.kind, Text(fault.detail))
+        made.add_row(Text(fault.key), fault.kind, Text(fault.detail))
     if faults:
-        _print(table)
+        print_out(made)
     if len(faults) > _SHOWN:
-        _print(f"… and {len(faults) - _SHOWN} more; --json lists all")
-    _print(f"{len(faults)} faulty shards" + ("; `hpckit run` writes them anew" if faults else ": the cube is sound"))
+        print_out(f"… and {len(faults) - _SHOWN} more; --json lists all")
+    print_out(
+        f"{len(faults)} faulty shards" + ("; `hpckit run` writes them anew" if faults else ": the cube is sound")
+    )
 
 
-def show_status(status: Status, *, as_json: bool) -> None:
+def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | None = None, *, as_json: bool) -> None:
     """Show how far a run is."""
     if as_json:
-        _echo_json(asdict(status))
+        _echo_json(asdict(status) | {"elements": elements or {}})
         return
-    _print(f"campaign {status.campaign}, run {status.run_id}")
-    table = _table("stage", "done", "failed", "waiting", "core time")
+    print_out(f"campaign {status.campaign}, run {status.run_id}")
+    made = table("stage", "done", "failed", "waiting", "core time")
     for stage in status.stages:
-        table.add_row(
+        made.add_row(
             stage.stage, *(str(n) for n in (stage.done, stage.failed, stage.waiting)), format_duration(stage.seconds)
         )
-    _print(table)
+    print_out(made)
     for reason, units in status.failures.items():
-        _print(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
+        print_out(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
     if status.slivers:
-        _print(
+        print_out(
             f"{status.slivers} zones hold no pixel centre: their signatures are empty (`coverage: fraction` helps)"
         )
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+def table(*columns: str) -> Table:
+    """Table whose first column is text and whose others are numbers."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    return table
+        made.add_column(column, justify="left" if number == 0 else "right")
+    return made
 
 
-def _print(what: str | Table) -> None:
+def print_out(what: str | Table) -> None:
+    """Print to stdout; wide enough for a log where that is no terminal."""
     if isinstance(what, str):
         click.echo(what)
     else:
