@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.integration.postgis"]
+pytest_plugins = ["tests.integration.postgis", "tests.integration.slurm"]
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # Worker processes that tests start must find the project, installed or not.

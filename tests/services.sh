@@ -1,20 +1,37 @@
 #!/usr/bin/env bash
-# Installs the services that integration tests start: PostgreSQL with PostGIS.
-# Needs root and apt; without them it says what will be skipped.
+# Installs the services that integration tests start: PostgreSQL with PostGIS, Slurm with its accounting, MPI,
+# and the tools that check job scripts. Needs root and apt; without them it says what will be skipped.
 set -euo pipefail
 
+packages=()
 have_postgis() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1
 }
+have() {
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null
+}
 
-if have_postgis; then
+have_postgis || packages+=(postgresql postgresql-contrib postgis postgresql-postgis)
+have slurmctld || packages+=(slurm-wlm)
+have slurmdbd || packages+=(slurmdbd)
+have munged || packages+=(munge)
+have mariadbd || packages+=(mariadb-server)
+have mpirun.openmpi || packages+=(openmpi-bin)
+have mpiexec.mpich || packages+=(mpich)
+have shellcheck || packages+=(shellcheck)
+have sshd || packages+=(openssh-server)
+have ssh || packages+=(openssh-client)
+have rsync || packages+=(rsync)
+have slapd || packages+=(slapd ldap-utils)
+
+if [ "${#packages[@]}" -eq 0 ]; then
     exit 0
 fi
-if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "no PostgreSQL with PostGIS here, and it cannot be installed without root and apt: its tests will be skipped" >&2
+if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+    echo "not here, and not to be installed without root and apt: ${packages[*]}; their tests will be skipped" >&2
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends postgresql postgresql-contrib postgis postgresql-postgis >/tmp/hpckit-services.log 2>&1 ||
+apt-get install -y -qq --no-install-recommends "${packages[@]}" >/tmp/hpckit-services.log 2>&1 ||
     { tail -n 5 /tmp/hpckit-services.log >&2; exit 1; }
