@@ -134,7 +134,7 @@ def _resources(stage: str, units: int, memory: int, site: Site, request: Request
     gpus = asked.gpus if asked.gpus is not None else int(gpu)
     partition = _choose_partition(site, request.partition or asked.partition, gpus)
     cores = asked.cores or 1
-    nodes = asked.nodes or 1
+    nodes = min(asked.nodes or 1, units)
     per_rank = max(asked.memory_mib or _rounded_mib(memory * _MEMORY_ROOM), (request.memory_mib or {}).get(stage, 0))
     ranks = asked.ranks or min(_RANKS, (partition.cores or _RANKS) // cores)
     ranks = max(1, min(ranks, _fitting_ranks(partition, per_rank), -(-units // nodes)))
@@ -178,7 +178,7 @@ def _choose_partition(site: Site, name: str | None, gpus: int) -> Partition:
 def _target(asked: StageRequest, partition: Partition) -> int:
     """Seconds that an element is packed for: half of the longest walltime at most."""
     wanted = asked.walltime or _TARGET_S
-    return wanted if partition.walltime is None else max(60, min(wanted, partition.walltime // 2))
+    return wanted if partition.walltime is None else max(1, min(wanted, partition.walltime // 2))
 
 
 def _fitting_ranks(partition: Partition, per_rank_mib: int) -> int:

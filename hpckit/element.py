@@ -18,7 +18,7 @@ from hpckit.cube.manifest import manifest_folder
 from hpckit.elements import read_element
 from hpckit.errors import EX_TEMPFAIL
 from hpckit.files import write_text
-from hpckit.journal import flat, read_attempts
+from hpckit.journal import Entry, flat, read_attempts
 from hpckit.local import run_units
 from hpckit.mpi import Ranks, join
 from hpckit.plan import Unit
@@ -27,7 +27,8 @@ from hpckit.stop import Stop
 from hpckit.submission import Submission, load
 
 _FAREWELL_S: Final = 60
-"""Seconds to wait for ranks that still seal their results."""
+"""Seconds to wait for ranks that still seal their results, on top of some times the longest unit."""
+_FAREWELL_UNITS: Final = 5
 
 
 def run_element(run_dir: Path, number: int, stage: str, element: int, *, processes: int, threads: int) -> int:
@@ -106,6 +107,12 @@ def _as_rank(run_dir: Path, units: Sequence[Unit], name: str, ranks: Ranks, thre
 
     mine = name if ranks.size == 1 else f"{name}-r{ranks.rank:04d}"
     settled: set[str] = set()
+    longest = max((unit.cost for unit in units), default=0.0)
+
+    def report(entry: Entry) -> None:
+        nonlocal longest
+        settled.add(entry.unit)
+        longest = max(longest, entry.seconds)
 
     def draw() -> Iterator[Unit]:
         for position in ranks.draw(len(units)):
@@ -116,8 +123,8 @@ def _as_rank(run_dir: Path, units: Sequence[Unit], name: str, ranks: Ranks, thre
                 continue
             yield unit
 
-    Worker(run_dir, mine, threads, stop).work(draw(), lambda entry: settled.add(entry.unit))
-    if not ranks.everyone(_FAREWELL_S):
+    Worker(run_dir, mine, threads, stop).work(draw(), report)
+    if not ranks.everyone(_FAREWELL_S + _FAREWELL_UNITS * longest):
         # A rank is gone: no collective operation, and no orderly end of MPI, is possible any more.
         print(f"hpckit: rank {ranks.rank}: another rank is gone; what it had in work is not done", file=sys.stderr)
         _leave_at_once(EX_TEMPFAIL)

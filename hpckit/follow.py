@@ -7,9 +7,11 @@ for again; people who follow the same run share what was asked some seconds ago.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from hpckit.errors import SchedulerError
@@ -20,6 +22,11 @@ from hpckit.submission import Submission, Submitted
 
 _FRESH_S: Final = 5
 _GROWTH: Final = 1.5
+_TAIL: Final = 4096
+_SAID_IN_OUTPUT: Final = {
+    State.OUT_OF_MEMORY: re.compile(r"[Ee]xceeded (?:job|step) memory limit|oom.kill|PBS: job killed: mem"),
+    State.TIMEOUT: re.compile(r"DUE TO TIME LIMIT|PBS: job killed: walltime"),
+}
 Place = tuple[str, int]
 """Stage and element."""
 
@@ -64,6 +71,7 @@ def look(submission: Submission, scheduler: Scheduler, runner: Runner, *, detail
     lacking = [item for item in submission.submitted() if details or _lacks_an_end(item, seen)]
     if lacking:
         _ask_history(seen, lacking, scheduler, runner)
+    _read_outputs(submission, seen, remembered.seen)
     _remember(submission, seen)
     if seen and all(item.is_final for item in seen.values()) and submission.has("committed"):
         _mark_ended(submission)
@@ -182,6 +190,30 @@ def _ask_history(seen: dict[Place, Seen], jobs: Sequence[Submitted], scheduler: 
             # Accounting lags: it may still say running, or nothing, of what is over.
             if sighting is not None and (known is None or sighting.state.is_over or not known.sighting.state.is_over):
                 _put(seen, place, job, number, sighting, scheduler)
+
+
+def _read_outputs(submission: Submission, seen: dict[Place, Seen], before: Mapping[Place, Seen]) -> None:
+    """Look into the output of elements that have failed since: without control groups, only there it says why."""
+    outputs = {
+        place: submission.log(item, number)
+        for item in submission.submitted()
+        for number, place in enumerate(_places(item))
+    }
+    for place, item in seen.items():
+        if item.sighting.state is State.FAILED and place not in before and place in outputs:
+            state = _state_in(outputs[place])
+            if state is not None:
+                seen[place] = replace(item, sighting=replace(item.sighting, state=state))
+
+
+def _state_in(output: Path) -> State | None:
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    return next((state for state, words in _SAID_IN_OUTPUT.items() if words.search(text)), None)
 
 
 def _put(
