@@ -1,0 +1,165 @@
+"""`hpckit login`: who you are at a site, and the connection to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from hpckit.login.names import Access
+
+_WORDS: Final = (
+    ("--co", "Short name of your collaboration in SRAM."),
+    ("--uid", "Your user name in SRAM."),
+    ("--org", "Short name of the organisation in SRAM."),
+    ("--user", "Your account at the site, where it is not SRAM's."),
+    ("--key", "Private key. Default: the first usual one in ~/.ssh."),
+)
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+
+
+def _who(command: Callable[..., Any]) -> Callable[..., Any]:
+    """SITE, and the options that make a login name."""
+    for option, text in reversed(_WORDS):
+        variable = f"HPCKIT_{option[2:].upper()}"
+        command = click.option(option, envvar=variable, help=f"{text} Remembered.")(command)
+    return click.argument("site")(command)
+
+
+@click.group()
+def login() -> None:
+    """Log in to clusters, by SRAM or with an account of the site.
+
+    hpckit uses the ssh of this machine with its keys and agent. It stores no password, code or token, and sends
+    no private key. SITE is the name of a site, or the path of its file.
+
+    \b
+    Example:
+      hpckit login show delena --co mycrop --uid jdoe --write
+      hpckit login check delena
+      hpckit login open delena
+    """
+
+
+@login.command()
+@_who
+@click.option("--write", is_flag=True, help="Write the block to ~/.ssh/hpckit.d/SITE.conf.")
+@_AS_JSON
+def show(site: str, write: bool, as_json: bool, **given: str | None) -> None:
+    """Show the login name and the `Host` block for ssh.
+
+    With --write the block goes to a file of its own, and you are told which line ~/.ssh/config needs; that file
+    is never changed.
+
+    \b
+    Example:
+      hpckit login show delena --co mycrop --uid jdoe
+    """
+    from hpckit.login.config import host_blocks, include_line, is_included, write_snippet
+
+    access = _access(site, given)
+    written = write_snippet(access) if write else None
+    if as_json:
+        _echo_json(_facts(access) | {"written": str(written) if written else None})
+        return
+    click.echo(host_blocks(access), nl=False)
+    if written is None:
+        return
+    click.echo(f"{written}: written", err=True)
+    if is_included(access):
+        click.echo(f"`ssh {access.alias}` works from now on: ~/.ssh/config includes it", err=True)
+    else:
+        click.echo(f"put this line at the very top of ~/.ssh/config, once:\n\n{include_line()}\n", err=True)
+
+
+@login.command(name="open")
+@_who
+def open_(site: str, **given: str | None) -> None:
+    """Open the connection that all other commands use; you answer what the site asks.
+
+    A link or QR code, a code, a password, a choice of groups: once, then commands need nobody for 8 hours after
+    the last one of them.
+
+    \b
+    Example:
+      hpckit login open delena
+    """
+    from hpckit.login.ssh import Session
+
+    session = Session(_access(site, given))
+    if session.is_open():
+        click.echo(f"{session.site.name}: already open, as {session.name}", err=True)
+        return
+    session.open()
+    click.echo(f"{session.site.name}: open, as {session.name}", err=True)
+
+
+@login.command()
+@_who
+@_AS_JSON
+def status(site: str, as_json: bool, **given: str | None) -> None:
+    """Show whether the connection is open; exit code 1 if it is not.
+
+    \b
+    Example:
+      hpckit login status delena || hpckit login open delena
+    """
+    from hpckit.login.ssh import Session
+
+    session = Session(_access(site, given))
+    is_open = session.is_open()
+    if as_json:
+        _echo_json({"site": session.site.name, "login_name": session.name, "open": is_open})
+    else:
+        click.echo(f"{session.site.name}: {'open' if is_open else 'not open'}, as {session.name}")
+    raise SystemExit(0 if is_open else 1)
+
+
+@login.command()
+@_who
+def close(site: str, **given: str | None) -> None:
+    """Close the connection; jobs at the site go on.
+
+    \b
+    Example:
+      hpckit login close delena
+    """
+    from hpckit.login.ssh import Session
+
+    session = Session(_access(site, given))
+    click.echo(f"{session.site.name}: {'closed' if session.close() else 'was not open'}", err=True)
+
+
+def _access(site: str, given: dict[str, str | None]) -> Access:
+    from hpckit.login.names import find_access
+    from hpckit.site import find_site
+
+    return find_access(find_site(site, [Path.cwd()]), given)
+
+
+def _facts(access: Access) -> dict[str, Any]:
+    from hpckit.login.config import control_stem, host_blocks, include_line, is_included, snippet_path
+
+    return {
+        "site": access.site.name,
+        "alias": access.alias,
+        "login_name": access.name,
+        "host": access.target.host,
+        "port": access.target.port,
+        "jump": [f"{hop.user + '@' if hop.user else ''}{hop.host}:{hop.port}" for hop in access.jumps],
+        "key": str(access.key),
+        "control_path": f"{control_stem()}%C",
+        "config": host_blocks(access),
+        "file": str(snippet_path(access)),
+        "include": include_line(),
+        "included": is_included(access),
+    }
+
+
+def _echo_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=1, default=str))

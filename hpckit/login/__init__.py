@@ -1,0 +1,1 @@
+"""Logins to clusters by the system's OpenSSH: names, sessions, checks. Nothing secret is ever stored or sent."""
