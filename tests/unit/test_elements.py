@@ -1,0 +1,162 @@
+"""Packing units into elements, and the file in which elements find them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpckit.arrays import Request, jobs, lay_out
+from hpckit.elements import Element, pack, read_element, read_units, walltime, write_elements
+from hpckit.errors import PlanError, SiteError, SubmissionError
+from hpckit.plan import Unit
+from hpckit.site import Site
+
+HOUR = 3600
+
+
+def units(costs, stage="ingest", tiles=3) -> list[Unit]:
+    return [
+        Unit(f"{stage}/{number:06d}", stage, cost, "in", {"tile": f"31UF{'ABCDEFGH'[number * tiles // len(costs)]}"})
+        for number, cost in enumerate(costs)
+    ]
+
+
+def make_site(**fields) -> Site:
+    partition = {"name": "p", "cores": 16, "memory_mib": 64_000, "walltime": "24h"}
+    return Site.model_validate({"name": "s", "scheduler": "slurm", "partitions": [partition], **fields})
+
+
+def laid(count=1000, cost=100.0, *, memory=2**29, request=Request(), cuda=False, **fields):  # noqa: B008
+    return lay_out({"ingest": units([cost] * count)}, {"ingest": memory}, make_site(**fields), request, cuda=cuda)
+
+
+@given(
+    st.lists(st.floats(0.01, 5000), min_size=1, max_size=300),
+    st.integers(1, 64),
+    st.floats(1, 1e5),
+    st.one_of(st.none(), st.integers(1, 50)),
+)
+def test_every_unit_is_in_exactly_one_element(costs, ranks, target, most):
+    packed = pack(units(costs), ranks=ranks, target_s=target, most=most)
+    ids = [unit.id for element in packed for unit in element.units]
+    assert sorted(ids) == [unit.id for unit in units(costs)]
+    assert all(element.units for element in packed)
+    assert most is None or len(packed) <= most
+    for element in packed:
+        assert element.cost == pytest.approx(sum(unit.cost for unit in element.units))
+        shown = [round(unit.cost, 1) for unit in element.units]
+        assert shown == sorted(shown, reverse=True)
+
+
+def test_elements_end_together():
+    generator = random.Random(1)
+    costs = [generator.lognormvariate(3, 1) for _ in range(20_000)]
+    packed = pack(units(costs), ranks=8, target_s=1000, most=None)
+    loads = [element.cost for element in packed]
+    assert len(packed) > 50
+    assert max(loads) - min(loads) <= max(*costs, sum(costs) / len(packed) / 16)
+
+
+def test_units_of_a_tile_stay_together_where_costs_are_even():
+    packed = pack(units([10.0] * 3000, tiles=3), ranks=1, target_s=1000, most=None)
+    tiles = [len({unit.args["tile"] for unit in element.units}) for element in packed]
+    chunks = [len(element.units) for element in packed]
+    assert sum(tiles) / len(tiles) < 3.01 and max(chunks) <= 102
+
+
+@given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=60), st.integers(1, 16))
+def test_makespan_bounds_any_greedy_schedule(costs, ranks):
+    element = pack(units(costs), ranks=ranks, target_s=1e9, most=1)[0]
+    ends = [0.0] * ranks
+    for unit in element.units:
+        first = ends.index(min(ends))
+        ends[first] += unit.cost
+    assert max(ends) <= element.makespan(ranks) * (1 + 1e-9)
+
+
+def test_walltime_has_room_and_a_limit():
+    elements = [Element(tuple(units([HOUR])), HOUR)]
+    assert walltime(elements, 1, None, "p") >= 1.5 * HOUR
+    assert walltime(elements, 1, 4000, "p") == 4000
+    with pytest.raises(PlanError, match=r"ingest/000000 .* longer than the 30 min 00 s that p allows"):
+        walltime(elements, 1, 1800, "p")
+
+
+def test_elements_read_their_own_units(tmp_path):
+    many = pack(units([5.0] * 30_000), ranks=1, target_s=50, most=None)
+    more = pack(units([5.0] * 40, "reduce"), ranks=1, target_s=50, most=None)
+    path = tmp_path / "elements.parquet"
+    write_elements(path, {"ingest": many, "reduce": more})
+    for number in (0, 1, len(many) // 2, len(many) - 1):
+        assert read_element(path, "ingest", number) == list(many[number].units)
+    assert read_element(path, "reduce", 2) == list(more[2].units)
+    assert len(list(read_units(path))) == 30_040
+    with pytest.raises(SubmissionError, match="no element 99999"):
+        read_element(path, "ingest", 99999)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SubmissionError, match="damaged"):
+        read_element(path, "ingest", 0)
+
+
+def test_limits_of_the_site_shape_the_arrays(tmp_path):
+    layout = laid(request=Request(most_elements=25), arrays={"max_size": 10, "throttle": 9})
+    made = jobs(layout, make_site(arrays={"max_size": 10}), Request(), tmp_path, "run", 1, sync=True)
+    arrays = [job for job in made if job.stage == "ingest"]
+    covered = [job.first + index for job in arrays for index in range(job.count)]
+    assert covered == list(range(layout.stages[0].elements))
+    assert all(job.count <= 10 for job in arrays)
+    assert sum(job.throttle or job.count for job in arrays) <= 9
+    assert len({job.name for job in made}) == len({job.script for job in made}) == len(made)
+    assert made[-1].stage == "sync" and made[-1].follows == ("ingest",)
+
+
+def test_a_partition_s_share_of_submitted_jobs_is_kept():
+    partition = {"name": "p", "cores": 4, "memory_mib": 64_000, "walltime": "24h", "max_submitted": 20}
+    layout = laid(partitions=[partition], stages={"default": {"walltime": "1h"}})
+    assert layout.stages[0].elements <= 18
+    partition["walltime"] = "10min"
+    with pytest.raises(PlanError, match=r"all that the limits of jobs allow"):
+        laid(100_000, partitions=[partition])
+
+
+def test_memory_decides_how_many_ranks_fit():
+    layout = laid(memory=20 * 2**30)
+    resources = layout.stages[0].resources
+    assert resources.ranks == 2 and resources.memory_mib <= 64_000
+    with pytest.raises(PlanError, match=r"stage ingest needs memory of .* where partition p has 62\.5 GiB"):
+        laid(memory=80 * 2**30)
+
+
+def test_gpus_only_where_asked():
+    assert laid().stages[0].resources.gpus == 0
+    nodes = [
+        {"name": "cpu", "cores": 8, "walltime": "24h"},
+        {"name": "gpu", "cores": 8, "gpus": 4, "walltime": "24h"},
+    ]
+    reduce = lay_out(
+        {"reduce": units([1.0] * 9, "reduce")}, {"reduce": 2**29}, make_site(partitions=nodes), Request(), cuda=True
+    )
+    assert (reduce.stages[0].resources.gpus, reduce.stages[0].resources.partition) == (1, "gpu")
+    assert laid(partitions=nodes).stages[0].resources.partition == "cpu"
+    with pytest.raises(SiteError, match="no partition with GPUs"):
+        lay_out({"reduce": units([1.0], "reduce")}, {"reduce": 2**29}, make_site(), Request(), cuda=True)
+
+
+def test_accounts_and_partitions_are_asked_for():
+    with pytest.raises(SiteError, match="wants an account"):
+        laid(account={"required": True})
+    assert laid(account={"required": True}, request=Request(account="a b")).stages[0].resources.account == "a b"
+    with pytest.raises(SiteError, match="no partition 'q'") as caught:
+        laid(request=Request(partition="q"))
+    assert "it has p" in caught.value.hint
+
+
+def test_a_retry_raises_but_never_lowers():
+    more = laid(request=Request(memory_mib={"ingest": 5000}, walltime_s={"ingest": 20 * HOUR}))
+    resources = more.stages[0].resources
+    assert resources.memory_mib // resources.ranks == 5000 and resources.walltime_s == 20 * HOUR
+    less = laid(request=Request(memory_mib={"ingest": 1}, walltime_s={"ingest": 1}))
+    assert less.stages[0].resources == laid().stages[0].resources
