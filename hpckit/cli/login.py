@@ -133,6 +133,36 @@ def close(site: str, **given: str | None) -> None:
     click.echo(f"{session.site.name}: {'closed' if session.close() else 'was not open'}", err=True)
 
 
+@login.command()
+@_who
+@_AS_JSON
+def check(site: str, as_json: bool, **given: str | None) -> None:
+    """Test a login part by part: key, agent, host, login, groups, accounts.
+
+    Each line says yes or no, what was found, and what to do. Nothing is asked; no password or code is tried.
+    Exit code 1 if something that is needed is missing.
+
+    
+    Example:
+      hpckit login check delena
+    """
+    from dataclasses import asdict
+
+    from hpckit.login.check import check as test
+    from hpckit.login.check import failed
+    from hpckit.login.ssh import Session
+
+    findings = test(Session(_access(site, given)))
+    if as_json:
+        _echo_json([asdict(finding) for finding in findings])
+    for finding in () if as_json else findings:
+        answer = {True: "yes", False: "no" if finding.needed else "no?", None: "-"}[finding.ok]
+        click.echo(f"{answer:<4}{finding.name:<14}{finding.sentence}")
+        if finding.remedy and finding.ok is not True:
+            click.echo(f"{'':<18}-> {finding.remedy}")
+    raise SystemExit(1 if failed(findings) else 0)
+
+
 def _access(site: str, given: dict[str, str | None]) -> Access:
     from hpckit.login.names import find_access
     from hpckit.site import find_site

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -11,8 +12,9 @@ from hpckit.errors import EX_FAILED, EX_TEMPFAIL, LoginError
 from hpckit.login.names import Access, Hop
 
 Kind = Literal[
-    "host key changed", "host key unknown", "key file", "account", "denied", "interactive", "too many keys",
-    "name", "timeout", "refused", "unreachable", "sessions", "negotiation", "configuration", "lost",
+    "host key changed", "host key unknown", "key file", "key locked", "account", "denied",
+    "interactive", "too many keys", "name", "timeout", "refused", "unreachable",
+    "sessions", "negotiation", "configuration", "lost",
 ]  # fmt: skip
 
 
@@ -62,6 +64,15 @@ def not_open(access: Access, line: str = "") -> Fault:
         "interactive",
         f"{access.site.name} wants a code or password that only you can give{_says(line)}",
         f"open a session first: hpckit login open {access.site.name}",
+    )
+
+
+def locked(access: Access) -> Fault:
+    """The key has a passphrase, which commands cannot ask for."""
+    return Fault(
+        "key locked",
+        f"{access.key} is locked by a passphrase, and no agent holds it",
+        f"ssh-add {shlex.quote(str(access.key))}; or hpckit login open {access.site.name}",
     )
 
 

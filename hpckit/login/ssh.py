@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from hpckit.errors import LoginError
 from hpckit.login.config import own_config
-from hpckit.login.faults import Fault, SshError, explain, not_open, too_late, waiting_remedy
+from hpckit.login.faults import Fault, SshError, explain, locked, not_open, too_late, waiting_remedy
+from hpckit.login.keys import is_locked
 from hpckit.login.names import Access, find_access
 from hpckit.site import Site
 
@@ -44,7 +45,7 @@ class Probe:
     fault: Fault | None
     """None if it worked."""
     key_accepted: bool
-    """Whether the login node took the key, be it that it wants something more."""
+    """Whether the login node knows the key, be it that something more is wanted there or here."""
 
 
 class Session:
@@ -113,7 +114,7 @@ class Session:
         done = self.call([*self._ssh(self.config), *only_key, self.access.alias, "true"], None, _QUIET_OPEN_S)
         # With a jump host there are several logins in the output; the last one is that of the login node.
         last = done.stderr.rpartition("Authenticating to ")[2]
-        accepted = "with partial success" in last or "Authenticated to " in last
+        accepted = any(words in last for words in ("Server accepts key", "with partial success", "Authenticated to "))
         fault = explain(self.access, done.stderr) if done.returncode == _LOST else None
         return Probe(fault, accepted and (fault is None or fault.kind in _AUTHENTICATION))
 
@@ -229,6 +230,8 @@ class Session:
         if fault.kind == "lost" and self.access.jumps:
             # What the jump host said is hidden here too; a further try that keeps no connection shows it.
             return self.probe().fault or fault
+        if fault.kind == "denied" and is_locked(self.access.key):
+            return locked(self.access)
         return fault
 
     def _why_not_open(self, code: int) -> LoginError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpckit.errors import EX_TEMPFAIL, LoginError
+from hpckit.login.check import Finding, check, failed
 from hpckit.login.faults import SshError
 from hpckit.login.ssh import Session, session_for
 from hpckit.testing.sshd import SshServer, make_key
@@ -356,6 +358,147 @@ def test_copy_that_is_cut_goes_on(near, way, tmp_path):
     assert (server.home / "x" / "big").read_bytes() == big.read_bytes()
 
 
+# --- check
+
+
+@pytest.fixture
+def agent(home, monkeypatch):
+    """An agent of one's own."""
+    socket = home / "agent"
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    while not socket.exists():
+        time.sleep(0.01)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+    yield lambda *words: subprocess.run(["ssh-add", "-q", *words], check=True, env={**os.environ, "HOME": str(home)})
+    process.terminate()
+    process.wait()
+
+
+def found(session: Session) -> dict[str, Finding]:
+    return {finding.name: finding for finding in check(session)}
+
+
+def program(server: SshServer, name: str, text: str) -> None:
+    """A program that only the profile brings into PATH, as at many sites."""
+    folder = server.home / "profile bin"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+    (server.home / ".bash_profile").write_text(f"echo Welcome\nPATH='{folder}':$PATH\n")
+
+
+def test_check_of_a_sound_login(near, home):
+    session, server = near
+    program(server, "sacctmgr", 'test "$5" = user=$(id -un) && echo "crop||normal,long"; echo "crop|gpu|gpu"')
+    findings = check(session)
+    assert not failed(findings)
+    by_name = {finding.name: finding for finding in findings}
+    for name in ("name", "key", "type", "permissions", "host", "host key", "login", "groups", "accounts"):
+        assert by_name[name].ok is True, by_name[name]
+    assert by_name["accounts"].sentence == "you may use crop"
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", home / ".ssh" / "id_ed25519"], capture_output=True, text=True)
+    assert by_name["fingerprint"].sentence.startswith(shown.stdout.split()[1])
+    assert by_name["agent"].ok is None
+    assert session.is_open() and found(session)["login"].sentence.startswith("a session with near is open")
+
+
+def test_check_with_accounts_and_groups_that_are_missing(home, servers, sessions):
+    server = servers(keys=[public_key(home)])
+    know(home, server)
+    accounts = [
+        {"co": "mycrop", "account": "crop", "unix_group": "no-such-group"},
+        {"co": "other", "account": "other", "unix_group": "other"},
+    ]
+    user = server.user if len(server.user) <= 16 else pytest.skip("SRAM has no such user names")
+    site = site_of(home, server, user="{uid}", federation="sram", accounts=accounts)
+    session = sessions(site, co="mycrop", uid=user)
+    program(server, "sacctmgr", "echo 'forest||normal'")
+    findings = found(session)
+    assert "is not in the Unix group no-such-group" in findings["groups"].sentence
+    assert findings["accounts"].sentence == "the site file names account crop; Slurm has forest for you"
+    program(server, "sacctmgr", "echo 'sacctmgr: error: Access/permission denied' >&2; exit 1")
+    assert "Access/permission denied" in found(session)["accounts"].sentence
+    program(server, "sacctmgr", "true")
+    assert found(session)["accounts"].ok is None and "lists none" in found(session)["accounts"].sentence
+    assert not failed(check(session)), "accounts are a warning"
+
+
+def test_check_of_a_refused_login_at_a_federated_site(home, servers, sessions):
+    server = servers(keys=[])
+    know(home, server)
+    session = sessions(site_of(home, server, federation="sram", sync_min=[20, 45]))
+    findings = found(session)
+    assert findings["login"].ok is False and findings["groups"].ok is None
+    assert "20 to 45 minutes" in findings["delay"].sentence
+    assert "AUP" in findings["terms of use"].sentence and "suspended" in findings["membership"].sentence
+    done = hpckit("login", "check", "near", home=home)
+    assert done.returncode == 1
+    assert re.search(r"^no  login +near does not accept the key", done.stdout, re.MULTILINE)
+    told = json.loads(hpckit("login", "check", "near", "--json", home=home).stdout)
+    assert [each["name"] for each in told] == list(findings)
+
+
+def test_check_without_key_network_and_host_key(home, servers, sessions):
+    server = servers(keys=[public_key(home)])
+    session = sessions(site_of(home, server))
+    assert found(session)["host key"].ok is False
+    server.stop()
+    for name in ("id_ed25519", "id_ed25519.pub"):
+        (home / ".ssh" / name).unlink()
+    findings = found(session)
+    assert findings["key"].ok is False and "ssh-keygen -t ed25519" in findings["key"].remedy
+    assert findings["host"].ok is False and "refused" in findings["host"].sentence
+    assert findings["login"].ok is False and "takes no connections" in findings["login"].sentence
+
+
+def test_check_of_key_files(near, home):
+    session, _ = near
+    private = home / ".ssh" / "id_ed25519"
+    private.chmod(0o640)
+    assert found(session)["permissions"].remedy == f"chmod 600 {private}"
+    private.chmod(0o600)
+    other = make_key(home / "other")
+    (home / ".ssh" / "id_ed25519.pub").write_text(other)
+    assert found(session)["pair"].ok is False
+    private.write_text("nonsense")
+    assert found(session)["key"].ok is False
+
+
+def test_check_of_a_locked_key(near, home, agent):
+    session, server = near
+    for name in ("id_ed25519", "id_ed25519.pub"):
+        (home / ".ssh" / name).unlink()
+    server.authorize([make_key(home / ".ssh" / "id_ed25519", passphrase="secret")])
+    findings = found(session)
+    assert findings["agent"].ok is False and findings["agent"].remedy.startswith("ssh-add")
+    assert findings["login"].ok is False and "knows the key, but its passphrase" in findings["login"].sentence
+    plain = home / "plain"
+    shutil.copy(home / ".ssh" / "id_ed25519", plain)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", plain], check=True)
+    agent(str(plain))
+    findings = found(session)
+    assert findings["agent"].ok is True and findings["login"].ok is True
+
+
+def test_check_of_a_key_that_only_the_agent_has(near, home, agent):
+    session, _ = near
+    agent(str(home / ".ssh" / "id_ed25519"))
+    (home / ".ssh" / "id_ed25519").unlink()
+    findings = found(session)
+    assert findings["key"].sentence.startswith("the agent holds") and findings["login"].ok is True
+
+
+def test_check_where_a_code_is_wanted(coded):
+    session, server, _ = coded
+    findings = check(session)
+    login = next(finding for finding in findings if finding.name == "login")
+    assert login.ok is None and "takes the key, and wants a code" in login.sentence
+    assert login.remedy == "open a session first: hpckit login open near"
+    assert not failed(findings)
+    server.authorize([])
+    assert found(session)["login"].ok is not True
+
+
 # --- a person at a terminal
 
 
@@ -454,7 +597,7 @@ def test_passphrase_is_asked(near, home):
     for name in ("id_ed25519", "id_ed25519.pub"):
         (home / ".ssh" / name).unlink()
     server.authorize([make_key(home / ".ssh" / "id_ed25519", passphrase="open sesame")])
-    with pytest.raises(SshError, match="does not accept"):
+    with pytest.raises(SshError, match="locked by a passphrase"):
         session.run(["true"])
     person = Person(["login", "open", "near"], home)
     person.expect("Enter passphrase")

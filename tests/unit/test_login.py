@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from hpckit.errors import EX_TEMPFAIL, LoginError
 from hpckit.login import config
+from hpckit.login.accounts import Association, parse_associations
 from hpckit.login.faults import SshError, explain
+from hpckit.login.keys import parse_public, read_key
 from hpckit.login.names import Choice, Hop, find_access, logins_path, recall, remember
 from hpckit.site import load_site
 from tests.login_samples import hpckit, short_home, write_site
@@ -356,6 +359,72 @@ def test_denied_at_a_federated_site_speaks_of_the_delay(home):
     assert "15 to 60 minutes" in fault.remedy and "sram.surf.nl/profile" in fault.remedy and "terms" in fault.remedy
     own = explain(find_access(site(home, federation="own"), WHO), f"{KEPT_OUT} (publickey).")
     assert "sram" not in own.remedy.replace("sram-mycrop", "")
+
+
+# --- keys
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "objection"),
+    [
+        ("ed25519", 256, None),
+        ("ecdsa", 256, None),
+        ("ecdsa", 384, None),
+        ("ecdsa", 521, None),
+        ("rsa", 2048, None),
+        ("rsa", 1024, "too short"),
+        ("dsa", 1024, "does not take keys of type ssh-dss"),
+    ],
+)
+@pytest.mark.parametrize("passphrase", ["", "secret"])
+def test_keys_are_read_as_ssh_keygen_does(tmp_path, kind, bits, objection, passphrase):
+    path = tmp_path / "id"
+    command = ["ssh-keygen", "-q", "-t", kind, "-b", str(bits), "-N", passphrase, "-f", path]
+    if shutil.which("ssh-keygen") is None or subprocess.run(command, check=False).returncode != 0:
+        pytest.skip(f"ssh-keygen makes no {kind} keys here")
+    told = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True).stdout.split()
+    path.with_name("id.pub").unlink()  # the private file alone
+    key = read_key(path)
+    assert key.public.fingerprint == told[1]
+    assert key.locked is bool(passphrase) and key.private and not key.mismatch
+    if kind != "dsa":
+        assert key.public.bits == int(told[0]) == bits
+    assert (key.public.objection is None) if objection is None else objection in key.public.objection
+
+
+def test_keys_of_security_tokens():
+    def line(kind: str, *fields: bytes) -> str:
+        blob = b"".join(len(field).to_bytes(4, "big") + field for field in (kind.encode(), *fields))
+        return f"{kind} {base64.b64encode(blob).decode()} token"
+
+    for kind in ("sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"):
+        key = parse_public(line(kind, b"k" * 32, b"ssh:"))
+        assert key.objection is None and key.bits == 256 and key.comment == "token"
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: f"ssh-rsa {base64.b64encode(data).decode()}"))
+def test_lines_that_are_no_keys(line):
+    with pytest.raises(ValueError, match=r".+"):
+        parse_public(line)
+
+
+def test_old_private_keys(tmp_path):
+    path = tmp_path / "id"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "secret", "-f", path], check=True
+    )
+    key = read_key(path)
+    assert key.locked and key.public is not None and key.public.kind == "ssh-rsa"
+
+
+# --- accounts
+
+
+def test_associations():
+    assert parse_associations("crop||normal,long\nforest|gpu|\n\nnonsense\n||x\n") == (
+        Association("crop", "", ("normal", "long")),
+        Association("forest", "gpu", ()),
+    )
 
 
 # --- the command line
