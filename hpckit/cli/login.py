@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
+    from hpckit.login.members import Member
     from hpckit.login.names import Access
 
 _WORDS: Final = (
@@ -161,6 +163,76 @@ def check(site: str, as_json: bool, **given: str | None) -> None:
         if finding.remedy and finding.ok is not True:
             click.echo(f"{'':<18}-> {finding.remedy}")
     raise SystemExit(1 if failed(findings) else 0)
+
+
+@login.command()
+@click.argument("site")
+@click.option("--ldap", "by_ldap", is_flag=True, help="Ask SRAM's LDAP, as the operator of the service.")
+@click.option("--co", help="Only this collaboration, by its short name.")
+@click.option("--uri", help="Address of the LDAP server. Default: that of the site file, or SRAM's.")
+@click.option("--bind-dn", help="Default: cn=admin,BASE.")
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificates of the authorities to trust. Default: the system's.",
+)
+@_AS_JSON
+def members(
+    site: str,
+    by_ldap: bool,
+    co: str | None,
+    uri: str | None,
+    bind_dn: str | None,
+    ca_file: Path | None,
+    as_json: bool,
+) -> None:
+    """List who may log in, and what the others miss: for operators of a service.
+
+    Members cannot read SRAM's LDAP; it wants the service's own password, which is taken from the environment
+    variable SRAM_LDAP_PASSWD and from nowhere else. Nothing is written.
+
+    \b
+    Example:
+      read -rs SRAM_LDAP_PASSWD; export SRAM_LDAP_PASSWD
+      hpckit login members delena --ldap --co mycrop
+    """
+    from hpckit.errors import LoginError
+    from hpckit.login.members import read_members
+    from hpckit.site import find_site
+
+    if not by_ldap:
+        raise LoginError(
+            "only the operator of a service can list its members, by SRAM's LDAP",
+            hint="operators: add --ldap; members: see https://sram.surf.nl, and `hpckit login check` for yourself",
+        )
+    found = read_members(find_site(site, [Path.cwd()]), co=co, uri=uri, bind_dn=bind_dn, ca_file=ca_file)
+    if as_json:
+        _echo_json([member.describe() for member in found])
+    else:
+        _show_members(found)
+
+
+def _show_members(found: Sequence[Member]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("login", "member of", "status", "terms accepted", "keys", "groups", "missing"):
+        table.add_column(column)
+    for member in found:
+        table.add_row(
+            Text(member.login or f"({member.uid})"),
+            Text(f"{member.org}.{member.co}"),
+            Text(member.status),
+            f"{member.agreed:%Y-%m-%d}" if member.agreed else "no",
+            Text("\n".join(f"{key.kind} {key.fingerprint}" for key in member.keys)),
+            Text(", ".join(member.groups)),
+            Text("; ".join(member.missing) or "nothing"),
+        )
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+    able = sum(member.may_login for member in found)
+    click.echo(f"{able} of {len(found)} may log in")
 
 
 def _access(site: str, given: dict[str, str | None]) -> Access:

@@ -204,10 +204,22 @@ def _choose(before: Choice, given: Mapping[str, str | None]) -> Choice:
         raise LoginError(reason, hint=f"give {option}: {meaning}") from None
 
 
-def _resolve(site: Site, login: Login, choice: Choice) -> Access:
+def login_name(site: Site, login: Login, choice: Choice) -> str:
+    """Login name by the template of a site.
+
+    Raises
+    ------
+    LoginError
+        If a word is missing, or the template makes no name.
+    """
     name = _fill(login.user, site, login, choice)
     if not _NAME.fullmatch(name):
         raise LoginError(f"{name!r} cannot be a login name", hint=f"correct `login.user` in {site.path}")
+    return name
+
+
+def _resolve(site: Site, login: Login, choice: Choice) -> Access:
+    name = login_name(site, login, choice)
     if not re.fullmatch(_HOST, login.host):
         raise LoginError(f"{login.host!r} cannot be the name of a host", hint=f"correct `login.host` in {site.path}")
     jumps = tuple(_hop(_fill(jump, site, login, choice), site) for jump in login.jump)
