@@ -40,6 +40,14 @@ def server(keys):
         server = LdapServer()
     except FileNotFoundError as error:
         pytest.skip(str(error))
+    try:
+        fill(server, keys)
+        yield server.start()
+    finally:
+        server.remove()
+
+
+def fill(server: LdapServer, keys: dict[str, Path]) -> None:
     good, other, short = (keys[name].read_text() for name in ("ed25519", "ecdsa", "short"))
     server.add_collaboration(
         "uva",
@@ -61,8 +69,6 @@ def server(keys):
     )
     server.add_collaboration("tue", "forest", [Person(f"user{number}", keys=(good,)) for number in range(MANY)])
     server.add_collaboration("tue", "empty", [])
-    yield server.start()
-    server.remove()
 
 
 @pytest.fixture

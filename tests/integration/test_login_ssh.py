@@ -223,6 +223,19 @@ def test_broken_settings_are_named(near, home):
         session.run(["true"])
 
 
+def test_home_folder_with_a_long_name_and_spaces(home, servers, sessions, monkeypatch, tmp_path):
+    far = tmp_path / "my home" / ("x" * 60)
+    shutil.copytree(home / ".ssh", far / ".ssh")
+    monkeypatch.setenv("HOME", str(far))
+    server = servers(keys=[public_key(far)])
+    know(far, server)
+    session = sessions(site_of(far, server))
+    assert session.run(["echo", "in"]).stdout == "in\n"
+    assert session.is_open(), "the socket lies elsewhere"
+    session.push([far / ".ssh" / "known_hosts"], "x")
+    assert (server.home / "x" / "known_hosts").read_text() == server.known_hosts
+
+
 def test_over_a_jump_host(home, servers, sessions):
     gate, server = servers(keys=[public_key(home)]), servers(keys=[public_key(home)])
     know(home, gate, server)
