@@ -82,7 +82,8 @@ def run_campaign(
     workers = workers or available_cores()
     run = open_run(campaign)
     with claim(run):
-        _tidy(run)
+        require_no_jobs(run)
+        tidy(run)
         prepared, plan = _plan(run, console)
         require_fit(estimate(prepared, plan, workers))
         result = Result(run)
@@ -106,6 +107,7 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
         raise CubeError(f"{campaign.cube_path}: nothing was ingested yet", hint="`hpckit run` does that")
     spec = CubeSpec.of(campaign)
     with claim(run), console.progress("verify") as progress:
+        require_no_jobs(run)
         tiles, _ = group(catalogue.read(run.selected))
         manifest = Manifest.load(spec.path)
         faults = verify_cube(spec, tiles, manifest, progress)
@@ -154,7 +156,26 @@ def _reporter(
     return report
 
 
-def _tidy(run: Run) -> None:
+def require_no_jobs(run: Run) -> None:
+    """Refuse to touch a run while jobs of a cluster may work on it.
+
+    Raises
+    ------
+    BusyError
+        If they do.
+    """
+    from hpckit.submission import latest
+
+    last = latest(run.path)
+    if last is not None and not last.is_over:
+        from hpckit.scheduler import scheduler_of
+        from hpckit.submit import require_idle, runner_of
+
+        scheduler = scheduler_of(last.site)
+        require_idle(run, scheduler, runner_of(last.site, scheduler))
+
+
+def tidy(run: Run) -> None:
     """Remove what killed writers left in the run directory; nobody else works on it now."""
     paths: Sequence[Path] = list(run.path.rglob(f".*{PARTIAL}*"))
     for path in paths:

@@ -96,9 +96,16 @@ def _attempt() -> str:
 
 def _as_processes(run_dir: Path, units: Sequence[Unit], name: str, processes: int, threads: int, stop: Stop) -> int:
     left = run_units(
-        run_dir, units, workers=processes, threads=threads, report=lambda entry: None, name=name, stop=stop
+        run_dir,
+        units,
+        workers=processes,
+        threads=threads,
+        report=lambda entry: None,
+        name=name,
+        stop=stop,
+        tiles=_tiles(units),
     )
-    _join_files(run_dir, name)
+    _join_files(run_dir, name, units)
     return _farewell(len(left))
 
 
@@ -123,7 +130,7 @@ def _as_rank(run_dir: Path, units: Sequence[Unit], name: str, ranks: Ranks, thre
                 continue
             yield unit
 
-    Worker(run_dir, mine, threads, stop).work(draw(), report)
+    Worker(run_dir, mine, threads, stop, _tiles(units)).work(draw(), report)
     if not ranks.everyone(_FAREWELL_S + _FAREWELL_UNITS * longest):
         # A rank is gone: no collective operation, and no orderly end of MPI, is possible any more.
         print(f"hpckit: rank {ranks.rank}: another rank is gone; what it had in work is not done", file=sys.stderr)
@@ -133,8 +140,12 @@ def _as_rank(run_dir: Path, units: Sequence[Unit], name: str, ranks: Ranks, thre
     if counts is None:
         return 0
     if ranks.size > 1:
-        _join_files(run_dir, name)
+        _join_files(run_dir, name, units)
     return _farewell(len(units) - sum(counts))
+
+
+def _tiles(units: Sequence[Unit]) -> list[str]:
+    return sorted({tile for unit in units for tile in (unit.args.get("tiles") or [unit.args["tile"]])})
 
 
 def _leave_at_once(code: int) -> None:
@@ -150,11 +161,12 @@ def _farewell(left: int) -> int:
     return EX_TEMPFAIL if left else 0
 
 
-def _join_files(run_dir: Path, name: str) -> None:
+def _join_files(run_dir: Path, name: str, units: Sequence[Unit]) -> None:
     """Make one journal, and one manifest, of those of all ranks of an element, which have ended: inodes are dear."""
     _join(run_dir / "journal" / f"{name}.jsonl")
     cube = find_run(run_dir).campaign.cube_path
-    _join(manifest_folder(cube) / f"{flat(name)}.jsonl")
+    for folder in sorted({manifest_folder(cube) / tile for tile in _tiles(units)}):
+        _join(folder / f"{flat(name)}.jsonl")
 
 
 def _join(whole: Path) -> None:

@@ -92,7 +92,7 @@ def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what:
     """
     slowest = max(elements, key=lambda element: element.makespan(ranks))
     longest = slowest.units[0]
-    if limit_s is not None and longest.cost + _STARTUP_S > limit_s:
+    if limit_s is not None and longest.cost + min(_STARTUP_S, limit_s / 10) > limit_s:
         raise PlanError(
             f"unit {longest.id} is expected to last {format_duration(longest.cost)}, longer than the "
             f"{format_duration(limit_s)} that {what} allows",

@@ -50,6 +50,7 @@ def run_units(
     report: Report,
     name: str | None = None,
     stop: Stop | None = None,
+    tiles: Sequence[str] | None = None,
 ) -> list[Unit]:
     """Run units in worker processes until none is left.
 
@@ -74,13 +75,15 @@ def run_units(
     stop : Stop, optional
         Where the process listens to signals already: that of an element of a job array. Units that cannot end
         before its deadline are not handed out.
+    tiles : sequence of str, optional
+        All that the units concern, where these are not all of the campaign.
 
     Returns
     -------
     list of Unit
         Units that were not run since the run was stopped.
     """
-    pool = _Pool(run_dir, deque(units), threads, report, name or f"local-{os.getpid()}", stop)
+    pool = _Pool(run_dir, deque(units), threads, report, name or f"local-{os.getpid()}", stop, tiles)
     with nullcontext() if stop is not None else _stop_on_signal(pool):
         try:
             for _ in range(min(workers, len(units))):
@@ -94,7 +97,14 @@ def run_units(
 
 class _Pool:
     def __init__(
-        self, run_dir: Path, queue: deque[Unit], threads: int, report: Report, name: str, stop: Stop | None
+        self,
+        run_dir: Path,
+        queue: deque[Unit],
+        threads: int,
+        report: Report,
+        name: str,
+        stop: Stop | None,
+        tiles: Sequence[str] | None,
     ) -> None:
         self.run_dir = run_dir
         self.queue = queue
@@ -102,6 +112,7 @@ class _Pool:
         self.report = report
         self.name = name
         self.stop = stop
+        self.tiles = tiles
         self.workers: list[_Worker] = []
         self.given_back: list[Unit] = []
         self.stopping = False
@@ -117,7 +128,9 @@ class _Pool:
         context.set_forkserver_preload(_PRELOADED)
         name = f"{self.name}-{self.started}"
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.run_dir, name, self.threads), daemon=True)
+        process = context.Process(
+            target=_serve, args=(theirs, self.run_dir, name, self.threads, self.tiles), daemon=True
+        )
         with _thread_variables(self.threads):
             process.start()
         theirs.close()
@@ -213,7 +226,7 @@ class _Pool:
         self.report(entry)
 
 
-def _serve(pipe: Connection, run_dir: Path, name: str, threads: int) -> None:
+def _serve(pipe: Connection, run_dir: Path, name: str, threads: int, tiles: Sequence[str] | None) -> None:
     """Body of a worker process."""
     from hpckit.worker import Worker
 
@@ -239,7 +252,7 @@ def _serve(pipe: Connection, run_dir: Path, name: str, threads: int) -> None:
         except OSError:
             return  # the driver is gone; the journal has it
 
-    Worker(run_dir, name, threads, stop).work(draw(), report)
+    Worker(run_dir, name, threads, stop, tiles).work(draw(), report)
 
 
 @contextmanager

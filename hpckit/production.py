@@ -6,10 +6,11 @@ into units and finds those that remain. A worker loads a `Context` from the run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,8 @@ from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Acquisition, Level, Scene
 from hpckit.spool import DAMAGED
 
+_Value = TypeVar("_Value")
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
 
@@ -53,6 +56,8 @@ class Prepared:
     """By reduction."""
     assignments: Mapping[str, Assignment]
     """By reduction."""
+    presence: Mapping[str, frozenset[str]]
+    """Tiles of the whole campaign that have an acquisition, by its id."""
 
     @property
     def spec(self) -> CubeSpec:
@@ -75,7 +80,7 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     write_json(run.selection, _describe_selection(by_tile, dropped, report))
     zones = {reduction.name: _freeze_zones(run, reduction) for reduction in run.campaign.reductions}
     assignments = {name: _assign(run, name, layer, by_tile) for name, layer in zones.items()}
-    prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments)
+    prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments, _presence(by_tile))
     for tile, acquisitions in by_tile.items():
         layout.prepare(prepared.spec, tile, acquisitions)
     return prepared
@@ -297,15 +302,49 @@ def _reduce_inputs(
         tile: [scene.id for item in prepared.acquisitions[tile] if item.id == acquisition_id for scene in item.scenes]
         for tile in tiles
     }
-    present = sorted(t for t, items in prepared.acquisitions.items() if acquisition_id in {i.id for i in items})
+    present = sorted(prepared.presence[acquisition_id])
     spec = prepared.spec
     return digest_json([settings, sorted(indexes), scenes, present, spec.skip_cloudy])[:16]
 
 
-def read_prepared(run: Run) -> Prepared:
-    """What `prepare` froze in the run directory; for workers."""
-    by_tile, dropped = group(catalogue.read(run.selected))
+def read_prepared(run: Run, tiles: Iterable[str] | None = None) -> Prepared:
+    """What `prepare` froze in the run directory; for workers.
+
+    Parameters
+    ----------
+    tiles : iterable of str, optional
+        Only the acquisitions of these are read: a worker needs few of a continent's.
+    """
+    by_tile, dropped = group(catalogue.read(run.selected, tiles))
     names = [reduction.name for reduction in run.campaign.reductions]
-    zones = {name: load_zones(run.zones(name)) for name in names}
-    assignments = {name: Assignment.load(run.assignment(name)) for name in names}
-    return Prepared(run, by_tile, dropped, [], zones, assignments)
+    zones = _LoadedWhenNeeded({name: partial(load_zones, run.zones(name)) for name in names})
+    assignments = _LoadedWhenNeeded({name: partial(Assignment.load, run.assignment(name)) for name in names})
+    presence = _presence(by_tile) if tiles is None else catalogue.presence(run.selected)
+    return Prepared(run, by_tile, dropped, [], zones, assignments, presence)
+
+
+def _presence(by_tile: Mapping[str, Sequence[Acquisition]]) -> dict[str, frozenset[str]]:
+    tiles: dict[str, set[str]] = {}
+    for tile, acquisitions in by_tile.items():
+        for acquisition in acquisitions:
+            tiles.setdefault(acquisition.id, set()).add(tile)
+    return {identifier: frozenset(names) for identifier, names in tiles.items()}
+
+
+class _LoadedWhenNeeded(Mapping[str, _Value]):
+    """A mapping whose values are read from files when they are first asked for: ingest needs no zones."""
+
+    def __init__(self, load: Mapping[str, Callable[[], _Value]]) -> None:
+        self._load = load
+        self._loaded: dict[str, _Value] = {}
+
+    def __getitem__(self, name: str) -> _Value:
+        if name not in self._loaded:
+            self._loaded[name] = self._load[name]()
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load)
+
+    def __len__(self) -> int:
+        return len(self._load)

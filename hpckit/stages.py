@@ -47,17 +47,17 @@ class Outcome:
 class Context:
     """What a worker needs of the run directory, read once."""
 
-    def __init__(self, prepared: Prepared, writer: str, threads: int) -> None:
+    def __init__(self, prepared: Prepared, writer: str, threads: int, tiles: Sequence[str] | None = None) -> None:
         self.prepared = prepared
         self.writer = writer
         self.threads = threads
-        self.manifest = Manifest.load(prepared.spec.path)
+        self.manifest = Manifest.load(prepared.spec.path, tiles)
         self._indexes: OrderedDict[Path, ZoneIndex] = OrderedDict()
 
     @classmethod
-    def load(cls, run_dir: Path, writer: str, threads: int) -> Context:
-        """Read what `prepare` froze."""
-        return cls(read_prepared(find_run(run_dir)), writer, threads)
+    def load(cls, run_dir: Path, writer: str, threads: int, tiles: Sequence[str] | None = None) -> Context:
+        """Read what `prepare` froze; with `tiles` only what concerns these."""
+        return cls(read_prepared(find_run(run_dir), tiles), writer, threads, tiles)
 
     def reduction(self, name: str) -> Signatures:
         """Reduction by name."""
@@ -232,8 +232,7 @@ def _answered(
     assignment = prepared.assignments[reduction.name]
     if len(tiles) > 1:
         return group_zones(assignment, tiles)
-    present = frozenset(t for t, items in prepared.acquisitions.items() if any(i.id == identifier for i in items))
-    return assignment.zones_of(tiles[0], present)
+    return assignment.zones_of(tiles[0], prepared.presence[identifier])
 
 
 def _part(

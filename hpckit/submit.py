@@ -13,6 +13,8 @@ from typing import Any
 from hpckit.arrays import Layout, Request, jobs, lay_out
 from hpckit.campaign import Campaign
 from hpckit.console import Console
+from hpckit.cube.manifest import Manifest
+from hpckit.driver import tidy
 from hpckit.elements import write_elements
 from hpckit.errors import BusyError, HpckitError
 from hpckit.estimate import measured_rates, stage_memory
@@ -95,6 +97,8 @@ def submit_campaign(
     run = open_run(campaign)
     with claim(run):
         require_idle(run, scheduler, runner)
+        tidy(run)
+        Manifest.load(campaign.cube_path).compact()
         _, drafted = draft(run, site, request, console, chosen)
         if not drafted.layout.stages:
             return None

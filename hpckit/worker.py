@@ -9,7 +9,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,11 +31,18 @@ _log = logging.getLogger(__name__)
 class Worker:
     """Works through units; keeps records in memory until a spool segment is worth sealing."""
 
-    def __init__(self, run_dir: Path, name: str, threads: int, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        name: str,
+        threads: int,
+        stop: Stop | None = None,
+        tiles: Sequence[str] | None = None,
+    ) -> None:
         _set_up_logging(run_dir, name)
         _limit_threads(threads)
         self.stop = stop or Stop()
-        self.context = Context.load(run_dir, flat(name), threads)
+        self.context = Context.load(run_dir, flat(name), threads, tiles)
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
 

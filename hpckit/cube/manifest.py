@@ -1,8 +1,9 @@
 """The manifest: which shards a cube has, with their checksums and what they were made from.
 
-It lies beside the data, `<cube>/.manifest/<writer>.jsonl`: one append-only file per writer, so that nobody
-waits for anybody. The last record of a shard counts; records carry a counter that grows with every one that
-a writer sees, so that "last" does not depend on clocks.
+It lies beside the data, `<cube>/.manifest/<tile>/<writer>.jsonl`: one append-only file per writer and tile, so
+that nobody waits for anybody, and nobody reads the records of a continent to write some. The last record of a
+shard counts; records carry a counter that grows with every one that a writer sees, so that "last" does not
+depend on clocks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from hpckit.files import append_line, write_text
 
 _FOLDER = ".manifest"
+_COMPACTED = "0-compacted.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,11 @@ class Manifest:
         self._records = records
 
     @classmethod
-    def load(cls, cube: Path) -> Manifest:
-        """Read all records; a line that was cut by a crash is left out."""
+    def load(cls, cube: Path, tiles: Iterable[str] | None = None) -> Manifest:
+        """Read all records, or those of some tiles; a line that was cut by a crash is left out."""
         records: dict[str, ShardRecord] = {}
-        for path in sorted(manifest_folder(cube).glob("*.jsonl")):
+        folders = [manifest_folder(cube)] if tiles is None else [manifest_folder(cube) / tile for tile in tiles]
+        for path in sorted(path for folder in folders for path in folder.rglob("*.jsonl")):
             for line in _lines(path):
                 record = _parse(line)
                 if record is None:
@@ -69,32 +72,43 @@ class Manifest:
 
     def append(self, records: Iterable[ShardRecord], writer: str) -> None:
         """Add records, on disk first."""
-        lines = []
+        lines: dict[str, list[str]] = {}
         for record in records:
             known = self._records.get(record.key)
             numbered = ShardRecord(
                 record.key, record.nbytes, record.digest, record.inputs, known.generation + 1 if known else 0
             )
-            lines.append(json.dumps(asdict(numbered), separators=(",", ":")))
+            lines.setdefault(_tile(record.key), []).append(_line(numbered))
             self._records[record.key] = numbered
-        if lines:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            append_line(self._folder / f"{writer}.jsonl", "\n".join(lines))
+        for tile, mine in lines.items():
+            (self._folder / tile).mkdir(parents=True, exist_ok=True)
+            append_line(self._folder / tile / f"{writer}.jsonl", "\n".join(mine))
 
     def disown(self, keys: Iterable[str], writer: str) -> None:
         """Mark shards as faulty, so that the next run writes them anew."""
         self.append((ShardRecord(key, 0, "", ()) for key in keys), writer)
 
     def compact(self) -> None:
-        """Join the files of all writers to one. Only while nobody writes."""
-        paths = sorted(self._folder.glob("*.jsonl"))
-        if len(paths) < 2:
-            return
-        lines = [json.dumps(asdict(record), separators=(",", ":")) for record in self._records.values()]
-        write_text(self._folder / "0-compacted.jsonl", "\n".join(lines) + "\n")
-        for path in paths:
-            if path.name != "0-compacted.jsonl":
-                path.unlink()
+        """Join the files of all writers of a tile to one. Only while nobody writes, and with all tiles loaded."""
+        lines: dict[str, list[str]] = {}
+        for record in self._records.values():
+            lines.setdefault(_tile(record.key), []).append(_line(record))
+        for tile, mine in lines.items():
+            paths = sorted((self._folder / tile).glob("*.jsonl"))
+            if len(paths) < 2:
+                continue
+            write_text(self._folder / tile / _COMPACTED, "\n".join(mine) + "\n")
+            for path in paths:
+                if path.name != _COMPACTED:
+                    path.unlink()
+
+
+def _tile(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _line(record: ShardRecord) -> str:
+    return json.dumps(asdict(record), separators=(",", ":"))
 
 
 def manifest_folder(cube: Path) -> Path:

@@ -17,7 +17,7 @@ import shapely
 
 from hpckit.errors import CatalogueError, SceneError
 from hpckit.files import atomic_path
-from hpckit.scenes.model import Acquisition, Level, Scene
+from hpckit.scenes.model import Acquisition, Level, Scene, acquisition_id
 from hpckit.scenes.sentinel2 import find_products, read_product
 from hpckit.scenes.stac import from_item, to_item
 
@@ -113,8 +113,13 @@ def write(path: Path, scenes: Iterable[Scene]) -> None:
         stac.to_parquet(stac.parse_stac_items_to_arrow(items), temporary)
 
 
-def read(path: Path) -> list[Scene]:
+def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
     """Read a catalogue.
+
+    Parameters
+    ----------
+    tiles : iterable of str, optional
+        Only scenes of these.
 
     Raises
     ------
@@ -126,11 +131,23 @@ def read(path: Path) -> list[Scene]:
     import stac_geoparquet.arrow as stac
 
     try:
-        return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path))]
+        wanted = None if tiles is None else [("grid:code", "in", [f"MGRS-{tile}" for tile in tiles])]
+        return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path, filters=wanted))]
     except FileNotFoundError:
         raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None
     except (OSError, LookupError, TypeError, ValueError, AttributeError, pa.ArrowException) as error:
         raise CatalogueError(f"{path}: no catalogue that hpckit wrote") from error
+
+
+def presence(path: Path) -> dict[str, frozenset[str]]:
+    """Tiles that have an acquisition, by its id: read without the rest of the catalogue."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["grid:code", "s2:datatake_id"])
+    tiles: dict[str, set[str]] = {}
+    for code, datatake in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        tiles.setdefault(acquisition_id(datatake), set()).add(code.removeprefix("MGRS-"))
+    return {identifier: frozenset(names) for identifier, names in tiles.items()}
 
 
 def select(

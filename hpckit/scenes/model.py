@@ -59,7 +59,7 @@ class Scene:
     @property
     def acquisition_id(self) -> str:
         """Datatake without its baseline: the same for every reprocessing of one pass."""
-        return self.datatake.rsplit("_N", 1)[0]
+        return acquisition_id(self.datatake)
 
     def transform(self, resolution_m: int) -> Affine:
         """Affine transform from (column, row) to easting and northing, metres."""
@@ -78,6 +78,11 @@ class Scene:
             # Braces keep GDAL from guessing where the archive's name ends.
             return f"/vsizip/{{{self.href}}}/{relative}"
         return f"{self.href}/{relative}"
+
+
+def acquisition_id(datatake: str) -> str:
+    """Datatake without its baseline, `GS2A_20221005T115411_038058`."""
+    return datatake.rsplit("_N", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)

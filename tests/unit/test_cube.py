@@ -340,14 +340,15 @@ def test_another_layout_or_grid_is_refused(tmp_path):
 
 def test_the_manifest_survives_a_cut_line_and_compacts(tmp_path):
     manifest = Manifest.load(tmp_path)
-    manifest.append([ShardRecord("a", 1, "x", ("1",)), ShardRecord("b", 1, "x", ("1",))], "one")
-    Manifest.load(tmp_path).append([ShardRecord("a", 2, "y", ("2",))], "two")
-    path = tmp_path / ".manifest" / "one.jsonl"
-    path.write_bytes(path.read_bytes() + b'{"key": "c", "nby')
+    manifest.append([ShardRecord("t/a", 1, "x", ("1",)), ShardRecord("t/b", 1, "x", ("1",))], "one")
+    Manifest.load(tmp_path).append([ShardRecord("t/a", 2, "y", ("2",))], "two")
+    path = tmp_path / ".manifest" / "t" / "one.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"key": "t/c", "nby')
     loaded = Manifest.load(tmp_path)
-    assert loaded.get("a").nbytes == 2 and loaded.get("b").nbytes == 1 and loaded.get("c") is None
-    loaded.disown(["b"], "three")
+    assert loaded.get("t/a").nbytes == 2 and loaded.get("t/b").nbytes == 1 and loaded.get("t/c") is None
+    loaded.disown(["t/b"], "three")
     loaded.compact()
-    assert len(list((tmp_path / ".manifest").iterdir())) == 1
-    again = Manifest.load(tmp_path)
-    assert again.get("a").digest == "y" and again.get("b") is None
+    assert len(list((tmp_path / ".manifest" / "t").iterdir())) == 1
+    again = Manifest.load(tmp_path, ["t"])
+    assert again.get("t/a").digest == "y" and again.get("t/b") is None
+    assert len(Manifest.load(tmp_path, ["u"])) == 0
