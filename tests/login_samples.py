@@ -82,13 +82,15 @@ class Person:
     def finish(self, timeout_s: float = 30) -> int:
         """Wait for the end and give the exit code."""
         limit = time.monotonic() + timeout_s
-        while self._read(0.2) is not None:
+        # The end of the process, not of the terminal: ssh's helper for jump hosts stays with that.
+        while not (ended := os.waitpid(self._pid, os.WNOHANG))[0]:
+            self._read(0.1)
             if time.monotonic() > limit:
                 os.kill(self._pid, signal.SIGKILL)
-                break
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        while self._read(0):
+            pass
         os.close(self._terminal)
-        return code
+        return os.waitstatus_to_exitcode(ended[1])
 
     def _read(self, wait_s: float) -> bool | None:
         """Whether something was read; None at the end."""

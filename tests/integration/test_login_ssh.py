@@ -351,7 +351,7 @@ def test_copies_that_fail(near, way, tmp_path):
 def test_copy_that_is_cut_goes_on(near, way, tmp_path):
     session, server = near
     big = tmp_path / "big"
-    big.write_bytes(os.urandom(1 << 20) * 300)
+    big.write_bytes(os.urandom(1 << 20) * 200)
     session.run(["true"])
     stop = threading.Event()
 
