@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import heapq
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from hpckit.errors import PlanError, SubmissionError
 from hpckit.files import atomic_path
@@ -69,16 +73,14 @@ def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None
     count = min(count, len(units), most or count)
     if not units:
         return []
-    chunks = sorted(_chunks(units, total / (count * _CHUNKS_PER_ELEMENT)), key=lambda item: -item[0])
+    starts, costs = _chunks(units, total / (count * _CHUNKS_PER_ELEMENT))
     heap: list[tuple[float, int]] = [(0.0, number) for number in range(count)]
-    contents: list[list[Unit]] = [[] for _ in range(count)]
-    loads = [0.0] * count
-    for cost, members in chunks:
-        load, number = heapq.heappop(heap)
-        contents[number] += members
-        loads[number] = load + cost
-        heapq.heappush(heap, (load + cost, number))
-    elements = [Element(tuple(_longest_first(m)), load) for m, load in zip(contents, loads, strict=True) if m]
+    owner = np.zeros(len(costs), dtype=np.int32)
+    for chunk in np.argsort(-costs, kind="stable").tolist():
+        load, number = heap[0]
+        owner[chunk] = number
+        heapq.heapreplace(heap, (load + costs[chunk], number))
+    elements = [_element(units, starts, chunks) for chunks in _by_owner(owner, count)]
     return sorted(elements, key=lambda element: -element.cost)
 
 
@@ -158,12 +160,6 @@ def read_element(path: Path, stage: str, number: int) -> list[Unit]:
     ]
 
 
-def read_units(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Stage, id and digest of the inputs of every unit."""
-    for stage, _, unit, digest in read_membership(path):
-        yield stage, unit, digest
-
-
 def read_membership(path: Path) -> Iterator[tuple[str, int, str, str]]:
     """Stage, element, id and digest of the inputs of every unit."""
     import pyarrow.parquet as pq
@@ -172,19 +168,33 @@ def read_membership(path: Path) -> Iterator[tuple[str, int, str, str]]:
     yield from zip(*(column.to_pylist() for column in table.columns), strict=True)
 
 
-def _chunks(units: Sequence[Unit], limit: float) -> Iterator[tuple[float, list[Unit]]]:
-    """Runs of neighbouring units of one tile, each within `limit` unless a single unit is more."""
-    chunk: list[Unit] = []
+def _chunks(units: Sequence[Unit], limit: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Starts (and the end) and costs of runs of neighbours of one tile, within `limit` unless one unit is more."""
+    starts, costs = array("q"), array("d")
     cost, place = 0.0, None
-    for unit in units:
+    for number, unit in enumerate(units):
         here = unit.args.get("tile") or tuple(unit.args.get("tiles", ()))
-        if chunk and (here != place or cost + unit.cost > limit):
-            yield cost, chunk
-            chunk, cost = [], 0.0
-        chunk.append(unit)
+        if number == 0 or here != place or cost + unit.cost > limit:
+            starts.append(number)
+            costs.append(0.0)
+            cost = 0.0
         cost, place = cost + unit.cost, here
-    if chunk:
-        yield cost, chunk
+        costs[-1] = cost
+    starts.append(len(units))
+    return np.array(starts, dtype=np.int64), np.array(costs)
+
+
+def _by_owner(owner: npt.NDArray[np.int32], count: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Chunks of each element that has any."""
+    order = np.argsort(owner, kind="stable")
+    for chunks in np.split(order, np.searchsorted(owner[order], np.arange(1, count))):
+        if len(chunks):
+            yield chunks
+
+
+def _element(units: Sequence[Unit], starts: npt.NDArray[np.int64], chunks: npt.NDArray[np.int64]) -> Element:
+    mine = [unit for chunk in chunks.tolist() for unit in units[starts[chunk] : starts[chunk + 1]]]
+    return Element(tuple(_longest_first(mine)), sum(unit.cost for unit in mine))
 
 
 def _longest_first(units: Iterable[Unit]) -> list[Unit]:

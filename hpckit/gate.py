@@ -7,15 +7,13 @@ elements that would all do so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from hpckit.elements import read_units
 from hpckit.files import write_json
-from hpckit.journal import Entry, outcomes, read_journal
-from hpckit.submission import load
+from hpckit.journal import tally
+from hpckit.submission import Submission, load
 
 LEAST_DONE: Final = 0.5
 """Share of the units before it that must be done for a gate to open."""
@@ -36,17 +34,24 @@ class Verdict:
 def judge(run_dir: Path, number: int, before: str) -> Verdict:
     """Judge the stages of a submission before another one, and write the verdict beside it."""
     submission = load(run_dir / "submissions" / f"{number:04d}")
-    inputs = {unit: digest for stage, unit, digest in read_units(submission.elements) if stage != before}
-    verdict = _judge(inputs, outcomes(read_journal(run_dir), inputs))
+    units, inputs = _units(submission, before)
+    known = tally(run_dir, units, inputs)
+    verdict = _judge(len(units), int(known.done.sum()), int(known.failed.sum()))
     write_json(submission.path / f"gate-{before}.json", asdict(verdict))
     return verdict
 
 
-def _judge(inputs: Mapping[str, str], known: Mapping[str, Entry]) -> Verdict:
-    done = sum(entry.state == "done" for entry in known.values())
-    failed, missing = len(known) - done, len(inputs) - len(known)
-    share = done / len(inputs) if inputs else 1.0
-    says = f"{done} of {len(inputs)} units are done, {failed} failed, {missing} have no outcome"
-    if share >= LEAST_DONE:
+def _units(submission: Submission, before: str) -> tuple[Any, Any]:
+    """Ids and digests of the units of all stages but one."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(submission.elements, columns=["unit", "inputs"], filters=[("stage", "!=", before)])
+    return table.column("unit").combine_chunks(), table.column("inputs").combine_chunks()
+
+
+def _judge(units: int, done: int, failed: int) -> Verdict:
+    missing = units - done - failed
+    says = f"{done} of {units} units are done, {failed} failed, {missing} have no outcome"
+    if done >= LEAST_DONE * units:
         return Verdict(True, done, failed, missing, says)
     return Verdict(False, done, failed, missing, f"{says}; mend the cause, then `hpckit retry`")

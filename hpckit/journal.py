@@ -9,10 +9,13 @@ differ, and do not decide anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from hpckit.files import append_line
 
@@ -98,6 +101,94 @@ def outcomes(entries: Iterable[Entry], inputs: Mapping[str, str]) -> dict[str, E
         if known is None or known.state != "done" or entry.state == "done":
             result[entry.unit] = entry
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of many units, by their position in a list."""
+
+    done: npt.NDArray[np.bool_]
+    failed: npt.NDArray[np.bool_]
+    """Tried with its present inputs, and never done."""
+    seconds: npt.NDArray[np.float64]
+    """Of the last attempt."""
+    slivers: float
+    """Sum over units that are done."""
+    reasons: Mapping[int, str]
+    """Why a unit failed the last time."""
+    first_start: str
+    last_start: str
+
+
+def tally(run_dir: Path, units: Any, inputs: Any) -> Tally:
+    """Count what became of units: as `outcomes` of `read_journal`, for millions of them.
+
+    Parameters
+    ----------
+    units, inputs : pyarrow.Array of string
+        Ids, and digests of their present inputs.
+    """
+    import pyarrow.compute as pc
+
+    table = _journal_table(run_dir)
+    place = pc.index_in(table.column("unit"), value_set=units)
+    table, place = table.filter(pc.is_valid(place)), pc.drop_null(place)
+    current = pc.equal(inputs.take(place), table.column("inputs"))
+    table, place = table.filter(current), place.filter(current)
+    order = pc.sort_indices(table, sort_keys=[("start", "ascending")])
+    table, place = table.take(order), place.take(order)
+    at = place.to_numpy(zero_copy_only=False).astype(np.int64)
+    well = pc.equal(table.column("state"), "done").to_numpy(zero_copy_only=False)
+    done, tried, seconds = np.zeros(len(units), bool), np.zeros(len(units), bool), np.zeros(len(units))
+    tried[at], done[at[well]] = True, True
+    seconds[at] = table.column("seconds").to_numpy()
+    slivers = np.zeros(len(units))
+    slivers[at[well]] = np.nan_to_num(table.column("slivers").to_numpy(zero_copy_only=False)[well])
+    unwell = np.flatnonzero(~well & ~done[at])
+    reasons = dict(zip(at[unwell].tolist(), table.column("reason").take(unwell).to_pylist(), strict=True))
+    starts = table.column("start")
+    ends = (starts[0].as_py(), starts[-1].as_py()) if len(at) else ("", "")
+    return Tally(
+        done, tried & ~done, seconds, float(slivers.sum()), {k: v or "unknown" for k, v in reasons.items()}, *ends
+    )
+
+
+def _journal_table(run_dir: Path) -> Any:
+    """Columns of all journals; a line that was cut is left out."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    names = ("unit", "inputs", "state", "start", "reason")
+    metrics = pa.struct([("slivers", pa.float64())])
+    schema = pa.schema([*((name, pa.string()) for name in names), ("seconds", pa.float64()), ("metrics", metrics)])
+    lines = b"\n".join(_whole_lines(run_dir))
+    if not lines:
+        table = schema.empty_table()
+    else:
+        options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        reading = arrow_json.ReadOptions(block_size=max(2**20, min(2**26, len(lines) + 1)))
+        try:
+            table = arrow_json.read_json(pa.BufferReader(lines), reading, options)
+        except pa.ArrowInvalid:
+            known = [asdict(entry) for entry in _entries(sorted((run_dir / "journal").rglob("*.jsonl")))]
+            rows = [{**entry, "metrics": {"slivers": entry["metrics"].get("slivers")}} for entry in known]
+            table = pa.Table.from_pylist(rows, schema)
+    table = table.combine_chunks()
+    slivers = table.column("metrics").combine_chunks()
+    values = slivers.field("slivers") if len(slivers) else pa.array([], pa.float64())
+    return table.drop_columns(["metrics"]).append_column("slivers", values)
+
+
+def _whole_lines(run_dir: Path) -> Iterator[bytes]:
+    """Contents of the journals, without what cannot be a whole entry."""
+    for path in (run_dir / "journal").rglob("*.jsonl"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        end = content.rfind(b"\n")
+        if end > 0:
+            yield content[:end]
 
 
 def _entries(paths: Iterable[Path]) -> list[Entry]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,7 +101,7 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
     manifest = Manifest.load(prepared.spec.path)
     units: list[Unit] = []
     pending: set[str] = set()
-    for unit, done in [*_ingest_units(prepared, manifest, rates), *_index_units(prepared, rates)]:
+    for unit, done in chain(_ingest_units(prepared, manifest, rates), _index_units(prepared, rates)):
         units.append(unit)
         if not done:
             pending.add(unit.id)
@@ -206,14 +207,24 @@ def _describe_selection(
 def _ingest_units(prepared: Prepared, manifest: Manifest, rates: Rates) -> Iterable[tuple[Unit, bool]]:
     spec = prepared.spec
     for tile, acquisitions in prepared.acquisitions.items():
+        known = manifest.has(tile)
+        digests: dict[tuple[int, int], tuple[str, int]] = {}
         for unit in ingest.ingest_units(spec, tile, acquisitions):
-            shards = ingest.shards(spec, unit, acquisitions)
-            dates = len({date for shard in shards for date in shard.dates})
             columns = acquisitions[0].scenes[0].shapes[unit.band.resolution_m][1]
+            # What a unit is made from is the same for all rows and bands of one width.
+            if (unit.block, columns) not in digests:
+                digests[unit.block, columns] = _ingest_inputs(ingest.shards(spec, unit, acquisitions))
+            inputs, dates = digests[unit.block, columns]
             pixels = WINDOW[unit.band.resolution_m] * columns * dates
             args = {"tile": tile, "band": unit.band.key, "block": unit.block, "row": unit.row}
-            inputs = digest_json([shard.inputs for shard in shards])[:16]
-            yield Unit(unit.id, "ingest", rates.decode_s(pixels), inputs, args), ingest.is_done(shards, manifest)
+            done = known and ingest.is_done(ingest.shards(spec, unit, acquisitions), manifest)
+            yield Unit(unit.id, "ingest", rates.decode_s(pixels), inputs, args), done
+
+
+def _ingest_inputs(shards: Sequence[ingest.Shard]) -> tuple[str, int]:
+    """Digest of what shards are made from, and how many dates that is."""
+    dates = {date for shard in shards for date in shard.dates}
+    return digest_json([shard.inputs for shard in shards])[:16], len(dates)
 
 
 def _index_units(prepared: Prepared, rates: Rates) -> Iterable[tuple[Unit, bool]]:

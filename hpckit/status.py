@@ -1,13 +1,13 @@
-"""How far a run is, from its plan, manifest and journal."""
+"""How far a run is, from its plan and journal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from hpckit.cube.manifest import Manifest
-from hpckit.journal import Entry, outcomes, read_journal
-from hpckit.plan import STAGES, Unit, read_plan
+from hpckit.journal import Tally, tally
+from hpckit.plan import STAGES, read_inputs
 from hpckit.run import Run
 
 
@@ -32,7 +32,6 @@ class Status:
     stages: tuple[StageStatus, ...]
     failures: Mapping[str, tuple[str, ...]]
     """Failed units by reason."""
-    shards: int
     slivers: int
     """Zones smaller than a pixel, that hold no pixel centre."""
 
@@ -45,26 +44,24 @@ def read_status(run: Run) -> Status:
     PlanError
         If it has no plan yet.
     """
-    units = read_plan(run.plan)
-    known = outcomes(read_journal(run.path), {unit.id: unit.inputs for unit in units})
+    units, stages, inputs = read_inputs(run.plan)
+    known = tally(run.path, units, inputs)
     failures: dict[str, list[str]] = {}
-    for unit in units:
-        entry = known.get(unit.id)
-        if entry is not None and entry.state == "failed":
-            failures.setdefault(entry.reason or "unknown", []).append(unit.id)
+    for place, reason in known.reasons.items():
+        failures.setdefault(reason, []).append(units[place].as_py())
     return Status(
         run_id=run.run_id,
         campaign=run.campaign.name,
-        stages=tuple(_stage(stage, units, known) for stage in STAGES),
+        stages=tuple(_stage(stage, stages, known) for stage in STAGES),
         failures={reason: tuple(sorted(ids)) for reason, ids in sorted(failures.items())},
-        shards=len(Manifest.load(run.campaign.cube_path).records()),
-        slivers=int(sum(entry.metrics.get("slivers", 0) for entry in known.values() if entry.stage == "index")),
+        slivers=int(known.slivers),
     )
 
 
-def _stage(stage: str, units: Sequence[Unit], known: Mapping[str, Entry]) -> StageStatus:
-    mine = [known.get(unit.id) for unit in units if unit.stage == stage]
-    done = [entry for entry in mine if entry is not None and entry.state == "done"]
-    failed = [entry for entry in mine if entry is not None and entry.state == "failed"]
-    waiting = len(mine) - len(done) - len(failed)
-    return StageStatus(stage, len(done), len(failed), waiting, round(sum(entry.seconds for entry in done), 1))
+def _stage(stage: str, stages: Any, known: Tally) -> StageStatus:
+    import pyarrow.compute as pc
+
+    mine = pc.equal(stages, stage).to_numpy(zero_copy_only=False)
+    done, failed = int((known.done & mine).sum()), int((known.failed & mine).sum())
+    seconds = float(known.seconds[known.done & mine].sum())
+    return StageStatus(stage, done, failed, int(mine.sum()) - done - failed, round(seconds, 1))

@@ -88,16 +88,15 @@ def shards(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]
     first = unit.block * spec.dates_per_block
     last = min(first + spec.dates_per_block, len(acquisitions))
     step = spec.dates_per_shard
-    return [
-        Shard(
-            shard_key(unit.tile, unit.band, start // step, unit.row, column),
-            column,
-            range(start, min(start + step, last)),
-            tuple(date_inputs(spec, item) for item in acquisitions[start : min(start + step, last)]),
-        )
-        for start in range(first, last, step)
-        for column in range(columns)
-    ]
+    found = []
+    for start in range(first, last, step):
+        dates = range(start, min(start + step, last))
+        inputs = tuple(date_inputs(spec, acquisitions[date]) for date in dates)
+        found += [
+            Shard(shard_key(unit.tile, unit.band, start // step, unit.row, column), column, dates, inputs)
+            for column in range(columns)
+        ]
+    return found
 
 
 def date_inputs(spec: CubeSpec, acquisition: Acquisition) -> str:

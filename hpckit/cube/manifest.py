@@ -41,6 +41,7 @@ class Manifest:
     def __init__(self, cube: Path, records: dict[str, ShardRecord]) -> None:
         self._folder = manifest_folder(cube)
         self._records = records
+        self._tiles: set[str] | None = None
 
     @classmethod
     def load(cls, cube: Path, tiles: Iterable[str] | None = None) -> Manifest:
@@ -61,6 +62,12 @@ class Manifest:
         """Number of shards with a record."""
         return len(self._records)
 
+    def has(self, tile: str) -> bool:
+        """Whether any shard of a tile has a record."""
+        if self._tiles is None:
+            self._tiles = {_tile(key) for key in self._records}
+        return tile in self._tiles
+
     def get(self, key: str) -> ShardRecord | None:
         """Record of a shard; None if it was never written, or found faulty since."""
         record = self._records.get(key)
@@ -73,6 +80,7 @@ class Manifest:
     def append(self, records: Iterable[ShardRecord], writer: str) -> None:
         """Add records, on disk first."""
         lines: dict[str, list[str]] = {}
+        self._tiles = None
         for record in records:
             known = self._records.get(record.key)
             numbered = ShardRecord(
