@@ -328,7 +328,7 @@ def find_site(name: str, folders: Sequence[Path] = ()) -> Site:
         close = difflib.get_close_matches(name, files, n=1)
         raise SiteError(
             f"no site {name!r}",
-            hint=f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(files))}",
+            hint=f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(files)) or 'none'}",
         )
     return load_site(files[name])
 

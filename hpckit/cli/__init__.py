@@ -6,6 +6,7 @@ Commands are imported when they are called, so that `hpckit --help` loads nothin
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "logs": ("hpckit.cli.cluster:logs", "Show the log of a unit, element or job."),
         "retry": ("hpckit.cli.cluster:retry", "Submit again what is not done, with more of what was short."),
         "cancel": ("hpckit.cli.cluster:cancel", "Cancel the jobs of a run."),
+        "login": ("hpckit.cli.login:login", "Log in to clusters by ssh: show, check, open, close."),
     },
     "Look": {
         "series": ("hpckit.cli.look:series", "Time series of a zone: table, CSV, JSON or plot."),
@@ -92,13 +94,17 @@ class LazyGroup(click.Group):
 )
 @click.version_option(hpckit.__version__, prog_name="hpckit")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(debug: bool) -> None:
+@click.option(
+    "--host", metavar="SITE", help="Run the command on the login node of a site, the campaign staged there."
+)
+def cli(debug: bool, host: str | None) -> None:
     """From Sentinel scenes to Zarr cubes to parcel signatures.
 
     \b
     Example:
       hpckit init campaign/ && hpckit check campaign/campaign.yaml
       hpckit run campaign/campaign.yaml
+      hpckit --host snellius submit campaign/campaign.yaml
     """
 
 
@@ -107,6 +113,11 @@ def main(args: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
     try:
+        host, rest = _split_host(arguments)
+        if host is not None:
+            from hpckit.remote import run_there
+
+            sys.exit(run_there(host, rest))
         # Not standalone: click hands the code of --help and ctx.exit() back instead of leaving.
         code = cli.main(arguments, standalone_mode=False)
         if isinstance(code, int):
@@ -124,6 +135,18 @@ def main(args: list[str] | None = None) -> None:
         if debug:
             raise
         sys.exit(_explain(error))
+
+
+def _split_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take `--host SITE` out of what stands before the command."""
+    for place, word in enumerate(arguments):
+        if not word.startswith("-"):
+            break
+        if word == "--host" and place + 2 < len(arguments):
+            return arguments[place + 1], [*arguments[:place], *arguments[place + 2 :]]
+        if word.startswith("--host="):
+            return word.partition("=")[2], [*arguments[:place], *arguments[place + 1 :]]
+    return None, list(arguments)
 
 
 def _explain(error: Exception) -> int:

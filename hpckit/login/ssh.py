@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,23 @@ class Session:
         if done.returncode == _LOST:
             raise SshError(self._explain(done.stderr))
         return done
+
+    def stream(self, argv: Sequence[str]) -> int:
+        """Run a command at the site with the login profile, its input and output being ours; give its exit code.
+
+        Raises
+        ------
+        SshError
+            If there is no session or the connection is lost; exit code 75 where that may pass.
+        """
+        self._ensure()
+        terminal = ["-t"] if _has_terminal() and sys.stdout.isatty() else ["-T"]
+        command = f"exec {shlex.join(['bash', '-c', _PROFILE + _WRAPPER, 'hpckit', *argv])}"
+        quiet = ["-o", "LogLevel=ERROR"]
+        done = subprocess.run([*self._ssh(self.config), *quiet, *terminal, self.access.alias, command], check=False)
+        if done.returncode == _LOST:
+            raise SshError(self._explain("Connection closed by remote host"))
+        return done.returncode
 
     def push(self, paths: Sequence[Path], remote: str, *, timeout_s: float | None = None) -> None:
         """Copy files and folders into a folder at the site, which is made; links are followed.

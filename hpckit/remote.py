@@ -1,0 +1,106 @@
+"""`hpckit --host SITE …`: run a command where the cluster is, with the campaign's files brought there.
+
+The campaign file and the small files that it names (area, zones, site files, templates) are copied to a folder
+of the campaign on the site. Products, cube, run directory and results are there and stay there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from hpckit.errors import CampaignError, LoginError
+
+if TYPE_CHECKING:
+    from hpckit.campaign import Campaign
+    from hpckit.login.ssh import Session
+
+_OUTPUT: Final = ("-o", "--output")
+_SIDECARS: Final = (".shx", ".dbf", ".prj", ".cpg")
+
+
+def run_there(site_name: str, arguments: Sequence[str]) -> int:
+    """Run hpckit's command line on the login node of a site; give its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As typed, without `--host SITE`. A campaign file among them is staged; a file given to `-o` is fetched.
+
+    Raises
+    ------
+    LoginError
+        If the site cannot be reached.
+    CampaignError
+        If the campaign names files by ways that lead out of its folder.
+    """
+    from hpckit.login.ssh import session_for
+    from hpckit.site import find_site
+
+    found = next((Path(word) for word in arguments if _is_campaign(word)), None)
+    site = find_site(site_name, [found.parent if found is not None else Path.cwd()])
+    if site.login is None:
+        raise LoginError(f"site {site.name} says nothing of logins", hint=f"add `login: {{host: …}}` to {site.path}")
+    session = session_for(site)
+    program = site.command or "hpckit"
+    if found is None:
+        return session.stream([program, *arguments])
+    folder = _stage(session, found, site.login.folder)
+    words, output = _translate(arguments, found)
+    code = session.stream(["sh", "-c", 'cd "$1" && shift && exec "$@"', "hpckit", folder, program, *words])
+    if output is not None and code == 0:
+        session.pull(str(PurePosixPath(folder) / output.name), output.parent.absolute())
+    return code
+
+
+def _is_campaign(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) and not word.startswith("-") and Path(word).is_file()
+
+
+def _stage(session: Session, path: Path, base: str) -> str:
+    """Copy the campaign to the site; return its folder there."""
+    from hpckit.campaign import load_campaign
+
+    campaign = load_campaign(path)
+    folder = str(PurePosixPath(base) / campaign.name)
+    by_parent: dict[Path, list[Path]] = {}
+    for file in _files(campaign):
+        by_parent.setdefault(file.parent.relative_to(campaign.folder), []).append(file)
+    for parent, files in by_parent.items():
+        session.push(files, str(PurePosixPath(folder) / parent))
+    return folder
+
+
+def _files(campaign: Campaign) -> list[Path]:
+    """Files of the campaign that lie in its folder: itself, area, zones, site files and templates."""
+    named = [(reduction.zones, f"zones of {reduction.name}") for reduction in campaign.reductions]
+    if isinstance(campaign.aoi, str) and (campaign.folder / campaign.aoi).is_file():
+        named.append((Path(campaign.aoi), "aoi"))
+    files = [campaign.path, *sorted(campaign.folder.glob("*.yaml"))]
+    for path, what in named:
+        if path.is_absolute() or str(path).startswith("~"):
+            continue  # a path of the site
+        whole = (campaign.folder / path).resolve()
+        if not whole.is_relative_to(campaign.folder.resolve()):
+            raise CampaignError(
+                f"{campaign.path}: {what}: {path} lies outside of the campaign's folder, and cannot be staged",
+                hint="move the file into the folder, or write the absolute path that it has at the site",
+            )
+        files.append(campaign.folder / path)
+        files += [near for suffix in _SIDECARS if (near := (campaign.folder / path).with_suffix(suffix)).is_file()]
+    templates = campaign.folder / "jobscripts"
+    files += [templates] if templates.is_dir() else []
+    return list(dict.fromkeys(files))
+
+
+def _translate(arguments: Sequence[str], campaign: Path) -> tuple[list[str], Path | None]:
+    """Arguments as they hold in the campaign's folder at the site, and the file that the command writes."""
+    words, output = [], None
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        if before in _OUTPUT:
+            output = Path(word)
+            words.append(output.name)
+        else:
+            words.append(campaign.name if Path(word) == campaign else word)
+    return words, output
