@@ -62,6 +62,7 @@ def campaign(tmp_path, server) -> Path:
         "stages: {default: {ranks: 2}}\npoll: {first_s: 0.5, submit_pause_s: 0}\n"
         f"login: {{host: 127.0.0.1, port: {server.port}, user: '{{user}}'}}\n"
     )
+    session_for(load_site(path.parent / "near.yaml"), {"user": server.user})  # remembered, as `hpckit login` does
     return path
 
 
@@ -80,7 +81,7 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_campaign_is_submitted_and_followed_from_home(campaign, server, home):
     folder = campaign.parent
     site = load_site(folder / "near.yaml")
-    session = session_for(site, {"user": server.user})
+    session = session_for(site)
     try:
         sent = call(folder, "--host", "near", "submit", "campaign.yaml", "--site", "near")
         assert sent.returncode == 0, sent.stderr
