@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
-__all__ = ["__version__", "open_campaign"]
+__all__ = ["__version__", "cluster", "open_campaign"]
 
 if TYPE_CHECKING:
     from hpckit.api import open_campaign
+    from hpckit.interactive import cluster
 
 
 def __getattr__(name: str) -> object:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> object:
         from hpckit.api import open_campaign
 
         return open_campaign
+    if name == "cluster":
+        from hpckit.interactive import cluster
+
+        return cluster
     raise AttributeError(f"module 'hpckit' has no attribute {name!r}")

@@ -129,6 +129,27 @@ def jobs(
     return made
 
 
+def share(site: Site, request: Request, cores: int, memory_mib: int, walltime_s: int) -> Resources:
+    """Resources of a job that is no element: a share of one node.
+
+    Raises
+    ------
+    PlanError, SiteError
+        If the partition has no such share, or an account is missing.
+    """
+    partition = _choose_partition(site, request.partition, 0)
+    _require_partition("a job", partition, 1, cores, memory_mib, 0)
+    return Resources(
+        cores=cores,
+        memory_mib=memory_mib,
+        walltime_s=min(walltime_s, partition.walltime or walltime_s),
+        partition=partition.name,
+        qos=request.qos or partition.qos or "",
+        account=_account(site, partition, request),
+        directives=tuple(site.directives),
+    )
+
+
 def _resources(stage: str, units: int, memory: int, site: Site, request: Request, *, gpu: bool) -> Resources:
     asked = _asked(site, stage)
     gpus = asked.gpus if asked.gpus is not None else int(gpu)
@@ -138,7 +159,7 @@ def _resources(stage: str, units: int, memory: int, site: Site, request: Request
     per_rank = max(asked.memory_mib or _rounded_mib(memory * _MEMORY_ROOM), (request.memory_mib or {}).get(stage, 0))
     ranks = asked.ranks or min(_RANKS, (partition.cores or _RANKS) // cores)
     ranks = max(1, min(ranks, _fitting_ranks(partition, per_rank), -(-units // nodes)))
-    _require_partition(stage, partition, nodes, ranks * cores, ranks * per_rank, gpus)
+    _require_partition(f"stage {stage}", partition, nodes, ranks * cores, ranks * per_rank, gpus)
     return Resources(
         nodes=nodes,
         ranks=ranks,
@@ -190,7 +211,7 @@ def _rounded_mib(count: float) -> int:
     return -(-mib // _MEMORY_STEP_MIB) * _MEMORY_STEP_MIB
 
 
-def _require_partition(stage: str, partition: Partition, nodes: int, cores: int, mib: int, gpus: int) -> None:
+def _require_partition(who: str, partition: Partition, nodes: int, cores: int, mib: int, gpus: int) -> None:
     """Refuse what no node of a partition has."""
     checks = (
         (partition.memory_mib, mib, "memory", lambda n: format_bytes(n * 2**20)),
@@ -201,8 +222,8 @@ def _require_partition(stage: str, partition: Partition, nodes: int, cores: int,
     for limit, wanted, what, show in checks:
         if limit is not None and wanted > limit:
             raise PlanError(
-                f"stage {stage} needs {what} of {show(wanted)} where partition {partition.name} has {show(limit)}",
-                hint=f"set fewer ranks, or another partition, in `stages.{stage}` of the site file",
+                f"{who} needs {what} of {show(wanted)} where partition {partition.name} has {show(limit)}",
+                hint="ask for fewer ranks or cores per node, or another partition (`stages` of the site file)",
             )
 
 

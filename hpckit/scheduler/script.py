@@ -52,6 +52,17 @@ def render(
     return text.rstrip("\n") + "\n"
 
 
+def directive(scheduler: str, value: object) -> str:
+    """A value as it stands in a directive line of a scheduler.
+
+    Raises
+    ------
+    SubmissionError
+        If the scheduler cannot be told it.
+    """
+    return _slurm_value(value) if scheduler == "slurm" else _pbs_value(value)
+
+
 def early_s(walltime_s: int) -> int:
     """Seconds before the end of the walltime at which ranks are asked to end."""
     return max(30, min(_EARLY_S, int(walltime_s * _EARLY_SHARE)))
@@ -89,7 +100,7 @@ def _environment(scheduler: str, folders: Sequence[Path]) -> jinja2.Environment:
     )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     environment.filters["walltime"] = format_walltime
-    environment.filters["directive"] = _slurm_value if scheduler == "slurm" else _pbs_value
+    environment.filters["directive"] = lambda value: directive(scheduler, value)
     return environment
 
 

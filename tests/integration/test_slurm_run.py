@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import hpckit
 from hpckit.arrays import Request
 from hpckit.campaign import Campaign, load_campaign
 from hpckit.console import Console
 from hpckit.driver import run_campaign
-from hpckit.errors import BusyError, SchedulerError, SchedulerUnavailableError
+from hpckit.errors import BusyError, PlanError, SchedulerError, SchedulerUnavailableError
 from hpckit.follow import Seen, look
 from hpckit.journal import read_journal
 from hpckit.resubmit import resubmit
@@ -390,6 +391,22 @@ def test_the_command_line_follows_a_run(slurm, campaign, expected, tmp_path):
     slurm.start_controller()
     assert down.returncode == 0 and "ingest" in down.stdout
     same(results(campaign), expected)
+
+
+def test_dask_workers_are_jobs_of_the_site(slurm, tmp_path):
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
+    lab = site(tmp_path, more='environment: {FLAVOUR: "it\'s sweet"}\n')
+    with hpckit.cluster(
+        lab, jobs=1, cores=1, memory_mib=1000, walltime="10min", logs=tmp_path, interface="lo"
+    ) as workers:
+        with workers.get_client() as client:
+            client.wait_for_workers(1, timeout=60)
+            node, flavour = client.submit(lambda: (os.environ["SLURMD_NODENAME"], os.environ["FLAVOUR"])).result(60)
+        assert node in slurm.nodes and flavour == "it's sweet"
+        assert "hpckit-dask" in slurm.run("squeue", "-h", "-o", "%j").stdout
+    until(lambda: not slurm.run("squeue", "-h").stdout.strip(), what="for an empty queue")
+    with pytest.raises(PlanError, match="a job needs cores of 64 where partition short has 2"):
+        hpckit.cluster(lab, cores=64, memory_mib=1000)
 
 
 def test_what_slurm_refuses_is_said_with_a_remedy(slurm, campaign, tmp_path):
