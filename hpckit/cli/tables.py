@@ -101,11 +101,11 @@ def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | No
         )
 
 
-def table(*columns: str) -> Table:
-    """Table whose first column is text and whose others are numbers."""
+def table(*columns: str, left: bool = False) -> Table:
+    """Table whose first column is text and whose others are numbers; with `left` all are text."""
     made = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        made.add_column(column, justify="left" if number == 0 else "right")
+        made.add_column(column, justify="left" if left or number == 0 else "right")
     return made
 
 

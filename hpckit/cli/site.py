@@ -1,0 +1,198 @@
+"""`hpckit site`: list, show, validate, probe and check site files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from hpckit.site import Site
+
+
+@click.group()
+def site() -> None:
+    """Describe clusters: list, show, validate, probe and check site files.
+
+    \b
+    Example:
+      hpckit site list
+      hpckit site probe -o mycluster.yaml && hpckit site check ./mycluster.yaml
+    """
+
+
+@site.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def list_sites(as_json: bool) -> None:
+    """List the sites that are known; the one that you stand on is marked.
+
+    \b
+    Example:
+      hpckit site list
+    """
+    import json
+
+    from hpckit.cli.tables import print_out, table
+    from hpckit.errors import SiteError
+    from hpckit.site import identify_site, load_site, site_files
+
+    here = identify_site([Path.cwd()])
+    rows: list[tuple[str, str, str, str]] = []
+    for name, path in sorted(site_files([Path.cwd()]).items()):
+        try:
+            loaded = load_site(path)
+            rows.append((name, loaded.scheduler, loaded.title, str(path)))
+        except SiteError as error:
+            rows.append((name, "?", str(error).splitlines()[0], str(path)))
+    if as_json:
+        keys = ("name", "scheduler", "title", "path")
+        click.echo(
+            json.dumps([dict(zip(keys, row, strict=True)) | {"here": row[0] == here} for row in rows], indent=1)
+        )
+        return
+    made = table("site", "scheduler", "title", "file", left=True)
+    for row in rows:
+        made.add_row(("* " if row[0] == here else "  ") + row[0], *row[1:])
+    print_out(made)
+
+
+@site.command()
+@click.argument("name")
+@click.option("--file", "as_file", is_flag=True, help="Print the file as it is, comments and all.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def show(name: str, as_file: bool, as_json: bool) -> None:
+    """Show a site: partitions, limits, accounts, storage and login.
+
+    \b
+    Example:
+      hpckit site show snellius
+      hpckit site show snellius --file > ~/.config/hpckit/sites/snellius.yaml
+    """
+    from hpckit.site import find_site
+
+    found = find_site(name, [Path.cwd()])
+    if as_file:
+        click.echo(found.path.read_text(), nl=False)
+    elif as_json:
+        click.echo(found.model_dump_json(indent=1))
+    else:
+        _show(found)
+
+
+@site.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def validate(files: tuple[Path, ...]) -> None:
+    """Check site files; every fault with its line and remedy. Exit code 1 if there is any.
+
+    \b
+    Example:
+      hpckit site validate ~/.config/hpckit/sites/*.yaml
+    """
+    from hpckit.errors import SiteError
+    from hpckit.site import load_site
+
+    faulty = False
+    for path in files:
+        try:
+            load_site(path)
+            click.echo(f"{path}: valid")
+        except SiteError as error:
+            faulty = True
+            click.echo(str(error), err=True)
+    raise SystemExit(1 if faulty else 0)
+
+
+@site.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; stdout if not given.")
+@click.option("--name", help="Name of the site. Default: that of the file, or `here`.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def probe(output: Path | None, name: str | None, force: bool) -> None:
+    """Ask the cluster that you stand on, and write a first site file.
+
+    \b
+    Example:
+      hpckit site probe -o ~/.config/hpckit/sites/mycluster.yaml
+    """
+    from hpckit.console import Console
+    from hpckit.errors import SiteError
+    from hpckit.files import write_text
+    from hpckit.probe.facts import gather
+    from hpckit.probe.sitefile import site_file
+
+    if output is not None and output.exists() and not force:
+        raise SiteError(f"{output}: is there already", hint="give --force to write over it, or another name")
+    facts = gather()
+    text = site_file(facts, name or (output.stem if output is not None else "here"))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+        Console().say(f"{output} written; read it, then `hpckit site check {output}`")
+    for note in facts.notes:
+        Console().warn(note)
+
+
+@site.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def check(name: str, as_json: bool) -> None:
+    """Compare a site file with the cluster that you stand on. Exit code 1 if something does not match.
+
+    \b
+    Example:
+      hpckit site check snellius
+    """
+    import json
+    from dataclasses import asdict
+
+    from hpckit.cli.tables import print_out, table
+    from hpckit.probe.check import check as compare
+    from hpckit.probe.facts import gather
+    from hpckit.site import find_site
+
+    findings = compare(find_site(name, [Path.cwd()]), gather())
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        made = table("", "what", "found", "remedy", left=True)
+        for finding in findings:
+            word = {True: "yes", False: "NO", None: "?"}[finding.ok]
+            made.add_row(word, finding.what, finding.says, "" if finding.ok else finding.remedy)
+        print_out(made)
+    raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)
+
+
+def _show(found: Site) -> None:
+    from hpckit.cli.tables import print_out, table
+    from hpckit.quantities import format_bytes, format_duration
+
+    print_out(f"{found.name}: {found.title or found.scheduler} ({found.path})")
+    made = table("partition", "cores", "memory", "walltime", "GPUs", "queued jobs")
+    for item in found.partitions:
+        made.add_row(
+            item.name or "(chosen by the site)",
+            str(item.cores or "?"),
+            format_bytes(item.memory_mib * 2**20) if item.memory_mib else "?",
+            format_duration(item.walltime) if item.walltime else "?",
+            str(item.gpus or ""),
+            str(item.max_submitted or ""),
+        )
+    if found.partitions:
+        print_out(made)
+    arrays = f"up to {found.arrays.max_size or 'an unknown number of'} elements" if found.arrays.supported else "none"
+    print_out(f"job arrays: {arrays}; ranks by {found.mpi.launcher}; results are synced from a {_sync_place(found)}")
+    if found.account.required or found.account.default:
+        print_out(f"account: {found.account.default or 'must be given (--account)'}")
+    for name in ("scratch", "project", "local"):
+        if getattr(found.storage, name):
+            print_out(f"{name}: {getattr(found.storage, name)}")
+    if found.login is not None:
+        way = f" by way of {', '.join(found.login.jump)}" if found.login.jump else ""
+        print_out(f"login: {found.login.user}@{found.login.host}{way}")
+    for note in found.notes:
+        print_out(f"note: {note}")
+
+
+def _sync_place(found: Site) -> str:
+    return "job" if found.sync == "job" else "login node"

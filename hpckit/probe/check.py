@@ -1,0 +1,128 @@
+"""Does a site file match the cluster that one stands on?"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpckit.probe.facts import Facts
+from hpckit.quantities import format_bytes, format_duration
+from hpckit.site import Partition, Site
+from hpckit.submit import hpckit_command
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One question, its answer, and what to do about a no."""
+
+    what: str
+    ok: bool | None
+    """None where it cannot be told."""
+    says: str
+    remedy: str = ""
+
+
+def check(site: Site, facts: Facts) -> list[Finding]:
+    """Compare a site file with what the cluster says."""
+    found = [
+        Finding(
+            "scheduler",
+            site.scheduler == facts.scheduler,
+            f"{facts.scheduler} {facts.version}".strip(),
+            f"set scheduler: {facts.scheduler}",
+        ),
+        _version(facts),
+    ]
+    found += [item for partition in site.partitions for item in _partition(partition, facts)]
+    found += [*_arrays(site, facts), *_account(site, facts), *_mpi(site, facts), *_here(site)]
+    return found
+
+
+def _version(facts: Facts) -> Finding:
+    number = re.match(r"(\d+)(?:\.(\d+))?", facts.version)
+    least = (22, 5) if facts.scheduler == "slurm" else (19, 0)
+    ok = None if number is None else (int(number.group(1)), int(number.group(2) or 0)) >= least
+    wanted = "Slurm 22.05" if facts.scheduler == "slurm" else "OpenPBS 20"
+    return Finding("version", ok, facts.version or "not told", f"{wanted} or newer is needed")
+
+
+def _partition(partition: Partition, facts: Facts) -> Iterator[Finding]:
+    if not partition.name:
+        return
+    what = f"partition {partition.name}"
+    there = next((item for item in facts.partitions if item.name == partition.name), None)
+    if there is None:
+        names = ", ".join(item.name for item in facts.partitions) or "none that you may see"
+        yield Finding(what, False, "the cluster has none of this name", f"it has {names}")
+        return
+    yield Finding(what, True, "it is there")
+    limits = (
+        ("cores", partition.cores, there.cores, str),
+        ("memory_mib", partition.memory_mib, there.memory_mib, lambda mib: format_bytes(mib * 2**20)),
+        ("walltime", partition.walltime, there.walltime, format_duration),
+        ("max_nodes", partition.max_nodes, there.max_nodes, str),
+        ("gpus", partition.gpus or None, there.gpus, str),
+    )
+    for name, written, limit, show in limits:
+        if written is not None and limit is not None:
+            says = f"{show(written)} in the file, {show(limit)} on the cluster"
+            yield Finding(f"{what}: {name}", written <= limit, says, f"set {name} to {limit} or less")
+
+
+def _arrays(site: Site, facts: Facts) -> Iterator[Finding]:
+    if site.arrays.max_size is not None and facts.array_size is not None:
+        says = f"{site.arrays.max_size} in the file, {facts.array_size} on the cluster"
+        ok = site.arrays.max_size <= facts.array_size
+        yield Finding("arrays.max_size", ok, says, f"set it to {facts.array_size}")
+
+
+def _account(site: Site, facts: Facts) -> Iterator[Finding]:
+    account = site.account.default
+    if account is None:
+        return
+    if facts.accounts is None:
+        yield Finding("account", None, "the cluster does not tell which accounts you have")
+        return
+    yield Finding(
+        "account",
+        account in facts.accounts,
+        f"you have {', '.join(facts.accounts)}",
+        "set account.default to one of them",
+    )
+
+
+def _mpi(site: Site, facts: Facts) -> Iterator[Finding]:
+    launcher = site.mpi.launcher
+    if launcher == "none":
+        return
+    there = launcher in facts.launchers
+    remedy = (
+        f"load the module that has {launcher}, or set mpi.launcher to one of {', '.join(facts.launchers) or 'none'}"
+    )
+    # Modules are loaded in jobs only.
+    yield Finding(
+        "mpi.launcher", True if there else (None if site.modules or site.setup else False), launcher, remedy
+    )
+    asked = next((word.partition("=")[2] for word in site.mpi.options if word.startswith("--mpi=")), None)
+    if launcher == "srun" and asked is not None:
+        offered = ", ".join(facts.mpi_flavours) or "nothing"
+        ok = any(name == asked or name.startswith(f"{asked}_") for name in facts.mpi_flavours)
+        yield Finding("mpi.options", ok, f"srun offers {offered}", "set --mpi= to one of them")
+
+
+def _here(site: Site) -> Iterator[Finding]:
+    command = hpckit_command(site)[0]
+    found = shutil.which(command) is not None
+    yield Finding("hpckit on the nodes", found, command, "set `command` to its path on the parallel file system")
+    for name in ("scratch", "project"):
+        text = getattr(site.storage, name)
+        if text is None or "<" in text:
+            continue
+        import os
+
+        path = Path(os.path.expandvars(text)).expanduser()
+        ok = path.is_dir() and os.access(path, os.W_OK)
+        yield Finding(f"storage.{name}", ok, str(path), "make the folder, or mend the path in the site file")
