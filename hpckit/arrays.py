@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from hpckit.elements import Element, pack, walltime
+from hpckit.elements import Element, pack, pack_as, tiles_of, walltime
 from hpckit.errors import PlanError, SiteError
 from hpckit.plan import STAGES, Stage, Unit
 from hpckit.quantities import format_bytes, format_duration
@@ -29,6 +29,10 @@ _UNKNOWN_SUBMIT_LIMIT: Final = 10_000
 """Slurm's MaxJobCount, of all users."""
 
 
+Chain = Literal["stages", "elements"]
+"""What waits for what: reduce for all of ingest and a gate, or each element of reduce for its namesake of ingest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a person asked for on top of the site file, or what a retry found necessary."""
@@ -42,6 +46,7 @@ class Request:
     """By stage: at least so much."""
     most_elements: int | None = None
     """Of a stage."""
+    chain: Chain = "stages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Layout:
 
     stages: tuple[StageLayout, ...]
     elements: Mapping[str, Sequence[Element]]
+    chain: Chain = "stages"
 
     @property
     def core_hours(self) -> float:
@@ -88,6 +94,7 @@ def lay_out(
         If a partition is unknown, or an account is missing.
     """
     busy = [stage for stage in STAGES if units.get(stage)]
+    together = _tiles_together(units, site, request) if request.chain == "elements" else None
     stages: list[StageLayout] = []
     elements: dict[str, Sequence[Element]] = {}
     for stage in busy:
@@ -95,6 +102,8 @@ def lay_out(
         partition = site.partition(resources.partition or None)
         most = _most_elements(site, partition, request, len(busy))
         packed = pack(units[stage], ranks=resources.ranks_in_all, target_s=resources.walltime_s, most=most)
+        if together is not None and stage != "index":
+            packed = pack_as(together, units[stage])
         limit, what = partition.walltime, f"partition {partition.name}" if partition.name else "the site"
         wanted = walltime(packed, resources.ranks_in_all, limit, what)
         wanted = max(wanted, (request.walltime_s or {}).get(stage, 0))
@@ -105,7 +114,32 @@ def lay_out(
         throttle = _throttle(site, _asked(site, stage), partition)
         stages.append(StageLayout(stage, len(packed), len(units[stage]), core_s, makespan, resources, throttle))
         elements[stage] = packed
-    return Layout(tuple(stages), elements)
+    return Layout(tuple(stages), elements, request.chain)
+
+
+def _tiles_together(units: Mapping[Stage, Sequence[Unit]], site: Site, request: Request) -> list[frozenset[str]]:
+    """Tiles of each element, the same for ingest and reduce.
+
+    Raises
+    ------
+    PlanError
+        If stages do not map one to one.
+    """
+    tiles = [{tile for unit in units.get(stage, ()) for tile in tiles_of(unit)} for stage in ("ingest", "reduce")]
+    if tiles[0] != tiles[1] or any(len(tiles_of(unit)) > 1 for unit in units.get("reduce", ())):
+        raise PlanError(
+            "elements of ingest and reduce do not match one to one: not the same tiles are to be done in both, or "
+            "zones are answered for by several tiles together",
+            hint="use --chain stages",
+        )
+    costs: dict[str, float] = {}
+    for unit in (*units["ingest"], *units["reduce"]):
+        costs[tiles_of(unit)[0]] = costs.get(tiles_of(unit)[0], 0.0) + unit.cost
+    whole = [Unit(tile, "ingest", cost, "", {"tile": tile}) for tile, cost in sorted(costs.items())]
+    resources = _resources("ingest", len(units["ingest"]), 2**20, site, request, gpu=False)
+    most = _most_elements(site, site.partition(resources.partition or None), request, 2)
+    packed = pack(whole, ranks=resources.ranks_in_all, target_s=resources.walltime_s, most=most)
+    return [frozenset(unit.id for unit in element.units) for element in packed]
 
 
 def jobs(
@@ -118,11 +152,17 @@ def jobs(
     made: list[Job] = []
     for stage in layout.stages:
         follows: tuple[str, ...] = ()
-        if stage.stage == "reduce" and made:
+        if stage.stage == "reduce" and layout.chain == "elements":
+            follows = ("index",) if any(job.stage == "index" for job in made) else ()
+        elif stage.stage == "reduce" and made:
             before = tuple(dict.fromkeys(job.stage for job in made))
             made.append(_helper(site, request, "gate", folder, job_name(run_id, number, "gate"), before))
             follows = ("gate",)
-        made += _arrays(stage, site, folder, run_id, number, follows)
+        arrays = _arrays(stage, site, folder, run_id, number, follows)
+        if stage.stage == "reduce" and layout.chain == "elements":
+            namesakes = [job for job in made if job.stage == "ingest"]
+            arrays = [replace(job, mirrors=other.name) for job, other in zip(arrays, namesakes, strict=True)]
+        made += arrays
     if sync and made:
         last = ("reduce",) if any(job.stage == "reduce" for job in made) else tuple({job.stage for job in made})
         made.append(_helper(site, request, "sync", folder, job_name(run_id, number, "sync"), last))

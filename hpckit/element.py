@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.cube.manifest import manifest_folder
-from hpckit.elements import read_element
+from hpckit.elements import read_element, tiles_of
 from hpckit.errors import EX_TEMPFAIL
 from hpckit.files import write_text
 from hpckit.journal import Entry, flat, read_attempts
@@ -145,7 +145,7 @@ def _as_rank(run_dir: Path, units: Sequence[Unit], name: str, ranks: Ranks, thre
 
 
 def _tiles(units: Sequence[Unit]) -> list[str]:
-    return sorted({tile for unit in units for tile in (unit.args.get("tiles") or [unit.args["tile"]])})
+    return sorted({tile for unit in units for tile in tiles_of(unit)})
 
 
 def _leave_at_once(code: int) -> None:

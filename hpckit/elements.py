@@ -84,6 +84,20 @@ def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None
     return sorted(elements, key=lambda element: -element.cost)
 
 
+def pack_as(groups: Sequence[frozenset[str]], units: Sequence[Unit]) -> list[Element]:
+    """Pack units by their tiles, one element for each group of tiles, in the order of the groups."""
+    of_tile = {tile: number for number, tiles in enumerate(groups) for tile in tiles}
+    members: list[list[Unit]] = [[] for _ in groups]
+    for unit in units:
+        members[of_tile[tiles_of(unit)[0]]].append(unit)
+    return [Element(tuple(_longest_first(mine)), sum(unit.cost for unit in mine)) for mine in members]
+
+
+def tiles_of(unit: Unit) -> list[str]:
+    """Tiles that a unit concerns."""
+    return list(unit.args.get("tiles") or [unit.args["tile"]])
+
+
 def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what: str) -> int:
     """Seconds to ask for: what the slowest element is expected to last, with room; within the limit.
 

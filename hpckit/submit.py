@@ -147,8 +147,8 @@ def submit(submission: Submission, scheduler: Scheduler, runner: Runner, console
 
 def release(submission: Submission, scheduler: Scheduler, runner: Runner) -> None:
     """Let the root jobs of a committed submission start."""
-    roots = {job.stage for job in submission.jobs if not job.follows}
-    held = [item.id for item in submission.submitted() if item.stage in roots]
+    roots = {job.name for job in submission.jobs if job.is_root}
+    held = [item.id for item in submission.submitted() if item.name in roots]
     scheduler.check_done(runner(scheduler.release(held)))
     submission.mark("released")
 
@@ -238,6 +238,7 @@ def _submit_all(
     submission: Submission, scheduler: Scheduler, runner: Runner, console: Console
 ) -> Sequence[Submitted]:
     ids: dict[str, list[str]] = {}
+    named: dict[str, str] = {}
     accepted: list[Submitted] = []
     with console.progress("submit") as progress:
         for number, job in enumerate(submission.jobs):
@@ -245,12 +246,14 @@ def _submit_all(
             for index in _indexes(job, submission.site):
                 if accepted:
                     time.sleep(submission.site.poll.submit_pause_s)
-                command = scheduler.submit(job, after, hold=not after, index=index)
+                mirrored = None if job.mirrors is None else named[job.mirrors]
+                command = scheduler.submit(job, after, hold=job.is_root, mirrored=mirrored, index=index)
                 identifier = scheduler.read_submit(runner(command))
                 item = Submitted(identifier, job.name, job.stage, job.script.name, job.first, job.count, index)
                 submission.record(item)
                 accepted.append(item)
                 ids.setdefault(job.stage, []).append(identifier)
+                named[job.name] = identifier
             progress(number + 1, len(submission.jobs))
     return accepted
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from hpckit.arrays import Request
+    from hpckit.arrays import Chain, Request
     from hpckit.console import Console
     from hpckit.run import Run
     from hpckit.scheduler.model import Scheduler
@@ -36,6 +37,13 @@ def resources(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
 @SITE
 @resources
+@click.option(
+    "--chain",
+    type=click.Choice(["stages", "elements"]),
+    default="stages",
+    show_default=True,
+    help="Reduce waits for all of ingest, or (Slurm) each of its elements for the same tiles only.",
+)
 @click.option("--dry-run", is_flag=True, help="Write elements and scripts only; submit nothing.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the scripts of a dry run.")
 def submit(
@@ -45,6 +53,7 @@ def submit(
     partition: str | None,
     qos: str | None,
     max_elements: int | None,
+    chain: Chain,
     dry_run: bool,
     output: Path | None,
 ) -> None:
@@ -64,7 +73,7 @@ def submit(
 
     console, loaded = Console(), load_campaign(campaign)
     chosen = choose_site(site, loaded.folder)
-    request = make_request(account, partition, qos, max_elements)
+    request = replace(make_request(account, partition, qos, max_elements), chain=chain)
     if dry_run:
         _dry_run(loaded, chosen, request, output, console)
         return

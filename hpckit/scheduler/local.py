@@ -19,8 +19,14 @@ class Local:
     name = "local"
     unset: tuple[str, ...] = ("HPCKIT_INDEX",)
 
-    def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
+    def submit(
+        self, job: Job, after: Sequence[str], *, hold: bool, mirrored: str | None = None, index: int | None = None
+    ) -> Command:
         """Start a supervisor of the job."""
+        if mirrored is not None:
+            raise SchedulerError(
+                "the queue of this machine has no dependencies between elements", hint="use --chain stages"
+            )
         words = ["submit", "--name", job.name, "--count", str(job.count), "--cores", str(job.resources.cores_in_all)]
         words += ["--log", str(job.logs / job.script.stem), "--walltime", str(job.resources.walltime_s)]
         words += [word for identifier in after for word in ("--after", identifier)]

@@ -63,6 +63,13 @@ class Job:
     """Elements that run at a time."""
     follows: tuple[str, ...] = ()
     """Stages all of whose jobs must have ended before this one starts."""
+    mirrors: str | None = None
+    """Name of an array of as many elements: each element waits for its namesake there to succeed, not for all."""
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it waits for nothing."""
+        return not self.follows and self.mirrors is None
 
 
 class State(StrEnum):
@@ -151,8 +158,27 @@ class Scheduler(Protocol):
         """Prefixes of variables that must not reach the commands, since they change what is asked."""
         ...
 
-    def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
-        """Command that submits a job after others have ended, however they ended; with `index` one element of it."""
+    def submit(
+        self, job: Job, after: Sequence[str], *, hold: bool, mirrored: str | None = None, index: int | None = None
+    ) -> Command:
+        """Command that submits a job.
+
+        Parameters
+        ----------
+        after : sequence of str
+            Ids of jobs that must have ended, however they ended.
+        hold : bool
+            Keep it from starting.
+        mirrored : str, optional
+            Id of the array that `job.mirrors`.
+        index : int, optional
+            Submit only this element, as a job of its own.
+
+        Raises
+        ------
+        SchedulerError
+            If the scheduler has no such dependency.
+        """
         ...
 
     def read_submit(self, answer: Answer) -> str:

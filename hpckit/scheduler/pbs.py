@@ -46,8 +46,12 @@ class Pbs:
     name = "pbs"
     unset: tuple[str, ...] = ("PBS_",)
 
-    def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
+    def submit(
+        self, job: Job, after: Sequence[str], *, hold: bool, mirrored: str | None = None, index: int | None = None
+    ) -> Command:
         """`qsub`; the script says all that does not depend on the moment."""
+        if mirrored is not None:
+            raise SchedulerError("PBS has no dependencies between elements", hint="use --chain stages")
         argv = ["qsub"]
         if hold:
             argv.append("-h")

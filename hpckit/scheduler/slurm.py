@@ -64,13 +64,20 @@ class Slurm:
     name = "slurm"
     unset: tuple[str, ...] = ("SBATCH_", "SLURM_", "SQUEUE_", "SACCT_", "SCANCEL_", "SALLOC_")
 
-    def submit(self, job: Job, after: Sequence[str], *, hold: bool, index: int | None = None) -> Command:
+    def submit(
+        self, job: Job, after: Sequence[str], *, hold: bool, mirrored: str | None = None, index: int | None = None
+    ) -> Command:
         """`sbatch`; the script says all that does not depend on the moment."""
         argv = ["sbatch", "--parsable"]
         if hold:
             argv.append("--hold")
-        if after:
-            argv.append("--dependency=afterany:" + ":".join(after))
+        conditions = ["afterany:" + ":".join(after)] if after else []
+        if mirrored is not None:
+            # An element whose namesake fails would wait for ever.
+            conditions.append(f"aftercorr:{mirrored}")
+            argv.append("--kill-on-invalid-dep=yes")
+        if conditions:
+            argv.append("--dependency=" + ",".join(conditions))
         if index is not None:
             argv.append(f"--array={index}")
         return Command((*argv, str(job.script)))

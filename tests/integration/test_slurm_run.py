@@ -180,6 +180,13 @@ def test_an_array_split_by_the_limit_of_the_site_runs_whole(slurm, campaign, exp
     same(results(campaign), expected)
 
 
+def test_elements_may_wait_for_their_namesakes_only(slurm, campaign, expected, tmp_path):
+    submission = submit_campaign(campaign, site(tmp_path), QUIET, request=Request(chain="elements"))
+    assert [job.stage for job in submission.jobs] == ["ingest", "index", "reduce", "sync"]
+    finish(submission)
+    same(results(campaign), expected)
+
+
 def test_a_unit_that_fails_costs_only_itself_and_is_retried(slurm, campaign, expected, tmp_path):
     victim = next(campaign.folder.glob("scenes/*/GRANULE/*/IMG_DATA/R10m/*B04_10m.jp2"))
     whole = victim.read_bytes()

@@ -160,3 +160,19 @@ def test_a_retry_raises_but_never_lowers():
     assert resources.memory_mib // resources.ranks == 5000 and resources.walltime_s == 20 * HOUR
     less = laid(request=Request(memory_mib={"ingest": 1}, walltime_s={"ingest": 1}))
     assert less.stages[0].resources == laid().stages[0].resources
+
+
+def test_stages_that_map_one_to_one_are_packed_alike(tmp_path):
+    todo = {"ingest": units([100.0] * 900, tiles=8), "reduce": units([10.0] * 80, "reduce", tiles=8)}
+    site = make_site(stages={"default": {"ranks": 1, "walltime": "5h"}}, arrays={"max_size": 2})
+    layout = lay_out(todo, {"ingest": 2**29, "reduce": 2**29}, site, Request(chain="elements"), cuda=False)
+    for one, other in zip(layout.elements["ingest"], layout.elements["reduce"], strict=True):
+        assert {unit.args["tile"] for unit in one.units} == {unit.args["tile"] for unit in other.units}
+    made = jobs(layout, site, Request(), tmp_path, "run", 1, sync=False)
+    names = {job.name: job for job in made}
+    mirrored = [job for job in made if job.mirrors]
+    assert len(mirrored) > 1 and all(names[job.mirrors].count == job.count for job in mirrored)
+    assert not any(job.stage == "gate" for job in made)
+    todo["reduce"] = todo["reduce"][:10]
+    with pytest.raises(PlanError, match="do not match one to one"):
+        lay_out(todo, {"ingest": 2**29, "reduce": 2**29}, site, Request(chain="elements"), cuda=False)

@@ -129,6 +129,10 @@ class TestSlurm:
     def test_dependencies_never_trust_success(self):
         command = Slurm().submit(make_job(), ["1", "2"], hold=True)
         assert "--dependency=afterany:1:2" in command.argv and "--hold" in command.argv
+        mirrored = Slurm().submit(make_job(), ["2"], hold=False, mirrored="1")
+        assert {"--dependency=afterany:2,aftercorr:1", "--kill-on-invalid-dep=yes"} <= set(mirrored.argv)
+        with pytest.raises(SchedulerError, match="no dependencies between elements"):
+            Pbs().submit(make_job(), [], hold=False, mirrored="1[].s")
         assert not any("afterok" in word for word in Pbs().submit(make_job(), ["1[].s"], hold=False).argv)
 
 
