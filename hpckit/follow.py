@@ -60,10 +60,10 @@ def look(submission: Submission, scheduler: Scheduler, runner: Runner, *, detail
     SchedulerUnavailableError
         If the scheduler does not answer.
     """
-    remembered = _remembered(submission)
-    if not details and remembered.age_s < _FRESH_S:
-        return list(remembered.seen.values())
-    seen = dict(remembered.seen)
+    memory = _remembered(submission)
+    if not details and memory.age_s < _FRESH_S:
+        return list(memory.seen.values())
+    seen = dict(memory.seen)
     open_jobs = _open_jobs(submission, seen)
     if open_jobs:
         ids = [item.id for item in open_jobs]
@@ -71,7 +71,7 @@ def look(submission: Submission, scheduler: Scheduler, runner: Runner, *, detail
     lacking = [item for item in submission.submitted() if details or _lacks_an_end(item, seen)]
     if lacking:
         _ask_history(seen, lacking, scheduler, runner)
-    _read_outputs(submission, seen, remembered.seen)
+    _read_outputs(submission, seen, memory.seen)
     _remember(submission, seen)
     if seen and all(item.is_final for item in seen.values()) and submission.has("committed"):
         _mark_ended(submission)
@@ -90,6 +90,11 @@ def watch(submission: Submission, scheduler: Scheduler, runner: Runner) -> Itera
         interval = submission.site.poll.first_s if now != before else interval * _GROWTH
         before = now
         time.sleep(min(interval, submission.site.poll.longest_s))
+
+
+def remembered(submission: Submission) -> list[Seen]:
+    """What was found the last time, without asking."""
+    return list(_remembered(submission).seen.values())
 
 
 def count(seen: Iterable[Seen]) -> dict[str, dict[State, int]]:
@@ -200,7 +205,8 @@ def _read_outputs(submission: Submission, seen: dict[Place, Seen], before: Mappi
         for number, place in enumerate(_places(item))
     }
     for place, item in seen.items():
-        if item.sighting.state is State.FAILED and place not in before and place in outputs:
+        told = place in before and before[place].sighting.state is State.FAILED
+        if item.sighting.state is State.FAILED and not told and place in outputs:
             state = _state_in(outputs[place])
             if state is not None:
                 seen[place] = replace(item, sighting=replace(item.sighting, state=state))

@@ -244,7 +244,7 @@ def _output(submission: Submission, stage: str, element: int) -> Path | None:
     return None
 
 
-def refresh(run: Run, submission: Submission, console: Console) -> list[Seen]:
+def refresh(run: Run, submission: Submission, console: Console, *, details: bool = False) -> list[Seen]:
     """What the scheduler says now; a warning, and nothing, where it does not answer."""
     from hpckit.follow import look
     from hpckit.scheduler import scheduler_of
@@ -254,7 +254,7 @@ def refresh(run: Run, submission: Submission, console: Console) -> list[Seen]:
     runner = runner_of(submission.site, scheduler)
     try:
         settle(submission, scheduler, runner)
-        return look(submission, scheduler, runner)
+        return look(submission, scheduler, runner, details=details)
     except HpckitError as error:
         console.warn(f"{error}; the journals tell what is done")
         return []

@@ -149,13 +149,21 @@ def quicklook(
 def report(run: Path, output: Path | None) -> None:
     """Write a report of a run: one HTML page with timings, failures, throughput and pictures.
 
+    Of a run on a cluster also what its jobs used of what they were given.
+
     RUN is a campaign file or a run directory. The page needs nothing else: mail it, or put it on a server.
 
     \b
     Example:
       hpckit report campaign.yaml -o report.html
     """
+    from hpckit.cli.follow import refresh
+    from hpckit.console import Console
     from hpckit.look.report import write_report
     from hpckit.run import find_run
+    from hpckit.submission import submissions
 
-    click.echo(write_report(find_run(run), output))
+    found = find_run(run)
+    for submission in submissions(found.path):
+        refresh(found, submission, Console(), details=True)
+    click.echo(write_report(found, output))

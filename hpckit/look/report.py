@@ -24,6 +24,8 @@ from hpckit.look.timeline import busy_seconds, draw_timeline
 from hpckit.plan import STAGES, Unit, read_plan
 from hpckit.quantities import format_bytes, format_duration
 from hpckit.run import Run
+from hpckit.submission import submissions
+from hpckit.usage import StageUsage, usage
 
 _TEMPLATE: Final = "report.html.j2"
 _UNITS_SHOWN: Final = 20
@@ -98,6 +100,8 @@ class Report:
     created: datetime
     pictures: list[tuple[str, str]] = field(default_factory=list)
     """Caption, and PNG in base64."""
+    usage: list[StageUsage] = field(default_factory=list)
+    """Of jobs of a cluster."""
     timeline: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -154,6 +158,8 @@ def collect(run: Run) -> Report:
         report.cube = cube_facts(run.campaign.cube_path)
     with _noting(report, "zones"):
         report.zones = list(_zones(run, known.values()))
+    with _noting(report, "jobs"):
+        report.usage = [item for submission in submissions(run.path) for item in usage(submission, entries)]
     with _noting(report, "store"):
         report.store = _store_summary(run)
     if entries:

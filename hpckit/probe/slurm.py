@@ -19,7 +19,9 @@ _FLAVOURS: Final = ("pmix", "pmi2", "cray_shasta", "none")
 def gather(runner: Runner) -> Facts:
     """Ask Slurm."""
     facts = Facts("slurm")
-    facts.version = ask(runner, facts, "sinfo", "--version").replace("slurm", "").strip()
+    # `slurm 23.02.6`; Debian's says `slurm-wlm 22.05.8`.
+    version = re.search(r"\d+\.\d+[\w.-]*", ask(runner, facts, "sinfo", "--version"))
+    facts.version = version.group() if version is not None else ""
     config = read_config(ask(runner, facts, "scontrol", "show", "config"))
     default = ask(runner, facts, "sinfo", "-h", "-o", "%P")
     facts.partitions = read_partitions(ask(runner, facts, "sinfo", "-h", "-e", "-o", _NODES), default)
