@@ -18,7 +18,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start": {
         "init": ("hpckit.cli.campaign:init", "Write a commented campaign file."),
         "check": ("hpckit.cli.campaign:check", "Check a campaign and all that it points to."),
-        "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of the campaign file."),
+        "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of campaign or site files."),
         "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run everything on it."),
     },
     "Data": {

@@ -70,15 +70,18 @@ def check(campaign: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["campaign"]))
+@click.argument("kind", type=click.Choice(["campaign", "site"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of the campaign file, for editors that complete and check YAML.
+    """Print the JSON schema of the campaign file or of site files, for editors that complete and check YAML.
 
     \b
     Example:
       hpckit schema campaign > campaign.schema.json
+      hpckit schema site > site.schema.json
     """
     from hpckit.campaign import Campaign
+    from hpckit.site import Site
 
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Campaign.model_json_schema()}
+    model = Campaign if kind == "campaign" else Site
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
     click.echo(json.dumps({**document, "title": f"hpckit {kind}"}, indent=1, ensure_ascii=False))
