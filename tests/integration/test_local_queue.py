@@ -1,0 +1,233 @@
+"""A campaign as jobs on this machine, without a scheduler: the same results, whatever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpckit.arrays import Request
+from hpckit.campaign import Campaign, load_campaign
+from hpckit.console import Console
+from hpckit.driver import run_campaign
+from hpckit.errors import BusyError
+from hpckit.follow import Seen, look
+from hpckit.journal import read_journal
+from hpckit.resubmit import resubmit
+from hpckit.run import find_run
+from hpckit.scheduler.local import Local
+from hpckit.scheduler.model import Command, Job, Resources, State
+from hpckit.scheduler.runner import LocalRunner
+from hpckit.site import Site, load_site
+from hpckit.status import read_status
+from hpckit.submission import Submission
+from hpckit.submit import cancel, submit_campaign
+from tests.small_campaign import copy, make, results, same
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def queue(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "hpckit" / "queue"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(made: Path, tmp_path_factory):
+    campaign = load_campaign(copy(made, tmp_path_factory.mktemp("here") / "c"))
+    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
+    return results(campaign)
+
+
+@pytest.fixture
+def campaign(made: Path, tmp_path: Path) -> Campaign:
+    return load_campaign(copy(made, tmp_path / 'a "quoted" $(campaign)'))
+
+
+def site(tmp_path: Path, more: str = "", ranks: int = 2) -> Site:
+    path = tmp_path / "here.yaml"
+    path.write_text(
+        f"name: here\nscheduler: local\nstages: {{default: {{ranks: {ranks}}}}}\n"
+        f"poll: {{first_s: 0.3, submit_pause_s: 0}}\n{more}"
+    )
+    return load_site(path)
+
+
+def slow(tmp_path: Path) -> str:
+    """Units of ingest take a second, in this process or in workers that it starts."""
+    (tmp_path / "slowly").mkdir(exist_ok=True)
+    (tmp_path / "slowly" / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hpckit.worker':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            import hpckit.stages as stages\n"
+        "            ingest = stages._ingest\n"
+        "            def slowly(context, unit):\n"
+        "                time.sleep(0.5)\n"
+        "                return ingest(context, unit)\n"
+        "            stages._ingest = slowly\n"
+        "sys.meta_path.insert(0, Slow())\n"
+    )
+    return f"setup: export PYTHONPATH='{tmp_path / 'slowly'}':\"$PYTHONPATH\"\n"
+
+
+def until(condition, timeout_s: float = 60, what: str = "") -> None:
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < limit, f"waited too long {what}"
+        time.sleep(0.1)
+
+
+def runner() -> LocalRunner:
+    return LocalRunner(Local.unset, 60)
+
+
+def ask(submission: Submission) -> list[Seen]:
+    (submission.path / "seen.json").unlink(missing_ok=True)
+    return look(submission, Local(), runner())
+
+
+def finish(submission: Submission | None) -> dict[str, set[State]]:
+    assert submission is not None
+    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission")
+    return {item.stage: {item.sighting.state} for item in ask(submission)}
+
+
+def ingested(campaign: Campaign) -> set[str]:
+    return {e.unit for e in read_journal(campaign.run_dir) if e.state == "done" and e.stage == "ingest"}
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def family(pid: int) -> str:
+    """Command lines of a process and its ancestors."""
+    found = ""
+    while pid > 1:
+        found += command_of(pid)
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
+
+
+def pids(campaign: Campaign, words: str) -> list[int]:
+    """Processes of jobs of this campaign whose command line holds some words."""
+    every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in every if words in command_of(pid) and str(campaign.run_dir) in family(pid)]
+
+
+def complete(campaign: Campaign) -> bool:
+    return all(not stage.failed and not stage.waiting for stage in read_status(find_run(campaign.path)).stages)
+
+
+def test_jobs_here_give_the_results_of_a_run(campaign, expected, tmp_path):
+    states = finish(submit_campaign(campaign, site(tmp_path), QUIET))
+    assert set().union(*states.values()) == {State.SUCCEEDED}
+    same(results(campaign), expected)
+    assert submit_campaign(campaign, site(tmp_path), QUIET) is None, "nothing is left to do"
+
+
+def test_an_element_asked_to_end_gives_its_units_back(campaign, expected, tmp_path):
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    with pytest.raises(BusyError):
+        run_campaign(campaign, QUIET, workers=1)
+    until(lambda: len(ingested(campaign)) >= 2, what="for units")
+    (script,) = pids(campaign, "/ingest.sh")
+    os.kill(script, signal.SIGTERM)
+    states = finish(submission)
+    output = (submission.path / "logs" / "ingest.0.out").read_text()
+    assert states["ingest"] == {State.FAILED} and "given back" in output and "exit code 75" in output
+    done = ingested(campaign)
+    assert 2 <= len(done) < 12
+    again = resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path))
+    assert again.stage("ingest").units == 12 - len(done)
+    finish(again)
+    assert complete(campaign)
+    same(results(campaign), expected)
+
+
+def test_a_killed_worker_process_costs_its_unit(campaign, expected, tmp_path):
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    until(lambda: len(ingested(campaign)) >= 2, what="for units")
+    os.kill(max(pids(campaign, "multiprocessing.forkserver")), signal.SIGKILL)
+    finish(submission)
+    status = read_status(find_run(campaign.path))
+    assert status.stages[0].failed == 1 and any("killed by SIGKILL" in reason for reason in status.failures)
+    finish(resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path), only_failed=True))
+    assert complete(campaign)
+    same(results(campaign), expected)
+
+
+def test_a_queue_whose_supervisor_is_killed_says_so(campaign, expected, tmp_path, queue):
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    until(lambda: len(ingested(campaign)) >= 1, what="for units")
+    (ingest,) = [item.id for item in submission.submitted() if item.stage == "ingest"]
+    every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    supervisors = [pid for pid in every if f"localqueue supervise {ingest} " in command_of(pid)]
+    assert supervisors
+    for pid in [*supervisors, *pids(campaign, "/ingest.sh"), *pids(campaign, "--stage ingest")]:
+        os.kill(pid, signal.SIGKILL)
+    assert finish(submission)["ingest"] == {State.FAILED}
+    assert any("supervisor is gone" in item.sighting.reason for item in ask(submission) if item.stage == "ingest")
+    finish(resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path)))
+    assert complete(campaign)
+    same(results(campaign), expected)
+
+
+def test_cancel(campaign, expected, tmp_path):
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    until(lambda: len(ingested(campaign)) >= 1, what="for units")
+    cancel(submission, Local(), runner())
+    until(lambda: all(item.sighting.state.is_over for item in ask(submission)), what="for the end")
+    done = ingested(campaign)
+    assert 0 < len(done) < 12
+    finish(resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path)))
+    assert complete(campaign)
+    same(results(campaign), expected)
+
+
+def queued(tmp_path: Path, text: str, *after: str, hold: bool = False, count: int = 1, walltime_s: int = 60) -> str:
+    script = tmp_path / f"{abs(hash(text))}.sh"
+    script.write_text(text)
+    job = Job("j", "ingest", script, tmp_path, Resources(walltime_s=walltime_s), count=count)
+    return Local().read_submit(runner()(Local().submit(job, after, hold=hold)))
+
+
+def shown(*ids: str) -> list[tuple[str, int | None, State]]:
+    return [(s.job, s.index, s.state) for s in Local().read_query(runner()(Local().query(ids)))]
+
+
+def test_dependencies_holds_and_walltimes(tmp_path):
+    first = queued(tmp_path, f"sleep 0.5; echo $HPCKIT_INDEX >> {tmp_path}/order", hold=True, count=3)
+    second = queued(tmp_path, f"echo second >> {tmp_path}/order", first)
+    time.sleep(1)
+    assert shown(first, second) == [(first, None, State.HELD), (second, None, State.PENDING)]
+    Local().check_done(runner()(Local().release([first])))
+    until(lambda: shown(second) == [(second, 0, State.SUCCEEDED)], what="for the second job")
+    assert sorted((tmp_path / "order").read_text().split()[:3]) == ["0", "1", "2"]
+    late = queued(tmp_path, "trap 'exit 3' TERM; sleep 100 & wait", walltime_s=1)
+    until(lambda: shown(late) == [(late, 0, State.TIMEOUT)], what="for the walltime")
+    assert Local().read_find(runner()(Local().find("j")), "j") == [first, second, late]
+    assert runner()(Command((sys.executable, "-m", "hpckit.scheduler.localqueue", "show", "99"))).stdout == ""
