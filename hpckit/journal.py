@@ -9,6 +9,7 @@ differ, and do not decide anything.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.files import append_line
+from hpckit.files import append_line, write_bytes
 
 State = Literal["done", "failed"]
 
@@ -71,6 +72,16 @@ def read_attempts(run_dir: Path, writer: str) -> list[Entry]:
     """Return the entries of all writers whose names begin so: earlier attempts at the same element."""
     path = run_dir / "journal" / writer
     return _entries(sorted(path.parent.glob(f"{path.name}*.jsonl")))
+
+
+def compact(run_dir: Path) -> None:
+    """Join the journals of each thousand elements to one file. Only while no element works."""
+    for folder in sorted(path for path in (run_dir / "journal").glob("*") if path.is_dir()):
+        whole = folder.with_suffix(".jsonl")
+        paths = [*([whole] if whole.exists() else []), *sorted(folder.rglob("*.jsonl"))]
+        lines = [line for path in paths for line in _lines(path) if _parse(line) is not None]
+        write_bytes(whole, b"".join(line + b"\n" for line in dict.fromkeys(lines)))
+        shutil.rmtree(folder)
 
 
 def flat(writer: str) -> str:

@@ -19,6 +19,7 @@ from hpckit.elements import write_elements
 from hpckit.errors import BusyError, HpckitError
 from hpckit.estimate import measured_rates, stage_memory
 from hpckit.files import write_text
+from hpckit.journal import compact
 from hpckit.lustre import stripe
 from hpckit.plan import STAGES, Plan, Stage, Unit
 from hpckit.production import Prepared, make_plan, prepare
@@ -99,6 +100,7 @@ def submit_campaign(
     with claim(run):
         require_idle(run, scheduler, runner)
         tidy(run)
+        compact(run.path)
         Manifest.load(campaign.cube_path).compact()
         stripe(campaign.cube_path)
         _, drafted = draft(run, site, request, console, chosen)
