@@ -22,6 +22,7 @@ from hpckit.submission import Submission, Submitted
 
 _FRESH_S: Final = 5
 _GROWTH: Final = 1.5
+_REFRESH_S: Final = 10
 _TAIL: Final = 4096
 _SAID_IN_OUTPUT: Final = {
     State.OUT_OF_MEMORY: re.compile(r"[Ee]xceeded (?:job|step) memory limit|oom.kill|PBS: job killed: mem"),
@@ -79,7 +80,10 @@ def look(submission: Submission, scheduler: Scheduler, runner: Runner, *, detail
 
 
 def watch(submission: Submission, scheduler: Scheduler, runner: Runner) -> Iterator[list[Seen]]:
-    """Look again and again, less and less often while nothing changes, until all elements are over."""
+    """Look again and again, less and less often while nothing changes, until all elements are over.
+
+    What was seen is also given between two queries, every some seconds: the journals go on meanwhile.
+    """
     interval, before = submission.site.poll.first_s, ""
     while True:
         seen = look(submission, scheduler, runner)
@@ -89,7 +93,12 @@ def watch(submission: Submission, scheduler: Scheduler, runner: Runner) -> Itera
         now = json.dumps(sorted((item.stage, item.element, item.sighting.state) for item in seen))
         interval = submission.site.poll.first_s if now != before else interval * _GROWTH
         before = now
-        time.sleep(min(interval, submission.site.poll.longest_s))
+        left = min(interval, submission.site.poll.longest_s)
+        while left > _REFRESH_S:
+            time.sleep(_REFRESH_S)
+            left -= _REFRESH_S
+            yield seen
+        time.sleep(left)
 
 
 def remembered(submission: Submission) -> list[Seen]:
