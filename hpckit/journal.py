@@ -123,12 +123,12 @@ class Tally:
     """Tried with its present inputs, and never done."""
     seconds: npt.NDArray[np.float64]
     """Of the last attempt."""
+    start: npt.NDArray[np.float64]
+    """Of the last attempt, seconds since 1970; NaN where there was none, or its time cannot be read."""
     slivers: float
     """Sum over units that are done."""
     reasons: Mapping[int, str]
     """Why a unit failed the last time."""
-    first_start: str
-    last_start: str
 
 
 def tally(run_dir: Path, units: Any, inputs: Any) -> Tally:
@@ -157,11 +157,22 @@ def tally(run_dir: Path, units: Any, inputs: Any) -> Tally:
     slivers[at[well]] = np.nan_to_num(table.column("slivers").to_numpy(zero_copy_only=False)[well])
     unwell = np.flatnonzero(~well & ~done[at])
     reasons = dict(zip(at[unwell].tolist(), table.column("reason").take(unwell).to_pylist(), strict=True))
-    starts = table.column("start")
-    ends = (starts[0].as_py(), starts[-1].as_py()) if len(at) else ("", "")
-    return Tally(
-        done, tried & ~done, seconds, float(slivers.sum()), {k: v or "unknown" for k, v in reasons.items()}, *ends
-    )
+    start = np.full(len(units), np.nan)
+    start[at] = _epochs(table.column("start"))
+    told = {place: reason or "unknown" for place, reason in reasons.items()}
+    return Tally(done, tried & ~done, seconds, start, float(slivers.sum()), told)
+
+
+def _epochs(starts: Any) -> npt.NDArray[np.float64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        stamps = pc.cast(starts, pa.timestamp("ms", "UTC")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return np.full(len(starts), np.nan)
+    epochs: npt.NDArray[np.float64] = stamps.to_numpy(zero_copy_only=False) / 1000
+    return epochs
 
 
 def _journal_table(run_dir: Path) -> Any:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from hpckit.journal import Tally, tally
 from hpckit.plan import STAGES, read_inputs
@@ -21,6 +27,8 @@ class StageStatus:
     waiting: int
     seconds: float
     """Core time spent on units that are done."""
+    left_s: float | None = None
+    """Seconds until the stage is done, at the pace since the present work began; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,13 @@ class Status:
     """Zones smaller than a pixel, that hold no pixel centre."""
 
 
-def read_status(run: Run) -> Status:
+def read_status(run: Run, since: float | None = None) -> Status:
     """Read the state of a run.
+
+    Parameters
+    ----------
+    since : float, optional
+        When the present work began, seconds since 1970; that of the run's lock if not given.
 
     Raises
     ------
@@ -52,16 +65,35 @@ def read_status(run: Run) -> Status:
     return Status(
         run_id=run.run_id,
         campaign=run.campaign.name,
-        stages=tuple(_stage(stage, stages, known) for stage in STAGES),
+        stages=tuple(_stage(stage, stages, known, since or _working_since(run)) for stage in STAGES),
         failures={reason: tuple(sorted(ids)) for reason, ids in sorted(failures.items())},
         slivers=int(known.slivers),
     )
 
 
-def _stage(stage: str, stages: Any, known: Tally) -> StageStatus:
+def _stage(stage: str, stages: Any, known: Tally, since: float | None) -> StageStatus:
     import pyarrow.compute as pc
 
     mine = pc.equal(stages, stage).to_numpy(zero_copy_only=False)
     done, failed = int((known.done & mine).sum()), int((known.failed & mine).sum())
     seconds = float(known.seconds[known.done & mine].sum())
-    return StageStatus(stage, done, failed, int(mine.sum()) - done - failed, round(seconds, 1))
+    waiting = int(mine.sum()) - done - failed
+    left_s = _left(known.start[known.done & mine], waiting, since) if since is not None else None
+    return StageStatus(stage, done, failed, waiting, round(seconds, 1), left_s)
+
+
+def _left(starts: npt.NDArray[np.float64], waiting: int, since: float) -> float | None:
+    """Seconds for what waits, at the pace of what was begun since."""
+    recent = starts[starts >= since]
+    if not waiting or not len(recent):
+        return None
+    return float(waiting * max(0.0, time.time() - recent.min()) / len(recent))
+
+
+def _working_since(run: Run) -> float | None:
+    """When the process began that works on the run here, if one does."""
+    try:
+        holder = json.loads((run.path / "run.lock").read_text())
+        return datetime.fromisoformat(holder["since"]).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

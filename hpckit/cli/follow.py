@@ -183,9 +183,10 @@ def _picture(run: Run, seen: Sequence[Seen]) -> Group:
     from rich.console import Group
 
     status = _status(run)
-    made = table("units", "done", "failed", "waiting")
+    made = table("units", "done", "failed", "waiting", "left")
     for stage in status.stages:
-        made.add_row(stage.stage, str(stage.done), str(stage.failed), str(stage.waiting))
+        left = "" if stage.left_s is None else f"about {format_duration(stage.left_s)}"
+        made.add_row(stage.stage, str(stage.done), str(stage.failed), str(stage.waiting), left)
     return Group(f"{run.campaign.name}  {datetime.now():%H:%M:%S}", made, _activity(seen), *_troubles(seen))
 
 
@@ -208,8 +209,10 @@ def _watch_lines(run: Run, looks: object) -> None:
 
 def _status(run: Run) -> Status:
     from hpckit.status import read_status
+    from hpckit.submission import latest
 
-    return read_status(run)
+    submission = latest(run.path)
+    return read_status(run, None if submission is None or submission.is_over else submission.created)
 
 
 def _find_element(submission: Submission, scheduler: Scheduler, what: str) -> tuple[str, int]:

@@ -118,7 +118,8 @@ def status(run: Path, as_json: bool) -> None:
     found = find_run(run)
     submission = latest(found.path)
     seen = refresh(found, submission, Console()) if submission is not None else []
-    show_status(read_status(found), count(seen), as_json=as_json)
+    since = submission.created if submission is not None and not submission.is_over else None
+    show_status(read_status(found, since), count(seen), as_json=as_json)
     if submission is not None and not as_json:
         show_activity(submission, seen)
 

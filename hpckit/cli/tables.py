@@ -87,11 +87,11 @@ def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | No
         _echo_json(asdict(status) | {"elements": elements or {}})
         return
     print_out(f"campaign {status.campaign}, run {status.run_id}")
-    made = table("stage", "done", "failed", "waiting", "core time")
+    made = table("stage", "done", "failed", "waiting", "core time", "left")
     for stage in status.stages:
-        made.add_row(
-            stage.stage, *(str(n) for n in (stage.done, stage.failed, stage.waiting)), format_duration(stage.seconds)
-        )
+        left = "" if stage.left_s is None else f"about {format_duration(stage.left_s)}"
+        counts = (str(count) for count in (stage.done, stage.failed, stage.waiting))
+        made.add_row(stage.stage, *counts, format_duration(stage.seconds), left)
     print_out(made)
     for reason, units in status.failures.items():
         print_out(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
