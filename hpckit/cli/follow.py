@@ -73,6 +73,11 @@ def show_dry_run(submission: Submission, folder: Path | None, console: Console) 
 
 def show_activity(submission: Submission, seen: Sequence[Seen]) -> None:
     """Show what the scheduler says of the elements."""
+    if not submission.is_over and not submission.has("released"):
+        print_out(
+            f"\nsubmission {submission.number} is being submitted, or was cut in doing so: then its jobs do nothing, "
+            "and `hpckit retry` cancels them or lets them go"
+        )
     if not seen:
         return
     print_out(f"\nsubmission {submission.number} on {submission.site.name}")
@@ -251,12 +256,11 @@ def refresh(run: Run, submission: Submission, console: Console, *, details: bool
     """What the scheduler says now; a warning, and nothing, where it does not answer."""
     from hpckit.follow import look
     from hpckit.scheduler import scheduler_of
-    from hpckit.submit import runner_of, settle
+    from hpckit.submit import runner_of
 
     scheduler = scheduler_of(submission.site)
     runner = runner_of(submission.site, scheduler)
     try:
-        settle(submission, scheduler, runner)
         return look(submission, scheduler, runner, details=details)
     except HpckitError as error:
         console.warn(f"{error}; the journals tell what is done")

@@ -36,6 +36,9 @@ def check(site: Site, facts: Facts) -> list[Finding]:
         ),
         _version(facts),
     ]
+    if facts.missing:
+        says, remedy = ", ".join(facts.missing), "load the scheduler's module, or ask for its client commands"
+        found.append(Finding("commands that are missing", False, says, remedy))
     found += [item for partition in site.partitions for item in _partition(partition, facts)]
     found += [*_arrays(site, facts), *_account(site, facts), *_mpi(site, facts), *_here(site)]
     return found
@@ -54,6 +57,9 @@ def _partition(partition: Partition, facts: Facts) -> Iterator[Finding]:
         return
     what = f"partition {partition.name}"
     there = next((item for item in facts.partitions if item.name == partition.name), None)
+    if partition.name in facts.closed:
+        yield Finding(what, False, facts.closed[partition.name], "it takes no jobs of yours: name another one")
+        return
     if there is None:
         names = ", ".join(item.name for item in facts.partitions) or "none that you may see"
         yield Finding(what, False, "the cluster has none of this name", f"it has {names}")
@@ -65,6 +71,8 @@ def _partition(partition: Partition, facts: Facts) -> Iterator[Finding]:
         ("walltime", partition.walltime, there.walltime, format_duration),
         ("max_nodes", partition.max_nodes, there.max_nodes, str),
         ("gpus", partition.gpus or None, there.gpus, str),
+        ("max_submitted", partition.max_submitted, there.max_submitted, str),
+        ("max_running", partition.max_running, there.max_running, str),
     )
     for name, written, limit, show in limits:
         if written is not None and limit is not None:

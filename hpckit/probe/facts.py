@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from hpckit.errors import SchedulerError, SiteError
@@ -14,14 +12,14 @@ from hpckit.scheduler.model import Command
 from hpckit.scheduler.runner import LocalRunner, Runner
 from hpckit.site import Partition
 
-_PARALLEL: Final = {
-    "lustre": "lustre",
-    "gpfs": "gpfs",
-    "beegfs": "beegfs",
-    "ceph": "ceph",
-    "nfs": "nfs",
-    "wekafs": "weka",
+COMMANDS: Final = {
+    "slurm": ("sbatch", "squeue", "sacct", "scancel", "scontrol"),
+    "pbs": ("qsub", "qstat", "qdel", "qhold", "qrls"),
 }
+"""What hpckit calls, by scheduler."""
+_DISTURBING: Final = ("SLURM_", "SBATCH_", "SINFO_", "PBS_")
+"""Variables that change what commands print."""
+_TIMEOUT_S: Final = 60
 
 
 @dataclass(slots=True)
@@ -30,21 +28,38 @@ class Facts:
 
     scheduler: str
     version: str = ""
+    cluster: str = ""
+    """What the cluster calls itself."""
     partitions: list[Partition] = field(default_factory=list)
-    """Default first."""
+    """Those that take jobs of this user; the default first."""
+    closed: dict[str, str] = field(default_factory=dict)
+    """Partitions that do not, and why."""
     array_size: int | None = None
+    """Slurm: MaxArraySize; PBS: max_array_size. 0: there are no arrays."""
     memory_is_shared_out: bool = True
     """Whether the scheduler counts memory."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further settings that a user may want to know."""
     mpi_flavours: list[str] = field(default_factory=list)
     """What `srun --mpi=list` offers."""
     accounts: list[str] | None = None
-    """None if that may not be asked."""
+    """The user's, the default first; None if that may not be asked."""
+    qos: list[str] | None = None
+    """The user's; None if that may not be asked."""
+    missing: list[str] = field(default_factory=list)
+    """Commands of the scheduler that are not found."""
     file_systems: dict[str, str] = field(default_factory=dict)
     """Kind of parallel file systems by mount point."""
-    has_modules: bool = False
-    containers: list[str] = field(default_factory=list)
+    modules: str = ""
+    """The system of environment modules, if there is one."""
+    containers: dict[str, str] = field(default_factory=dict)
+    """Version of apptainer and singularity, by name."""
     launchers: list[str] = field(default_factory=list)
+    """Those of srun, mpirun and mpiexec that are found without any module."""
+    mpirun: str = ""
+    """What mpirun says of itself."""
     notes: list[str] = field(default_factory=list)
+    """What could not be asked, or is to be thought of."""
 
 
 def gather(runner: Runner | None = None) -> Facts:
@@ -53,11 +68,11 @@ def gather(runner: Runner | None = None) -> Facts:
     Raises
     ------
     SiteError
-        If there is no scheduler here, or it is Torque.
+        If there is no scheduler here, none that answers, or it is Torque.
     """
-    from hpckit.probe import pbs, slurm
+    from hpckit.probe import here, pbs, slurm
 
-    runner = runner or LocalRunner(("SLURM_", "SBATCH_", "PBS_"), 60)
+    runner = runner or LocalRunner(_DISTURBING, _TIMEOUT_S)
     if shutil.which("sinfo"):
         facts = slurm.gather(runner)
     elif shutil.which("qstat"):
@@ -67,46 +82,34 @@ def gather(runner: Runner | None = None) -> Facts:
             "there is no scheduler on this machine: neither sinfo (Slurm) nor qstat (PBS) is found",
             hint="run it on a login node of the cluster, perhaps after `module load slurm`",
         )
-    if not facts.partitions:
+    if not facts.partitions and not facts.closed:
         why = facts.notes[0] if facts.notes else "it lists no partitions"
         raise SiteError(
             f"the scheduler's commands are here, but no scheduler answers: {why}",
             hint="is this a login node of the cluster? Load its module, or try again in some minutes",
         )
-    facts.file_systems = parallel_file_systems(Path("/proc/mounts").read_text())
-    facts.has_modules = "LMOD_CMD" in os.environ or "MODULESHOME" in os.environ
-    facts.containers = [name for name in ("apptainer", "singularity") if shutil.which(name)]
-    facts.launchers = [name for name in ("srun", "mpirun", "mpiexec") if shutil.which(name)]
+    facts.missing = [name for name in COMMANDS[facts.scheduler] if shutil.which(name) is None]
+    here.describe(facts, runner)
     return facts
 
 
-def ask(runner: Runner, facts: Facts, *words: str) -> str:
-    """Output of a command; empty, with a note, where it fails."""
+def ask(runner: Runner, facts: Facts, *words: str, both: bool = False) -> str:
+    """Output of a command; empty, with a note, where it fails.
+
+    Parameters
+    ----------
+    both : bool
+        Read stderr too, for commands that answer there.
+    """
     try:
         answer = runner(Command(words))
     except SchedulerError as error:
         facts.notes.append(str(error))
         return ""
     if answer.code != 0:
-        facts.notes.append(f"{words[0]}: {' '.join(answer.stderr.split())[:200] or f'exit code {answer.code}'}")
-    return answer.stdout
-
-
-def parallel_file_systems(mounts: str) -> dict[str, str]:
-    """Kind by mount point, of the file systems that several machines share.
-
-    >>> parallel_file_systems("10.0.0.1@o2ib:/work /work lustre rw 0 0\\ntmpfs /tmp tmpfs rw 0 0")
-    {'/work': 'lustre'}
-    """
-    found = {}
-    for line in mounts.splitlines():
-        fields = line.split()
-        kind = next(
-            (kind for name, kind in _PARALLEL.items() if len(fields) > 2 and fields[2].startswith(name)), None
-        )
-        if kind is not None:
-            found[fields[1].replace("\\040", " ")] = kind
-    return found
+        why = " ".join(answer.stderr.split())[:200] or f"exit code {answer.code}"
+        facts.notes.append(f"{words[0]}: {why}")
+    return answer.stdout + answer.stderr if both else answer.stdout
 
 
 def user() -> str:

@@ -233,7 +233,7 @@ def test_output_without_a_folder_is_kept_apart(server: PbsServer, submit: Callab
     assert (server.folder / "undelivered" / f"{job}.OU").read_text() == "lost\n"
 
 
-def test_command_line_before_directives(server: PbsServer, submit: Callable[..., str]) -> None:
+def test_command_line_before_directives(server: PbsServer, submit: Callable[..., str], work: Path) -> None:
     script = "#PBS -N fromscript\n#PBS -l walltime=100,mem=2048mb\n# a comment\necho\n#PBS -N late\n"
     job = submit("-l", "walltime=3700", script=script)
     found = server.wait(job)[job]
@@ -241,7 +241,7 @@ def test_command_line_before_directives(server: PbsServer, submit: Callable[...,
     assert found["Resource_List.walltime"] == "01:01:40"
     assert found["Resource_List.mem"] == "2gb"
     assert found["Resource_List.select"] == "1:ncpus=1:mem=2048mb"
-    piped = server.run("qsub", stdin="#PBS -N piped\nexit 4\n").stdout.strip()
+    piped = server.run("qsub", stdin="#PBS -N piped\nexit 4\n", cwd=work).stdout.strip()
     found = server.wait(piped)[piped]
     assert (found["Job_Name"], found["Exit_status"]) == ("piped", "4")
 
@@ -261,7 +261,7 @@ def test_exit_codes(server: PbsServer, submit: Callable[..., str]) -> None:
         submit(script="exit 3\n"): "3",
         submit(script="kill -9 $$\n"): "137",
         submit("--", "/bin/sh", "-c", "kill -USR1 $$"): "266",
-        submit("--", "/bin/no-such-command"): "127",
+        submit("--", "/bin/no-such-command"): "254",
     }
     found = server.wait(*codes)
     assert {job: found[job]["Exit_status"] for job in codes} == codes
@@ -345,8 +345,8 @@ def test_qdel(server: PbsServer, submit: Callable[..., str]) -> None:
     found = server.wait(array)
     assert found[array]["comment"].endswith("and terminated")
     assert {found[job]["substate"] for job in found} == {"91"}
-    # As recorded: a subjob that never started shows its array's Exit_status, 1.
-    assert [found[element(array, index)]["Exit_status"] for index in (0, 1, 3)] == ["271", "271", "1"]
+    # Subjobs that do not run when their array is deleted show the array's Exit_status, 1, from then on.
+    assert [found[element(array, index)]["Exit_status"] for index in (0, 1, 3)] == ["1", "271", "1"]
     assert found[element(array, 3)]["comment"] == "Subjob finished"
 
 

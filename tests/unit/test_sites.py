@@ -13,7 +13,8 @@ from hpckit.errors import SiteError
 from hpckit.plan import Unit
 from hpckit.probe import pbs, slurm
 from hpckit.probe.check import check
-from hpckit.probe.facts import Facts, parallel_file_systems
+from hpckit.probe.facts import Facts
+from hpckit.probe.here import flavour, module_system, parallel_file_systems, read_mpirun
 from hpckit.probe.sitefile import site_file
 from hpckit.scheduler.model import Job
 from hpckit.scheduler.script import render
@@ -138,6 +139,30 @@ class TestSlurmProbe:
     def test_mpi_flavours(self, text, names):
         assert slurm.read_mpi(text) == names
 
+    RULES = (
+        "PartitionName=zen3 AllowAccounts=ALL AllowQos=zen3_0512,zen3_devel State=UP RootOnly=NO MaxMemPerCPU=4000\n"
+        "PartitionName=closed AllowAccounts=staff AllowQos=ALL State=UP RootOnly=NO\n"
+        "PartitionName=down AllowAccounts=ALL AllowQos=ALL State=DOWN RootOnly=NO\n"
+    )
+
+    def test_a_partition_that_wants_a_qos_names_it_and_takes_its_limits(self):
+        mine = slurm.read_associations("p70001|zen3_0512,normal|normal||\np70002|normal|normal|50|\n")
+        limits = slurm.read_qos("zen3_0512|3-00:00:00|400|\nnormal|||\n")
+        zen3 = Partition(name="zen3", cores=128, memory_mib=10**6, walltime=864000)
+        found, why = slurm.apply_rules(zen3, slurm.read_rules(self.RULES)["zen3"], mine, limits)
+        assert not why and (found.qos, found.walltime, found.max_submitted) == ("zen3_0512", 259200, 400)
+        assert found.memory_mib == 128 * 4000
+
+    @pytest.mark.parametrize(("name", "why"), [("closed", "only for accounts staff"), ("down", "state DOWN")])
+    def test_partitions_that_take_no_jobs_say_why(self, name, why):
+        mine = slurm.read_associations("p70001|normal|normal||\n")
+        assert slurm.apply_rules(Partition(name=name), slurm.read_rules(self.RULES)[name], mine, {})[1] == why
+
+    def test_arrays_are_bounded_by_tasks_too(self):
+        config = {"MaxArraySize": "1001", "SchedulerParameters": "bf_max_job_test=50,max_array_tasks=300"}
+        assert slurm.read_array_size(config) == 300
+        assert slurm.read_array_size({"MaxArraySize": "1001"}) == 1001 and slurm.read_array_size({}) is None
+
 
 class TestPbsProbe:
     QUEUES = """Queue: workq
@@ -165,7 +190,26 @@ n2
     def test_queues_and_nodes(self):
         queues = pbs.read_queues(self.QUEUES)
         assert list(queues) == ["workq", "closed"] and queues["workq"]["resources_max.walltime"] == "48:00:00"
-        assert pbs.read_nodes(self.NODES) == [(32, 16000), (32, 16000)]
+        assert pbs.read_nodes(self.NODES) == [pbs.Node(32, 16000), pbs.Node(32, 16000)]
+
+    def test_a_queue_has_what_its_nodes_have_within_its_limits_and_the_servers(self):
+        queues, nodes = pbs.read_queues(self.QUEUES), pbs.read_nodes(self.NODES)
+        server = pbs.read_server("Server: pbs1\n    max_queued = [u:PBS_GENERIC=900],[u:ada=200]\n")
+        found = pbs.read_partition("workq", queues["workq"], server, nodes, "ada")
+        assert (found.cores, found.memory_mib, found.walltime, found.max_submitted) == (16, 16000, 172800, 200)
+        assert pbs.read_partition("workq", queues["workq"], server, nodes, "bob").max_submitted == 300
+        assert server["Server"] == "pbs1"
+
+    def test_virtual_nodes_of_a_host_are_one_and_nodes_that_are_down_are_none(self):
+        node = "{name}\n     state = {state}\n     resources_available.host = {host}\n"
+        node += "     resources_available.mem = 1048576kb\n     resources_available.ncpus = 8\n\n"
+        names = [("g1[0]", "free", "g1"), ("g1[1]", "job-busy", "g1"), ("g2", "down,offline", "g2")]
+        text = "".join(node.format(name=name, state=state, host=host) for name, state, host in names)
+        assert pbs.read_nodes(text) == [pbs.Node(16, 2048)]
+
+    def test_torque_is_refused_also_by_what_its_server_says(self):
+        with pytest.raises(SiteError, match="Torque"):
+            pbs.require_pbs("pbs_version = 6.1.3")
 
     def test_torque_is_refused(self):
         assert pbs.require_pbs("pbs_version = 23.06.06\n") == "23.06.06"
@@ -210,6 +254,25 @@ storage: {scratch: /nowhere/scratch}
         "storage.scratch",
     }
     assert all(found[what].remedy for what in wrong)
+
+
+def test_closed_partitions_and_missing_commands_are_findings(tmp_path):
+    told = facts()
+    told.closed, told.missing = {"genoa": "state DOWN"}, ["sacct"]
+    text = "name: my\nscheduler: slurm\npartitions: [{name: rome}, {name: genoa}]\n"
+    wrong = [item for item in check(load_site(write(tmp_path, text)), told) if item.ok is False]
+    assert {"partition genoa": "state DOWN", "commands that are missing": "sacct"}.items() <= {
+        item.what: item.says for item in wrong
+    }.items()
+    written = site_file(told, "my")
+    assert "# takes no jobs of yours: genoa (state DOWN)" in written
+
+
+def test_programs_of_a_machine():
+    assert module_system({}) == "" and module_system({"MODULESHOME": "/m"}).startswith("Environment Modules")
+    assert flavour(read_mpirun("mpirun (Open MPI) 5.0.3\n")) == "openmpi"
+    assert flavour(read_mpirun("HYDRA build details:\n    Version:    4.0.2\n")) == "mpich"
+    assert flavour(read_mpirun("no such thing")) is None
 
 
 def test_parallel_file_systems():

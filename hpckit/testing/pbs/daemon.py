@@ -102,8 +102,9 @@ class Daemon:
             for subjob in job.subjobs.values():
                 if subjob.id in self._running:
                     self.delete(subjob)
-                elif subjob.state not in OVER:
-                    subjob.state, subjob.substate = "X", TERMINATED
+                else:
+                    # Also of those that ended well the record is lost: they show their array's from now on.
+                    subjob.state, subjob.session = "X", None
             self._finish_array_if_done(job)
         elif job.id in self._running:
             if job.terminated:
@@ -112,7 +113,7 @@ class Daemon:
             job.comment += f" and terminated by {self.owner}"
             self.host.terminate(self._running[job.id])
         elif (parent := self.parent(job)) is not None:
-            job.state, job.substate = "X", TERMINATED
+            job.state = "X"
             self._finish_array_if_done(parent)
         else:
             # Dependants of a job that waited in the queue are told nothing: they wait for ever, as there.
@@ -171,7 +172,6 @@ class Daemon:
                 self._release_dependency(job, parent)
             else:
                 self._abort(job)
-        parent.depend = [item for item in parent.depend if not item[0].startswith("before")] if not aborted else []
 
     def _abort(self, job: Job) -> None:
         """End a job whose dependency cannot be met: state F, substate 92, no Exit_status."""
@@ -202,7 +202,7 @@ class Daemon:
 
     def _schedule(self) -> None:
         for job in list(self.jobs.values()):
-            if self._stopping or job.state not in ("Q", "B") or self.queues[job.spec.queue].get("started") == "False":
+            if self._stopping or job.state not in ("Q", "B"):
                 continue
             for candidate in self._candidates(job):
                 if (reason := self._obstacle(job)) is not None:
@@ -223,10 +223,14 @@ class Daemon:
 
     def _obstacle(self, job: Job) -> str | None:
         """Why it cannot start now, in the scheduler's words."""
+        if self.queues[job.spec.queue].get("started") == "False":
+            return "Not Running: Queue not started."
         for name, total, unit in (("ncpus", self.settings["ncpus"], ""), ("mem", self.settings["mem_kb"], "kb")):
             wanted, free = _demand(job, name), total - self.assigned(name)
             if wanted > free:
                 prefix = "Can Never Run" if wanted > total else "Not Running"
+                if name == "ncpus" and free == 0 and wanted <= total:
+                    return f"{prefix}: Not enough free nodes available"
                 numbers = f"(R: {wanted}{unit} A: {free}{unit} T: {total}{unit})"
                 return f"{prefix}: Insufficient amount of resource: {name} {numbers}"
         if job.spec.resources["place"].startswith("scatter") and job.spec.resources["nodect"] != "1":
@@ -236,7 +240,8 @@ class Daemon:
     def _start(self, job: Job) -> None:
         job.stime = job.mtime = time.time()
         taken = {slot for running in self.running() for slot in running.slots}
-        job.slots = [min(set(range(len(taken) + 1)) - taken)]
+        count = int(job.spec.resources["nodect"])
+        job.slots = sorted(set(range(len(taken) + count)) - taken)[:count]
         job.state, job.substate = "R", SUBSTATES["R"]
         moment = time.strftime("%a %b %d at %H:%M", time.localtime(job.stime))
         job.comment = f"Job run at {moment} on {vnodes(job.spec, self.name)}"
@@ -265,7 +270,7 @@ class Daemon:
             "vmem": f"{run.rss_kib}kb",
             "walltime": clock(elapsed),
         }
-        self.host.finish(job)
+        job.staged_out = self.host.finish(job)
         parent = self.parent(job)
         if parent is None:
             self._tell_dependants(job)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hpckit.testing.pbs.model import Job
 
@@ -76,10 +76,12 @@ class Host:
         output, error = (error, error) if job.spec.join == "eo" else (output, error)
         shell = job.spec.shell or self._shell
         argv = job.spec.command or [f"-{Path(shell).name}"]
-        program = shutil.which(argv[0], path=environment["PATH"]) if job.spec.command else shell
-        if program is None:
-            argv, program = ["sh", "-c", 'echo "$0: not found" >&2; exit 127', argv[0]], "/bin/sh"
-        with output.open("ab") as stdout, error.open("ab") as stderr:
+        program = argv[0] if job.spec.command else shell
+        if not os.access(self.home / program, os.X_OK):
+            # Commands are not looked for in PATH.
+            text = 'echo "pbs_mom, exec of $0 failed with error: No such file or directory" >&2; exit 254'
+            argv, program = ["sh", "-c", text, program], "/bin/sh"
+        with _appending(output, job) as stdout, _appending(error, job) as stderr:
             process = subprocess.Popen(
                 argv,
                 executable=program,
@@ -89,6 +91,7 @@ class Host:
                 cwd=self.home,
                 env=environment,
                 start_new_session=True,
+                umask=_umask(job),
             )
         assert process.stdin is not None
         with process.stdin as stdin:
@@ -125,21 +128,31 @@ class Host:
             signal_session(run.process.pid, signal.SIGKILL)
             time.sleep(0.005)
 
-    def finish(self, job: Job) -> None:
-        """Copy output to where it was asked for, and tidy up; what cannot be delivered is kept."""
+    def finish(self, job: Job) -> int | None:
+        """Copy output to where it was asked for, and tidy up; what cannot be delivered is kept.
+
+        Returns Stageout_status: 0 where something could not be delivered, None where nothing was to be.
+        """
+        status = None
         for letter in {"oe": "o", "eo": "e"}.get(job.spec.join, "oe"):
             source, target = self._stream(job, letter), self._target(job, letter)
+            kept = letter in job.spec.keep and "d" not in job.spec.keep
+            if "R" in job.spec.extra:
+                source.unlink()
+                continue
+            status = status if kept else 1 if status is None else status
             if source == target:
                 continue
             try:
-                if "R" not in job.spec.extra:
-                    shutil.copyfile(source, target)
+                shutil.copy(source, target)
                 source.unlink()
             except OSError:
                 source.rename(self._folder / "undelivered" / source.name)
+                status = 0
         for path in (self._folder / "spool" / f"{job.id}.SC", self._folder / "aux" / job.id):
             path.unlink(missing_ok=True)
         shutil.rmtree(self._folder / "tmp" / f"pbs.{job.id}", ignore_errors=True)
+        return status
 
     def _environment(self, job: Job) -> dict[str, str]:
         spec, first = job.spec, job.spec.chunks[0]
@@ -161,7 +174,8 @@ class Host:
             "PBS_NODENUM": "0",
             "PBS_TASKNUM": "1",
             "PBS_MOMPORT": "15003",
-            "NCPUS": str(first["ncpus"]),
+            # NCPUS follows ompthreads too.
+            "NCPUS": str(first.get("ompthreads", first["ncpus"])),
             "OMP_NUM_THREADS": str(first.get("ompthreads", first["ncpus"])),
             "TMPDIR": str(self._folder / "tmp" / f"pbs.{job.id}"),
         }
@@ -185,6 +199,18 @@ class Host:
         if letter in job.spec.keep and "d" not in job.spec.keep:
             return self.home / Path(path.rstrip("/")).name
         return Path(path) / f"{job.id}.{'OU' if letter == 'o' else 'ER'}" if path.endswith("/") else Path(path)
+
+
+def _umask(job: Job) -> int:
+    """077 unless -W umask says otherwise: what jobs write is nobody else's."""
+    return int(job.spec.extra.get("umask", "077"), 8)
+
+
+def _appending(path: Path, job: Job) -> IO[bytes]:
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666 & ~_umask(job))
+
+    return open(path, "ab", opener=opener)
 
 
 def signal_session(leader: int, number: signal.Signals) -> None:

@@ -63,6 +63,7 @@ class Job:
     session: int | None = None
     slots: list[int] = field(default_factory=list)
     used: dict[str, str] = field(default_factory=dict)
+    staged_out: int | None = None
     terminated: bool = False
     subjobs: dict[int, Job] = field(default_factory=dict)
 

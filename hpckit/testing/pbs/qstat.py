@@ -21,7 +21,7 @@ from hpckit.testing.pbs.commands import (
     server_attributes,
 )
 from hpckit.testing.pbs.daemon import Daemon
-from hpckit.testing.pbs.model import OVER, VERSION, Job, vnodes
+from hpckit.testing.pbs.model import OVER, SUBSTATES, VERSION, Job, vnodes
 
 _HEADER: Final = "{:<17} {:<16} {:<16}  {:>8} {} {}\n"
 _WIDE_HEADER: Final = "{:<30} {:<15} {:<15}  {:>8} {} {}\n"
@@ -35,9 +35,11 @@ def qstat(daemon: Daemon, request: Request) -> Answer:
     if "w" in options and "F" in options:
         raise RefusedError(1, "qstat: option w cannot be used with -F\n")
     blocks: list[list[Job]] = []
-    errors, code = "", 0
+    errors, code, first_known = "", 0, True
     for identifier in ids:
         try:
+            if re.match(r"\d", identifier) is None:
+                raise RefusedError(UNKNOWN_QUEUE, f"qstat: Unknown queue destination {identifier}\n")
             jobs = list(found_jobs(daemon, "qstat", identifier))
             if "x" not in options and any(job.state == "F" for job in jobs):
                 text = f"qstat: {jobs[0].id} Job has finished, use -x or -H to obtain historical job information\n"
@@ -45,13 +47,14 @@ def qstat(daemon: Daemon, request: Request) -> Answer:
             blocks.append(jobs)
         except RefusedError as error:
             errors, code = errors + str(error), error.code
+            first_known = first_known and identifier != ids[0]
     if not ids:
         blocks = [[job] for job in daemon.jobs.values() if "x" in options or job.state != "F"]
     if "t" in options:
         blocks = [[each for job in block for each in (job, *job.subjobs.values())] for block in blocks]
     if "J" in options:
         blocks = [[job for job in block if job.is_array or job.index is not None] for block in blocks]
-    return Answer(_formatted(daemon, options, blocks, bool(ids)), errors, code)
+    return Answer(_formatted(daemon, options, blocks, bool(ids), not ids or first_known), errors, code)
 
 
 def _servers_and_queues(daemon: Daemon, options: Mapping[str, str], names: Sequence[str]) -> Answer:
@@ -69,10 +72,12 @@ def _servers_and_queues(daemon: Daemon, options: Mapping[str, str], names: Seque
     )
 
 
-def _formatted(daemon: Daemon, options: Mapping[str, str], blocks: list[list[Job]], several: bool) -> str:
+def _formatted(
+    daemon: Daemon, options: Mapping[str, str], blocks: list[list[Job]], several: bool, first: bool
+) -> str:
     form = options.get("F", "default")
     if form not in ("default", "dsv", "json"):
-        raise RefusedError(1, f"qstat: invalid format specified: {form}\n")
+        raise RefusedError(2, "usage: qstat [options] [job_identifier...]\n")
     jobs = [job for block in blocks for job in block]
     if form == "json":
         # Of several ids only the first is printed.
@@ -90,10 +95,11 @@ def _formatted(daemon: Daemon, options: Mapping[str, str], blocks: list[list[Job
     if "f" in options:
         fold = "w" not in options
         return "".join(f"Job Id: {job.id}\n{lines(attributes(daemon, job), '    ', fold)}\n" for job in jobs)
-    return _short(daemon, jobs, "w" in options) if jobs else ""
+    # The heading comes with the first id; where that is unknown, there is none.
+    return _short(daemon, jobs, "w" in options, heading=first) if jobs else ""
 
 
-def _short(daemon: Daemon, jobs: Sequence[Job], wide: bool) -> str:
+def _short(daemon: Daemon, jobs: Sequence[Job], wide: bool, *, heading: bool) -> str:
     form, identifier, name = (_WIDE_HEADER, 30, 15) if wide else (_HEADER, 17, 16)
     lengths = (29, 15, 15, 8, 1, 15) if wide else (16, 16, 16, 8, 1, 5)
     rows = [form.format("Job id", "Name", "User", "Time Use", "S", "Queue")]
@@ -101,7 +107,7 @@ def _short(daemon: Daemon, jobs: Sequence[Job], wide: bool) -> str:
     for job in jobs:
         cells = (job.id, _cut(job.spec.name, name), _cut(daemon.host.user.pw_name, name), job.used.get("cput", "0"))
         rows.append(form.format(_cut(cells[0], identifier + 1), *cells[1:], job.state, f"{job.spec.queue:<16}"))
-    return "".join(rows)
+    return "".join(rows if heading else rows[2:])
 
 
 def _cut(text: str, width: int) -> str:
@@ -129,7 +135,7 @@ def attributes(daemon: Daemon, job: Job) -> dict[str, str]:
         "ctime": _moment(job.ctime),
         "depend": ",".join(depend) or None,
         "Error_Path": spec.error.replace("^array_index^", index),
-        "exec_host": f"{daemon.name}/{job.slots[0]}{_times(job)}" if started else None,
+        "exec_host": _places(daemon, job) if started else None,
         "exec_vnode": vnodes(spec, daemon.name) if started else None,
         "Hold_Types": None if subjob else job.holds or "n",
         "Join_Path": spec.join,
@@ -152,7 +158,7 @@ def attributes(daemon: Daemon, job: Job) -> dict[str, str]:
         "etime": _moment(job.etime),
         "umask": spec.extra.get("umask"),
         "run_count": 1 if started else None,
-        "Stageout_status": 1 if job.exit_status is not None else None,
+        "Stageout_status": _staged_out(job),
         "Exit_status": job.exit_status,
         "Submit_arguments": None if subjob else spec.arguments,
         "executable": f"<jsdl-hpcpa:Executable>{spec.command[0]}</jsdl-hpcpa:Executable>" if spec.command else None,
@@ -187,11 +193,13 @@ def _array_attributes(job: Job, parent: Job | None) -> dict[str, str | int | flo
 def _never_started(daemon: Daemon, job: Job, parent: Job) -> dict[str, str]:
     """A subjob without a record of its own shows its array's, down to argument_list."""
     values = attributes(daemon, parent)
-    values["job_state"] = "H" if job.state == "Q" and parent.state == "H" else job.state
+    values["job_state"] = job.state
     if job.state in OVER:
         values["comment"] = "Subjob finished"
-    names = list(values)
-    return {name: values[name] for name in names[: names.index("array")] if name != "depend"}
+    else:
+        values["substate"] = str(SUBSTATES["Q"])
+    order = list(values)
+    return {name: values[name] for name in order[: order.index("array")]}
 
 
 def _ranges(indices: Sequence[int], step: int) -> str:
@@ -206,9 +214,16 @@ def _ranges(indices: Sequence[int], step: int) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}{suffix}" for run in runs)
 
 
-def _times(job: Job) -> str:
-    cores = int(job.spec.resources["ncpus"])
-    return f"*{cores}" if cores > 1 else ""
+def _places(daemon: Daemon, job: Job) -> str:
+    """`vm/0*2+vm/1`: a slot and its cores per chunk."""
+    cores = [chunk["ncpus"] for chunk in job.spec.chunks for _ in range(chunk["count"])]
+    pairs = zip(job.slots, cores, strict=True)
+    return "+".join(f"{daemon.name}/{slot}" + (f"*{count}" if count > 1 else "") for slot, count in pairs)
+
+
+def _staged_out(job: Job) -> int | None:
+    statuses = [each.staged_out for each in (job, *job.subjobs.values()) if each.staged_out is not None]
+    return min(statuses, default=1 if job.is_array and job.exit_status is not None else None)
 
 
 def _escaped(value: str) -> str:
@@ -239,4 +254,7 @@ def _nested(values: Mapping[str, str]) -> dict[str, object]:
 def _number(text: str) -> str | int | float:
     if re.fullmatch(r"-?\d+", text):
         return int(text)
-    return float(text) if re.fullmatch(r"-?\d+\.\d+", text) else text
+    if re.fullmatch(r"-?\d+(\.\d+)?(e\d+)?", text):
+        value = float(text)
+        return int(value) if value.is_integer() else value
+    return text
