@@ -144,7 +144,11 @@ class Host:
             if source == target:
                 continue
             try:
-                shutil.copy(source, target)
+                fresh = not target.exists()
+                shutil.copyfile(source, target)
+                if fresh:
+                    # Never of what was there before: it may be /dev/null.
+                    shutil.copymode(source, target)
                 source.unlink()
             except OSError:
                 source.rename(self._folder / "undelivered" / source.name)
