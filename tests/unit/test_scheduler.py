@@ -263,9 +263,9 @@ class TestScripts:
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1, max_size=30))
     def test_whatever_a_path_holds_reaches_bash_unchanged(self, name):
         line = next(line for line in script(run=f"/a/{name}").split("\n") if line.startswith("run="))
-        assert shlex.split(line) == [f"run={Path('/a') / name}"]
+        assert shlex.split(line) == [f"run={Path(f'/a/{name}')}"]
         done = subprocess.run(["bash", "-c", f'{line}\nprintf %s "$run"'], capture_output=True, check=True)
-        assert done.stdout.decode() == str(Path("/a") / name)
+        assert done.stdout.decode() == str(Path(f"/a/{name}"))
 
     def test_line_breaks_are_refused(self):
         with pytest.raises(SubmissionError, match="line break"):
