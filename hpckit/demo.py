@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -94,7 +95,7 @@ def run_demo(folder: Path, console: Console, *, seed: int = 7, dates: int | None
     result = run_campaign(campaign, console, workers=workers)
     console.say(f"$ hpckit verify {path}")
     faults = verify_campaign(campaign, console)
-    pictures = draw(path, console)
+    pictures = draw(path, console, _clear_day(dates))
     worst, compared = compare_with_truth(path, seed)
     console.say("")
     console.say(f"NDVI of {compared} clear parcel observations: at most {worst:.4f} from the truth")
@@ -103,8 +104,8 @@ def run_demo(folder: Path, console: Console, *, seed: int = 7, dates: int | None
     return result.exit_code or (1 if faults or worst > _TOLERANCE else 0)
 
 
-def draw(path: Path, console: Console) -> list[tuple[str, Path]]:
-    """Draw a series, two quicklooks and the report of the demonstration.
+def draw(path: Path, console: Console, day: str) -> list[tuple[str, Path]]:
+    """Draw a series, two quicklooks of a day, and the report of the demonstration.
 
     Returns
     -------
@@ -116,11 +117,11 @@ def draw(path: Path, console: Console) -> list[tuple[str, Path]]:
     folder = path.parent
     commands = (
         ("series", series, ["--zone", "P0009", "--plot", str(folder / "series.png")], "series.png"),
-        ("quicklook", quicklook, ["--date", "2024-05-03", "-o", str(folder / "quicklook.png")], "quicklook.png"),
+        ("quicklook", quicklook, ["--date", day, "-o", str(folder / "quicklook.png")], "quicklook.png"),
         (
             "quicklook",
             quicklook,
-            ["--date", "2024-05-03", "--index", "NDVI", "-o", str(folder / "ndvi.png")],
+            ["--date", day, "--index", "NDVI", "-o", str(folder / "ndvi.png")],
             "ndvi.png",
         ),
         ("report", report, ["-o", str(folder / "report.html")], "report.html"),
@@ -131,6 +132,13 @@ def draw(path: Path, console: Console) -> list[tuple[str, Path]]:
         command.main([str(path), *options], standalone_mode=False)
         drawn.append((f"{name} ({file.rpartition('.')[0]})", folder / file))
     return drawn
+
+
+def _clear_day(dates: int | None) -> str:
+    """The cloudless overpass nearest to the beginning of May, when crops differ most."""
+    passes = season()[:dates]
+    clear = [overpass.time.date() for overpass in passes if overpass.cloud == 0] or [passes[0].time.date()]
+    return min(clear, key=lambda day: abs((day - date(day.year, 5, 3)).days)).isoformat()
 
 
 _TOLERANCE: Final = 0.02

@@ -115,6 +115,10 @@ class SubmissionError(HpckitError):
     """Jobs cannot be submitted, followed or retried."""
 
 
+class ImageError(HpckitError):
+    """An image cannot be described, built or used."""
+
+
 class MpiError(HpckitError):
     """Ranks were started that cannot work together."""
 

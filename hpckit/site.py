@@ -139,6 +139,35 @@ class Storage(_Model):
     """Node-local folder for temporary files."""
 
 
+class Container(_Model):
+    """The image that jobs run in, and how it is entered."""
+
+    image: OneLine | None = None
+    """Path of the SIF file on the nodes; may hold variables, `$HOME/hpckit.sif`."""
+    command: OneLine = "apptainer"
+    """`apptainer` or `singularity`, or its path on the nodes."""
+    binds: list[OneLine] = Field(default_factory=list)
+    """`SOURCE[:TARGET[:ro]]`, with variables of the job, `$TMPDIR`. What a campaign names is bound unasked."""
+    cleanenv: bool = True
+    """Of the job's environment only what ranks, threads and databases need gets in."""
+    mpi: Literal["hybrid", "bind"] = "hybrid"
+    """`hybrid`: the image's own MPI under the site's launcher. `bind`: the site's MPI in place of it."""
+    mpi_folder: OneLine | None = None
+    """Of the site's MPI, for `bind`; its `lib` comes first in LD_LIBRARY_PATH."""
+    options: list[OneLine] = Field(default_factory=list)
+    """Further words of `apptainer exec`."""
+    base: OneLine | None = None
+    """Base of `hpckit image def`: `debian`, a docker:// URI or an image file."""
+    cuda: OneLine | None = None
+    """Version of CUDA that the image holds."""
+
+    @model_validator(mode="after")
+    def _folder_for_bind(self) -> Container:
+        if self.mpi == "bind" and self.mpi_folder is None:
+            raise ValueError("container.mpi: bind needs container.mpi_folder, where the site's MPI lies")
+        return self
+
+
 class AccountMap(_Model):
     """Which collaboration (and group) of SRAM uses which scheduler account and Unix group."""
 
@@ -234,6 +263,9 @@ class Site(_Model):
     """Bash lines that run in every job before the work, `source ~/hpckit/bin/activate`."""
     command: OneLine | None = None
     """Path of `hpckit` on the nodes; the one that submits, unless given."""
+    runtime: Literal["venv", "module", "apptainer"] = "venv"
+    """What jobs run hpckit from: an environment on the file system, a module, or the image of `container`."""
+    container: Container = Field(default_factory=Container)
     sync: Literal["job", "login"] = "login"
     """Where results are loaded into a database: in a job (nodes reach it), or by the person on the login node."""
     poll: Poll = Field(default_factory=Poll)
@@ -257,6 +289,10 @@ class Site(_Model):
                 )
         if self.scheduler == "pbs" and self.mpi.launcher == "srun":
             raise ValueError("mpi.launcher: srun is Slurm's; PBS has mpiexec or mpirun")
+        if self.runtime == "apptainer" and self.container.image is None:
+            raise ValueError("runtime: apptainer needs container.image, the path of the SIF file on the nodes")
+        if self.runtime == "module" and not self.modules:
+            raise ValueError("runtime: module needs `modules`, the one that has hpckit among them")
         return self
 
     @property
@@ -370,6 +406,11 @@ def shipped_folder() -> Path:
 def templates_folder() -> Path:
     """The job script templates that come with hpckit."""
     return _shipped("jobscripts")
+
+
+def containers_folder() -> Path:
+    """The templates and lock files of images that come with hpckit."""
+    return _shipped("containers")
 
 
 def _shipped(name: str) -> Path:

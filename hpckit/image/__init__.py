@@ -1,0 +1,1 @@
+"""Apptainer images in which job arrays run: definition, build, test, information, push."""
