@@ -82,7 +82,7 @@ class Scene:
             If the product lacks that band.
         """
         relative = "/".join(part for part in (self.root, self.assets[key]) if part)
-        if self.href.lower().endswith((".dim", ".tif", ".tiff")):
+        if self.href.lower().endswith((".dim", ".data", ".tif", ".tiff")):
             return f"{self.href.rpartition('/')[0]}/{relative}"
         if self.href.lower().endswith(".zip"):
             # Braces keep GDAL from guessing where the archive's name ends.

@@ -153,8 +153,9 @@ def product_scene(
             hint="put gamma0 or sigma0 into the name of its files or their folder",
         )
     start = moment(told.start)
-    shape = told.footprint or footprint.outline(grid.crs, grid.transform, grid.shape)
-    longitude = float(shapely.geometry.shape(shape).representative_point().x)
+    outline = told.footprint or footprint.outline(grid.crs, grid.transform, grid.shape)
+    shape = shapely.geometry.shape(outline)
+    longitude = float(shape.representative_point().x)
     state = cast(OrbitState, told.state or orbit_state_at(start, longitude))
     name = told.identifier or POLARISATION.sub("", path.stem).strip("_-.") or path.stem
     polarisations = tuple(band.removeprefix("COH_") for band in assets if band != "INC")
@@ -180,7 +181,7 @@ def product_scene(
         uly=0.0,
         shapes={},
         assets={f"{band}@{res}m": file for band, file in assets.items() for res in (10, 20)},
-        footprint=shape,
+        footprint=dict(shapely.geometry.mapping(shape)),
         missing=missing,
         radar=Radar(
             mode=told.mode or "IW",

@@ -10,9 +10,9 @@ from shapely.geometry import shape
 
 from hpckit.errors import SceneError
 from hpckit.scenes import catalogue
+from hpckit.scenes.discover import find_products
 from hpckit.scenes.integrity import check_files
 from hpckit.scenes.metadata import parse_granule, parse_product
-from hpckit.scenes.discover import find_products
 from hpckit.scenes.sentinel2 import read_product
 from hpckit.scenes.stac import to_item
 
