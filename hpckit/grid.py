@@ -174,7 +174,10 @@ def _candidates(area: shapely.Geometry, grid: str, buffer_m: float) -> Iterator[
     if match[1]:
         yield from _utm_candidates(area, size, buffer_m)
     else:
-        yield int(match[2]), list(_squares(_in_crs(area, _projected(int(match[2]))), int(match[2]), size, buffer_m))
+        yield (
+            int(match[2]),
+            list(_squares(_in_crs(area, require_metres(int(match[2]))), int(match[2]), size, buffer_m)),
+        )
 
 
 def _mgrs_candidates(area: shapely.Geometry, buffer_m: float) -> Iterator[tuple[int, list[Tile]]]:
@@ -255,7 +258,14 @@ def _index(letter: str, number: int) -> str:
     return f"{letter}{'m' if number < 0 else ''}{abs(number):04d}"
 
 
-def _projected(epsg: int) -> int:
+def require_metres(epsg: int) -> int:
+    """Check that a CRS can carry a grid, and return its code.
+
+    Raises
+    ------
+    GridError
+        If it is unknown, or not projected in metres.
+    """
     try:
         crs = pyproj.CRS.from_epsg(epsg)
     except pyproj.exceptions.CRSError:
