@@ -24,10 +24,12 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from hpckit.campaign_radar import COLLECTIONS, RadarOptions
 from hpckit.document import read_document
 from hpckit.errors import CampaignError
 from hpckit.reduce.expression import Expression, ExpressionError
 from hpckit.scenes.bands import BandRef
+from hpckit.scenes.model import Level
 
 CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
 """SCL classes that a signature leaves out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
@@ -81,18 +83,47 @@ class Scenes(_Model):
         list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
     ]
     """Folders that are searched for products at any depth, products, or a stac-geoparquet file."""
-    collection: Literal["sentinel-2-l2a", "sentinel-2-l1c"] = "sentinel-2-l2a"
+    collection: Literal[
+        "sentinel-2-l2a",
+        "sentinel-2-l1c",
+        "sentinel-1-grd",
+        "sentinel-1-card-bs",
+        "sentinel-1-card-coh6",
+        "sentinel-1-rtc",
+        "sentinel-1-nrb",
+    ] = "sentinel-2-l2a"
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
     """Percent, of the whole granule as its metadata tell."""
     tiles: list[str] | None = None
     """Only these tiles, `31UFU`."""
     verify: bool = False
     """Check sizes and digests of the manifest before a file is decoded."""
+    radar: RadarOptions = Field(default_factory=RadarOptions)
+    """Of Sentinel-1 only."""
 
     @property
-    def level(self) -> Literal["L1C", "L2A"]:
+    def level(self) -> Level:
         """Processing level of the collection."""
+        if self.collection in COLLECTIONS:
+            return COLLECTIONS[self.collection]
         return "L1C" if self.collection == "sentinel-2-l1c" else "L2A"
+
+    @property
+    def is_radar(self) -> bool:
+        """Whether the products are Sentinel-1's."""
+        return self.collection in COLLECTIONS
+
+    @model_validator(mode="after")
+    def _radar_fits(self) -> Scenes:
+        if not self.is_radar and self.radar != RadarOptions():
+            raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
+        if self.collection == "sentinel-1-grd" and self.radar.terrain == "dem" and self.radar.dem is None:
+            raise ValueError(
+                "raw GRD is in radar geometry: give radar.dem (and radar.geoid) for terrain correction, or, for flat "
+                "land and rough positions, `radar: {terrain: ellipsoid}`; or let SNAP or another processor make "
+                "gamma0 first and use its output as sentinel-1-card-bs or sentinel-1-rtc"
+            )
+        return self
 
     @field_validator("tiles")
     @classmethod
@@ -220,6 +251,20 @@ class Campaign(_Model):
         if isinstance(value, list) and len(value) != 4:
             raise ValueError("a bounding box has four numbers: [west, south, east, north]")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_clouds_in_radar(cls, values: Any) -> Any:
+        """Sentinel-1 has no scene classification: its reductions mask nothing unless told."""
+        try:
+            if values["scenes"]["collection"] in COLLECTIONS:
+                reductions = [
+                    {"mask": None, **item} if isinstance(item, dict) else item for item in values["reductions"]
+                ]
+                return {**values, "reductions": reductions}
+        except (KeyError, TypeError):
+            pass  # what is missing or of another type is found later
+        return values
 
     @model_validator(mode="after")
     def _bands_known(self) -> Campaign:

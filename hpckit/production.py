@@ -31,7 +31,7 @@ from hpckit.reduce.assignment import Assignment, TileBox, assign
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer, load_zones, read_zones, write_zones
 from hpckit.run import Run
-from hpckit.scenes import catalogue
+from hpckit.scenes import catalogue, placing
 from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Acquisition, Level, Scene
 from hpckit.spool import DAMAGED
@@ -129,7 +129,7 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
     scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
     if not scenes:
         raise CatalogueError(
-            f"{run.campaign.path}: no usable Sentinel-2 product below {', '.join(map(str, paths))}",
+            f"{run.campaign.path}: no usable product below {', '.join(map(str, paths))}",
             hint="; ".join(failure.reason for failure in report.failures[:3]) or "mend `scenes.paths`",
         )
     catalogue.write(run.catalogue, scenes)
@@ -159,14 +159,20 @@ def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalo
 
 def fitting(campaign: Campaign, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
     """Scenes that fit a campaign's area, period and limits, and the others with the reason."""
-    return catalogue.select(
+    aoi = read_aoi(campaign.aoi, campaign.folder)
+    chosen, dropped = catalogue.select(
         scenes,
-        aoi=read_aoi(campaign.aoi, campaign.folder),
+        aoi=aoi,
         period=(campaign.period.start, campaign.period.end),
         max_cloud_cover=campaign.scenes.max_cloud_cover,
         tiles=campaign.scenes.tiles,
         level=campaign.scenes.level,
     )
+    if not campaign.scenes.is_radar:
+        return chosen, dropped
+    radar = campaign.scenes.radar
+    seen, unseen = placing.on_tracks(chosen, radar.orbit, radar.relative_orbits)
+    return placing.place_all(seen, aoi, campaign.scenes.tiles), [*dropped, *unseen]
 
 
 def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
@@ -315,7 +321,7 @@ def _reduce_inputs(
     }
     present = sorted(prepared.presence[acquisition_id])
     spec = prepared.spec
-    return digest_json([settings, sorted(indexes), scenes, present, spec.skip_cloudy])[:16]
+    return digest_json([settings, sorted(indexes), scenes, present, *spec.treatment])[:16]
 
 
 def read_prepared(run: Run, tiles: Iterable[str] | None = None) -> Prepared:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pyproj
 
-from hpckit.scenes.bands import DN_OFFSET, SCL_CLASSES, BandRef
+from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, BandRef
 from hpckit.scenes.model import Acquisition, Scene
+from hpckit.scenes.radar import Radar
 
 TIME: Final = {
     "standard_name": "time",
@@ -25,10 +26,17 @@ X: Final = {"standard_name": "projection_x_coordinate", "long_name": "easting", 
 Y: Final = {"standard_name": "projection_y_coordinate", "long_name": "northing", "units": "m", "axis": "Y"}
 RELATIVE_ORBIT: Final = {"long_name": "relative orbit number"}
 BASELINE: Final = {"long_name": "processing baseline times 100 (509 is 05.09)"}
+ORBIT_STATE: Final = {
+    "long_name": "direction of flight",
+    "flag_values": [0, 1],
+    "flag_meanings": "ascending descending",
+}
+INCIDENCE: Final = {"long_name": "incidence angle at the middle of the swath", "units": "degree"}
 CLOUD_COVER: Final = {"long_name": "cloud cover of the granule by its metadata", "units": "percent"}
 
 # The grid mapping is listed too, so that xarray makes it a coordinate of the array without `decode_coords="all"`.
 _AUXILIARY: Final = "relative_orbit processing_baseline cloud_cover spatial_ref"
+_AUXILIARY_RADAR: Final = f"{_AUXILIARY} orbit_state incidence_angle"
 
 
 def _convention(name: str, uuid: str, description: str) -> dict[str, str]:
@@ -50,7 +58,8 @@ CONVENTIONS: Final = [
 
 def tile_attributes(scene: Scene) -> dict[str, Any]:
     """Attributes of a tile's group."""
-    return {"title": f"Sentinel-2 tile {scene.tile}", "grid:code": f"MGRS-{scene.tile}"}
+    mission = "Sentinel-2" if scene.radar is None else "Sentinel-1"
+    return {"title": f"{mission} tile {scene.tile}", "grid:code": f"MGRS-{scene.tile}"}
 
 
 def group_attributes(scene: Scene, ref: BandRef) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def band_attributes(ref: BandRef) -> dict[str, Any]:
     """Attributes of a band's array."""
     common: dict[str, Any] = {
         "grid_mapping": "spatial_ref",
-        "coordinates": _AUXILIARY,
+        "coordinates": _AUXILIARY_RADAR if ref.band.kind in RADAR_SCALE else _AUXILIARY,
         "spatial:dimensions": ["y", "x"],
     }
     return {**common, **_of_kind(ref)}
@@ -95,6 +104,7 @@ def grid_mapping(scene: Scene, ref: BandRef) -> dict[str, Any]:
 
 def acquisition_attributes(acquisition: Acquisition) -> dict[str, Any]:
     """What a time step is made of."""
+    radar = acquisition.scenes[0].radar
     return {
         "id": acquisition.id,
         "time": acquisition.time.isoformat(),
@@ -103,6 +113,16 @@ def acquisition_attributes(acquisition: Acquisition) -> dict[str, Any]:
         "processing_baseline": acquisition.scenes[0].baseline,
         "products": [scene.id for scene in acquisition.scenes],
         "datastrips": [scene.datastrip for scene in acquisition.scenes],
+        **({} if radar is None else _of_radar(radar)),
+    }
+
+
+def _of_radar(radar: Radar) -> dict[str, Any]:
+    """What a time step of Sentinel-1 tells besides."""
+    return {
+        "orbit_state": radar.orbit_state,
+        "radiometry": radar.radiometry,
+        "incidence_angle": None if radar.incidence is None else list(radar.incidence),
     }
 
 
@@ -132,6 +152,16 @@ def _of_kind(ref: BandRef) -> Mapping[str, Any]:
                 "units": "1",
                 "scale_factor": 1e-3,
                 "_FillValue": 0,
+            }
+        case "power" | "coherence" | "angle" as kind:
+            names = {"power": "linear backscatter power", "coherence": "coherence", "angle": "incidence angle"}
+            return {
+                "long_name": f"{names[kind]}, {ref.name}",
+                "units": "degree" if kind == "angle" else "1",
+                "scale_factor": RADAR_SCALE[kind],
+                "_FillValue": 0,
+                "valid_min": 1,
+                "valid_max": 65535,
             }
         case "wvp":
             return {"long_name": "water vapour", "units": "cm", "scale_factor": 1e-3, "_FillValue": 0}

@@ -8,6 +8,7 @@ from the same inputs, are taken over as they are.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from rasterio.windows import Window
 from hpckit.cube.layout import CubeSpec, shard_key, windows
 from hpckit.cube.manifest import Manifest, ShardRecord
 from hpckit.cube.occupancy import Occupancy, mask_band, occupancy
+from hpckit.cube.radar import RadarReading, read_strip
 from hpckit.cube.shards import assemble, encode_window, split
 from hpckit.cube.source import open_band, read_window
 from hpckit.errors import CubeError, SceneError
@@ -101,12 +103,12 @@ def shards(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]
 
 def date_inputs(spec: CubeSpec, acquisition: Acquisition) -> str:
     """Digest of what one date of any shard is made from."""
-    return _date_inputs(tuple(scene.id for scene in acquisition.scenes), spec.skip_cloudy)
+    return _date_inputs(tuple(scene.id for scene in acquisition.scenes), json.dumps(spec.treatment))
 
 
 @lru_cache(maxsize=100_000)
-def _date_inputs(scenes: tuple[str, ...], skip_cloudy: float | None) -> str:
-    return digest_json([scenes, skip_cloudy])[:16]
+def _date_inputs(scenes: tuple[str, ...], treatment: str) -> str:
+    return digest_json([scenes, *json.loads(treatment)])[:16]
 
 
 def is_done(shards: Sequence[Shard], manifest: Manifest) -> bool:
@@ -280,8 +282,10 @@ def _decode_scene(
     """Decode windows of one file, several neighbours at a time."""
     if not columns:
         return {}
-    if spec.verify:
+    if spec.verify and scene.level in ("L1C", "L2A", "GRD"):
         _verified(scene.href, unit.band.key, _Scene(scene))
+    if spec.radar is not None:
+        return _resample_scene(spec.radar, unit, scene, columns, result)
     edge = WINDOW[unit.band.resolution_m]
     decoded: dict[int, npt.NDArray[Any]] = {}
     start = time.perf_counter()
@@ -295,6 +299,17 @@ def _decode_scene(
                 decoded[column] = strip[:, (column - first) * edge : (column - first + 1) * edge]
     result.decode_s += time.perf_counter() - start
     return decoded
+
+
+def _resample_scene(
+    reading: RadarReading, unit: IngestUnit, scene: Scene, columns: Sequence[int], result: IngestResult
+) -> dict[int, npt.NDArray[Any]]:
+    """Windows of one Sentinel-1 product."""
+    start = time.perf_counter()
+    windows: dict[int, npt.NDArray[Any]] = dict(read_strip(reading, scene, unit.band, unit.row, columns))
+    result.decoded_pixels += sum(window.size for window in windows.values())
+    result.decode_s += time.perf_counter() - start
+    return {column: window for column, window in windows.items() if window.any()}
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hpckit.campaign import Campaign
 from hpckit.cube import attributes
+from hpckit.cube.radar import RadarReading
 from hpckit.cube.shards import ChunkGrid
 from hpckit.errors import CubeError
 from hpckit.files import write_bytes, write_text
@@ -47,6 +48,8 @@ class CubeSpec:
     skip_cloudy: float | None
     verify: bool
     """Check digests of the product's files before decoding them."""
+    radar: RadarReading | None = None
+    """How Sentinel-1 products are read; None for Sentinel-2."""
 
     @classmethod
     def of(cls, campaign: Campaign) -> CubeSpec:
@@ -59,7 +62,13 @@ class CubeSpec:
             campaign.cube.compression,
             campaign.cube.skip_cloudy,
             campaign.scenes.verify,
+            RadarReading.of(campaign) if campaign.scenes.is_radar else None,
         )
+
+    @property
+    def treatment(self) -> list[Any]:
+        """What the pixels of a date depend on, besides the scenes."""
+        return [self.skip_cloudy, *([] if self.radar is None else [self.radar.key])]
 
     def chunks(self, resolution_m: int) -> ChunkGrid:
         """How windows of a resolution are cut."""
@@ -255,7 +264,7 @@ def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> dict[str, An
 def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:
     scenes = [acquisition.scenes[0] for acquisition in acquisitions]
     clouds = [np.nan if scene.cloud_cover is None else scene.cloud_cover for scene in scenes]
-    return {
+    common = {
         "time": (np.array([seconds_since_epoch(item.time) for item in acquisitions], "<i8"), attributes.TIME),
         "relative_orbit": (np.array([s.relative_orbit for s in scenes], "<i2"), attributes.RELATIVE_ORBIT),
         "processing_baseline": (
@@ -263,6 +272,19 @@ def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDAr
             attributes.BASELINE,
         ),
         "cloud_cover": (np.array(clouds, "<f4"), attributes.CLOUD_COVER),
+    }
+    return common | _along_track(scenes)
+
+
+def _along_track(scenes: Sequence[Scene]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:
+    """Coordinates that only Sentinel-1 has."""
+    radars = [scene.radar for scene in scenes if scene.radar is not None]
+    if not radars:
+        return {}
+    angles = [np.nan if radar.incidence is None else np.mean(radar.incidence) for radar in radars]
+    return {
+        "orbit_state": (np.array([r.orbit_state == "descending" for r in radars], "u1"), attributes.ORBIT_STATE),
+        "incidence_angle": (np.array(angles, "<f4"), attributes.INCIDENCE),
     }
 
 

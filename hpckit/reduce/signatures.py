@@ -20,7 +20,7 @@ from hpckit.reduce import kernels
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.index import ZoneIndex, gather
 from hpckit.reduce.kernels import Statistics
-from hpckit.scenes.bands import DN_OFFSET, SCL_CLASSES, WINDOW, BandRef
+from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, WINDOW, BandRef
 from hpckit.spool import AcquisitionInfo, SignatureBatch
 
 Values = npt.NDArray[Any]
@@ -34,13 +34,14 @@ _SCALE: Final = {
     "aot": (1e-3, 0.0),
     "wvp": (1e-3, 0.0),
     "probability": (1.0, 0.0),
+    **{kind: (scale, 0.0) for kind, scale in RADAR_SCALE.items()},
 }
 """Scale and offset from stored integers to physical units, by kind of band."""
 
 _STD: Final = 1
 """Column of the standard deviation: scaled, but not shifted."""
 
-_NODATA: Final = {"reflectance": 0, "aot": 0, "wvp": 0, "probability": -1}
+_NODATA: Final = {"reflectance": 0, "aot": 0, "wvp": 0, "probability": -1, **dict.fromkeys(RADAR_SCALE, 0)}
 
 
 @dataclass(frozen=True, slots=True)
