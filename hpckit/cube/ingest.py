@@ -22,7 +22,8 @@ from rasterio.windows import Window
 from hpckit.cube.layout import CubeSpec, shard_key, windows
 from hpckit.cube.manifest import Manifest, ShardRecord
 from hpckit.cube.occupancy import Occupancy, mask_band, occupancy
-from hpckit.cube.radar import RadarReading, read_strip
+from hpckit.cube.radar import read_strip
+from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.shards import assemble, encode_window, split
 from hpckit.cube.source import open_band, read_window
 from hpckit.errors import CubeError, SceneError

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from hpckit.campaign import Campaign
 from hpckit.cube import attributes
-from hpckit.cube.radar import RadarReading
+from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.shards import ChunkGrid
 from hpckit.errors import CubeError
 from hpckit.files import write_bytes, write_text

@@ -9,9 +9,7 @@ only point targets reach, is stored as 6.5535.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +17,14 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from hpckit.campaign import Campaign
 from hpckit.cube.border import CLEAN_SINCE, OLD_DEPTH, erode, mask_border
-from hpckit.cube.warp import Resampling, needed, warp
+from hpckit.cube.grd import grd_on_target
+from hpckit.cube.radar_reading import RadarReading
+from hpckit.cube.warp import needed, warp
 from hpckit.errors import SceneError
 from hpckit.scenes.bands import RADAR_SCALE, WINDOW, BandRef
 from hpckit.scenes.model import Scene
-from hpckit.scenes.radar import Radar, Radiometry
+from hpckit.scenes.radar import Radar
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -35,47 +34,6 @@ Stored = npt.NDArray[np.uint16]
 
 _LEAST: Final = 1e-9
 """What a valid pixel without power is taken for, so that it does not become nodata."""
-
-
-@dataclass(frozen=True, slots=True)
-class RadarReading:
-    """How Sentinel-1 products are brought to a cube."""
-
-    resampling: Resampling = "bilinear"
-    erode_px: int = 1
-    """Product pixels beside nodata that are left out."""
-    radiometry: Radiometry = "gamma0"
-    """What raw GRD is calibrated to."""
-    noise: bool = True
-    """Take thermal noise off raw GRD."""
-    ellipsoid: bool = False
-    """Correct raw GRD on the ellipsoid at a mean height, without a DEM."""
-    dem: str | None = None
-    """Heights for raw GRD, a raster."""
-    geoid: str | float = 0.0
-    """What to add to the heights to get those above the ellipsoid, metres: a raster, or one number."""
-
-    @classmethod
-    def of(cls, campaign: Campaign) -> RadarReading:
-        """What a campaign asks for."""
-        options, level = campaign.scenes.radar, campaign.scenes.level
-        if level != "GRD":
-            return cls(options.resampling, options.erode)
-        geoid = options.geoid
-        return cls(
-            resampling=options.resampling,
-            erode_px=options.erode,
-            radiometry=options.radiometry,
-            noise=options.noise,
-            ellipsoid=options.terrain == "ellipsoid",
-            dem=None if options.dem is None else str(campaign.resolve(options.dem)),
-            geoid=str(campaign.resolve(geoid)) if isinstance(geoid, Path) else geoid or 0.0,
-        )
-
-    @property
-    def key(self) -> list[Any]:
-        """What pixels depend on."""
-        return [self.resampling, self.erode_px, self.radiometry, self.noise, self.ellipsoid, self.dem, self.geoid]
 
 
 def read_strip(
@@ -123,9 +81,12 @@ def encode(values: Power, ref: BandRef) -> Stored:
 
 
 def _on_target(reading: RadarReading, scene: Scene, ref: BandRef, target: GeoBox) -> Power:
+    """Linear values on the pixels of a target, 0 for nodata."""
+    radar = _radar(scene)
+    if not radar.geocoded:
+        return grd_on_target(reading, scene, ref, target)
     from odc.geo.geobox import GeoBox
 
-    radar = _radar(scene)
     source = GeoBox(radar.shape, radar.affine, radar.crs)
     window = needed(source, target, reading.resampling)
     if window is None:

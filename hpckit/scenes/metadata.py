@@ -101,6 +101,10 @@ class Metadata:
             if name in element.attrib
         }
 
+    def elements(self, tag: str) -> list[Any]:
+        """All elements of that name."""
+        return list(self._elements(tag))
+
     def _elements(self, tag: str) -> Any:
         return self._root.iterfind(f".//{{*}}{tag}")
 
