@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import rasterio
@@ -74,9 +75,8 @@ def read_strip(
 
 def encode(values: Power, ref: BandRef) -> Stored:
     """Stored integers of physical values; 0 stays nodata, and what is valid never becomes it."""
-    scaled = np.rint(values / np.float32(RADAR_SCALE[ref.band.kind]))
-    stored: Stored = np.clip(scaled, 1, 65535).astype(np.uint16)
-    stored[values == 0] = 0
+    stored = np.empty(values.shape, dtype=np.uint16)
+    _encode(values.ravel(), 1 / RADAR_SCALE[ref.band.kind], stored.ravel())
     return stored
 
 
@@ -110,16 +110,32 @@ def _read(scene: Scene, ref: BandRef, radar: Radar, rows: slice, columns: slice)
         with rasterio.open(scene.gdal_path(ref.key)) as source:
             if source.shape != radar.shape:
                 raise SceneError(f"{scene.id}: {name} has another size than when it was catalogued; scan it again")
-            values = source.read(radar.bands.get(ref.name, 1), window=window).astype(np.float32)
+            values: Power = source.read(radar.bands.get(ref.name, 1), window=window).astype(np.float32, copy=False)
             nodata = source.nodata
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {name} cannot be read") from error
-    missing = ~np.isfinite(values) | (values == 0)
-    if nodata is not None:
-        missing |= values == nodata
-    np.maximum(values, _LEAST, out=values)
-    values[missing] = 0
-    return np.asarray(values, dtype=np.float32)
+    _clean(values, np.float32(0 if nodata is None else nodata))
+    return values
+
+
+@numba.njit(cache=True, nogil=True)
+def _clean(values, nodata):  # type: ignore[no-untyped-def]
+    """One value for all that is no data, in place; what is not positive else is as little as can be."""
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if not np.isfinite(value) or value == nodata:
+                values[row, column] = 0
+            elif value < _LEAST and value != 0:
+                values[row, column] = _LEAST
+
+
+@numba.njit(cache=True, nogil=True)
+def _encode(values, factor, stored):  # type: ignore[no-untyped-def]
+    for place in range(values.size):
+        value = values[place]
+        number = np.floor(value * factor + 0.5)
+        stored[place] = 0 if value == 0 else min(max(number, 1.0), 65535.0)
 
 
 def _radar(scene: Scene) -> Radar:
