@@ -84,7 +84,7 @@ L1C_RESOLUTION: Final = {
 }
 """Level-1C carries every band once, at its native resolution."""
 
-_BAND_REF = re.compile(r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW)(?:@(?P<res>10|20|60)m)?$")
+_BAND_REF = re.compile(r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW)(?:@(?P<res>[1-9]\d{0,4})m)?$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,8 +95,16 @@ class BandRef:
     resolution_m: int
 
     @classmethod
-    def parse(cls, text: str, *, level: str = "L2A") -> BandRef:
+    def parse(cls, text: str, *, level: str = "L2A", pixel_m: int | None = None) -> BandRef:
         """Read `B04` or `B04@60m`; `B4` is taken for `B04`.
+
+        Parameters
+        ----------
+        level : {"L2A", "L1C"}
+            Of the products.
+        pixel_m : int, optional
+            Size of the pixels that bands are resampled onto, metres: what `B04` stands for then, and `B04@30m` is
+            possible. Without it resolutions are those of the products.
 
         Raises
         ------
@@ -111,7 +119,8 @@ class BandRef:
             name = f"B{int(name[1:]):02d}"
         if name not in BANDS:
             raise ValueError(f"{text!r} is no Sentinel-2 band; bands are {', '.join(BANDS)}")
-        return cls(name, _resolution(name, match["res"], level))
+        native = _resolution(name, None if pixel_m else match["res"], level)
+        return cls(name, int(match["res"] or pixel_m) if pixel_m else native)
 
     @property
     def band(self) -> Band:
