@@ -29,8 +29,9 @@ from rasterio.warp import Resampling, reproject
 from hpckit.cube.radar import read_strip
 from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.terrain import locate_pixels, read_geometry
+from hpckit.frame import Frame
 from hpckit.grid import mgrs_tile
-from hpckit.scenes.bands import BandRef
+from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.discover import read_product
 from hpckit.scenes.model import Scene
 from hpckit.scenes.placing import place
@@ -69,7 +70,7 @@ def _product(folder: Path, epsg: int, edge: int) -> Scene:
 
 def _compare(name: str, scene: Scene, rounds: int) -> None:
     reading = RadarReading(erode_px=0)
-    read_strip(reading, scene, VV, 5, [5])  # compiles
+    read_strip(reading, scene, VV, _frame(scene), 5, [5])  # compiles
     ways: dict[str, Callable[[], float]] = {
         "hpckit": lambda: _ours(reading, scene),
         "GDAL": lambda: _gdal(scene, 0.125),
@@ -88,10 +89,14 @@ def _compare(name: str, scene: Scene, rounds: int) -> None:
     )
 
 
+def _frame(scene: Scene) -> Frame:
+    return Frame(scene.tile, scene.epsg, scene.ulx, scene.uly, scene.shapes, WINDOW)
+
+
 def _ours(reading: RadarReading, scene: Scene) -> float:
     total = count = 0.0
     for row in range(ROWS):
-        for window in read_strip(reading, scene, VV, row, list(range(ROWS))).values():
+        for window in read_strip(reading, scene, VV, _frame(scene), row, range(ROWS)).values():
             total, count = total + window.sum(dtype=np.float64), count + np.count_nonzero(window)
     return total * 1e-4 / count
 

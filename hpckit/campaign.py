@@ -26,7 +26,8 @@ from pydantic_core import CoreSchema
 
 from hpckit.campaign_radar import COLLECTIONS, RadarOptions
 from hpckit.document import read_document
-from hpckit.errors import CampaignError
+from hpckit.errors import CampaignError, GridError
+from hpckit.frame import GridSpec
 from hpckit.reduce.expression import Expression, ExpressionError
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Level
@@ -148,6 +149,10 @@ class Cube(_Model):
     """Zstandard level inside Blosc with bit shuffle."""
     skip_cloudy: Annotated[float, Field(gt=0, le=1)] | None = None
     """Windows with at least this fraction of cloud or nodata in SCL stay nodata and are never decoded."""
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "bilinear"
+    """How pixels come onto a grid other than mgrs; classes and probabilities are always `nearest`."""
+    overlaps: Literal["newest", "least_cloudy"] = "newest"
+    """Which granule of a pass wins where several cover a tile of a grid other than mgrs."""
 
 
 class Mask(_Model):
@@ -236,8 +241,9 @@ class Campaign(_Model):
     """A vector file that OGR reads, WKT in longitude and latitude, or `[west, south, east, north]` in degrees."""
     period: Period
     scenes: Scenes
-    grid: Literal["mgrs"] = "mgrs"
-    """Sentinel-2's own granule grid."""
+    grid: Annotated[str, Field(pattern=r"(?i)^mgrs$|^(utm|epsg:\d+):\d+@\d+m?$")] = "mgrs"
+    """`mgrs`: Sentinel-2's own granules, without resampling. `utm:10240@10`, `EPSG:3035:10000@20`: squares of so many
+    metres, resampled onto pixels of so many metres."""
     cube: Cube
     reductions: list[Signatures] = Field(default_factory=list)
     store: Store = Field(default_factory=Store)
@@ -266,14 +272,33 @@ class Campaign(_Model):
             pass  # what is missing or of another type is found later
         return values
 
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid_makes_sense(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value.strip().lower() == "mgrs":
+            return "mgrs" if isinstance(value, str) else value
+        try:
+            return str(GridSpec.parse(value))
+        except GridError as error:
+            raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+    @model_validator(mode="after")
+    def _bands_fit_the_tiles(self) -> Campaign:
+        for ref in self.cube_bands() if self.grid_spec else ():
+            try:
+                self.grid_spec.pixels(ref.resolution_m)  # type: ignore[union-attr]
+            except GridError as error:
+                raise ValueError(f"band {ref}: {error}; {error.hint}") from error
+        return self
+
     @model_validator(mode="after")
     def _bands_known(self) -> Campaign:
         for text in self.cube.bands:
-            BandRef.parse(text, level=self.scenes.level)
+            self.ref(text)
         held = {str(ref) for ref in self.cube_bands()}
         for reduction in self.reductions:
             for text in reduction.source_bands():
-                reference = str(BandRef.parse(text, level=self.scenes.level))
+                reference = str(self.ref(text))
                 if reference not in held:
                     raise ValueError(
                         f"reduction {reduction.name!r} needs band {reference}, which cube.bands lacks; add it there"
@@ -283,9 +308,19 @@ class Campaign(_Model):
             raise ValueError("two reductions have the same name; rename one")
         return self
 
+    @property
+    def grid_spec(self) -> GridSpec | None:
+        """Grid that scenes are resampled onto; None for Sentinel-2's own granules."""
+        return None if self.grid == "mgrs" else GridSpec.parse(self.grid)
+
+    def ref(self, text: str) -> BandRef:
+        """Band of the cube that a text names: `B11` is B11 at 20 m in granules, at 10 m on a grid of 10 m."""
+        grid = self.grid_spec
+        return BandRef.parse(text, level=self.scenes.level, pixel_m=grid.pixel_m if grid else None)
+
     def cube_bands(self) -> list[BandRef]:
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
-        refs = {BandRef.parse(text, level=self.scenes.level) for text in self.cube.bands}
+        refs = {self.ref(text) for text in self.cube.bands}
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
 
     @property

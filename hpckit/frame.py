@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
@@ -87,6 +88,7 @@ class GridSpec:
     """Edge of a pixel, unless a band asks for another one."""
 
     @classmethod
+    @lru_cache(maxsize=64)
     def parse(cls, text: str) -> GridSpec:
         """Read `utm:10240@10` or `EPSG:3035:10000@20`: CRS, metres of a tile's edge, metres of a pixel's.
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pyproj
 
+from hpckit.frame import Frame, GridSpec
 from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, BandRef
-from hpckit.scenes.model import Acquisition, Scene
+from hpckit.scenes.model import Acquisition
 from hpckit.scenes.radar import Radar
 
 TIME: Final = {
@@ -56,25 +57,25 @@ CONVENTIONS: Final = [
 ]
 
 
-def tile_attributes(scene: Scene) -> dict[str, Any]:
+def tile_attributes(tile: str, grid: GridSpec | None, mission: int = 2) -> dict[str, Any]:
     """Attributes of a tile's group."""
-    mission = "Sentinel-2" if scene.radar is None else "Sentinel-1"
-    return {"title": f"{mission} tile {scene.tile}", "grid:code": f"MGRS-{scene.tile}"}
+    code = {"grid:code": f"MGRS-{tile}"} if grid is None else {"hpckit:grid": grid.name}
+    return {"title": f"Sentinel-{mission} tile {tile}", **code}
 
 
-def group_attributes(scene: Scene, ref: BandRef) -> dict[str, Any]:
+def group_attributes(frame: Frame, ref: BandRef) -> dict[str, Any]:
     """Attributes of the group of one resolution."""
-    rows, columns = scene.shapes[ref.resolution_m]
-    transform = scene.transform(ref.resolution_m)
-    east, south = scene.ulx + columns * ref.resolution_m, scene.uly - rows * ref.resolution_m
+    rows, columns = frame.shapes[ref.resolution_m]
+    transform = frame.transform(ref.resolution_m)
+    east, south = frame.ulx + columns * ref.resolution_m, frame.uly - rows * ref.resolution_m
     return {
         "Conventions": "CF-1.11",
         "zarr_conventions": CONVENTIONS,
-        "proj:code": f"EPSG:{scene.epsg}",
+        "proj:code": f"EPSG:{frame.epsg}",
         "spatial:dimensions": ["y", "x"],
         "spatial:transform": list(transform)[:6],
         "spatial:shape": [rows, columns],
-        "spatial:bbox": [scene.ulx, south, east, scene.uly],
+        "spatial:bbox": [frame.ulx, south, east, frame.uly],
         "spatial:registration": "pixel",
     }
 
@@ -89,10 +90,10 @@ def band_attributes(ref: BandRef) -> dict[str, Any]:
     return {**common, **_of_kind(ref)}
 
 
-def grid_mapping(scene: Scene, ref: BandRef) -> dict[str, Any]:
+def grid_mapping(frame: Frame, ref: BandRef) -> dict[str, Any]:
     """Attributes of the CF grid mapping variable, with GDAL's GeoTransform."""
-    crs = pyproj.CRS.from_epsg(scene.epsg)
-    geotransform = (scene.ulx, ref.resolution_m, 0, scene.uly, 0, -ref.resolution_m)
+    crs = pyproj.CRS.from_epsg(frame.epsg)
+    geotransform = (frame.ulx, ref.resolution_m, 0, frame.uly, 0, -ref.resolution_m)
     wkt = crs.to_wkt()
     return {
         **crs.to_cf(),

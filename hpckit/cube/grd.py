@@ -44,7 +44,9 @@ def grd_on_target(reading: RadarReading, scene: Scene, ref: BandRef, target: Geo
     SceneError
         If annotation files are missing or broken, the image cannot be read, or the DEM does not cover it.
     """
-    measurement = scene.assets[ref.key]
+    measurement = next((file for key, file in scene.assets.items() if key.partition("@")[0] == ref.name), None)
+    if measurement is None:
+        raise SceneError(f"{scene.id}: the product has no band {ref.name}")
     geometry = _geometry(scene.href, sidecars(measurement)["product"])
     fold = max(1, ref.resolution_m // _FINEST_M)
     fine = target.zoom_out(1 / fold) if fold > 1 else target
@@ -63,23 +65,24 @@ def _locate(
     reading: RadarReading, scene: Scene, geometry: Geometry, target: GeoBox
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Line and sample of each target pixel."""
+    crs = str(target.crs)
     x = np.asarray(target.coordinates["x"].values, dtype=np.float64)
     y = np.asarray(target.coordinates["y"].values, dtype=np.float64)
     if reading.ellipsoid:
         heights = np.full(tuple(target.shape), geometry.mean_height_m, dtype=np.float32)
-        return locate_pixels(geometry, x, y, scene.epsg, heights)
+        return locate_pixels(geometry, x, y, crs, heights)
     heights = _heights(reading, target)
     unknown = np.isnan(heights)
     if unknown.any():
         heights[unknown] = geometry.mean_height_m
-    lines, samples = locate_pixels(geometry, x, y, scene.epsg, heights)
+    lines, samples = locate_pixels(geometry, x, y, crs, heights)
     seen = (lines >= 0) & (lines < geometry.shape[0]) & (samples >= 0) & (samples < geometry.shape[1])
     lacking = int((unknown & seen).sum())
     if lacking:
         row, column = np.argwhere(unknown & seen)[0]
         raise SceneError(
-            f"{scene.id}: the DEM {Path(str(reading.dem)).name} does not cover the scene: {lacking} pixels of tile "
-            f"{scene.tile} have no height, first at {x[column]:.0f} {y[row]:.0f} (EPSG:{scene.epsg})",
+            f"{scene.id}: the DEM {Path(str(reading.dem)).name} does not cover the scene: {lacking} pixels "
+            f"have no height, the first at {x[column]:.0f} {y[row]:.0f} ({crs})",
             hint="extend scenes.radar.dem (a VRT can join files; give sea the height 0), or make the AOI smaller",
         )
     return lines, samples

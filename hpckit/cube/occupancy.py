@@ -8,8 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
-import shapely
 from rasterio.windows import Window
 
 from hpckit.cube.layout import windows
@@ -19,13 +17,10 @@ from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Scene
 
 _NODATA: Final = 0
-_HIDDEN: Final = (_NODATA, 8, 9, 10)
+HIDDEN: Final = (_NODATA, 8, 9, 10)
 """Nodata, and cloud of medium and high probability, and cirrus."""
 _MARGIN: Final = 1
 """Mask pixels around a window that must be empty too: the mask is coarser than the bands."""
-
-
-_SLACK_DEGREES: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,6 @@ class _Key:
 @lru_cache(maxsize=256)
 def _occupancy(key: _Key, resolution_m: int) -> Occupancy:
     rows, columns = windows(key.scene.shapes[resolution_m], resolution_m)
-    if key.scene.radar is not None:
-        return Occupancy(_within_footprint(key.scene, resolution_m, rows, columns), np.ones((rows, columns)))
     mask, mask_m = _classification(key.scene)
     if mask is None:
         return Occupancy(np.ones((rows, columns), dtype=bool), np.ones((rows, columns)))
@@ -77,33 +70,8 @@ def _occupancy(key: _Key, resolution_m: int) -> Occupancy:
         for column in range(columns):
             block = _block(mask, row, column, edge)
             occupied[row, column] = (block != _NODATA).any()
-            clear[row, column] = 1 - np.isin(block, _HIDDEN).mean()
+            clear[row, column] = 1 - np.isin(block, HIDDEN).mean()
     return Occupancy(occupied, clear)
-
-
-def _within_footprint(scene: Scene, resolution_m: int, rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """Windows that touch a radar product's footprint, widened: heights and rounded corners move its edge."""
-    edge = WINDOW[resolution_m] * resolution_m
-    west, north = np.meshgrid(scene.ulx + edge * np.arange(columns), scene.uly - edge * np.arange(rows))
-    boxes = shapely.segmentize(shapely.box(west, north - edge, west + edge, north), edge / 2)
-    to_degrees = pyproj.Transformer.from_crs(scene.epsg, 4326, always_xy=True)
-    centre = to_degrees.transform(scene.ulx, scene.uly)[0]
-
-    def degrees(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        longitude, latitude = to_degrees.transform(xy[:, 0], xy[:, 1])
-        return np.column_stack([_near(longitude, centre), latitude])
-
-    def unrolled(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.column_stack([_near(xy[:, 0], centre), xy[:, 1]])
-
-    footprint = shapely.transform(shapely.geometry.shape(scene.footprint), unrolled).buffer(_SLACK_DEGREES)
-    touched: npt.NDArray[np.bool_] = shapely.intersects(shapely.transform(boxes, degrees), footprint)
-    return touched
-
-
-def _near(longitude: npt.NDArray[np.float64], centre: float) -> npt.NDArray[np.float64]:
-    """Longitudes within 180 degrees of another one: nothing is cut at the antimeridian."""
-    return centre + (longitude - centre + 180) % 360 - 180
 
 
 def _classification(scene: Scene) -> tuple[npt.NDArray[np.uint8] | None, int]:

@@ -156,7 +156,7 @@ def _orbit(name: str, elements: list[Any], seconds: Any) -> Orbit:
 
 
 def locate_pixels(
-    geometry: Geometry, x: Floats, y: Floats, epsg: int, heights: npt.NDArray[np.float32]
+    geometry: Geometry, x: Floats, y: Floats, crs: int | str, heights: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Line and sample of each pixel of a target, by its height.
 
@@ -167,6 +167,8 @@ def locate_pixels(
     ----------
     x, y : ndarray of float64, shape (columns,) and (rows,)
         Easting and northing of pixel centres, evenly spaced.
+    crs : int or str
+        EPSG code, or any text that pyproj reads.
     heights : ndarray of float32, shape (rows, columns)
         Metres above the ellipsoid.
 
@@ -180,7 +182,7 @@ def locate_pixels(
     middle, half = (low + high) / 2, max((high - low) / 2, 1.0)
     xs, ys = _control(x), _control(y)
     grid_x, grid_y = np.meshgrid(xs, ys)
-    longitude, latitude = pyproj.Transformer.from_crs(epsg, 4326, always_xy=True).transform(grid_x, grid_y)
+    longitude, latitude = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(grid_x, grid_y)
     to_space = pyproj.Transformer.from_crs(4979, 4978, always_xy=True)
     at = [
         geometry.locate(np.stack(to_space.transform(longitude, latitude, np.full_like(longitude, height)), axis=-1))

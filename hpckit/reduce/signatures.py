@@ -6,7 +6,7 @@ one acquisition, reads each band once, and gives one batch of records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.campaign import Signatures
-from hpckit.cube.read import read_plane
+from hpckit.cube.read import array_info, read_plane
 from hpckit.reduce import kernels
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.index import ZoneIndex, gather
 from hpckit.reduce.kernels import Statistics
-from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, WINDOW, BandRef
+from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, BandRef
 from hpckit.spool import AcquisitionInfo, SignatureBatch
 
 Values = npt.NDArray[Any]
@@ -62,7 +62,8 @@ class Job:
     unit: str
     cube: Path
     reduction: Signatures
-    level: str
+    ref: Callable[[str], BandRef]
+    """Band of the cube that a reduction names."""
     parts: Sequence[Part]
     """Equal zones in all parts; one part for zones that a tile holds whole."""
     acquisition: AcquisitionInfo
@@ -73,10 +74,6 @@ class Job:
     def zones(self) -> npt.NDArray[np.int32]:
         """Rows of the zone layer."""
         return next(iter(self.parts[0].indexes.values())).zones
-
-    def ref(self, band: str) -> BandRef:
-        """Parse the name of a band."""
-        return BandRef.parse(band, level=self.level)
 
 
 def signatures(job: Job) -> SignatureBatch:
@@ -235,7 +232,8 @@ class _Reader:
         if part.time_index is None:
             return np.zeros(part.indexes[ref.resolution_m].shape, dtype=ref.dtype)
         own = part.indexes.get(ref.resolution_m)
-        windows = None if own is None else own.windows(WINDOW[ref.resolution_m])
+        edge = array_info(self._job.cube, part.tile, ref).grid.window
+        windows = None if own is None else own.windows(edge)
         return read_plane(self._job.cube, part.tile, ref, part.time_index, windows, threads=self._job.threads)
 
 

@@ -99,7 +99,7 @@ RADAR_SCALE: Final = {"power": 1e-4, "coherence": 1e-4, "angle": 1e-2}
 """Physical units per stored integer of Sentinel-1 bands; 0 is nodata. Power is linear, angles are in degrees."""
 
 _BAND_REF = re.compile(
-    r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW|COH_V[VH]|[HV][HV]|INC)(?:@(?P<res>10|20|60)m)?$"
+    r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW|COH_V[VH]|[HV][HV]|INC)(?:@(?P<res>[1-9]\d{0,4})m)?$"
 )
 
 
@@ -111,8 +111,16 @@ class BandRef:
     resolution_m: int
 
     @classmethod
-    def parse(cls, text: str, *, level: str = "L2A") -> BandRef:
+    def parse(cls, text: str, *, level: str = "L2A", pixel_m: int | None = None) -> BandRef:
         """Read `B04` or `B04@60m`; `B4` is taken for `B04`.
+
+        Parameters
+        ----------
+        level : {"L2A", "L1C"}
+            Of the products.
+        pixel_m : int, optional
+            Size of the pixels that bands are resampled onto, metres: what `B04` stands for then, and `B04@30m` is
+            possible. Without it resolutions are those of the products.
 
         Raises
         ------
@@ -127,7 +135,8 @@ class BandRef:
             name = f"B{int(name[1:]):02d}"
         if name not in BANDS:
             raise ValueError(f"{text!r} is no {_mission(level)} band; {_listed(level)}")
-        return cls(name, _resolution(name, match["res"], level))
+        native = _resolution(name, None if pixel_m else match["res"], level)
+        return cls(name, int(match["res"] or pixel_m) if pixel_m else native)
 
     @property
     def band(self) -> Band:

@@ -133,7 +133,9 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
     import stac_geoparquet.arrow as stac
 
     try:
-        wanted = None if tiles is None else [("grid:code", "in", [f"MGRS-{tile}" for tile in tiles])]
+        # Sentinel-1 scenes of a campaign on another grid lie on no granule.
+        names = None if tiles is None else list(tiles)
+        wanted = None if names is None or "" in names else [("grid:code", "in", [f"MGRS-{tile}" for tile in names])]
         return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path, filters=wanted))]
     except FileNotFoundError:
         raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None

@@ -19,18 +19,19 @@ from rasterio.warp import Resampling, reproject
 from scipy.ndimage import map_coordinates
 
 from hpckit.campaign import load_campaign
+from hpckit.cube import radar
 from hpckit.cube.ingest import IngestUnit, ingest
 from hpckit.cube.layout import CubeSpec, prepare
 from hpckit.cube.manifest import Manifest
-from hpckit.cube.occupancy import occupancy
-from hpckit.cube.radar import encode, read_strip
+from hpckit.cube.radar import encode
 from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.read import open_tile, read_plane
 from hpckit.errors import CampaignError, CatalogueError, SceneError
+from hpckit.frame import Frame
 from hpckit.grid import Tile, mgrs_tile
 from hpckit.look.radar import decibels, directions, in_decibels
 from hpckit.scenes import catalogue
-from hpckit.scenes.bands import BandRef
+from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.discover import read_product
 from hpckit.scenes.model import Scene
 from hpckit.scenes.placing import on_tracks, place, place_all
@@ -49,6 +50,20 @@ def smooth(edge: int = 320, seed: int = 3) -> np.ndarray:
 
 def scene_of(folder: Path, array: np.ndarray, spec: RadarSpec = SPEC, tile: Tile = TILE) -> Scene:
     return place(read_product(write_card_bs(folder, spec, {"VV": array})), tile)
+
+
+def frame_of(scene: Scene) -> Frame:
+    return Frame(scene.tile, scene.epsg, scene.ulx, scene.uly, scene.shapes, WINDOW)
+
+
+def read_strip(reading: RadarReading, scene: Scene, ref: BandRef, row: int, columns: list[int]) -> dict:
+    return radar.read_strip(reading, scene, ref, frame_of(scene), row, columns)
+
+
+def touched(scene: Scene, resolution_m: int) -> np.ndarray:
+    frame = frame_of(scene)
+    rows = range(frame.windows(resolution_m)[0])
+    return np.stack([radar.reached(scene, frame, resolution_m, row) for row in rows])
 
 
 def by_gdal(scene: Scene, ref: BandRef, shape: tuple[int, int], resampling: Resampling) -> np.ndarray:
@@ -175,7 +190,7 @@ def test_a_missing_band_and_a_changed_file(tmp_path):
 
 
 def spec_of(folder: Path) -> CubeSpec:
-    return CubeSpec(folder / "cube", (VV,), 4, True, 3, None, False, RadarReading())
+    return CubeSpec(folder / "cube", (VV,), 4, True, 3, None, False, radar=RadarReading())
 
 
 def test_frames_of_a_pass_fill_one_date(tmp_path):
@@ -208,8 +223,8 @@ def test_frames_of_a_pass_fill_one_date(tmp_path):
 
 def test_windows_beyond_the_product_are_never_read(tmp_path):
     scene = scene_of(tmp_path, smooth(100))
-    assert occupancy(scene, 10).occupied.sum() < 6 * 6
-    assert occupancy(scene, 10).occupied[0, 0] and not occupancy(scene, 10).occupied[10, 10]
+    windows = touched(scene, 10)
+    assert windows.sum() < 6 * 6 and windows[0, 0] and not windows[10, 10]
 
 
 def test_both_sides_of_the_antimeridian(tmp_path):
@@ -219,16 +234,15 @@ def test_both_sides_of_the_antimeridian(tmp_path):
     tiles = {scene.tile: scene for scene in place_all([product], None, None)}
     assert {name[:2] for name in tiles} == {"60", "01"}
     for name, scene in tiles.items():
-        touched = occupancy(scene, 20).occupied
-        assert touched.any(), name
+        assert touched(scene, 20).any(), name
     counts = {
         zone: sum(
             int((window > 0).sum())
             for name, scene in tiles.items()
             if name.startswith(zone)
             for row in range(9)
-            if occupancy(scene, 20).occupied[row].any()
-            for window in read_strip(RadarReading(), scene, BandRef("VV", 20), row, [0, 4, 8]).values()
+            if touched(scene, 20)[row].any()
+            for window in read_strip(RadarReading(), scene, BandRef("VV", 20), row, list(range(9))).values()
         )
         for zone in ("60", "01")
     }
