@@ -110,6 +110,20 @@ def core_schema_errors(item: dict) -> list[str]:
     return [error.message for error in validator.iter_errors({**item, "stac_version": "1.1.0"})]
 
 
+def test_incidence_angles_of_nrb(tmp_path):
+    path = write_series(tmp_path, SPEC, pixels(), style="nrb")
+    angles = np.full((40, 50), 38.5, np.float32)
+    target = path.parent.parent / "annotation" / path.name.replace("-vv-g-lin", "-ei")
+    target.parent.mkdir()
+    with rasterio.open(path) as source:
+        profile = {name: source.profile[name] for name in ("height", "width", "count", "dtype", "crs", "transform")}
+    with rasterio.open(target, "w", driver="GTiff", **profile) as file:
+        file.write(angles, 1)
+    scene = only(tmp_path)
+    assert {key.partition("@")[0] for key in scene.assets} == {"VV", "VH", "INC"}
+    np.testing.assert_array_equal(read_band(scene, "INC"), angles)
+
+
 def test_two_band_coherence_tiff(tmp_path):
     """One file with two bands that say which they are, as some platforms deliver it."""
     path = tmp_path / f"{SPEC.name}_CARD_COH6_vv.tif"
