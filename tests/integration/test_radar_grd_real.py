@@ -10,19 +10,25 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from lxml import etree
 from odc.geo.geobox import GeoBox
 
+from hpckit.campaign import load_campaign
+from hpckit.console import Console
 from hpckit.cube.grd import grd_on_target
 from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.terrain import locate_pixels, read_geometry
+from hpckit.driver import run_campaign
 from hpckit.errors import SceneError
 from hpckit.grid import Tile
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.discover import read_product
 from hpckit.scenes.placing import place
+from hpckit.store import open_store
 from hpckit.testing.radar_grd import write_tables
+from tests.small_campaign import write_zones
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 
@@ -211,3 +217,50 @@ def test_the_real_product_lacks_its_calibration(real: Path):
     scene = place(scene, Tile("33TUN", 32633, x, y - 200, x + 200, y))
     with pytest.raises(SceneError, match=r"calibration-s1b.*is missing"):
         grd_on_target(RadarReading(ellipsoid=True), scene, BandRef("VV", 10), target)
+
+
+def test_a_campaign_of_raw_grd(safe: Path, tmp_path: Path):
+    """From a SAFE folder to the store; a DEM that ends within the scene costs its date and says so."""
+    write_pixels(safe, np.full(SHAPE, 100, np.uint16))
+    write_flat_tables(safe)
+    geometry = read_geometry(STEM, (safe / "annotation" / f"{STEM}.xml").read_bytes())
+    x, y = corner(geometry, 800.0)
+    shapes = [shapely.box(x + 300 * n, y - 400, x + 300 * n + 210, y - 200) for n in range(3)]
+    write_zones(tmp_path / "zones.gpkg", shapes, crs="EPSG:32633")
+    write_dem(tmp_path / "dem.tif", 800.0)
+    text = CAMPAIGN.format(scenes=safe.parent)
+    (tmp_path / "c.yaml").write_text(text)
+    campaign = load_campaign(tmp_path / "c.yaml")
+    result = run_campaign(campaign, Console(quiet=True), workers=1)
+    assert result.exit_code == 0
+    store = open_store(campaign)
+    try:
+        for zone in ("z0", "z1", "z2"):
+            frame = store.series("fields", zone, "VV@20m")
+            assert frame["acquisition"].tolist() == ["S1B_DES_032297"]
+            assert frame["valid"].tolist() == frame["total"].tolist() and frame["total"][0] > 90
+            np.testing.assert_allclose(frame["mean"], 0.04, atol=5e-5)
+            assert frame["level"].tolist() == ["GRD"] and frame["relative_orbit"].tolist() == [168]
+    finally:
+        store.close()
+    write_dem(tmp_path / "dem.tif", 800.0, (8.0, 45.0, 9.0, 46.0))
+    (tmp_path / "c.yaml").write_text(
+        text.replace("name: grd", "name: other").replace("cube: {", "cube: {path: o.zarr, ", 1)
+    )
+    lacking = run_campaign(load_campaign(tmp_path / "c.yaml"), Console(quiet=True), workers=1)
+    assert lacking.exit_code != 0 and any("does not cover" in reason for reason in map(str, lacking.failed))
+
+
+CAMPAIGN = """\
+name: grd
+aoi: zones.gpkg
+grid: utm:5120@20
+period: 2021-04-01/2021-04-01
+scenes:
+  paths: ["{scenes}"]
+  collection: sentinel-1-grd
+  radar: {{dem: dem.tif, geoid: 0}}
+cube: {{bands: [VV@20m]}}
+reductions:
+  - {{name: fields, zones: zones.gpkg, id: name, bands: [VV@20m]}}
+"""
