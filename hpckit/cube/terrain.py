@@ -161,7 +161,7 @@ def locate_pixels(
     """Line and sample of each pixel of a target, by its height.
 
     Exact at every 16th pixel for three heights; in between linear in place and quadratic in height, off by less than
-    a hundredth of a pixel.
+    a fiftieth of a pixel where heights span 2000 m.
 
     Parameters
     ----------
