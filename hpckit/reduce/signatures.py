@@ -20,7 +20,7 @@ from hpckit.reduce import kernels
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.index import ZoneIndex, gather
 from hpckit.reduce.kernels import Statistics
-from hpckit.scenes.bands import DN_OFFSET, RADAR_SCALE, SCL_CLASSES, BandRef
+from hpckit.scenes.bands import CODING, RADAR_SCALE, SCL_CLASSES, BandRef
 from hpckit.spool import AcquisitionInfo, SignatureBatch
 
 Values = npt.NDArray[Any]
@@ -28,15 +28,6 @@ Flags = npt.NDArray[np.bool_]
 
 _BLOCK: Final = 4_000_000
 """Pixels of which derived bands are computed at a time: bounds the float temporaries to some 100 MB."""
-
-_SCALE: Final = {
-    "reflectance": (1e-4, -DN_OFFSET * 1e-4),
-    "aot": (1e-3, 0.0),
-    "wvp": (1e-3, 0.0),
-    "probability": (1.0, 0.0),
-    **{kind: (scale, 0.0) for kind, scale in RADAR_SCALE.items()},
-}
-"""Scale and offset from stored integers to physical units, by kind of band."""
 
 _STD: Final = 1
 """Column of the standard deviation: scaled, but not shifted."""
@@ -114,7 +105,7 @@ def _band_statistics(job: Job, reader: _Reader, ref: BandRef) -> Statistics:
         _NODATA[ref.band.kind],
         np.array(job.reduction.percentiles),
     )
-    scale, offset = _SCALE[ref.band.kind]
+    scale, offset = ref.coding
     values = raw.values * scale + offset
     values[:, _STD] = raw.values[:, _STD] * scale
     return Statistics(raw.valid, _with_outside(raw.total, index), values)
@@ -153,7 +144,7 @@ def _evaluate(
 
 
 def _physical(values: Values, kind: str) -> npt.NDArray[np.float32]:
-    scale, offset = _SCALE[kind]
+    scale, offset = CODING[kind]
     physical = values.astype(np.float32)
     physical *= np.float32(scale)
     physical += np.float32(offset)

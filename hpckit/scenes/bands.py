@@ -98,6 +98,15 @@ RADAR_LEVELS: Final = ("GRD", "CARD-BS", "CARD-COH6", "RTC", "NRB")
 RADAR_SCALE: Final = {"power": 1e-4, "coherence": 1e-4, "angle": 1e-2}
 """Physical units per stored integer of Sentinel-1 bands; 0 is nodata. Power is linear, angles are in degrees."""
 
+CODING: Final[dict[str, tuple[float, float]]] = {
+    "reflectance": (1e-4, -DN_OFFSET * 1e-4),
+    "aot": (1e-3, 0.0),
+    "wvp": (1e-3, 0.0),
+    "probability": (1.0, 0.0),
+    **{kind: (scale, 0.0) for kind, scale in RADAR_SCALE.items()},
+}
+"""Scale and offset from stored integers to physical units, by kind of band."""
+
 _BAND_REF = re.compile(
     r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW|COH_V[VH]|[HV][HV]|INC)(?:@(?P<res>[1-9]\d{0,4})m)?$"
 )
@@ -111,13 +120,13 @@ class BandRef:
     resolution_m: int
 
     @classmethod
-    def parse(cls, text: str, *, level: str = "L2A", pixel_m: int | None = None) -> BandRef:
+    def parse(cls, text: str, *, level: str | None = None, pixel_m: int | None = None) -> BandRef:
         """Read `B04` or `B04@60m`; `B4` is taken for `B04`.
 
         Parameters
         ----------
-        level : {"L2A", "L1C"}
-            Of the products.
+        level : str, optional
+            Of the products, `L2A` or `GRD`; without it any band of Level-2A or of Sentinel-1 will do.
         pixel_m : int, optional
             Size of the pixels that bands are resampled onto, metres: what `B04` stands for then, and `B04@30m` is
             possible. Without it resolutions are those of the products.
@@ -128,6 +137,7 @@ class BandRef:
             If there is no such band, or not at that resolution.
         """
         match = _BAND_REF.match(text.strip().upper().replace("M", "m"))
+        level = level or _level_of(match["name"] if match else "")
         if match is None:
             raise ValueError(f"{text!r} is no {_mission(level)} band; {_listed(level)}, as in {_example(level)}")
         name = match["name"]
@@ -154,6 +164,11 @@ class BandRef:
         return f"r{self.resolution_m}m"
 
     @property
+    def coding(self) -> tuple[float, float]:
+        """Scale and offset from the cube's integers to physical units."""
+        return CODING.get(self.band.kind, (1.0, 0.0))
+
+    @property
     def dtype(self) -> str:
         """Data type in the cube."""
         return "uint8" if self.band.kind in ("class", "probability") else "uint16"
@@ -166,6 +181,12 @@ class BandRef:
 def is_radar(level: str) -> bool:
     """Whether products of a level are Sentinel-1's."""
     return level in RADAR_LEVELS
+
+
+def _level_of(name: str) -> str:
+    """A level whose products have a band."""
+    kind = BANDS[name].kind if name in BANDS else ""
+    return "CARD-COH6" if kind == "coherence" else "RTC" if kind in RADAR_SCALE else "L2A"
 
 
 def bands_of(level: str) -> list[str]:
