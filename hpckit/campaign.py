@@ -288,17 +288,17 @@ class Campaign(_Model):
             try:
                 self.grid_spec.pixels(ref.resolution_m)  # type: ignore[union-attr]
             except GridError as error:
-                raise ValueError(f"band {ref}: {error}; {error.hint}") from error
+                raise ValueError(f"band {self._name(ref)}: {error}; {error.hint}") from error
         return self
 
     @model_validator(mode="after")
     def _bands_known(self) -> Campaign:
         for text in self.cube.bands:
             self.ref(text)
-        held = {str(ref) for ref in self.cube_bands()}
+        held = {self._name(ref) for ref in self.cube_bands()}
         for reduction in self.reductions:
             for text in reduction.source_bands():
-                reference = str(self.ref(text))
+                reference = self._name(self.ref(text))
                 if reference not in held:
                     raise ValueError(
                         f"reduction {reduction.name!r} needs band {reference}, which cube.bands lacks; add it there"
@@ -317,6 +317,10 @@ class Campaign(_Model):
         """Band of the cube that a text names: `B11` is B11 at 20 m in granules, at 10 m on a grid of 10 m."""
         grid = self.grid_spec
         return BandRef.parse(text, level=self.scenes.level, pixel_m=grid.pixel_m if grid else None)
+
+    def _name(self, ref: BandRef) -> str:
+        """Band as a campaign file has it; on a grid with its pixels, which `B11` alone leaves to the grid."""
+        return ref.key if self.grid_spec else str(ref)
 
     def cube_bands(self) -> list[BandRef]:
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
