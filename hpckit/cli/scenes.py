@@ -177,11 +177,13 @@ def _show_report(report: ScanReport) -> None:
         click.echo(f"{level}  N{baseline}  {count} products{where}", err=True)
     for scene in report.incomplete:
         shown = ", ".join(scene.missing[:3]) + (", …" if len(scene.missing) > 3 else "")
-        click.echo(f"incomplete: {scene.id}: {len(scene.missing)} image files are missing: {shown}", err=True)
+        kind = "image files" if scene.radar is None else "files"
+        click.echo(f"incomplete: {scene.id}: {len(scene.missing)} {kind} are missing: {shown}", err=True)
     for failure in report.failures:
         click.echo(f"left out: {failure.reason}", err=True)
     total = len({scene.tile for scene in report.scenes} - {""})
+    where = f" of {total} tiles" if total else ""
     click.echo(
-        f"{len(report.scenes)} products of {total} tiles ({report.reused} known), {len(report.failures)} left out",
+        f"{len(report.scenes)} products{where} ({report.reused} known), {len(report.failures)} left out",
         err=True,
     )

@@ -25,7 +25,7 @@ from hpckit.errors import SceneError
 from hpckit.grid import Tile
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.discover import read_product
-from hpckit.scenes.placing import place
+from hpckit.scenes.placing import place, place_all
 from hpckit.store import open_store
 from hpckit.testing.radar_grd import write_tables
 from tests.small_campaign import write_zones
@@ -205,6 +205,23 @@ def test_a_dem_that_does_not_cover_the_scene(safe: Path, tmp_path: Path):
     dem = write_dem(tmp_path / "small.tif", 0.0, (8.0, 45.0, 9.0, 46.0))
     with pytest.raises(SceneError, match=r"small.tif does not cover the scene"):
         grd_on_target(RadarReading(dem=str(dem)), scene, BandRef("VV", 10), target)
+
+
+def test_a_swath_across_the_antimeridian(safe: Path, tmp_path: Path):
+    """The footprint has two parts, and tiles lie on both sides."""
+    folder = tmp_path / NAME
+    shutil.copytree(safe, folder)
+    manifest = (folder / "manifest.safe").read_text()
+    corners = "45.614502,12.040968 46.011879,8.772268 47.512238,9.086069 47.115250,12.446052"
+    moved = "45.614502,-178.5 46.011879,178.2 47.512238,178.5 47.115250,-178.1"
+    assert corners in manifest
+    (folder / "manifest.safe").write_text(manifest.replace(corners, moved))
+    (folder / "measurement").mkdir(exist_ok=True)
+    write_pixels(folder, np.ones(SHAPE, np.uint16))
+    scene = read_product(folder)
+    assert scene.footprint["type"] == "MultiPolygon"
+    zones = {placed.tile[:2] for placed in place_all([scene], None, None)}
+    assert zones == {"60", "01"}
 
 
 def test_the_real_product_lacks_its_calibration(real: Path):
