@@ -191,8 +191,17 @@ def ingest_memory(prepared: Prepared) -> int:
             dates = min(prepared.spec.dates_per_block, len(acquisitions))
             # Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles; compressed dates.
             decoded = 6 if prepared.spec.grid is None else 6 * _WARPED + 1
+            if prepared.spec.radar is not None:
+                decoded = _radar_factor(acquisitions[0].scenes[0].level, ref.resolution_m)
             largest = max(largest, int(row * decoded + row * dates * _COMPRESSED))
     return _LIBRARIES + largest
+
+
+def _radar_factor(level: str, resolution_m: int) -> int:
+    """Peak bytes of resampling a Sentinel-1 product, over those of the strip that it gives (measured)."""
+    if level != "GRD":
+        return 10
+    return 28 * max(1, resolution_m // 10) ** 2  # heights, places and power, all at 10 m
 
 
 def index_memory(prepared: Prepared) -> int:

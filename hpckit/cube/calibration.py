@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -45,8 +46,10 @@ class Table:
         ).astype(np.float32)
         below = np.minimum(position.astype(np.intp), last) - first
         above = np.minimum(below + 1, last - first)
-        weight = (position - position.astype(np.intp)).astype(np.float32)[:, None]
-        return np.asarray(vectors[below] * (1 - weight) + vectors[above] * weight, dtype=np.float32)
+        weight = (position - position.astype(np.intp)).astype(np.float32)
+        table = np.empty((len(wanted), vectors.shape[1]), dtype=np.float32)
+        _blend(vectors, below, above, weight, table)
+        return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,15 @@ class Noise:
                     :, None
                 ]
         return noise
+
+
+@numba.njit(cache=True, nogil=True)
+def _blend(vectors, below, above, weight, table):  # type: ignore[no-untyped-def]
+    """Each row between two vectors."""
+    for row in range(table.shape[0]):
+        first, second, share = vectors[below[row]], vectors[above[row]], weight[row]
+        for column in range(table.shape[1]):
+            table[row, column] = first[column] * (np.float32(1) - share) + second[column] * share
 
 
 def calibrate(dn: npt.NDArray[np.uint16], table: Table, noise: Noise | None, rows: slice, columns: slice) -> Power:
