@@ -9,7 +9,7 @@ that an older shard holds already, made from the same inputs, are taken over as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -19,8 +19,6 @@ import numpy.typing as npt
 from hpckit.cube.granules import decode_windows
 from hpckit.cube.layout import CubeSpec, shard_key
 from hpckit.cube.manifest import Manifest, ShardRecord
-from hpckit.cube.radar import radar_windows
-from hpckit.cube.regrid import resample_windows
 from hpckit.cube.shards import assemble, encode_window, split
 from hpckit.errors import CubeError, SceneError
 from hpckit.files import digest, digest_json, write_bytes
@@ -224,11 +222,8 @@ def _decode_date(
 ) -> None:
     """Decode, or resample, what `drafts` need of one acquisition."""
     columns = {draft.shard.column: draft for draft in drafts}
-    read = decode_windows if spec.grid is None else resample_windows
-    if spec.radar is not None:
-        read = radar_windows
     try:
-        decoded = read(spec, unit, acquisition, columns, result)
+        decoded = _windows(spec, unit, acquisition, columns, result)
     except SceneError as error:
         result.failures.append((acquisition.id, str(error)))
         for draft in drafts:
@@ -237,3 +232,18 @@ def _decode_date(
     result.skipped_windows += sum(column not in decoded for column in columns)
     for column, draft in columns.items():
         draft.encode(position, decoded.get(column))
+
+
+def _windows(
+    spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition, columns: Collection[int], result: IngestResult
+) -> dict[int, npt.NDArray[Any]]:
+    """Windows of one acquisition, by column: those of the granule, or resampled onto the grid."""
+    if spec.radar is not None:
+        from hpckit.cube.radar import radar_windows
+
+        return radar_windows(spec, unit, acquisition, columns, result)
+    if spec.grid is None:
+        return decode_windows(spec, unit, acquisition, columns, result)
+    from hpckit.cube.regrid import resample_windows  # takes time to import, which granules need not wait for
+
+    return resample_windows(spec, unit, acquisition, columns, result)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpckit.campaign import Campaign
-from hpckit.cube.warp import Resampling
 from hpckit.scenes.radar import Radiometry
+
+if TYPE_CHECKING:
+    from hpckit.cube.warp import Resampling
 
 
 @dataclass(frozen=True, slots=True)
