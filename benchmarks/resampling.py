@@ -78,8 +78,8 @@ def campaign(grid: str, area: str, resampling: str, folder: Path) -> Campaign:
 
 def with_hpckit(made: Campaign, scenes: list, path: Path) -> tuple[float, int]:
     """Seconds to ingest all tiles, and pixels decoded."""
-    start = time.process_time()
     by_tile, _ = group(made, scenes)
+    start = time.process_time()
     spec = replace(CubeSpec.of(made), path=path)
     manifest = Manifest.load(path)
     decoded = 0
