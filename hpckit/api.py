@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.campaign import Campaign, Signatures, load_campaign
 from hpckit.errors import CampaignError, CubeError, ZoneError
-from hpckit.scenes.bands import BandRef
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,8 +250,9 @@ class CampaignView:
             return known[0]
         if tile is None:
             raise CubeError(f"the cube has {len(known)} tiles", hint=f"choose one of {', '.join(known)}")
-        wanted = tile.upper().removeprefix("T")
-        if wanted not in known:
+        named = {name.upper(): name for name in known}
+        wanted = named.get(tile.upper().removeprefix("T"))
+        if wanted is None:
             raise CubeError(f"the cube has no tile {tile}", hint=f"it has {', '.join(known)}")
         return wanted
 
@@ -282,8 +282,7 @@ class CampaignView:
             If the reduction has no such band.
         """
         chosen = self.reduction(reduction)
-        refs = {text: BandRef.parse(text, level=self.campaign.scenes.level) for text in chosen.bands}
-        bands = [str(ref) for ref in refs.values() if ref.band.kind != "class"]
+        bands = [text for text in chosen.bands if self.campaign.ref(text).band.kind != "class"]
         known = {name.upper(): name for name in [*chosen.indices, *bands]}
         if band is None:
             return known.get("NDVI") or [*bands, *chosen.indices][0]

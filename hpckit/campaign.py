@@ -24,10 +24,13 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from hpckit.campaign_radar import COLLECTIONS, RadarOptions
 from hpckit.document import read_document
-from hpckit.errors import CampaignError
+from hpckit.errors import CampaignError, GridError
+from hpckit.frame import GridSpec
 from hpckit.reduce.expression import Expression, ExpressionError
 from hpckit.scenes.bands import BandRef
+from hpckit.scenes.model import Level
 
 CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
 """SCL classes that a signature leaves out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
@@ -81,18 +84,47 @@ class Scenes(_Model):
         list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
     ]
     """Folders that are searched for products at any depth, products, or a stac-geoparquet file."""
-    collection: Literal["sentinel-2-l2a", "sentinel-2-l1c"] = "sentinel-2-l2a"
+    collection: Literal[
+        "sentinel-2-l2a",
+        "sentinel-2-l1c",
+        "sentinel-1-grd",
+        "sentinel-1-card-bs",
+        "sentinel-1-card-coh6",
+        "sentinel-1-rtc",
+        "sentinel-1-nrb",
+    ] = "sentinel-2-l2a"
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
     """Percent, of the whole granule as its metadata tell."""
     tiles: list[str] | None = None
     """Only these tiles, `31UFU`."""
     verify: bool = False
     """Check sizes and digests of the manifest before a file is decoded."""
+    radar: RadarOptions = Field(default_factory=RadarOptions)
+    """Of Sentinel-1 only."""
 
     @property
-    def level(self) -> Literal["L1C", "L2A"]:
+    def level(self) -> Level:
         """Processing level of the collection."""
+        if self.collection in COLLECTIONS:
+            return COLLECTIONS[self.collection]
         return "L1C" if self.collection == "sentinel-2-l1c" else "L2A"
+
+    @property
+    def is_radar(self) -> bool:
+        """Whether the products are Sentinel-1's."""
+        return self.collection in COLLECTIONS
+
+    @model_validator(mode="after")
+    def _radar_fits(self) -> Scenes:
+        if not self.is_radar and self.radar != RadarOptions():
+            raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
+        if self.collection == "sentinel-1-grd" and self.radar.terrain == "dem" and self.radar.dem is None:
+            raise ValueError(
+                "raw GRD is in radar geometry: give radar.dem (and radar.geoid) for terrain correction, or, for flat "
+                "land and rough positions, `radar: {terrain: ellipsoid}`; or let SNAP or another processor make "
+                "gamma0 first and use its output as sentinel-1-card-bs or sentinel-1-rtc"
+            )
+        return self
 
     @field_validator("tiles")
     @classmethod
@@ -117,6 +149,10 @@ class Cube(_Model):
     """Zstandard level inside Blosc with bit shuffle."""
     skip_cloudy: Annotated[float, Field(gt=0, le=1)] | None = None
     """Windows with at least this fraction of cloud or nodata in SCL stay nodata and are never decoded."""
+    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "bilinear"
+    """How pixels come onto a grid other than mgrs; classes and probabilities are always `nearest`."""
+    overlaps: Literal["newest", "least_cloudy"] = "newest"
+    """Which granule of a pass wins where several cover a tile of a grid other than mgrs."""
 
 
 class Mask(_Model):
@@ -205,8 +241,9 @@ class Campaign(_Model):
     """A vector file that OGR reads, WKT in longitude and latitude, or `[west, south, east, north]` in degrees."""
     period: Period
     scenes: Scenes
-    grid: Literal["mgrs"] = "mgrs"
-    """Sentinel-2's own granule grid."""
+    grid: Annotated[str, Field(pattern=r"(?i)^mgrs$|^(utm|epsg:\d+):\d+@\d+m?$")] = "mgrs"
+    """`mgrs`: Sentinel-2's own granules, without resampling. `utm:10240@10`, `EPSG:3035:10000@20`: squares of so many
+    metres, resampled onto pixels of so many metres."""
     cube: Cube
     reductions: list[Signatures] = Field(default_factory=list)
     store: Store = Field(default_factory=Store)
@@ -221,14 +258,47 @@ class Campaign(_Model):
             raise ValueError("a bounding box has four numbers: [west, south, east, north]")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_clouds_in_radar(cls, values: Any) -> Any:
+        """Sentinel-1 has no scene classification: its reductions mask nothing unless told."""
+        try:
+            if values["scenes"]["collection"] in COLLECTIONS:
+                reductions = [
+                    {"mask": None, **item} if isinstance(item, dict) else item for item in values["reductions"]
+                ]
+                return {**values, "reductions": reductions}
+        except (KeyError, TypeError):
+            pass  # what is missing or of another type is found later
+        return values
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid_makes_sense(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value.strip().lower() == "mgrs":
+            return "mgrs" if isinstance(value, str) else value
+        try:
+            return str(GridSpec.parse(value))
+        except GridError as error:
+            raise ValueError(f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+    @model_validator(mode="after")
+    def _bands_fit_the_tiles(self) -> Campaign:
+        for ref in self.cube_bands() if self.grid_spec else ():
+            try:
+                self.grid_spec.pixels(ref.resolution_m)  # type: ignore[union-attr]
+            except GridError as error:
+                raise ValueError(f"band {self._name(ref)}: {error}; {error.hint}") from error
+        return self
+
     @model_validator(mode="after")
     def _bands_known(self) -> Campaign:
         for text in self.cube.bands:
-            BandRef.parse(text, level=self.scenes.level)
-        held = {str(ref) for ref in self.cube_bands()}
+            self.ref(text)
+        held = {self._name(ref) for ref in self.cube_bands()}
         for reduction in self.reductions:
             for text in reduction.source_bands():
-                reference = str(BandRef.parse(text, level=self.scenes.level))
+                reference = self._name(self.ref(text))
                 if reference not in held:
                     raise ValueError(
                         f"reduction {reduction.name!r} needs band {reference}, which cube.bands lacks; add it there"
@@ -238,9 +308,23 @@ class Campaign(_Model):
             raise ValueError("two reductions have the same name; rename one")
         return self
 
+    @property
+    def grid_spec(self) -> GridSpec | None:
+        """Grid that scenes are resampled onto; None for Sentinel-2's own granules."""
+        return None if self.grid == "mgrs" else GridSpec.parse(self.grid)
+
+    def ref(self, text: str) -> BandRef:
+        """Band of the cube that a text names: `B11` is B11 at 20 m in granules, at 10 m on a grid of 10 m."""
+        grid = self.grid_spec
+        return BandRef.parse(text, level=self.scenes.level, pixel_m=grid.pixel_m if grid else None)
+
+    def _name(self, ref: BandRef) -> str:
+        """Band as a campaign file has it; on a grid with its pixels, which `B11` alone leaves to the grid."""
+        return ref.key if self.grid_spec else str(ref)
+
     def cube_bands(self) -> list[BandRef]:
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
-        refs = {BandRef.parse(text, level=self.scenes.level) for text in self.cube.bands}
+        refs = {self.ref(text) for text in self.cube.bands}
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
 
     @property

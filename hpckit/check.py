@@ -12,14 +12,16 @@ from typing import Literal
 import pyproj
 import shapely
 
+from hpckit import tiling
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
 from hpckit.errors import HpckitError
-from hpckit.production import fitting, group
+from hpckit.production import fitting
 from hpckit.quantities import format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.zones import read_zones
 from hpckit.scenes import catalogue
+from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 from hpckit.store import open_store
 
@@ -114,8 +116,12 @@ def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[Finding]:
             "scenes", "error", f"none of {len(scenes)} products fits ({reasons})", "mend aoi, period or paths"
         )
         return
-    by_tile, superseded = group(chosen)
-    found += [scene for items in by_tile.values() for item in items for scene in item.scenes]
+    by_tile, superseded = tiling.group(campaign, chosen)
+    used = (scene for items in by_tile.values() for item in items for scene in item.scenes)
+    found += {scene.href: scene for scene in used}.values()
+    if not by_tile:
+        yield Finding("scenes", "error", f"no cell of grid {campaign.grid} is touched by a scene", "mend aoi or grid")
+        return
     acquisitions = sum(map(len, by_tile.values()))
     yield Finding(
         "scenes",
@@ -128,7 +134,7 @@ def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[Finding]:
 def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[Finding]:
     refs = campaign.cube_bands()
     for ref in refs:
-        lacking = [scene.id for scene in scenes if ref.key not in scene.assets]
+        lacking = [scene.id for scene in scenes if not _carries(scene, ref, campaign)]
         if lacking:
             verdict: Verdict = "error" if len(lacking) == len(scenes) else "warning"
             yield Finding("cube", verdict, f"band {ref} is not in {len(lacking)} of {len(scenes)} scenes", lacking[0])
@@ -139,6 +145,13 @@ def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[Finding]:
     disk = os.statvfs(folder)
     free = format_bytes(disk.f_bavail * disk.f_frsize)
     yield Finding("cube", "ok", f"{', '.join(map(str, refs))} to {campaign.cube_path}; {free} free")
+
+
+def _carries(scene: Scene, ref: BandRef, campaign: Campaign) -> bool:
+    """Whether a product has what a band of the cube is made from; for a grid any of its resolutions will do."""
+    if campaign.grid_spec is None:
+        return ref.key in scene.assets
+    return any(key.partition("@")[0] == ref.name for key in scene.assets)
 
 
 def _zones(campaign: Campaign, reduction: Signatures, scenes: Sequence[Scene]) -> Iterator[Finding]:

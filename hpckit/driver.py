@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hpckit import tiling
 from hpckit.campaign import Campaign
 from hpckit.console import Console
 from hpckit.cube.layout import CubeSpec
@@ -19,7 +20,7 @@ from hpckit.files import PARTIAL
 from hpckit.journal import Entry
 from hpckit.local import run_units
 from hpckit.plan import STAGES, Plan
-from hpckit.production import Prepared, group, make_plan, prepare
+from hpckit.production import Prepared, make_plan, prepare
 from hpckit.quantities import available_cores
 from hpckit.run import Run, claim, open_run
 from hpckit.scenes import catalogue
@@ -108,7 +109,7 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
     spec = CubeSpec.of(campaign)
     with claim(run), console.progress("verify") as progress:
         require_no_jobs(run)
-        tiles, _ = group(catalogue.read(run.selected))
+        tiles, _ = tiling.group(campaign, catalogue.read(run.selected))
         manifest = Manifest.load(spec.path)
         faults = verify_cube(spec, tiles, manifest, progress)
         manifest.disown((fault.key for fault in faults if fault.kind != "stale"), "verify")

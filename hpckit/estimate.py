@@ -23,7 +23,7 @@ from hpckit.plan import STAGES, Plan, Stage, Unit
 from hpckit.quantities import available_memory, format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.expression import Expression
-from hpckit.scenes.bands import WINDOW
+from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ _LIBRARIES: Final = 420 * 2**20
 """Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
+_WARPED: Final = 2.5
+"""Pixels decoded over pixels of a window in another CRS, at most: margins, turned axes, finer files."""
 _BLOSC_OVER_JP2: Final = 1.2
 """Blosc's bytes over those of lossless JPEG 2000."""
 
@@ -181,14 +183,25 @@ def stage_memory(prepared: Prepared, stage: Stage) -> int:
 def ingest_memory(prepared: Prepared) -> int:
     """Peak bytes of a process that ingests: libraries, one row of windows decoded, a block of it compressed."""
     largest = 0
-    for acquisitions in prepared.acquisitions.values():
+    for tile, acquisitions in prepared.acquisitions.items():
+        frame = prepared.frame(tile)
         for ref in prepared.spec.bands:
-            columns = acquisitions[0].scenes[0].shapes[ref.resolution_m][1]
-            row = WINDOW[ref.resolution_m] * columns * np.dtype(ref.dtype).itemsize
+            rows, columns = frame.shapes[ref.resolution_m]
+            row = min(rows, frame.edges[ref.resolution_m]) * columns * np.dtype(ref.dtype).itemsize
             dates = min(prepared.spec.dates_per_block, len(acquisitions))
             # Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles; compressed dates.
-            largest = max(largest, int(row * (1 + 1 + 2 + 2) + row * dates * _COMPRESSED))
+            decoded = 6 if prepared.spec.grid is None else 6 * _WARPED + 1
+            if prepared.spec.radar is not None:
+                decoded = _radar_factor(acquisitions[0].scenes[0].level, ref.resolution_m)
+            largest = max(largest, int(row * decoded + row * dates * _COMPRESSED))
     return _LIBRARIES + largest
+
+
+def _radar_factor(level: str, resolution_m: int) -> int:
+    """Peak bytes of resampling a Sentinel-1 product, over those of the strip that it gives (measured)."""
+    if level != "GRD":
+        return 10
+    return 28 * max(1, resolution_m // 10) ** 2  # heights, places and power, all at 10 m
 
 
 def index_memory(prepared: Prepared) -> int:
@@ -202,9 +215,7 @@ def reduce_memory(prepared: Prepared) -> int:
     for reduction in prepared.run.campaign.reductions:
         entries = _entries(prepared, reduction)
         plane = max(
-            rows * columns * 2
-            for items in prepared.acquisitions.values()
-            for rows, columns in [items[0].scenes[0].shapes[min(items[0].scenes[0].shapes)]]
+            rows * columns * 2 for rows, columns in (_finest(prepared, tile)[1] for tile in prepared.acquisitions)
         )
         derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
         largest = max(largest, plane + 2 * _entry_bytes(prepared, reduction) + entries * (2 * derived + 4 + 3))
@@ -219,30 +230,44 @@ def _entries(prepared: Prepared, reduction: Signatures) -> int:
     """Pixels of the zones of the fullest tile, at the finest resolution: by their areas."""
     layer, assignment = prepared.zones[reduction.name], prepared.assignments[reduction.name]
     most = 0
-    for tile, items in prepared.acquisitions.items():
+    for tile in prepared.acquisitions:
         rows = assignment.candidates_of(tile)
         if len(rows):
-            scene = items[0].scenes[0]
-            area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), scene.epsg)).sum()
-            most = max(most, int(area / min(scene.shapes) ** 2))
+            epsg = prepared.frame(tile).epsg
+            area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)).sum()
+            most = max(most, int(area / _finest(prepared, tile)[0] ** 2))
     return most
 
 
+def _finest(prepared: Prepared, tile: str) -> tuple[int, tuple[int, int]]:
+    """Smallest pixels of a tile, metres, and the shape of their rasters."""
+    return min(prepared.frame(tile).shapes.items())
+
+
 def _shard_bytes(prepared: Prepared, unit: Unit) -> int:
-    """Bytes that a unit will write: by the sizes of the JPEG 2000 files that it decodes."""
+    """Bytes that a unit will write: by the sizes of the JPEG 2000 files that it decodes; on a grid by its pixels."""
     tile, key = str(unit.args["tile"]), str(unit.args["band"])
     acquisitions = prepared.acquisitions[tile]
     resolution_m = int(key.partition("@")[2].removesuffix("m"))
-    rows = acquisitions[0].scenes[0].shapes[resolution_m][0]
+    frame = prepared.frame(tile)
+    rows, columns = frame.shapes[resolution_m]
+    edge = min(frame.edges[resolution_m], rows - int(unit.args["row"]) * frame.edges[resolution_m])
     block = int(unit.args["block"]) * prepared.spec.dates_per_block
     sizes = (
         _file_bytes(scene, key)
         for item in acquisitions[block : block + prepared.spec.dates_per_block]
         for scene in item.scenes
     )
-    edge = WINDOW[resolution_m]
-    share = min(1.0, (min(edge, rows - int(unit.args["row"]) * edge)) / rows)
-    return int(sum(sizes) * share * _BLOSC_OVER_JP2)
+    if prepared.spec.grid is not None:
+        itemsize = np.dtype(BandRef(key.partition("@")[0], resolution_m).dtype).itemsize
+        return int(edge * columns * itemsize * _dates(prepared, unit) * _COMPRESSED)
+    return int(sum(sizes) * min(1.0, edge / rows) * _BLOSC_OVER_JP2)
+
+
+def _dates(prepared: Prepared, unit: Unit) -> int:
+    """Dates of the block of a unit."""
+    most = prepared.spec.dates_per_block
+    return min(most, len(prepared.acquisitions[str(unit.args["tile"])]) - int(unit.args["block"]) * most)
 
 
 @lru_cache(maxsize=100_000)
@@ -267,12 +292,8 @@ def _file_bytes(scene: Scene, key: str) -> int:
 def _shard_files(prepared: Prepared, unit: Unit) -> int:
     tile, key = str(unit.args["tile"]), str(unit.args["band"])
     resolution_m = int(key.partition("@")[2].removesuffix("m"))
-    acquisitions = prepared.acquisitions[tile]
-    columns = -(-acquisitions[0].scenes[0].shapes[resolution_m][1] // WINDOW[resolution_m])
-    dates = min(
-        prepared.spec.dates_per_block, len(acquisitions) - int(unit.args["block"]) * prepared.spec.dates_per_block
-    )
-    return int(columns * (1 if prepared.spec.sharding else dates))
+    columns = prepared.frame(tile).windows(resolution_m)[1]
+    return int(columns * (1 if prepared.spec.sharding else _dates(prepared, unit)))
 
 
 def _existing(path: Path) -> Path:

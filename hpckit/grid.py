@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -112,7 +112,7 @@ def tile_aoi(aoi: shapely.Geometry, grid: str = "mgrs", buffer_m: float = 0.0) -
     aoi : shapely geometry
         In longitude and latitude, within -180 to 180 degrees.
     grid : str
-        `mgrs`, `utm:SIZE` or `EPSG:CODE:SIZE`; sizes in metres.
+        `mgrs`, `utm:SIZE` or `EPSG:CODE:SIZE`; sizes in metres. A size of pixels (`@10`) has no say here.
     buffer_m : float
         Widens the area by this many metres, in each tile's CRS.
 
@@ -142,16 +142,18 @@ def _listed() -> tuple[list[Tile], shapely.STRtree]:
     with resources.files("hpckit").joinpath("data/mgrs.npz").open("rb") as file, np.load(file) as data:
         zones, letters = data["zone"].tolist(), data["letters"]
     tiles = [mgrs_tile(f"{zone:02d}{bytes(text).decode()}") for zone, text in zip(zones, letters, strict=True)]
-    return tiles, shapely.STRtree(_footprints(tiles))
+    return tiles, shapely.STRtree(footprints(tiles))
 
 
-def _footprints(tiles: list[Tile]) -> npt.NDArray[np.object_]:
-    """Footprints of many tiles, one projection per CRS."""
+def footprints(tiles: Sequence[Tile]) -> npt.NDArray[np.object_]:
+    """Footprints of many tiles in longitude and latitude, cut at the antimeridian; one projection per CRS."""
     footprints = np.empty(len(tiles), dtype=object)
     codes = np.array([tile.epsg for tile in tiles])
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
-        boxes = shapely.segmentize(shapely.box(*np.array([tiles[row].bounds for row in rows]).T), GRANULE_M / 4)
+        boxes = shapely.segmentize(
+            shapely.box(*np.array([tiles[row].bounds for row in rows.tolist()]).T), GRANULE_M / 4
+        )
         moved = _transform(boxes, int(code), 4326)
         bounds = shapely.bounds(moved)
         for place, row in enumerate(rows.tolist()):
@@ -165,7 +167,7 @@ def _candidates(area: shapely.Geometry, grid: str, buffer_m: float) -> Iterator[
     if grid == "mgrs":
         yield from _mgrs_candidates(area, buffer_m)
         return
-    match = re.fullmatch(r"(?i)(?:(utm)|epsg:(\d+)):(\d+(?:\.\d+)?)", grid.strip())
+    match = re.fullmatch(r"(?i)(?:(utm)|epsg:(\d+)):(\d+(?:\.\d+)?)(?:@\d+m?)?", grid.strip())
     if match is None:
         raise GridError(f"{grid!r} is no grid", hint="grids are mgrs, utm:10240 and EPSG:3035:10000")
     size = float(match[3])
@@ -174,14 +176,17 @@ def _candidates(area: shapely.Geometry, grid: str, buffer_m: float) -> Iterator[
     if match[1]:
         yield from _utm_candidates(area, size, buffer_m)
     else:
-        yield int(match[2]), list(_squares(_in_crs(area, _projected(int(match[2]))), int(match[2]), size, buffer_m))
+        yield (
+            int(match[2]),
+            list(_squares(_in_crs(area, require_metres(int(match[2]))), int(match[2]), size, buffer_m)),
+        )
 
 
 def _mgrs_candidates(area: shapely.Geometry, buffer_m: float) -> Iterator[tuple[int, list[Tile]]]:
     tiles, tree = _listed()
     near = _widen_degrees(area, buffer_m)
     found = [tiles[row] for row in np.unique(tree.query(near, predicate="intersects")).tolist()]
-    rest = shapely.difference(near, shapely.union_all(_footprints(found))) if found else near
+    rest = shapely.difference(near, shapely.union_all(footprints(found))) if found else near
     if rest.area > 0:
         known = {tile.tile for tile in found}
         found += [tile for tile in _unlisted(rest) if tile.tile not in known]
@@ -255,7 +260,14 @@ def _index(letter: str, number: int) -> str:
     return f"{letter}{'m' if number < 0 else ''}{abs(number):04d}"
 
 
-def _projected(epsg: int) -> int:
+def require_metres(epsg: int) -> int:
+    """Check that a CRS can carry a grid, and return its code.
+
+    Raises
+    ------
+    GridError
+        If it is unknown, or not projected in metres.
+    """
     try:
         crs = pyproj.CRS.from_epsg(epsg)
     except pyproj.exceptions.CRSError:

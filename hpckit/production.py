@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from hpckit import tiling
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
 from hpckit.cube import ingest, layout
@@ -25,15 +26,15 @@ from hpckit.cube.manifest import Manifest
 from hpckit.errors import CatalogueError
 from hpckit.estimate import Rates
 from hpckit.files import digest, digest_json, write_json
+from hpckit.frame import Frame
 from hpckit.journal import outcomes, read_journal
 from hpckit.plan import Plan, Unit, write_plan
 from hpckit.reduce.assignment import Assignment, TileBox, assign
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer, load_zones, read_zones, write_zones
 from hpckit.run import Run
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import WINDOW, BandRef
-from hpckit.scenes.model import Acquisition, Level, Scene
+from hpckit.scenes import catalogue, placing
+from hpckit.scenes.model import Acquisition, Scene
 from hpckit.spool import DAMAGED
 
 _Value = TypeVar("_Value")
@@ -65,6 +66,10 @@ class Prepared:
         """Layout of the cube."""
         return CubeSpec.of(self.run.campaign)
 
+    def frame(self, tile: str) -> Frame:
+        """Where the rasters of a tile lie."""
+        return self.spec.frame(tile, self.acquisitions[tile])
+
 
 def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Prepared:
     """Scan the products, choose scenes, freeze the zone layers and lay the cube out.
@@ -76,24 +81,18 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     """
     report = _scan(run, progress)
     scenes, unfit = _select(run, [*report.scenes, *_gone(run, report.scenes)])
-    by_tile, superseded = group(scenes)
+    by_tile, superseded = tiling.group(run.campaign, scenes)
+    _require_tiles(run, by_tile)
     dropped = [*unfit, *superseded]
     write_json(run.selection, _describe_selection(by_tile, dropped, report))
     zones = {reduction.name: _freeze_zones(run, reduction) for reduction in run.campaign.reductions}
     assignments = {name: _assign(run, name, layer, by_tile) for name, layer in zones.items()}
-    prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments, _presence(by_tile))
+    if run.campaign.grid_spec is not None:
+        tiling.write(run.tiles, by_tile)
+    prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments, tiling.presence(by_tile))
     for tile, acquisitions in by_tile.items():
         layout.prepare(prepared.spec, tile, acquisitions)
     return prepared
-
-
-def group(scenes: Iterable[Scene]) -> tuple[dict[str, tuple[Acquisition, ...]], list[catalogue.Dropped]]:
-    """Acquisitions by tile, sorted by time, and the scenes that others of the same pass supersede."""
-    acquisitions, dropped = catalogue.acquisitions(scenes)
-    by_tile: dict[str, tuple[Acquisition, ...]] = {}
-    for acquisition in acquisitions:
-        by_tile[acquisition.tile] = (*by_tile.get(acquisition.tile, ()), acquisition)
-    return by_tile, dropped
 
 
 def make_plan(prepared: Prepared, rates: Rates) -> Plan:
@@ -129,7 +128,7 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
     scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
     if not scenes:
         raise CatalogueError(
-            f"{run.campaign.path}: no usable Sentinel-2 product below {', '.join(map(str, paths))}",
+            f"{run.campaign.path}: no usable product below {', '.join(map(str, paths))}",
             hint="; ".join(failure.reason for failure in report.failures[:3]) or "mend `scenes.paths`",
         )
     catalogue.write(run.catalogue, scenes)
@@ -159,14 +158,31 @@ def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalo
 
 def fitting(campaign: Campaign, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
     """Scenes that fit a campaign's area, period and limits, and the others with the reason."""
-    return catalogue.select(
+    aoi = read_aoi(campaign.aoi, campaign.folder)
+    chosen, dropped = catalogue.select(
         scenes,
-        aoi=read_aoi(campaign.aoi, campaign.folder),
+        aoi=aoi,
         period=(campaign.period.start, campaign.period.end),
         max_cloud_cover=campaign.scenes.max_cloud_cover,
         tiles=campaign.scenes.tiles,
         level=campaign.scenes.level,
     )
+    if not campaign.scenes.is_radar:
+        return chosen, dropped
+    radar = campaign.scenes.radar
+    seen, unseen = placing.on_tracks(chosen, radar.orbit, radar.relative_orbits)
+    if campaign.grid_spec is None:
+        seen = placing.place_all(seen, aoi, campaign.scenes.tiles)
+    return seen, [*dropped, *unseen]
+
+
+def _require_tiles(run: Run, by_tile: Mapping[str, Sequence[Acquisition]]) -> None:
+    """Refuse a campaign whose scenes and grid do not meet; single cells without scenes are nothing unusual."""
+    if not by_tile:
+        raise CatalogueError(
+            f"{run.campaign.path}: no cell of grid {run.campaign.grid} in the area is touched by a scene",
+            hint="mend aoi, grid or scenes",
+        )
 
 
 def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
@@ -178,17 +194,12 @@ def _freeze_zones(run: Run, reduction: Signatures) -> ZoneLayer:
 
 
 def _assign(run: Run, name: str, layer: ZoneLayer, by_tile: Mapping[str, Sequence[Acquisition]]) -> Assignment:
-    boxes = [tile_box(acquisitions[0].scenes[0]) for _, acquisitions in sorted(by_tile.items())]
+    spec = CubeSpec.of(run.campaign)
+    frames = [spec.frame(tile, acquisitions) for tile, acquisitions in sorted(by_tile.items())]
+    boxes = [TileBox(frame.tile, frame.epsg, frame.bounds) for frame in frames]
     assignment = assign(layer.geometries, pyproj.CRS(layer.crs), boxes)
     assignment.save(run.assignment(name))
     return assignment
-
-
-def tile_box(scene: Scene) -> TileBox:
-    """Extent of the granule of a scene."""
-    resolution_m, (rows, columns) = min(scene.shapes.items())
-    bounds = (scene.ulx, scene.uly - rows * resolution_m, scene.ulx + columns * resolution_m, scene.uly)
-    return TileBox(scene.tile, scene.epsg, bounds)
 
 
 def _describe_selection(
@@ -197,7 +208,7 @@ def _describe_selection(
     report: catalogue.ScanReport,
 ) -> dict[str, Any]:
     return {
-        "used": [scene.id for items in by_tile.values() for item in items for scene in item.scenes],
+        "used": list(dict.fromkeys(s.id for items in by_tile.values() for item in items for s in item.scenes)),
         "dropped": [{"scene": item.scene_id, "reason": item.reason} for item in dropped],
         "failed": [{"path": str(item.path), "reason": item.reason} for item in report.failures],
         "incomplete": [{"scene": scene.id, "missing": scene.missing} for scene in report.incomplete],
@@ -207,15 +218,15 @@ def _describe_selection(
 def _ingest_units(prepared: Prepared, manifest: Manifest, rates: Rates) -> Iterable[tuple[Unit, bool]]:
     spec = prepared.spec
     for tile, acquisitions in prepared.acquisitions.items():
-        known = manifest.has(tile)
+        known, frame = manifest.has(tile), spec.frame(tile, acquisitions)
         digests: dict[tuple[int, int], tuple[str, int]] = {}
         for unit in ingest.ingest_units(spec, tile, acquisitions):
-            columns = acquisitions[0].scenes[0].shapes[unit.band.resolution_m][1]
+            columns = frame.shapes[unit.band.resolution_m][1]
             # What a unit is made from is the same for all rows and bands of one width.
             if (unit.block, columns) not in digests:
                 digests[unit.block, columns] = _ingest_inputs(ingest.shards(spec, unit, acquisitions))
             inputs, dates = digests[unit.block, columns]
-            pixels = WINDOW[unit.band.resolution_m] * columns * dates
+            pixels = frame.edges[unit.band.resolution_m] * columns * dates
             args = {"tile": tile, "band": unit.band.key, "block": unit.block, "row": unit.row}
             done = known and ingest.is_done(ingest.shards(spec, unit, acquisitions), manifest)
             yield Unit(unit.id, "ingest", rates.decode_s(pixels), inputs, args), done
@@ -268,19 +279,19 @@ def index_paths(prepared: Prepared, reduction: Signatures, tiles: Sequence[str])
     zones = prepared.zones[reduction.name].digest
     paths = {}
     for tile in tiles:
-        scene = prepared.acquisitions[tile][0].scenes[0]
-        for resolution_m in index_resolutions(reduction, scene.level):
-            grid = [scene.epsg, list(scene.transform(resolution_m)), scene.shapes[resolution_m]]
+        frame = prepared.frame(tile)
+        for resolution_m in index_resolutions(prepared.run.campaign, reduction):
+            grid = [frame.epsg, list(frame.transform(resolution_m)), frame.shapes[resolution_m]]
             inputs = digest_json([zones, digest(rows.tobytes()), reduction.coverage, grid])[:16]
             paths[tile, resolution_m] = folder / f"{tile}-r{resolution_m}m-{inputs}.npz"
     return paths
 
 
-def index_resolutions(reduction: Signatures, level: Level) -> list[int]:
+def index_resolutions(campaign: Campaign, reduction: Signatures) -> list[int]:
     """Resolutions at which zones are laid over a tile: those of the bands, and the finest of each derived band."""
-    found = {BandRef.parse(band, level=level).resolution_m for band in reduction.bands}
+    found = {campaign.ref(band).resolution_m for band in reduction.bands}
     for text in reduction.indices.values():
-        found.add(min(BandRef.parse(band, level=level).resolution_m for band in Expression.parse(text).bands))
+        found.add(min(campaign.ref(band).resolution_m for band in Expression.parse(text).bands))
     return sorted(found)
 
 
@@ -298,9 +309,8 @@ def acquisition_ids(by_tile: Mapping[str, Sequence[Acquisition]], tiles: Sequenc
 
 
 def _plane_pixels(prepared: Prepared, reduction: Signatures, tiles: Sequence[str]) -> int:
-    level = prepared.run.campaign.scenes.level
-    refs = [BandRef.parse(band, level=level) for band in reduction.source_bands()]
-    shapes = [prepared.acquisitions[tile][0].scenes[0].shapes for tile in tiles]
+    refs = [prepared.run.campaign.ref(band) for band in reduction.source_bands()]
+    shapes = [prepared.frame(tile).shapes for tile in tiles]
     return sum(shape[ref.resolution_m][0] * shape[ref.resolution_m][1] for shape in shapes for ref in refs)
 
 
@@ -315,7 +325,7 @@ def _reduce_inputs(
     }
     present = sorted(prepared.presence[acquisition_id])
     spec = prepared.spec
-    return digest_json([settings, sorted(indexes), scenes, present, spec.skip_cloudy])[:16]
+    return digest_json([settings, sorted(indexes), scenes, present, *spec.treatment])[:16]
 
 
 def read_prepared(run: Run, tiles: Iterable[str] | None = None) -> Prepared:
@@ -326,20 +336,16 @@ def read_prepared(run: Run, tiles: Iterable[str] | None = None) -> Prepared:
     tiles : iterable of str, optional
         Only the acquisitions of these are read: a worker needs few of a continent's.
     """
-    by_tile, dropped = group(catalogue.read(run.selected, tiles))
+    if run.campaign.grid_spec is not None:
+        by_tile, presence = tiling.read(run.tiles, run.selected, tiles)
+        dropped: Sequence[catalogue.Dropped] = []
+    else:
+        by_tile, dropped = tiling.group(run.campaign, catalogue.read(run.selected, tiles))
+        presence = tiling.presence(by_tile) if tiles is None else catalogue.presence(run.selected)
     names = [reduction.name for reduction in run.campaign.reductions]
     zones = _LoadedWhenNeeded({name: partial(load_zones, run.zones(name)) for name in names})
     assignments = _LoadedWhenNeeded({name: partial(Assignment.load, run.assignment(name)) for name in names})
-    presence = _presence(by_tile) if tiles is None else catalogue.presence(run.selected)
     return Prepared(run, by_tile, dropped, [], zones, assignments, presence)
-
-
-def _presence(by_tile: Mapping[str, Sequence[Acquisition]]) -> dict[str, frozenset[str]]:
-    tiles: dict[str, set[str]] = {}
-    for tile, acquisitions in by_tile.items():
-        for acquisition in acquisitions:
-            tiles.setdefault(acquisition.id, set()).add(tile)
-    return {identifier: frozenset(names) for identifier, names in tiles.items()}
 
 
 class _LoadedWhenNeeded(Mapping[str, _Value]):

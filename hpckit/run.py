@@ -6,6 +6,7 @@
       run.json             who made it, when, with which versions; the frozen campaign
       scenes.parquet       the catalogue: every product that was found (stac-geoparquet)
       selected.parquet     the scenes that are used
+      tiles.parquet        which of them each tile is made from, on a grid other than mgrs
       selection.json       what was dropped, and why
       zones/               frozen zone layers and which tile answers for which zone
       index/               zone indexes
@@ -58,6 +59,11 @@ class Run:
     def selected(self) -> Path:
         """The scenes that are used."""
         return self.path / "selected.parquet"
+
+    @property
+    def tiles(self) -> Path:
+        """What the tiles of a grid other than mgrs are made from."""
+        return self.path / "tiles.parquet"
 
     @property
     def selection(self) -> Path:

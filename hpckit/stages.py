@@ -16,7 +16,7 @@ import shapely
 import hpckit
 from hpckit.campaign import Signatures
 from hpckit.cube.ingest import IngestUnit, date_inputs, ingest
-from hpckit.cube.layout import shard_key, windows
+from hpckit.cube.layout import shard_key
 from hpckit.cube.manifest import Manifest
 from hpckit.errors import CubeError
 from hpckit.plan import Unit
@@ -25,7 +25,7 @@ from hpckit.reduce.assignment import project
 from hpckit.reduce.index import ZoneIndex, build_index
 from hpckit.reduce.signatures import Job, Part, signatures
 from hpckit.run import campaign_digest, find_run
-from hpckit.scenes.bands import WINDOW, BandRef
+from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Acquisition, Scene
 from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
 
@@ -146,19 +146,19 @@ def _index(context: Context, unit: Unit) -> Outcome:
     shapes = _shapes_by_tile(prepared, reduction, tiles, rows)
     beyond = np.zeros(len(rows))
     if len(tiles) > 1:
-        epsg = prepared.acquisitions[tiles[0]][0].scenes[0].epsg
+        epsg = prepared.frame(tiles[0]).epsg
         beyond = _beyond_all(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg), shapes)
     entries = slivers = 0
     for (tile, resolution_m), path in index_paths(prepared, reduction, tiles).items():
-        scene = prepared.acquisitions[tile][0].scenes[0]
+        frame = prepared.frame(tile)
         index = build_index(
-            shapes[tile], rows, scene.transform(resolution_m), scene.shapes[resolution_m], reduction.coverage
+            shapes[tile], rows, frame.transform(resolution_m), frame.shapes[resolution_m], reduction.coverage
         )
         if tile == tiles[0]:
             index.outside[:] += beyond / resolution_m**2
         index.save(path)
         entries += len(index.pixels)
-        if len(tiles) == 1 and resolution_m == min(index_resolutions(reduction, scene.level)):
+        if len(tiles) == 1 and resolution_m == min(index_resolutions(prepared.run.campaign, reduction)):
             slivers += int((np.diff(index.offsets) == 0).sum())
     return Outcome({"zones": len(rows), "entries": entries, "slivers": slivers})
 
@@ -169,8 +169,8 @@ def _shapes_by_tile(
     """Geometries of the zones in each tile's CRS; with several tiles the piece that each answers for."""
     layer, assignment = prepared.zones[reduction.name], prepared.assignments[reduction.name]
     if len(tiles) == 1:
-        scene = prepared.acquisitions[tiles[0]][0].scenes[0]
-        return {tiles[0]: project(layer.geometries[rows], pyproj.CRS(layer.crs), scene.epsg)}
+        epsg = prepared.frame(tiles[0]).epsg
+        return {tiles[0]: project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)}
     place = {zone: number for number, zone in enumerate(rows.tolist())}
     shapes = {}
     for tile in tiles:
@@ -206,7 +206,7 @@ def _reduce(context: Context, unit: Unit) -> Outcome:
         unit=unit.id,
         cube=prepared.spec.path,
         reduction=reduction,
-        level=prepared.run.campaign.scenes.level,
+        ref=prepared.run.campaign.ref,
         parts=parts,
         acquisition=_info(tiles, [at[1] for at in found.values() if at is not None], acquisition),
         threads=context.threads,
@@ -214,15 +214,14 @@ def _reduce(context: Context, unit: Unit) -> Outcome:
     batch = signatures(job)
     pixels = sum(
         shape[0] * shape[1] * len(reduction.source_bands())
-        for shape in (scene_shape(prepared, tile, reduction) for tile in tiles)
+        for shape in (tile_shape(prepared, tile, reduction) for tile in tiles)
     )
     return Outcome({"zones": len(rows), "pixels": pixels}, [batch])
 
 
-def scene_shape(prepared: Prepared, tile: str, reduction: Signatures) -> tuple[int, int]:
+def tile_shape(prepared: Prepared, tile: str, reduction: Signatures) -> tuple[int, int]:
     """Rows and columns of a tile at the finest resolution of a reduction."""
-    scene = prepared.acquisitions[tile][0].scenes[0]
-    return scene.shapes[min(index_resolutions(reduction, scene.level))]
+    return prepared.frame(tile).shapes[min(index_resolutions(prepared.run.campaign, reduction))]
 
 
 def _answered(
@@ -262,12 +261,12 @@ def _require_ingested(
     wanted = date_inputs(spec, acquisition)
     block, date = divmod(position, spec.dates_per_shard)
     finest = part.indexes[min(part.indexes)]
-    shape = acquisition.scenes[0].shapes
+    frame = context.prepared.frame(tile)
     for text in reduction.source_bands():
-        ref = BandRef.parse(text, level=context.prepared.run.campaign.scenes.level)
-        touched = finest.windows(max(1, WINDOW[ref.resolution_m] * ref.resolution_m // min(part.indexes)))
+        ref = context.prepared.run.campaign.ref(text)
+        touched = finest.windows(max(1, frame.edges[ref.resolution_m] * ref.resolution_m // min(part.indexes)))
         missing = 0
-        rows, columns = windows(shape[ref.resolution_m], ref.resolution_m)
+        rows, columns = frame.windows(ref.resolution_m)
         for row, column in np.argwhere(touched[:rows, :columns]).tolist():
             record = context.manifest.get(shard_key(tile, ref, block, row, column))
             missing += record is None or len(record.inputs) <= date or record.inputs[date] != wanted

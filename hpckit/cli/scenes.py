@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpckit.scenes.bands import RADAR_LEVELS
+
 _COLUMNS = (
     "tile",
     "sensed",
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def scenes() -> None:
-    """Find Sentinel-2 products, and list what a catalogue has."""
+    """Find Sentinel-1 and Sentinel-2 products, and list what a catalogue has."""
 
 
 @scenes.command()
@@ -40,14 +42,17 @@ def scenes() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Catalogue.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON on stdout.")
 def scan(paths: tuple[Path, ...], output: Path, as_json: bool) -> None:
-    """Find Sentinel-2 L1C and L2A products below PATHS and write a catalogue (stac-geoparquet).
+    """Find Sentinel-1 and Sentinel-2 products below PATHS and write a catalogue (stac-geoparquet).
+
+    Sentinel-2: L1C and L2A. Sentinel-1: GRD (SAFE folder or zip), CARD-BS and CARD-COH6 (BEAM-DIMAP, ENVI), and
+    series of GeoTIFF files in gamma0 or sigma0, S1-NRB among them.
 
     Only metadata are read. Broken products are reported and left out. If the catalogue is there already,
     products that have not changed are taken from it.
 
     \b
     Example:
-      hpckit scenes scan /eodata/Sentinel-2/MSI -o scenes.parquet
+      hpckit scenes scan /eodata/Sentinel-2/MSI /eodata/Sentinel-1/SAR/CARD-BS -o scenes.parquet
     """
     from hpckit.console import Console
     from hpckit.errors import CatalogueError
@@ -60,7 +65,7 @@ def scan(paths: tuple[Path, ...], output: Path, as_json: bool) -> None:
     else:
         _show_report(report)
     if not report.scenes:
-        raise CatalogueError(f"no usable Sentinel-2 product below {', '.join(map(str, paths))}")
+        raise CatalogueError(f"no usable product below {', '.join(map(str, paths))}")
     catalogue.write(output, report.scenes)
 
 
@@ -70,7 +75,7 @@ def scan(paths: tuple[Path, ...], output: Path, as_json: bool) -> None:
 @click.option("--period", help="START/END, days, both included.")
 @click.option("--max-cloud", type=click.FloatRange(0, 100), default=100.0, help="Percent.")
 @click.option("--tile", "tiles", multiple=True, help="Tile, like 31UFU; may be repeated.")
-@click.option("--level", type=click.Choice(["L1C", "L2A"]), help="Processing level.")
+@click.option("--level", type=click.Choice(["L1C", "L2A", *RADAR_LEVELS]), help="Processing level.")
 @click.option("--all", "show_all", is_flag=True, help="Show also what is not used, and why.")
 @click.option("--json", "form", flag_value="json", help="STAC items, on stdout.")
 @click.option("--csv", "form", flag_value="csv", help="A table with a header, on stdout.")
@@ -137,6 +142,10 @@ def _row(scene: Scene) -> list[Any]:
 def _line(scene: Scene) -> str:
     cloud = "  ? %" if scene.cloud_cover is None else f"{scene.cloud_cover:3.0f} %"
     note = f"  {len(scene.missing)} files missing" if scene.missing else ""
+    if scene.radar is not None:
+        orbit = f"{scene.radar.orbit_state[:3]} {scene.relative_orbit:03d}"
+        bands = "+".join(scene.radar.polarisations)
+        return f"{scene.level:<9}  {scene.sensed:%Y-%m-%d %H:%M}  {orbit}  {bands}  {scene.id}{note}"
     return f"{scene.tile}  {scene.sensed:%Y-%m-%d %H:%M}  {cloud}  N{scene.baseline}  {scene.id}{note}"
 
 
@@ -152,7 +161,7 @@ def _report(report: ScanReport) -> dict[str, Any]:
     return {
         "scenes": len(report.scenes),
         "reused": report.reused,
-        "tiles": sorted({scene.tile for scene in report.scenes}),
+        "tiles": sorted({scene.tile for scene in report.scenes} - {""}),
         "incomplete": [{"scene": scene.id, "missing": scene.missing} for scene in report.incomplete],
         "failures": [{"path": str(item.path), "reason": item.reason} for item in report.failures],
     }
@@ -163,15 +172,18 @@ def _show_report(report: ScanReport) -> None:
 
     counts = Counter((scene.level, scene.baseline) for scene in report.scenes)
     for (level, baseline), count in sorted(counts.items()):
-        tiles = {scene.tile for scene in report.scenes if (scene.level, scene.baseline) == (level, baseline)}
-        click.echo(f"{level}  N{baseline}  {count} products of {len(tiles)} tiles", err=True)
+        tiles = {scene.tile for scene in report.scenes if (scene.level, scene.baseline) == (level, baseline)} - {""}
+        where = f" of {len(tiles)} tiles" if tiles else ""
+        click.echo(f"{level}  N{baseline}  {count} products{where}", err=True)
     for scene in report.incomplete:
         shown = ", ".join(scene.missing[:3]) + (", …" if len(scene.missing) > 3 else "")
-        click.echo(f"incomplete: {scene.id}: {len(scene.missing)} image files are missing: {shown}", err=True)
+        kind = "image files" if scene.radar is None else "files"
+        click.echo(f"incomplete: {scene.id}: {len(scene.missing)} {kind} are missing: {shown}", err=True)
     for failure in report.failures:
         click.echo(f"left out: {failure.reason}", err=True)
-    total = len({scene.tile for scene in report.scenes})
+    total = len({scene.tile for scene in report.scenes} - {""})
+    where = f" of {total} tiles" if total else ""
     click.echo(
-        f"{len(report.scenes)} products of {total} tiles ({report.reused} known), {len(report.failures)} left out",
+        f"{len(report.scenes)} products{where} ({report.reused} known), {len(report.failures)} left out",
         err=True,
     )

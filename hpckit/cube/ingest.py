@@ -1,33 +1,29 @@
 """Ingest: windows of scenes to shards of a cube.
 
-A unit is one row of windows of one band for one block of dates. Each window of each date is decoded once,
-brought to common radiometry, compressed and dropped; the compressed chunks of all dates of a shard are
-then written at once, under a temporary name, and renamed. Dates that an older shard holds already, made
-from the same inputs, are taken over as they are.
+A unit is one row of windows of one band for one block of dates. Each window of each date is decoded once (or
+resampled, on a grid that is not the product's own), brought to common radiometry, compressed and dropped; the
+compressed chunks of all dates of a shard are then written at once, under a temporary name, and renamed. Dates
+that an older shard holds already, made from the same inputs, are taken over as they are.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from rasterio.windows import Window
 
-from hpckit.cube.layout import CubeSpec, shard_key, windows
+from hpckit.cube.granules import decode_windows
+from hpckit.cube.layout import CubeSpec, shard_key
 from hpckit.cube.manifest import Manifest, ShardRecord
-from hpckit.cube.occupancy import Occupancy, mask_band, occupancy
 from hpckit.cube.shards import assemble, encode_window, split
-from hpckit.cube.source import open_band, read_window
 from hpckit.errors import CubeError, SceneError
 from hpckit.files import digest, digest_json, write_bytes
-from hpckit.scenes.bands import WINDOW, BandRef
-from hpckit.scenes.integrity import check_files
-from hpckit.scenes.model import Acquisition, Scene
+from hpckit.scenes.bands import BandRef
+from hpckit.scenes.model import Acquisition
 
 Chunks = list[bytes | None]
 
@@ -75,8 +71,9 @@ class IngestResult:
 def ingest_units(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> Iterator[IngestUnit]:
     """All units of a tile."""
     blocks = -(-len(acquisitions) // spec.dates_per_block)
+    frame = spec.frame(tile, acquisitions)
     for ref in spec.bands:
-        rows, _ = windows(acquisitions[0].scenes[0].shapes[ref.resolution_m], ref.resolution_m)
+        rows, _ = frame.windows(ref.resolution_m)
         for block in range(blocks):
             for row in range(rows):
                 yield IngestUnit(tile, ref, block, row)
@@ -84,7 +81,7 @@ def ingest_units(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition])
 
 def shards(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]) -> list[Shard]:
     """Files that a unit writes."""
-    _, columns = windows(acquisitions[0].scenes[0].shapes[unit.band.resolution_m], unit.band.resolution_m)
+    _, columns = spec.frame(unit.tile, acquisitions).windows(unit.band.resolution_m)
     first = unit.block * spec.dates_per_block
     last = min(first + spec.dates_per_block, len(acquisitions))
     step = spec.dates_per_shard
@@ -101,12 +98,12 @@ def shards(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]
 
 def date_inputs(spec: CubeSpec, acquisition: Acquisition) -> str:
     """Digest of what one date of any shard is made from."""
-    return _date_inputs(tuple(scene.id for scene in acquisition.scenes), spec.skip_cloudy)
+    return _date_inputs(tuple(scene.id for scene in acquisition.scenes), json.dumps(spec.treatment))
 
 
 @lru_cache(maxsize=100_000)
-def _date_inputs(scenes: tuple[str, ...], skip_cloudy: float | None) -> str:
-    return digest_json([scenes, skip_cloudy])[:16]
+def _date_inputs(scenes: tuple[str, ...], treatment: str) -> str:
+    return digest_json([scenes, *json.loads(treatment)])[:16]
 
 
 def is_done(shards: Sequence[Shard], manifest: Manifest) -> bool:
@@ -223,19 +220,10 @@ def _decode_date(
     drafts: Sequence[_Draft],
     result: IngestResult,
 ) -> None:
-    """Decode what `drafts` need of one acquisition."""
+    """Decode, or resample, what `drafts` need of one acquisition."""
     columns = {draft.shard.column: draft for draft in drafts}
-    decoded: dict[int, npt.NDArray[Any]] = {}
     try:
-        cloudy = _too_cloudy(spec, unit, acquisition)
-        for scene in acquisition.scenes:
-            occupied = _occupancy(spec, unit, scene).occupied[unit.row]
-            needed = [
-                column
-                for column in columns
-                if occupied[column] and not cloudy[column] and not _is_full(decoded.get(column))
-            ]
-            _merge(decoded, _decode_scene(spec, unit, scene, needed, result))
+        decoded = _windows(spec, unit, acquisition, columns, result)
     except SceneError as error:
         result.failures.append((acquisition.id, str(error)))
         for draft in drafts:
@@ -246,82 +234,16 @@ def _decode_date(
         draft.encode(position, decoded.get(column))
 
 
-def _too_cloudy(spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition) -> npt.NDArray[np.bool_]:
-    """Windows of the unit's row to leave out for their clouds; masks themselves are always kept."""
-    rows = [_occupancy(spec, unit, scene).clear[unit.row] for scene in acquisition.scenes]
-    if spec.skip_cloudy is None or unit.band.band.kind in ("class", "probability"):
-        return np.zeros(len(rows[0]), dtype=bool)
-    hidden: npt.NDArray[np.bool_] = 1 - np.sum(rows, axis=0) >= spec.skip_cloudy
-    return hidden
-
-
-def _occupancy(spec: CubeSpec, unit: IngestUnit, scene: Scene) -> Occupancy:
-    """Which windows hold data, by a mask that is verified where bands are: it decides what is not decoded."""
-    mask = mask_band(scene)
-    if spec.verify and mask is not None:
-        _verified(scene.href, mask.key, _Scene(scene))
-    return occupancy(scene, unit.band.resolution_m)
-
-
-def _is_full(window: npt.NDArray[Any] | None) -> bool:
-    return window is not None and bool(window.all())
-
-
-def _merge(decoded: dict[int, npt.NDArray[Any]], more: dict[int, npt.NDArray[Any]]) -> None:
-    """The first valid pixel wins."""
-    for column, window in more.items():
-        first = decoded.get(column)
-        decoded[column] = window if first is None else np.where(first == 0, window, first)
-
-
-def _decode_scene(
-    spec: CubeSpec, unit: IngestUnit, scene: Scene, columns: Sequence[int], result: IngestResult
+def _windows(
+    spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition, columns: Collection[int], result: IngestResult
 ) -> dict[int, npt.NDArray[Any]]:
-    """Decode windows of one file, several neighbours at a time."""
-    if not columns:
-        return {}
-    if spec.verify:
-        _verified(scene.href, unit.band.key, _Scene(scene))
-    edge = WINDOW[unit.band.resolution_m]
-    decoded: dict[int, npt.NDArray[Any]] = {}
-    start = time.perf_counter()
-    with open_band(scene, unit.band) as source:
-        height = min(edge, source.height - unit.row * edge)
-        for first, last in _runs(sorted(columns)):
-            width = min((last + 1) * edge, source.width) - first * edge
-            strip = read_window(source, scene, unit.band, Window(first * edge, unit.row * edge, width, height))
-            result.decoded_pixels += strip.size
-            for column in range(first, last + 1):
-                decoded[column] = strip[:, (column - first) * edge : (column - first + 1) * edge]
-    result.decode_s += time.perf_counter() - start
-    return decoded
+    """Windows of one acquisition, by column: those of the granule, or resampled onto the grid."""
+    if spec.radar is not None:
+        from hpckit.cube.radar import radar_windows
 
+        return radar_windows(spec, unit, acquisition, columns, result)
+    if spec.grid is None:
+        return decode_windows(spec, unit, acquisition, columns, result)
+    from hpckit.cube.regrid import resample_windows  # takes time to import, which granules need not wait for
 
-def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each run of consecutive numbers."""
-    start = previous = numbers[0]
-    for number in numbers[1:]:
-        if number != previous + 1:
-            yield start, previous
-            start = number
-        previous = number
-    yield start, previous
-
-
-class _Scene:
-    """A scene that a cache may take as an argument without comparing it."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return True
-
-
-@lru_cache(maxsize=4096)
-def _verified(_href: str, key: str, scene: _Scene) -> None:
-    """Check a file against its product's manifest, once per process."""
-    check_files(scene.scene, [key])
+    return resample_windows(spec, unit, acquisition, columns, result)

@@ -4,8 +4,8 @@
 
     <cube>/<tile>/<r10m | r20m | r60m>/<band>[time, y, x]
 
-A shard is one internal JP2 tile (a window) by a block of dates; the chunks in it are one date deep. Metadata
-are written as plain JSON, coordinates as single uncompressed chunks, each file atomically.
+A shard is one window (of a granule: one internal JP2 tile) by a block of dates; the chunks in it are one date
+deep. Metadata are written as plain JSON, coordinates as single uncompressed chunks, each file atomically.
 """
 
 from __future__ import annotations
@@ -15,18 +15,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.campaign import Campaign
 from hpckit.cube import attributes
+from hpckit.cube.radar_reading import RadarReading
 from hpckit.cube.shards import ChunkGrid
 from hpckit.errors import CubeError
 from hpckit.files import write_bytes, write_text
+from hpckit.frame import Frame, GridSpec
 from hpckit.scenes.bands import BANDS, WINDOW, BandRef
 from hpckit.scenes.model import Acquisition, Scene
+
+if TYPE_CHECKING:
+    from hpckit.cube.warp import Resampling
 
 CHUNKS_PER_SIDE: Final = {10: 4, 20: 4, 60: 2}
 """Chunks along one edge of a window, by resolution: 256, 160 and 96 pixels."""
@@ -47,6 +52,12 @@ class CubeSpec:
     skip_cloudy: float | None
     verify: bool
     """Check digests of the product's files before decoding them."""
+    grid: GridSpec | None = None
+    """What scenes are resampled onto; None: granules stay as they are."""
+    resampling: Resampling = "nearest"
+    """Of reflectance, aerosol and water vapour, on a grid."""
+    radar: RadarReading | None = None
+    """How Sentinel-1 products are read; None for Sentinel-2."""
 
     @classmethod
     def of(cls, campaign: Campaign) -> CubeSpec:
@@ -59,12 +70,31 @@ class CubeSpec:
             campaign.cube.compression,
             campaign.cube.skip_cloudy,
             campaign.scenes.verify,
+            campaign.grid_spec,
+            campaign.cube.resampling,
+            RadarReading.of(campaign) if campaign.scenes.is_radar else None,
         )
+
+    @property
+    def treatment(self) -> list[Any]:
+        """What the pixels of a date depend on, besides the scenes."""
+        onto = [] if self.grid is None else [str(self.grid), self.resampling]
+        return [self.skip_cloudy, *onto, *([] if self.radar is None else [self.radar.key])]
 
     def chunks(self, resolution_m: int) -> ChunkGrid:
         """How windows of a resolution are cut."""
+        if self.grid is not None:
+            edge = self.grid.edge(resolution_m)
+            return ChunkGrid(edge, self.grid.chunk(resolution_m) if self.sharding else edge)
         window = WINDOW[resolution_m]
         return ChunkGrid(window, window // CHUNKS_PER_SIDE[resolution_m] if self.sharding else window)
+
+    def frame(self, tile: str, acquisitions: Sequence[Acquisition]) -> Frame:
+        """Where the rasters of a tile lie: by the grid, or by the granule."""
+        if self.grid is not None:
+            return self.grid.frame(tile, [ref.resolution_m for ref in self.bands])
+        scene = acquisitions[0].scenes[0]
+        return Frame(scene.tile, scene.epsg, scene.ulx, scene.uly, scene.shapes, WINDOW)
 
     @property
     def dates_per_shard(self) -> int:
@@ -77,7 +107,7 @@ class CubeSpec:
 
 
 def windows(shape: tuple[int, int], resolution_m: int) -> tuple[int, int]:
-    """Window rows and columns of a raster."""
+    """Window rows and columns of a granule's raster."""
     edge = WINDOW[resolution_m]
     return -(-shape[0] // edge), -(-shape[1] // edge)
 
@@ -119,17 +149,22 @@ def prepare(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> N
     CubeError
         If the scenes of the tile disagree on its grid, or the cube was written with another layout.
     """
-    scene = _common_grid(tile, acquisitions)
+    if spec.grid is None:
+        _require_one_granule(tile, acquisitions)
+    frame = spec.frame(tile, acquisitions)
     _write_if_new(spec.path / "zarr.json", _group({}))
-    _write_if_new(spec.path / tile / "zarr.json", _group(attributes.tile_attributes(scene)))
+    _write_if_new(
+        spec.path / tile / "zarr.json",
+        _group(attributes.tile_attributes(tile, spec.grid, 2 if spec.radar is None else 1)),
+    )
     for resolution_m in sorted({ref.resolution_m for ref in spec.bands}):
         refs = [ref for ref in spec.bands if ref.resolution_m == resolution_m]
         for ref in refs:
-            _prepare_array(spec, tile, ref, scene, len(acquisitions))
-        _prepare_group(spec, tile, refs, scene, acquisitions)
+            _prepare_array(spec, tile, ref, frame, len(acquisitions))
+        _prepare_group(spec, tile, refs, frame, acquisitions)
 
 
-def _common_grid(tile: str, acquisitions: Sequence[Acquisition]) -> Scene:
+def _require_one_granule(tile: str, acquisitions: Sequence[Acquisition]) -> None:
     scenes = [scene for acquisition in acquisitions for scene in acquisition.scenes]
     first = scenes[0]
     for scene in scenes[1:]:
@@ -143,13 +178,12 @@ def _common_grid(tile: str, acquisitions: Sequence[Acquisition]) -> Scene:
                 f"tile {tile}: {scene.id} lies on another grid than {first.id}",
                 hint="one of the two products is not an original; leave it out",
             )
-    return first
 
 
-def _prepare_array(spec: CubeSpec, tile: str, ref: BandRef, scene: Scene, dates: int) -> None:
+def _prepare_array(spec: CubeSpec, tile: str, ref: BandRef, frame: Frame, dates: int) -> None:
     path = spec.array(tile, ref) / "zarr.json"
     grid = spec.chunks(ref.resolution_m)
-    rows, columns = scene.shapes[ref.resolution_m]
+    rows, columns = frame.shapes[ref.resolution_m]
     metadata = {
         "zarr_format": 3,
         "node_type": "array",
@@ -217,15 +251,16 @@ def _check_layout(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def _prepare_group(
-    spec: CubeSpec, tile: str, refs: Sequence[BandRef], scene: Scene, acquisitions: Sequence[Acquisition]
+    spec: CubeSpec, tile: str, refs: Sequence[BandRef], frame: Frame, acquisitions: Sequence[Acquisition]
 ) -> None:
     ref = refs[0]
     folder = spec.path / tile / ref.group
-    rows, columns = scene.shapes[ref.resolution_m]
+    rows, columns = frame.shapes[ref.resolution_m]
+    _check_place(folder / "zarr.json", attributes.group_attributes(frame, ref))
     centres = ref.resolution_m / 2
-    _coordinate(folder, "y", scene.uly - centres - ref.resolution_m * np.arange(rows), ("y",), attributes.Y)
-    _coordinate(folder, "x", scene.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X)
-    _coordinate(folder, "spatial_ref", np.array(0, dtype="<i8"), (), attributes.grid_mapping(scene, ref))
+    _coordinate(folder, "y", frame.uly - centres - ref.resolution_m * np.arange(rows), ("y",), attributes.Y)
+    _coordinate(folder, "x", frame.ulx + centres + ref.resolution_m * np.arange(columns), ("x",), attributes.X)
+    _coordinate(folder, "spatial_ref", np.array(0, dtype="<i8"), (), attributes.grid_mapping(frame, ref))
     along_time = _along_time(acquisitions)
     for name, (values, notes) in along_time.items():
         _coordinate(folder, name, values, ("time",), notes)
@@ -236,8 +271,21 @@ def _prepare_group(
     }
     # Readers find all arrays in the group's metadata: one file to open, and never two lengths of time.
     consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(sorted(arrays.items()))}
-    group = _group({**attributes.group_attributes(scene, ref), ACQUISITIONS: listed})
+    group = _group({**attributes.group_attributes(frame, ref), ACQUISITIONS: listed})
     _write_if_new(folder / "zarr.json", {**group, "consolidated_metadata": consolidated})
+
+
+def _check_place(path: Path, notes: Mapping[str, Any]) -> None:
+    """Refuse a tile that lies elsewhere than it did: tiles of two grids may have one name."""
+    try:
+        known = json.loads(path.read_text())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if any(known.get(name, notes[name]) != notes[name] for name in ("proj:code", "spatial:transform")):
+        raise CubeError(
+            f"{path.parent}: the cube was written on another grid",
+            hint="set the campaign's `grid` back to it, or give `cube.path` another name",
+        )
 
 
 def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -255,7 +303,7 @@ def _bands_on(folder: Path, listed: Sequence[Mapping[str, Any]]) -> dict[str, An
 def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:
     scenes = [acquisition.scenes[0] for acquisition in acquisitions]
     clouds = [np.nan if scene.cloud_cover is None else scene.cloud_cover for scene in scenes]
-    return {
+    common = {
         "time": (np.array([seconds_since_epoch(item.time) for item in acquisitions], "<i8"), attributes.TIME),
         "relative_orbit": (np.array([s.relative_orbit for s in scenes], "<i2"), attributes.RELATIVE_ORBIT),
         "processing_baseline": (
@@ -263,6 +311,19 @@ def _along_time(acquisitions: Sequence[Acquisition]) -> dict[str, tuple[npt.NDAr
             attributes.BASELINE,
         ),
         "cloud_cover": (np.array(clouds, "<f4"), attributes.CLOUD_COVER),
+    }
+    return common | _along_track(scenes)
+
+
+def _along_track(scenes: Sequence[Scene]) -> dict[str, tuple[npt.NDArray[Any], Mapping[str, Any]]]:
+    """Coordinates that only Sentinel-1 has."""
+    radars = [scene.radar for scene in scenes if scene.radar is not None]
+    if not radars:
+        return {}
+    angles = [np.nan if radar.incidence is None else np.mean(radar.incidence) for radar in radars]
+    return {
+        "orbit_state": (np.array([r.orbit_state == "descending" for r in radars], "u1"), attributes.ORBIT_STATE),
+        "incidence_angle": (np.array(angles, "<f4"), attributes.INCIDENCE),
     }
 
 

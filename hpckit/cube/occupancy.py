@@ -17,7 +17,7 @@ from hpckit.scenes.bands import WINDOW, BandRef
 from hpckit.scenes.model import Scene
 
 _NODATA: Final = 0
-_HIDDEN: Final = (_NODATA, 8, 9, 10)
+HIDDEN: Final = (_NODATA, 8, 9, 10)
 """Nodata, and cloud of medium and high probability, and cirrus."""
 _MARGIN: Final = 1
 """Mask pixels around a window that must be empty too: the mask is coarser than the bands."""
@@ -70,7 +70,7 @@ def _occupancy(key: _Key, resolution_m: int) -> Occupancy:
         for column in range(columns):
             block = _block(mask, row, column, edge)
             occupied[row, column] = (block != _NODATA).any()
-            clear[row, column] = 1 - np.isin(block, _HIDDEN).mean()
+            clear[row, column] = 1 - np.isin(block, HIDDEN).mean()
     return Occupancy(occupied, clear)
 
 

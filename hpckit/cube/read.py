@@ -48,7 +48,7 @@ class Geometry:
 
 def tiles(cube: Path) -> list[str]:
     """Tiles of a cube."""
-    return sorted(path.parent.name for path in cube.glob("[0-9]*/zarr.json"))
+    return sorted(path.parent.name for path in cube.glob("[0-9E]*/zarr.json"))
 
 
 def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from rasterio.windows import Window
 
 from hpckit.errors import CubeError, SceneError
 from hpckit.scenes.bands import DN_OFFSET, BandRef
+from hpckit.scenes.integrity import check_files
 from hpckit.scenes.model import Scene
 
 _SATURATED: Final = 65535
@@ -26,8 +28,14 @@ _ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
 
 
 @contextmanager
-def open_band(scene: Scene, ref: BandRef) -> Iterator[Any]:
+def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
     """Open the file of a band.
+
+    Parameters
+    ----------
+    level : int
+        Resolution level of JPEG 2000: 0 is the whole one, each further one has half the pixels along an edge, of
+        which the first lies where the first of the level before does. No more than the file has.
 
     Raises
     ------
@@ -46,7 +54,12 @@ def open_band(scene: Scene, ref: BandRef) -> Iterator[Any]:
                     f"{scene.id}: {name} has {source.height} x {source.width} pixels, "
                     f"its metadata say {' x '.join(map(str, scene.shapes[ref.resolution_m]))}"
                 )
-            yield source
+            deepest = min(level, len(source.overviews(1))) if level else 0
+            if not deepest:
+                yield source
+                return
+            with rasterio.open(scene.gdal_path(ref.key), overview_level=deepest - 1) as reduced:
+                yield reduced
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {name} cannot be read") from error
 
@@ -80,6 +93,35 @@ def harmonise(values: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint
     raised += np.uint16(shift)
     raised *= values != 0
     return raised
+
+
+def verify_file(scene: Scene, key: str) -> None:
+    """Check the file of a band against its product's manifest, once per process.
+
+    Raises
+    ------
+    SceneError
+        If its size or digest differs.
+    """
+    _verified(scene.href, key, _Scene(scene))
+
+
+class _Scene:
+    """A scene that a cache may take as an argument without comparing it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+@lru_cache(maxsize=4096)
+def _verified(_href: str, key: str, scene: _Scene) -> None:
+    check_files(scene.scene, [key])
 
 
 def _shift(scene: Scene, ref: BandRef) -> int:

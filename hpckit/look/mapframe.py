@@ -177,7 +177,8 @@ def _round_length(metres: float) -> float:
 def _provenance(snapshot: Snapshot) -> str:
     made: Mapping[str, Any] = snapshot.acquisition
     orbit, baseline = made.get("relative_orbit"), made.get("processing_baseline")
-    parts = ["Sentinel-2", made.get("platform"), orbit and f"orbit {orbit:03d}", baseline and f"baseline {baseline}"]
+    mission = f"Sentinel-{str(made.get('platform') or 'S2')[1]}"
+    parts = [mission, made.get("platform"), orbit and f"orbit {orbit:03d}", baseline and f"baseline {baseline}"]
     parts.append(f"{snapshot.extent.pixel_m} m pixels")
     parts.append(None if snapshot.classes is None else "dashed: clouds of the scene classification")
     return " · ".join(str(part) for part in parts if part)

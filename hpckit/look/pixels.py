@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hpckit.campaign import CLOUDY_CLASSES
 from hpckit.cube.read import Geometry, array_info, bands, geometry, read_plane
 from hpckit.errors import CubeError
-from hpckit.scenes.bands import WINDOW, BandRef
+from hpckit.scenes.bands import BandRef
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -251,7 +251,7 @@ def _stripes(
     """Pixels of one date within an extent, one row of windows at a time, with their first row in it."""
     where = geometry(cube, tile, ref.resolution_m)
     west, south, east, north = extent.bounds
-    edge, window = ref.resolution_m, WINDOW[ref.resolution_m]
+    edge, window = ref.resolution_m, array_info(cube, tile, ref).grid.window
     rows = (round((where.transform.f - north) / edge), round((where.transform.f - south) / edge))
     columns = slice(round((west - where.transform.c) / edge), round((east - where.transform.c) / edge))
     count = tuple(-(-n // window) for n in where.shape)

@@ -11,6 +11,7 @@ import numpy as np
 from hpckit.errors import CubeError
 from hpckit.look.mapframe import decorate, map_frame
 from hpckit.look.pixels import Layer, Snapshot
+from hpckit.look.radar import decibels, is_power, is_radar
 from hpckit.look.style import INK, Picture, house_style
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer
@@ -59,7 +60,7 @@ class Composition:
 def compose(
     held: Iterable[BandRef], indices: Mapping[str, str], rgb: Sequence[str] | None = None, index: str | None = None
 ) -> Composition:
-    """Choose what to show: what is asked for, or else true colour if the cube has it, or else NDVI.
+    """Choose what to show: what is asked for, or else true colour if the cube has it, or VV of radar, or else NDVI.
 
     Parameters
     ----------
@@ -77,8 +78,11 @@ def compose(
     CubeError
         If there is no such index, or a band holds classes, of which no mean can be shown.
     """
-    if rgb is None and index is None and {ref.name for ref in held}.issuperset(TRUE_COLOUR):
+    names = {ref.name for ref in held}
+    if rgb is None and index is None and names.issuperset(TRUE_COLOUR):
         rgb = TRUE_COLOUR
+    if rgb is None and index is None and any(map(is_radar, names)):
+        index = next((name for name in ("VV", "HH") if name in names), min(names))
     if rgb is not None and len(rgb) != 3:
         raise CubeError(f"{','.join(rgb)}: a colour picture needs three bands", hint="for example B04,B03,B02")
     chosen = Composition(tuple(rgb)) if rgb is not None else _one_value(index or "NDVI", indices)
@@ -109,14 +113,15 @@ def draw_rgb(
     name : str
         Name of the campaign, for the caption.
     """
-    layers = [snapshot.layers[band] for band in bands]
+    layers = [_displayed(band, snapshot.layers[band]) for band in bands]
     limits = [_limits(band, layer, stretch) for band, layer in zip(bands, layers, strict=True)]
     channels = [_stretched(layer, low, high) for layer, (low, high) in zip(layers, limits, strict=True)]
     valid = np.logical_and.reduce([np.isfinite(layer) for layer in layers])
     image = np.dstack([*channels, valid.astype(np.float32)])
     title = "True colour" if tuple(bands) == TRUE_COLOUR else " / ".join(bands)
     ranges = dict.fromkeys(f"{low:.2g} to {high:.2g}" for low, high in limits)
-    facts = [", ".join(bands) if title == "True colour" else "", "reflectance " + ", ".join(ranges)]
+    unit = "dB" if all(map(is_power, bands)) else "" if any(map(is_radar, bands)) else "reflectance"
+    facts = [", ".join(bands) if title == "True colour" else "", f"{unit} {', '.join(ranges)}".strip()]
     with house_style():
         figure, axes = map_frame(snapshot, title, facts, valid, name)
         axes.imshow(
@@ -140,10 +145,10 @@ def draw_index(
     name : str
         Name of the campaign, for the caption.
     """
-    values = Expression.parse(expression).evaluate(dict(snapshot.layers))
+    values = _displayed(expression, Expression.parse(expression).evaluate(dict(snapshot.layers)))
     valid = np.isfinite(values)
     colours, low, high = _colours(index, values)
-    facts = [expression if expression not in BANDS else ""]
+    facts = ["dB" if is_power(expression) else expression if expression not in BANDS else ""]
     with house_style():
         figure, axes = map_frame(snapshot, index, facts, valid, name, colour_bar=True)
         drawn = axes.imshow(
@@ -181,6 +186,11 @@ def _limits(band: str, layer: Layer, stretch: str) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1e-3)
 
 
+def _displayed(band: str, layer: Layer) -> Layer:
+    """Backscatter in dB, all else as it is."""
+    return decibels(layer) if is_power(band) else layer
+
+
 def _stretched(layer: Layer, low: float, high: float) -> Layer:
     return np.asarray(np.clip((layer - low) / (high - low), 0, 1) ** (1 / _GAMMA), dtype=np.float32)
 
@@ -196,6 +206,8 @@ def _colours(index: str, values: Layer) -> tuple[Colormap, float, float]:
         return LinearSegmentedColormap.from_list("ndvi", stops), low, high
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, _PERCENTILES).tolist() if known.size else (0.0, 1.0)
+    if is_power(index):
+        return colormaps["gray"], low, high if high > low else low + 1e-3
     if low < -0.05 * high and high > 0:
         reach = max(-low, high)
         return colormaps["BrBG"], -reach, reach

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.errors import HpckitError
+from hpckit.look import radar
 from hpckit.look.style import BLUE, FAINT, GREEN, HAIRLINE, MUTED, Picture, house_style, new_figure
-from hpckit.scenes.bands import BANDS
+from hpckit.scenes.bands import BANDS, RADAR_SCALE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,9 @@ MAX_ZONES: Final = 8
 """Zones in one picture."""
 
 _HOLLOW: Final[dict[str, Any]] = {"ls": "", "mfc": "white", "mec": FAINT, "mew": 1.1}
+
+RADAR_UNITS: Final = {"power": ", dB", "coherence": "", "angle": ", degrees"}
+"""What follows the name of a Sentinel-1 band."""
 
 _GAP_DAYS: Final = 45
 """Clear observations further apart than this are joined by a dotted line."""
@@ -61,6 +65,8 @@ class ZoneSeries:
         if self.is_index:
             return self.band
         kind = BANDS[self.band.partition("@")[0]].kind
+        if kind in RADAR_SCALE:
+            return f"{self.band}{RADAR_UNITS[kind]}"
         name = {"reflectance": "reflectance", "aot": "aerosol optical thickness", "wvp": "water vapour, cm"}
         return f"{self.band} {name.get(kind, 'percent')}"
 
@@ -109,9 +115,15 @@ def draw_series(series: Sequence[ZoneSeries]) -> Picture:
     for item in series:
         if item.frame.empty:
             raise HpckitError(f"zone {item.zone} has no observations of {item.band}")
-    series = [replace(item, frame=_on_naive_clock(item.frame)) for item in series]
+    series = [replace(item, frame=_shown(item)) for item in series]
     with house_style():
         return Picture(_one(series[0]) if len(series) == 1 else _several(series))
+
+
+def _shown(series: ZoneSeries) -> pd.DataFrame:
+    """Statistics as they are drawn: backscatter in dB."""
+    frame = _on_naive_clock(series.frame)
+    return radar.in_decibels(frame) if radar.is_power(series.band) else frame
 
 
 def _on_naive_clock(frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +141,8 @@ def _one(series: ZoneSeries) -> Figure:
     _draw(axes, series, [series])
     axes.set_ylabel(series.unit, labelpad=8)
     kinds = observations(series.frame)
-    count = f"{len(kinds['clear'])} clear of {len(series.frame)} observations"
+    word = "complete" if radar.directions(series.frame) else "clear"
+    count = f"{len(kinds['clear'])} {word} of {len(series.frame)} observations"
     _caption(figure, series.title, [series.unit, count], [series])
     return figure
 
@@ -159,7 +172,8 @@ def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
         if other is not series:
             axes.plot(clear["time"], clear[spread(clear).middle], color=HAIRLINE, lw=1, zorder=0.5)
     kinds = observations(series.frame)
-    _draw_clear(axes, kinds["clear"], _colour(series), size)
+    for colour, part in _runs(series, kinds["clear"]):
+        _draw_clear(axes, part, colour, size)
     _draw_cloudy(axes, kinds["cloudy"], limits, size)
     bottom = axes.get_xaxis_transform()
     axes.vlines(kinds["masked"]["time"], 0, 0.035, transform=bottom, color=FAINT, lw=1.1, zorder=2)
@@ -170,6 +184,12 @@ def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
+
+
+def _runs(series: ZoneSeries, frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """What is joined by one line: all, or each direction of flight by itself, since radar looks from another side."""
+    parts = radar.directions(frame)
+    return [(colour, part) for _, colour, part in parts] if parts else [(_colour(series), frame)]
 
 
 def _draw_clear(axes: Axes, clear: pd.DataFrame, colour: str, size: float) -> None:
@@ -236,7 +256,9 @@ def _limits(series: Sequence[ZoneSeries]) -> tuple[float, float]:
     reach = max(high - low, 0.02) * 0.5
     near = cloudy[(cloudy >= low - reach) & (cloudy <= high + reach)].tolist()
     low, high = min([low, *near]), max([high, *near])
-    if not series[0].is_index:
+    if radar.is_power(series[0].band):
+        pass  # decibels have no zero to show
+    elif not series[0].is_index:
         low = min(0.0, low)
     elif series[0].band.upper() == "NDVI":
         low, high = min(0.0, low), max(0.9, high)
@@ -273,17 +295,26 @@ def _legend(figure: Figure, series: ZoneSeries, *, bottom: float) -> None:
 
     colour, columns = _colour(series), spread(series.frame)
     middle = "median" if columns.middle == "p50" else "mean"
+    flights = radar.directions(series.frame)
+    lines = [(shade, f"{middle}, {name}") for name, shade, _ in flights] or [(colour, f"{middle}, clear")]
     handles = [
-        Line2D([], [], color=colour, lw=1.7, marker="o", ms=5, mec="white", label=f"{middle}, clear"),
-        Patch(fc=colour, alpha=0.16, label=columns.name),
-        Line2D([], [], marker="o", ms=4.6, label=f"cloudy: under {CLEAR * 100:.0f} % valid", **_HOLLOW),
+        *(Line2D([], [], color=shade, lw=1.7, marker="o", ms=5, mec="white", label=text) for shade, text in lines),
+        Patch(fc=lines[0][0], alpha=0.16, label=columns.name),
+        Line2D(
+            [],
+            [],
+            marker="o",
+            ms=4.6,
+            label=f"{'' if flights else 'cloudy: '}under {CLEAR * 100:.0f} % valid",
+            **_HOLLOW,
+        ),
         Line2D([], [], ls="", marker="|", ms=6, mec=FAINT, mew=1.2, label="nothing valid"),
     ]
     figure.legend(
         handles=handles,
         loc="lower right",
         bbox_to_anchor=(0.974, bottom),
-        ncols=4,
+        ncols=len(handles),
         labelcolor=MUTED,
         handletextpad=0.5,
         columnspacing=1.6,
@@ -296,7 +327,7 @@ def _provenance(series: Sequence[ZoneSeries]) -> str:
     import pandas as pd
 
     frame = pd.concat([item.frame for item in series])
-    parts = ["Sentinel-2"]
+    parts = ["Sentinel-1" if radar.is_radar(series[0].band) or radar.directions(frame) else "Sentinel-2"]
     for column, noun in (("platform", ""), ("tile", "tile"), ("relative_orbit", "orbit"), ("baseline", "baseline")):
         if column in frame and frame[column].notna().any():
             values = sorted(frame[column].dropna().unique())

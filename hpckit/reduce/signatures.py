@@ -6,7 +6,7 @@ one acquisition, reads each band once, and gives one batch of records.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.campaign import Signatures
-from hpckit.cube.read import read_plane
+from hpckit.cube.read import array_info, read_plane
 from hpckit.reduce import kernels
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.index import ZoneIndex, gather
 from hpckit.reduce.kernels import Statistics
-from hpckit.scenes.bands import DN_OFFSET, SCL_CLASSES, WINDOW, BandRef
+from hpckit.scenes.bands import CODING, RADAR_SCALE, SCL_CLASSES, BandRef
 from hpckit.spool import AcquisitionInfo, SignatureBatch
 
 Values = npt.NDArray[Any]
@@ -29,18 +29,10 @@ Flags = npt.NDArray[np.bool_]
 _BLOCK: Final = 4_000_000
 """Pixels of which derived bands are computed at a time: bounds the float temporaries to some 100 MB."""
 
-_SCALE: Final = {
-    "reflectance": (1e-4, -DN_OFFSET * 1e-4),
-    "aot": (1e-3, 0.0),
-    "wvp": (1e-3, 0.0),
-    "probability": (1.0, 0.0),
-}
-"""Scale and offset from stored integers to physical units, by kind of band."""
-
 _STD: Final = 1
 """Column of the standard deviation: scaled, but not shifted."""
 
-_NODATA: Final = {"reflectance": 0, "aot": 0, "wvp": 0, "probability": -1}
+_NODATA: Final = {"reflectance": 0, "aot": 0, "wvp": 0, "probability": -1, **dict.fromkeys(RADAR_SCALE, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,8 @@ class Job:
     unit: str
     cube: Path
     reduction: Signatures
-    level: str
+    ref: Callable[[str], BandRef]
+    """Band of the cube that a reduction names."""
     parts: Sequence[Part]
     """Equal zones in all parts; one part for zones that a tile holds whole."""
     acquisition: AcquisitionInfo
@@ -72,10 +65,6 @@ class Job:
     def zones(self) -> npt.NDArray[np.int32]:
         """Rows of the zone layer."""
         return next(iter(self.parts[0].indexes.values())).zones
-
-    def ref(self, band: str) -> BandRef:
-        """Parse the name of a band."""
-        return BandRef.parse(band, level=self.level)
 
 
 def signatures(job: Job) -> SignatureBatch:
@@ -116,7 +105,7 @@ def _band_statistics(job: Job, reader: _Reader, ref: BandRef) -> Statistics:
         _NODATA[ref.band.kind],
         np.array(job.reduction.percentiles),
     )
-    scale, offset = _SCALE[ref.band.kind]
+    scale, offset = ref.coding
     values = raw.values * scale + offset
     values[:, _STD] = raw.values[:, _STD] * scale
     return Statistics(raw.valid, _with_outside(raw.total, index), values)
@@ -155,7 +144,7 @@ def _evaluate(
 
 
 def _physical(values: Values, kind: str) -> npt.NDArray[np.float32]:
-    scale, offset = _SCALE[kind]
+    scale, offset = CODING[kind]
     physical = values.astype(np.float32)
     physical *= np.float32(scale)
     physical += np.float32(offset)
@@ -234,7 +223,8 @@ class _Reader:
         if part.time_index is None:
             return np.zeros(part.indexes[ref.resolution_m].shape, dtype=ref.dtype)
         own = part.indexes.get(ref.resolution_m)
-        windows = None if own is None else own.windows(WINDOW[ref.resolution_m])
+        edge = array_info(self._job.cube, part.tile, ref).grid.window
+        windows = None if own is None else own.windows(edge)
         return read_plane(self._job.cube, part.tile, ref, part.time_index, windows, threads=self._job.threads)
 
 

@@ -1,6 +1,7 @@
-"""The rasters of a Sentinel-2 product: names, native resolutions, meanings.
+"""The rasters of Sentinel products: names, native resolutions, meanings.
 
-Source: Sentinel-2 Products Specification Document (S2-PDGS-TAS-DI-PSD), and real products.
+Source for Sentinel-2: Products Specification Document (S2-PDGS-TAS-DI-PSD), and real products. Sentinel-1 has one
+raster per polarisation; its products have no fixed grid, so its bands come at the resolution that is asked for.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["reflectance", "class", "aot", "wvp", "probability"]
+Kind = Literal["reflectance", "class", "aot", "wvp", "probability", "power", "coherence", "angle"]
 
 WINDOW: Final = {10: 1024, 20: 640, 60: 192}
 """Edge in pixels of the internal JP2 tiles of a band, by resolution in metres."""
@@ -42,7 +43,7 @@ class Band:
     """A raster that a product carries."""
 
     name: str
-    """As in the file name: `B04`, `B8A`, `SCL`; `CLD` and `SNW` for the probabilities."""
+    """As in the file name: `B04`, `B8A`, `SCL`; `CLD` and `SNW` for the probabilities; `VV`, `COH_VV` of radar."""
     native_m: int
     """Finest resolution in metres at which a Level-2A product carries it."""
     kind: Kind
@@ -73,6 +74,13 @@ BANDS: Final = {
         Band("WVP", 10, "wvp", (10, 20, 60)),
         Band("CLD", 20, "probability", (20, 60)),
         Band("SNW", 20, "probability", (20, 60)),
+        Band("VV", 10, "power", (10, 20)),
+        Band("VH", 10, "power", (10, 20)),
+        Band("HH", 10, "power", (10, 20)),
+        Band("HV", 10, "power", (10, 20)),
+        Band("COH_VV", 20, "coherence", (20, 10)),
+        Band("COH_VH", 20, "coherence", (20, 10)),
+        Band("INC", 20, "angle", (20, 10)),
     )
 }
 """Bands by name. B01 exists at 20 m since baseline 04.00 only; B10 is in Level-1C only."""
@@ -84,7 +92,24 @@ L1C_RESOLUTION: Final = {
 }
 """Level-1C carries every band once, at its native resolution."""
 
-_BAND_REF = re.compile(r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW)(?:@(?P<res>10|20|60)m)?$")
+RADAR_LEVELS: Final = ("GRD", "CARD-BS", "CARD-COH6", "RTC", "NRB")
+"""Product levels of Sentinel-1, as campaigns and catalogues name them."""
+
+RADAR_SCALE: Final = {"power": 1e-4, "coherence": 1e-4, "angle": 1e-2}
+"""Physical units per stored integer of Sentinel-1 bands; 0 is nodata. Power is linear, angles are in degrees."""
+
+CODING: Final[dict[str, tuple[float, float]]] = {
+    "reflectance": (1e-4, -DN_OFFSET * 1e-4),
+    "aot": (1e-3, 0.0),
+    "wvp": (1e-3, 0.0),
+    "probability": (1.0, 0.0),
+    **{kind: (scale, 0.0) for kind, scale in RADAR_SCALE.items()},
+}
+"""Scale and offset from stored integers to physical units, by kind of band."""
+
+_BAND_REF = re.compile(
+    r"^(?P<name>B0?\d{1,2}|B8A|SCL|AOT|WVP|CLD|SNW|COH_V[VH]|[HV][HV]|INC)(?:@(?P<res>[1-9]\d{0,4})m)?$"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,8 +120,16 @@ class BandRef:
     resolution_m: int
 
     @classmethod
-    def parse(cls, text: str, *, level: str = "L2A") -> BandRef:
+    def parse(cls, text: str, *, level: str | None = None, pixel_m: int | None = None) -> BandRef:
         """Read `B04` or `B04@60m`; `B4` is taken for `B04`.
+
+        Parameters
+        ----------
+        level : str, optional
+            Of the products, `L2A` or `GRD`; without it any band of Level-2A or of Sentinel-1 will do.
+        pixel_m : int, optional
+            Size of the pixels that bands are resampled onto, metres: what `B04` stands for then, and `B04@30m` is
+            possible. Without it resolutions are those of the products.
 
         Raises
         ------
@@ -104,14 +137,16 @@ class BandRef:
             If there is no such band, or not at that resolution.
         """
         match = _BAND_REF.match(text.strip().upper().replace("M", "m"))
+        level = level or _level_of(match["name"] if match else "")
         if match is None:
-            raise ValueError(f"{text!r} is no Sentinel-2 band; bands are {', '.join(BANDS)}, as in B04 or B04@60m")
+            raise ValueError(f"{text!r} is no {_mission(level)} band; {_listed(level)}, as in {_example(level)}")
         name = match["name"]
         if name not in BANDS:
             name = f"B{int(name[1:]):02d}"
         if name not in BANDS:
-            raise ValueError(f"{text!r} is no Sentinel-2 band; bands are {', '.join(BANDS)}")
-        return cls(name, _resolution(name, match["res"], level))
+            raise ValueError(f"{text!r} is no {_mission(level)} band; {_listed(level)}")
+        native = _resolution(name, None if pixel_m else match["res"], level)
+        return cls(name, int(match["res"] or pixel_m) if pixel_m else native)
 
     @property
     def band(self) -> Band:
@@ -129,6 +164,11 @@ class BandRef:
         return f"r{self.resolution_m}m"
 
     @property
+    def coding(self) -> tuple[float, float]:
+        """Scale and offset from the cube's integers to physical units."""
+        return CODING.get(self.band.kind, (1.0, 0.0))
+
+    @property
     def dtype(self) -> str:
         """Data type in the cube."""
         return "uint8" if self.band.kind in ("class", "probability") else "uint16"
@@ -138,8 +178,42 @@ class BandRef:
         return self.name if self.resolution_m == self.band.native_m else self.key
 
 
+def is_radar(level: str) -> bool:
+    """Whether products of a level are Sentinel-1's."""
+    return level in RADAR_LEVELS
+
+
+def _level_of(name: str) -> str:
+    """A level whose products have a band."""
+    kind = BANDS[name].kind if name in BANDS else ""
+    return "CARD-COH6" if kind == "coherence" else "RTC" if kind in RADAR_SCALE else "L2A"
+
+
+def bands_of(level: str) -> list[str]:
+    """Names of the bands that products of a level can have."""
+    if level == "CARD-COH6":
+        return [name for name, band in BANDS.items() if band.kind == "coherence"]
+    if is_radar(level):
+        return [name for name, band in BANDS.items() if band.kind in ("power", "angle")]
+    return [name for name, band in BANDS.items() if band.kind not in RADAR_SCALE]
+
+
+def _mission(level: str) -> str:
+    return f"Sentinel-1 {level}" if is_radar(level) else "Sentinel-2"
+
+
+def _listed(level: str) -> str:
+    return f"bands are {', '.join(bands_of(level))}"
+
+
+def _example(level: str) -> str:
+    return f"{bands_of(level)[0]} or {bands_of(level)[0]}@20m" if is_radar(level) else "B04 or B04@60m"
+
+
 def _resolution(name: str, text: str | None, level: str) -> int:
     band = BANDS[name]
+    if name not in bands_of(level):
+        raise ValueError(f"{name} is no {_mission(level)} band; {_listed(level)}")
     if level == "L1C":
         if name not in L1C_RESOLUTION:
             raise ValueError(f"{name} is not in Level-1C products; use Level-2A")

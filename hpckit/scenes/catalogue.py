@@ -17,9 +17,11 @@ import shapely
 
 from hpckit.errors import CatalogueError, SceneError
 from hpckit.files import atomic_path
+from hpckit.scenes import sentinel1
+from hpckit.scenes.discover import find_products, read_product
 from hpckit.scenes.model import Acquisition, Level, Scene, acquisition_id
-from hpckit.scenes.sentinel2 import find_products, read_product
 from hpckit.scenes.stac import from_item, to_item
+from hpckit.scenes.stac_radar import PASS
 
 _WORKERS: Final = 8
 _STAMP: Final = "hpckit:stamp"
@@ -131,7 +133,9 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
     import stac_geoparquet.arrow as stac
 
     try:
-        wanted = None if tiles is None else [("grid:code", "in", [f"MGRS-{tile}" for tile in tiles])]
+        # Sentinel-1 scenes of a campaign on another grid lie on no granule.
+        names = None if tiles is None else list(tiles)
+        wanted = None if names is None or "" in names else [("grid:code", "in", [f"MGRS-{tile}" for tile in names])]
         return [from_item(item) for item in stac.stac_table_to_items(pq.read_table(path, filters=wanted))]
     except FileNotFoundError:
         raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None
@@ -143,10 +147,12 @@ def presence(path: Path) -> dict[str, frozenset[str]]:
     """Tiles that have an acquisition, by its id: read without the rest of the catalogue."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["grid:code", "s2:datatake_id"])
+    names = [name for name in ("s2:datatake_id", PASS) if name in pq.read_schema(path).names]
+    table = pq.read_table(path, columns=["grid:code", *names]).to_pylist()
     tiles: dict[str, set[str]] = {}
-    for code, datatake in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        tiles.setdefault(acquisition_id(datatake), set()).add(code.removeprefix("MGRS-"))
+    for row in table:
+        datatake = next(row[name] for name in names if row[name] is not None)
+        tiles.setdefault(acquisition_id(datatake), set()).add(row["grid:code"].removeprefix("MGRS-"))
     return {identifier: frozenset(names) for identifier, names in tiles.items()}
 
 
@@ -210,7 +216,8 @@ def _newest(group: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
     kept: dict[str, Scene] = {}
     dropped = []
     for scene in sorted(group, key=_rank, reverse=True):
-        if scene.baseline != best.baseline:
+        # Frames of one radar pass may come from different processors: each counts for itself.
+        if scene.radar is None and scene.baseline != best.baseline:
             dropped.append(Dropped(scene.id, f"superseded by baseline {best.baseline} ({best.id})"))
         elif _strip(scene) in kept:
             dropped.append(Dropped(scene.id, _same_strip(scene, kept[_strip(scene)])))
@@ -233,7 +240,7 @@ def _is_zip(scene: Scene) -> bool:
 def _same_strip(scene: Scene, kept: Scene) -> str:
     if scene.id == kept.id:
         return f"{scene.href} is the same product as {kept.href}"
-    return f"the same datastrip as {kept.id}"
+    return f"the same {'datastrip' if scene.radar is None else 'frame'} as {kept.id}"
 
 
 def _strip(scene: Scene) -> str:
@@ -252,7 +259,7 @@ def _unfit(
 ) -> str | None:
     if level is not None and scene.level != level:
         return f"level {scene.level}"
-    if tiles is not None and scene.tile not in tiles:
+    if tiles is not None and scene.tile and scene.tile not in tiles:
         return f"tile {scene.tile}"
     if period is not None and not period[0] <= scene.sensed.date() <= period[1]:
         return f"sensed on {scene.sensed:%Y-%m-%d}, outside of the period"
@@ -277,7 +284,8 @@ def _read_one(
 
 def _stamp(path: Path) -> str:
     """Time and size of the file that changes when a product does."""
-    files = [path] if path.is_file() else sorted(path.glob("MTD_MSIL*.xml"))
+    files = sentinel1.stamp_files(path) if path.is_file() else sorted(path.glob("MTD_MSIL*.xml"))
+    files = files or sentinel1.stamp_files(path)
     try:
         status = files[0].stat()
     except (IndexError, OSError):

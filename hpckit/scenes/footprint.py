@@ -36,6 +36,16 @@ def square(epsg: int, ulx: float, uly: float, shape: tuple[int, int]) -> dict[st
     return polygon([(float(x), float(y)) for x, y in zip(longitudes, latitudes, strict=True)])
 
 
+def outline(crs: str, transform: Sequence[float], shape: tuple[int, int], per_side: int = 10) -> dict[str, Any]:
+    """GeoJSON geometry of a raster of `shape` (rows, columns) with an affine transform in any CRS."""
+    box = shapely.segmentize(shapely.box(0, 0, shape[1], shape[0]), max(shape) / per_side)
+    columns, rows = shapely.get_coordinates(box).T
+    a, b, c, d, e, f = transform
+    x, y = a * columns + b * rows + c, d * columns + e * rows + f
+    longitudes, latitudes = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
+    return polygon([(float(x), float(y)) for x, y in zip(longitudes, latitudes, strict=True)])
+
+
 def bbox(geometry: Mapping[str, Any]) -> list[float]:
     """Bounding box as GeoJSON (RFC 7946) has it: west is greater than east where it crosses the antimeridian."""
     shape = shapely.geometry.shape(geometry)

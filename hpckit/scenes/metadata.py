@@ -81,6 +81,10 @@ class Metadata:
                 return str(element.attrib[name])
         return None
 
+    def attributes(self, tag: str, name: str) -> list[str]:
+        """Attribute of all elements of that name that have it."""
+        return [str(element.attrib[name]) for element in self._elements(tag) if name in element.attrib]
+
     def by_attribute(self, tag: str, name: str) -> dict[str, str]:
         """Texts of the elements of that name, by an attribute of theirs."""
         return {
@@ -96,6 +100,10 @@ class Metadata:
             for element in self._elements(tag)
             if name in element.attrib
         }
+
+    def elements(self, tag: str) -> list[Any]:
+        """All elements of that name."""
+        return list(self._elements(tag))
 
     def _elements(self, tag: str) -> Any:
         return self._root.iterfind(f".//{{*}}{tag}")

@@ -9,17 +9,23 @@ from typing import Any, Literal
 
 from affine import Affine
 
-Level = Literal["L1C", "L2A"]
+from hpckit.scenes.radar import Radar
+
+Level = Literal["L1C", "L2A", "GRD", "CARD-BS", "CARD-COH6", "RTC", "NRB"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One Sentinel-2 product of one tile, as its metadata tell."""
+    """One product of one tile, as its metadata tell.
+
+    A Sentinel-1 product lies across tiles: its scene has no tile (`""`) until `placing.place` puts it on one.
+    """
 
     id: str
     """Product name without `.SAFE`: `S2A_MSIL2A_20221005T115411_N0400_R023_T29UNU_20221005T164454`."""
     href: str
-    """Absolute path of the SAFE folder, or of the zip file that holds one."""
+    """Absolute path of the SAFE folder, or of the zip file that holds one; of Sentinel-1 also of a `.dim` file, or
+    of the first GeoTIFF file of a product, beside which the others lie."""
     root: str
     """Path of the SAFE folder inside the zip file, `NAME.SAFE`; empty for a folder, or where it is the top."""
     level: Level
@@ -55,6 +61,8 @@ class Scene:
     """GeoJSON geometry in WGS 84."""
     missing: tuple[str, ...] = ()
     """Image files that the metadata list and that are not there: an incomplete product."""
+    radar: Radar | None = None
+    """What only Sentinel-1 has; None for Sentinel-2."""
 
     @property
     def acquisition_id(self) -> str:
@@ -74,6 +82,8 @@ class Scene:
             If the product lacks that band.
         """
         relative = "/".join(part for part in (self.root, self.assets[key]) if part)
+        if self.href.lower().endswith((".dim", ".data", ".tif", ".tiff")):
+            return f"{self.href.rpartition('/')[0]}/{relative}"
         if self.href.lower().endswith(".zip"):
             # Braces keep GDAL from guessing where the archive's name ends.
             return f"/vsizip/{{{self.href}}}/{relative}"
@@ -89,13 +99,13 @@ def acquisition_id(datatake: str) -> str:
 class Acquisition:
     """One pass over one tile: a time step of a cube.
 
-    Usually one scene; two where the pass was cut into datastrips within the tile. The first scene with a
-    valid pixel wins.
+    Usually one scene; more where the pass was cut into datastrips, or frames, within the tile. The first scene
+    with a valid pixel wins.
     """
 
     tile: str
     id: str
-    """`Scene.acquisition_id`, e.g. `GS2A_20221005T115411_038058`."""
+    """`Scene.acquisition_id`, e.g. `GS2A_20221005T115411_038058`, or `S1A_ASC_0382D5`."""
     time: datetime
     """Sensing time of the first scene, UTC."""
     scenes: tuple[Scene, ...]

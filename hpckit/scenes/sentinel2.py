@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,25 +24,6 @@ _OLD_NAME: Final = re.compile(r"S2[A-Z]_(USER|OPER)_PRD_")
 _L2A_IMAGE: Final = re.compile(r"_(B\d\d|B8A|SCL|AOT|WVP)_(\d\d)m\.jp2$")
 _L1C_IMAGE: Final = re.compile(r"_(B\d\d|B8A)\.jp2$")
 _PROBABILITY: Final = re.compile(r"MSK_(CLD|SNW)PRB_(\d\d)m\.jp2$")
-
-
-def _ignore(path: Path, reason: str) -> None:
-    """Say nothing of a folder that cannot be read."""
-
-
-def find_products(paths: Iterable[Path], unreadable: Callable[[Path, str], None] = _ignore) -> Iterator[Path]:
-    """Find SAFE folders and zip files that hold one, at any depth below `paths`, sorted, each once.
-
-    Folders named as products are not entered; links to folders are followed once.
-
-    Parameters
-    ----------
-    unreadable : callable
-        Called with each folder that cannot be read, and why.
-    """
-    seen: set[tuple[int, int]] = set()
-    for path in paths:
-        yield from _find(path.absolute(), seen, unreadable)
 
 
 def read_product(path: Path) -> Scene:
@@ -72,33 +52,16 @@ def read_product(path: Path) -> Scene:
         raise SceneError(f"{path.name}: its metadata are malformed") from error
 
 
-def _find(path: Path, seen: set[tuple[int, int]], unreadable: Callable[[Path, str], None]) -> Iterator[Path]:
-    try:
-        status = path.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        is_folder = stat.S_ISDIR(status.st_mode)
-        if _is_product(path, is_folder):
-            yield path
-            return
-        entries = sorted(_entries(path)) if is_folder else []
-    except OSError as error:
-        unreadable(path, f"{path}: {error.strerror or error}")
-        return
-    for entry in entries:
-        yield from _find(entry, seen, unreadable)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
+def entries(folder: Path) -> Iterator[Path]:
     """Folders and zip files of a folder; nothing else can be a product."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
+    with os.scandir(folder) as found:
+        for entry in found:
             if entry.name.lower().endswith(".zip") or entry.is_dir():
                 yield folder / entry.name
 
 
-def _is_product(path: Path, is_folder: bool) -> bool:
+def is_product(path: Path, is_folder: bool) -> bool:
+    """Whether a folder or file is a Sentinel-2 product."""
     known = bool(_NAME.match(path.name) or _OLD_NAME.match(path.name))
     if is_folder:
         is_safe = path.suffix == ".SAFE"

@@ -1,4 +1,4 @@
-"""Scenes as STAC items, and back.
+"""Scenes as STAC items, and back: those of Sentinel-2 here, those of Sentinel-1 in `stac_radar`.
 
 Items follow STAC 1.0 with the extensions eo, projection, raster, sat, grid and the properties `s2:*`.
 Properties whose value is unknown are left out, since extensions allow no nulls.
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import shapely
 
+from hpckit.scenes import stac_radar
 from hpckit.scenes.bands import BANDS, Band, BandRef
 from hpckit.scenes.footprint import bbox
 from hpckit.scenes.model import Scene
@@ -44,6 +45,8 @@ _COMMON_NAMES: Final = {
 
 def to_item(scene: Scene) -> dict[str, Any]:
     """STAC item of a scene, as a JSON object."""
+    if scene.radar is not None:
+        return stac_radar.to_item(scene)
     geometry = dict(scene.footprint)
     properties = {
         "datetime": scene.sensed.isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -90,8 +93,10 @@ def from_item(item: dict[str, Any]) -> Scene:
     KeyError
         If the item is of another origin.
     """
+    if stac_radar.is_radar_item(item):
+        return stac_radar.from_item(item)
     properties, assets = item["properties"], item["assets"]
-    bands = {name.replace("_", "@"): asset for name, asset in assets.items() if name != "product" and asset}
+    bands = {"@".join(name.rsplit("_", 1)): asset for name, asset in assets.items() if name != "product" and asset}
     if not bands:
         raise KeyError("assets")
     transform = next(iter(bands.values()))["proj:transform"]

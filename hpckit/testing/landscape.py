@@ -119,7 +119,7 @@ class Landscape:
 
     def true_ndvi(self, day: int) -> npt.NDArray[np.float64]:
         """Median NDVI of each parcel's pixels on a day, without clouds and noise; NaN for the sliver."""
-        green = self._green(day)
+        green = self.green(day)
         red, infrared = (_SOIL[b] + green * (_LEAF[b] - _SOIL[b]) for b in ("B04", "B08"))
         ndvi = ((infrared - red) / (infrared + red))[self._owner >= 0]
         owner = self._owner[self._owner >= 0]
@@ -139,7 +139,8 @@ class Landscape:
         )
 
     @cached_property
-    def _water(self) -> npt.NDArray[np.bool_]:
+    def water(self) -> npt.NDArray[np.bool_]:
+        """Pixels of the river and of ponds."""
         wet = [self.river.buffer(45), *(shapely.Polygon(ring).buffer(2) for p in self.parcels for ring in _holes(p))]
         burned = rasterio.features.rasterize(wet, (self.edge, self.edge), transform=self.transform, dtype="uint8")
         return np.asarray(burned.astype(bool))
@@ -149,7 +150,7 @@ class Landscape:
         offset = -1000 if 4 <= float(overpass.baseline) < 99 else 0
         day = overpass.time.timetuple().tm_yday
         cloud, shadow = self._sky(overpass)
-        green = self._green(day)
+        green = self.green(day)
         outside = np.arange(self.edge) >= overpass.swath * self.edge
         fine: dict[str, npt.NDArray[Any]] = {}
         random = np.random.default_rng(self.seed * 1000 + day)
@@ -172,7 +173,7 @@ class Landscape:
             "CLD@20m": probability[::2, ::2],
         }
 
-    def _green(self, day: int) -> Field:
+    def green(self, day: int) -> Field:
         """Green cover of each pixel."""
         wood = np.clip(0.35 + 0.5 * _season((110, 300, 14, 18, 1.0), day) + 0.25 * self._texture, 0.05, 0.98)
         covers = np.append(self.cover(day), 0.0).astype(np.float32)[self._owner]
@@ -181,8 +182,8 @@ class Landscape:
 
     def _surface(self, band: str, green: Field) -> Field:
         surface = _SOIL[band] + green * (_LEAF[band] - _SOIL[band])
-        surface[self._town] = _ROOF[band] * (1 + 0.3 * self._texture[self._town])
-        surface[self._water] = _WATER[band]
+        surface[self.town] = _ROOF[band] * (1 + 0.3 * self._texture[self.town])
+        surface[self.water] = _WATER[band]
         return np.asarray(surface, dtype=np.float32)
 
     @cached_property
@@ -190,7 +191,8 @@ class Landscape:
         return noise(self.edge, 1.3, self.seed + 3)
 
     @cached_property
-    def _town(self) -> npt.NDArray[np.bool_]:
+    def town(self) -> npt.NDArray[np.bool_]:
+        """Built-up pixels."""
         return (self._owner < 0) & (noise(self.edge, 2.4, self.seed + 4) > 1.25)
 
     def _sky(self, overpass: Pass) -> tuple[Field, Field]:
@@ -209,7 +211,7 @@ class Landscape:
         with np.errstate(invalid="ignore"):
             ndvi = (bands["B08"] - bands["B04"]) / (bands["B08"] + bands["B04"])
         classes = np.where(ndvi > 0.4, 4, 5).astype(np.uint8)
-        classes[self._water] = 6
+        classes[self.water] = 6
         classes[shadow > 0.02] = 3
         classes[cloud > 0.0] = 8
         classes[cloud > 0.6] = 9

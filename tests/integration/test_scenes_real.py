@@ -10,9 +10,10 @@ from shapely.geometry import shape
 
 from hpckit.errors import SceneError
 from hpckit.scenes import catalogue
+from hpckit.scenes.discover import find_products
 from hpckit.scenes.integrity import check_files
 from hpckit.scenes.metadata import parse_granule, parse_product
-from hpckit.scenes.sentinel2 import find_products, read_product
+from hpckit.scenes.sentinel2 import read_product
 from hpckit.scenes.stac import to_item
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]

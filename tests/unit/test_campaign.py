@@ -130,3 +130,39 @@ def test_init_writes_a_file_that_loads_and_fits_the_schema(tmp_path, capsys):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "colour": 1}, schema)
     assert "description" in schema["properties"]["aoi"]
+
+
+ON_GRID = GOOD.replace("scenes: {paths: scenes}", "scenes: {paths: scenes}\ngrid: utm:10240@10")
+
+
+def test_bands_on_a_grid(tmp_path):
+    """Bands come in the grid's pixels unless they ask for others; reductions name them as the cube does."""
+    campaign = load(tmp_path, ON_GRID.replace("[B04, B08, SCL]", "[B04, B08, B11, B12@20m, SCL]"))
+    assert campaign.grid == "utm:10240@10"
+    assert [ref.key for ref in campaign.cube_bands()] == ["B04@10m", "B08@10m", "B11@10m", "SCL@10m", "B12@20m"]
+    assert campaign.ref("B11").resolution_m == 10 and load(tmp_path, GOOD).ref("B11").resolution_m == 20
+    assert load(tmp_path, ON_GRID.replace("utm:10240@10", "epsg:3035:10000@20m")).grid == "EPSG:3035:10000@20"
+    assert load(tmp_path, ON_GRID.replace("utm:10240@10", "MGRS")).grid_spec is None
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ("utm:10240@30", "no whole number of pixels of 30 m; pixels of 10, 20, 40, 80, 160, 320 m fit"),
+        ("EPSG:4326:10000@10", "not projected in metres; for Europe take EPSG:3035"),
+        ("EPSG:12345:10000@10", "no known CRS"),
+        ("utm", "is no grid; grids are mgrs, utm:10240@10"),
+        ("utm:10240", "is no grid"),
+    ],
+)
+def test_grids_that_make_no_sense(tmp_path, grid, words):
+    with pytest.raises(CampaignError) as caught:
+        load(tmp_path, ON_GRID.replace("utm:10240@10", grid))
+    assert words in str(caught.value) and "it's.yaml:5: grid:" in str(caught.value)
+
+
+def test_a_band_that_does_not_fill_the_tiles(tmp_path):
+    with pytest.raises(CampaignError, match="band B09@60m: grid utm:10240: tiles of 10240 m are no whole number"):
+        load(tmp_path, ON_GRID.replace("[B04, B08, SCL]", "[B04, B08, SCL, B09@60m]"))
+    with pytest.raises(CampaignError, match="needs band B04@20m"):
+        load(tmp_path, ON_GRID.replace("    bands: [B04]", "    bands: [B04@20m]"))

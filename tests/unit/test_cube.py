@@ -14,7 +14,7 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.cube import ingest, layout, read
+from hpckit.cube import ingest, layout, read, source
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.manifest import Manifest, ShardRecord
 from hpckit.cube.shards import ChunkGrid, assemble, decode, encode_window, index_nbytes, read_index, split
@@ -263,7 +263,7 @@ def test_a_damaged_file_fails_its_date_only_and_is_made_good_later(tmp_path, dam
     faults = verify(spec, {"31UFU": acquisitions}, Manifest.load(spec.path))
     assert {fault.kind for fault in faults} == {"stale"} and "1 of its 2 dates failed" in faults[0].detail
     image.write_bytes(sound)
-    ingest._verified.cache_clear()
+    source._verified.cache_clear()
     results = fill(spec, acquisitions)
     assert sum(result.decoded_pixels for result in results) == EDGE * EDGE
     np.testing.assert_array_equal(plane(spec, B04, 0), stored(pixels[0]["B04@10m"], -1000))

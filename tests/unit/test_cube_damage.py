@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.cube import ingest
+from hpckit.cube import source
 from hpckit.cube.manifest import Manifest
 from hpckit.cube.source import harmonise
 from hpckit.cube.verify import verify
@@ -97,7 +97,7 @@ def test_with_verify_a_damaged_mask_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    ingest._verified.cache_clear()
+    source._verified.cache_clear()
     spec = cube_spec(tmp_path / "c.zarr", bands=(B04,), verify=True)
     results = fill(spec, products.acquisitions(tmp_path / "s"))
     reasons = {reason for result in results for _, reason in result.failures}

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from hpckit.errors import CatalogueError, SceneError
 from hpckit.scenes import catalogue
+from hpckit.scenes.discover import find_products
 from hpckit.scenes.footprint import polygon
 from hpckit.scenes.integrity import check_files
 from hpckit.scenes.model import Scene
-from hpckit.scenes.sentinel2 import find_products, read_product
+from hpckit.scenes.sentinel2 import read_product
 from hpckit.scenes.stac import from_item, to_item
 from hpckit.testing.safe import ProductSpec, write_product
 

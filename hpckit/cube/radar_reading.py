@@ -1,0 +1,54 @@
+"""How a campaign wants its Sentinel-1 products brought to the cube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpckit.campaign import Campaign
+from hpckit.scenes.radar import Radiometry
+
+if TYPE_CHECKING:
+    from hpckit.cube.warp import Resampling
+
+
+@dataclass(frozen=True, slots=True)
+class RadarReading:
+    """How Sentinel-1 products are brought to a cube."""
+
+    resampling: Resampling = "bilinear"
+    erode_px: int = 1
+    """Product pixels beside nodata that are left out."""
+    radiometry: Radiometry = "gamma0"
+    """What raw GRD is calibrated to."""
+    noise: bool = True
+    """Take thermal noise off raw GRD."""
+    ellipsoid: bool = False
+    """Correct raw GRD on the ellipsoid at a mean height, without a DEM."""
+    dem: str | None = None
+    """Heights for raw GRD, a raster."""
+    geoid: str | float = 0.0
+    """What to add to the heights to get those above the ellipsoid, metres: a raster, or one number."""
+
+    @classmethod
+    def of(cls, campaign: Campaign) -> RadarReading:
+        """What a campaign asks for."""
+        options, level = campaign.scenes.radar, campaign.scenes.level
+        if level != "GRD":
+            return cls(options.resampling, options.erode)
+        geoid = options.geoid
+        return cls(
+            resampling=options.resampling,
+            erode_px=options.erode,
+            radiometry=options.radiometry,
+            noise=options.noise,
+            ellipsoid=options.terrain == "ellipsoid",
+            dem=None if options.dem is None else str(campaign.resolve(options.dem)),
+            geoid=str(campaign.resolve(geoid)) if isinstance(geoid, Path) else geoid or 0.0,
+        )
+
+    @property
+    def key(self) -> list[Any]:
+        """What pixels depend on."""
+        return [self.resampling, self.erode_px, self.radiometry, self.noise, self.ellipsoid, self.dem, self.geoid]
