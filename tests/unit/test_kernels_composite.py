@@ -33,7 +33,7 @@ def test_summary_is_that_of_numpy(case):
     stack, mask = case
     values = as_floats(stack, mask)
     found = cpu.summary(stack, mask)
-    np.testing.assert_array_equal(found.count, np.isfinite(values).sum(axis=0))
+    np.testing.assert_array_equal(found.observations, np.isfinite(values).sum(axis=0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         np.testing.assert_allclose(found.mean, np.nanmean(values, axis=0), rtol=1e-6)
@@ -108,7 +108,7 @@ def test_geometric_median_is_that_of_a_slow_one(bands, dates, clouds):
     mask = np.random.default_rng(1).random((dates, 70)) < 0.3
     found = geomad_cpu.geomad(stack, 1e-4, -0.1, mask)
     valid = (stack != 0).all(axis=0) & ~mask
-    np.testing.assert_array_equal(found.count, valid.sum(axis=0))
+    np.testing.assert_array_equal(found.observations, valid.sum(axis=0))
     for pixel in range(70):
         points = stack[:, valid[:, pixel], pixel].T * 1e-4 - 0.1
         if not len(points):
@@ -134,7 +134,7 @@ def test_geometric_median_of_equal_observations_is_the_observation(value):
     found = geomad_cpu.geomad(stack, 1e-4, -0.1)
     np.testing.assert_allclose(found.median[:, 0], value, rtol=1e-6)
     np.testing.assert_allclose([found.emad[0], found.smad[0], found.bcmad[0]], 0, atol=1e-6)
-    assert np.isnan(found.median[:, 1]).all() and found.count.tolist() == [5, 0]
+    assert np.isnan(found.median[:, 1]).all() and found.observations.tolist() == [5, 0]
 
 
 def test_medoid_has_the_least_sum_of_distances():

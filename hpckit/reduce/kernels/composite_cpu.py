@@ -29,7 +29,7 @@ _NO_MASK = np.zeros((1, 1), dtype=np.bool_)
 class Summary(NamedTuple):
     """What one pass over the dates tells; the shape is that of a date."""
 
-    count: npt.NDArray[np.uint16]
+    observations: npt.NDArray[np.uint16]
     """Observations."""
     mean: npt.NDArray[np.float32]
     """NaN without observations."""
@@ -76,7 +76,7 @@ def summary(stack: Stack, mask: Mask | None = None) -> Summary:
         np.empty(pixels, np.uint16),
     )
     _summary(flat, excluded, masked, *found)
-    return Summary(*(array.reshape(shape) for array in found))
+    return Summary._make(array.reshape(shape) for array in found)
 
 
 def max_ndvi(red: Stack, nir: Stack, offset: int = 0, mask: Mask | None = None) -> npt.NDArray[np.int32]:

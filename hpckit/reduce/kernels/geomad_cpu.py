@@ -36,7 +36,7 @@ class GeoMad(NamedTuple):
     """Median of the Euclidean distances, in physical units."""
     bcmad: npt.NDArray[np.float32]
     """Median of the Bray-Curtis dissimilarities."""
-    count: npt.NDArray[np.uint16]
+    observations: npt.NDArray[np.uint16]
     """Observations."""
 
 
@@ -69,7 +69,7 @@ def geomad(
         np.empty(pixels, np.uint16),
     )
     _geomad(flat, excluded, masked, np.float32(-offset / scale), np.float32(scale), np.float32(tolerance), *found)
-    return GeoMad(*(array.reshape(*array.shape[:-1], *shape) for array in found))
+    return GeoMad._make(array.reshape(*array.shape[:-1], *shape) for array in found)
 
 
 def medoid(stack: npt.NDArray[np.uint16], mask: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int32]:
