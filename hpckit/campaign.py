@@ -15,15 +15,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
+    Tag,
     field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from hpckit.composites.settings import Composite
 from hpckit.document import read_document
 from hpckit.errors import CampaignError
 from hpckit.reduce.expression import Expression, ExpressionError
@@ -196,6 +199,22 @@ class Store(_Model):
         return self
 
 
+def _kind(reduction: Any) -> str:
+    kind = reduction.get("kind", "signatures") if isinstance(reduction, dict) else getattr(reduction, "kind", "")
+    return str(kind)
+
+
+Reduction = Annotated[
+    Annotated[Signatures, Tag("signatures")] | Annotated[Composite, Tag("composite")],
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="kind must be signatures (which it is where it is not given) or composite",
+    ),
+]
+"""A reduction of the cube; which one, its `kind` tells."""
+
+
 class Campaign(_Model):
     """One production: area, period, scenes, grid, cube, reductions and store."""
 
@@ -208,7 +227,7 @@ class Campaign(_Model):
     grid: Literal["mgrs"] = "mgrs"
     """Sentinel-2's own granule grid."""
     cube: Cube
-    reductions: list[Signatures] = Field(default_factory=list)
+    reductions: list[Reduction] = Field(default_factory=list)
     store: Store = Field(default_factory=Store)
 
     _path: Path = PrivateAttr(default=Path())
@@ -242,6 +261,16 @@ class Campaign(_Model):
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
         refs = {BandRef.parse(text, level=self.scenes.level) for text in self.cube.bands}
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
+
+    @property
+    def signatures(self) -> list[Signatures]:
+        """Reductions to statistics of zones."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, Signatures)]
+
+    @property
+    def composites(self) -> list[Composite]:
+        """Reductions of pixels over time."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, Composite)]
 
     @property
     def path(self) -> Path:

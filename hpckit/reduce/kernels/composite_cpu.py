@@ -15,7 +15,23 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.reduce.kernels.lanes import LANES, count_below, least_above, select_rank
+from hpckit.reduce.kernels.geomad_cpu import GeoMad, geomad, medoid
+from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_above, select_rank
+
+__all__ = [
+    "GeoMad",
+    "Summary",
+    "best_score",
+    "geomad",
+    "interpolate",
+    "max_ndvi",
+    "median",
+    "medoid",
+    "percentiles",
+    "rounded",
+    "summary",
+    "take",
+]
 
 _BLOCK = 16 * LANES
 _STRIDE = _BLOCK + 32
@@ -160,6 +176,13 @@ def interpolate(
     return found.reshape(len(wanted), *stack.shape[1:])
 
 
+def rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Nearest stored numbers: 0 for NaN, and what is a value never becomes 0 or passes 65535."""
+    found = np.empty(values.size, dtype=np.uint16)
+    _rounded(np.ascontiguousarray(values).reshape(-1), found)
+    return found.reshape(values.shape)
+
+
 def _flat(stack: Stack, mask: Mask | None) -> tuple[Stack, bool, Mask]:
     flat = np.ascontiguousarray(stack).reshape(stack.shape[0], -1)
     if mask is None:
@@ -184,16 +207,6 @@ def pack(stack, mask, masked, first, block):  # type: ignore[no-untyped-def]
         for p in range(pixels):
             bits |= target[p]
     return bits
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def bit_length(number):  # type: ignore[no-untyped-def]
-    """Bits of an unsigned integer, without leading zeros."""
-    length = 0
-    while number:
-        number >>= 1
-        length += 1
-    return length
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
@@ -364,3 +377,11 @@ def _between(values, days, before, after, day):  # type: ignore[no-untyped-def]
     share = (day - days[before]) / (days[after] - days[before])
     low, high = np.float64(values[before]), np.float64(values[after])
     return np.float32(low + share * (high - low))
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+def _rounded(values, result):  # type: ignore[no-untyped-def]
+    for p in numba.prange(len(values)):
+        value = values[p]
+        whole = min(max(np.rint(value), np.float32(1)), np.float32(65535))
+        result[p] = np.uint16(whole) if value == value else np.uint16(0)

@@ -17,8 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.reduce.kernels.composite_cpu import bit_length
-from hpckit.reduce.kernels.lanes import LANES, count_below, least_above, select_rank
+from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_above, select_rank
 
 _MOST_STEPS = 200
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}  # no promise about NaN is given up

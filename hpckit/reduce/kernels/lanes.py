@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -151,3 +152,13 @@ class _Lanes:
 
     def _pointer(self, argument: int) -> Any:
         return self._builder.bitcast(self._array(argument), self._vector.as_pointer())
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def bit_length(number):  # type: ignore[no-untyped-def]
+    """Bits of an unsigned integer, without leading zeros."""
+    length = 0
+    while number:
+        number >>= 1
+        length += 1
+    return length
