@@ -40,6 +40,10 @@ def select_composite(device: Literal["auto", "cpu", "cuda"]) -> ModuleType:
     RuntimeError
         If `cuda` is asked for and there is no usable GPU.
     """
+    if device != "cpu" and select(device).__name__.endswith("cuda"):
+        from hpckit.reduce.kernels import composite_cuda
+
+        return composite_cuda
     from hpckit.reduce.kernels import composite_cpu
 
     return composite_cpu
