@@ -106,7 +106,7 @@ def _layer(folder: Path, method: str, band: str, period: int, extent: Extent) ->
     path = _find(folder, method, band)
     info, notes = read_info(path), _notes(path)
     group = _notes(path.parent)
-    edge, west, _, _, _, north = group["spatial:transform"]
+    edge, _, west, _, _, north = group["spatial:transform"]
     step, repeat = max(1, round(extent.pixel_m / edge)), max(1, round(edge / extent.pixel_m))
     rows, columns = -(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat)
     top, left = round((north - extent.north) / edge), round((extent.west - west) / edge)
