@@ -168,3 +168,67 @@ def test_nothing_is_done_twice_and_changes_are_found(done):
     assert run_campaign(load_campaign(path), QUIET, workers=2).exit_code == 0
     stages = {stage.stage: stage for stage in read_status(find_run(path)).stages}
     assert stages["composite"].waiting == 0 and stages["export"].waiting == 0
+
+
+def test_quicklooks_of_composites(done, tmp_path):
+    from click.testing import CliRunner
+
+    from hpckit.cli import main
+
+    def draw(*options):
+        picture = tmp_path / "picture.png"
+        picture.unlink(missing_ok=True)
+        arguments = ["quicklook", str(done / "campaign.yaml"), *options, "-o", str(picture)]
+        result = CliRunner().invoke(main, arguments)
+        return result, picture.exists() and picture.stat().st_size > 10_000
+
+    assert draw("--composite", "best", "--method", "medoid")[1]
+    assert draw("--composite", "best", "--method", "geomad", "--index", "smad")[1]
+    assert draw("--composite", "all", "--index", "NDVI", "--method", "p25")[1]
+    result, drawn = draw("--composite", "all", "--period", "2030-01")
+    assert not drawn and result.exit_code != 0
+    assert draw("--composite", "all", "--date", "2024-05-01")[0].exit_code == 2
+
+
+def test_a_mosaic_in_another_crs_is_one_geotiff(done):
+    path = done / "campaign.yaml"
+    wanted = 'outputs: {mosaic: {crs: "EPSG:3035", resolution: 20}}'
+    path.write_text(CAMPAIGN.replace("    mask: {dilate: 60m}\n", f"    mask: {{dilate: 60m}}\n    {wanted}\n"))
+    try:
+        result = run_campaign(load_campaign(path), QUIET, workers=2)
+        assert result.done == {}  # the tiles' files are as they were
+        mosaic = done / "composites" / "best" / "mosaic" / "best_2024-05-01_2024-05-20_geomad_r10m.tif"
+        with rasterio.open(mosaic) as source:
+            assert source.crs.to_epsg() == 3035 and source.res == (20, 20) and source.nodata == 0
+            assert source.bounds.left % 20 == 0 and source.read(1).any()
+            assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    finally:
+        path.write_text(CAMPAIGN)
+
+
+def test_vrts_show_what_the_files_hold(done):
+    (vrt,) = (done / "composites" / "all" / "mosaic").glob("*median_r10m_EPSG32631.vrt")
+    (tif,) = (done / "composites" / "all").glob("*/*/*_median_r10m.tif")
+    with rasterio.open(vrt) as one, rasterio.open(tif) as other:
+        assert one.descriptions == other.descriptions and one.nodata == other.nodata
+        assert one.scales == other.scales and one.transform == other.transform
+        np.testing.assert_array_equal(one.read(), other.read())
+
+
+def test_a_date_that_is_not_there_costs_only_itself(done, tmp_path):
+    """A product that cannot be decoded: composites are made of the others, and made anew when it is mended."""
+    write_scenes(tmp_path)
+    (tmp_path / "campaign.yaml").write_text(CAMPAIGN.split("  - name: best")[0])
+    (victim,) = (tmp_path / "scenes").glob("*20240511*/GRANULE/*/IMG_DATA/R10m/*_B04_10m.jp2")
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    result = run_campaign(load_campaign(tmp_path / "campaign.yaml"), QUIET, workers=2)
+    reasons = " ".join(entry.reason or "" for entry in result.failed)
+    assert "without 1 dates that are not ingested" in reasons and "are not made yet, or lack dates" in reasons
+    (group,) = (tmp_path / "composites" / "all.zarr").glob("*/r10m")
+    assert xarray.open_zarr(group)["B04_median"].values.any()
+    victim.write_bytes(whole)
+    result = run_campaign(load_campaign(tmp_path / "campaign.yaml"), QUIET, workers=2)
+    assert result.exit_code == 0 and result.done["export"] == 1
+    for path in (tmp_path / "composites" / "all.zarr").glob("*/r10m/B04_m*/c/0/0/0"):
+        assert path.read_bytes() == (done / path.relative_to(tmp_path)).read_bytes()
