@@ -36,7 +36,11 @@ def sync(campaign: Path, as_json: bool) -> None:
     run = find_run(campaign)
     # The store is that of the campaign file as it is now: it may have moved since the run.
     present = run.campaign if campaign.is_dir() else load_campaign(campaign)
-    publish(present)
+    collections = publish(present)
+    if present.composites and not present.signatures:
+        for path in collections:
+            click.echo(path)
+        return
     report = load(present, run, Console(quiet=as_json))
     if as_json:
         import json

@@ -90,7 +90,7 @@ def test_statistics_are_those_of_numpy(done):
     (tile,) = [path.name for path in store.iterdir() if path.name[0].isdigit()]
     for band, metres in (("B04", 10), ("B11", 20)):
         data = xarray.open_zarr(store / tile / f"r{metres}m", mask_and_scale=False)
-        values = stack(f"{band}@{metres}m")[:, ::9]  # numpy's percentiles are slow
+        values = stack(f"{band}@{metres}m")[:, ::40]  # numpy's percentiles are slow
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = {
@@ -101,11 +101,11 @@ def test_statistics_are_those_of_numpy(done):
                 "max": np.nanmax(values, 0),
             }
         for method, array in expected.items():
-            found = data[f"{band}_{method}"].values[0, ::9].astype(float)
+            found = data[f"{band}_{method}"].values[0, ::40].astype(float)
             np.testing.assert_array_equal(found == 0, np.isnan(array))
             assert np.nanmax(np.abs(np.where(found == 0, np.nan, found) - array)) <= 0.5001, method
         if metres == 20:
-            np.testing.assert_array_equal(data["count"].values[0, ::9], np.isfinite(values).sum(0))
+            np.testing.assert_array_equal(data["count"].values[0, ::40], np.isfinite(values).sum(0))
 
 
 def test_index_is_evaluated_per_date(done):
@@ -173,13 +173,13 @@ def test_nothing_is_done_twice_and_changes_are_found(done):
 def test_quicklooks_of_composites(done, tmp_path):
     from click.testing import CliRunner
 
-    from hpckit.cli import main
+    from hpckit.cli.look import quicklook
 
     def draw(*options):
         picture = tmp_path / "picture.png"
         picture.unlink(missing_ok=True)
-        arguments = ["quicklook", str(done / "campaign.yaml"), *options, "-o", str(picture)]
-        result = CliRunner().invoke(main, arguments)
+        arguments = [str(done / "campaign.yaml"), *options, "-o", str(picture)]
+        result = CliRunner().invoke(quicklook, arguments)
         return result, picture.exists() and picture.stat().st_size > 10_000
 
     assert draw("--composite", "best", "--method", "medoid")[1]
@@ -218,7 +218,8 @@ def test_vrts_show_what_the_files_hold(done):
 def test_a_date_that_is_not_there_costs_only_itself(done, tmp_path):
     """A product that cannot be decoded: composites are made of the others, and made anew when it is mended."""
     write_scenes(tmp_path)
-    (tmp_path / "campaign.yaml").write_text(CAMPAIGN.split("  - name: best")[0])
+    few = CAMPAIGN.split("  - name: best")[0].replace("[median, p25, mean, min, max, count]", "[median]")
+    (tmp_path / "campaign.yaml").write_text(few)
     (victim,) = (tmp_path / "scenes").glob("*20240511*/GRANULE/*/IMG_DATA/R10m/*_B04_10m.jp2")
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
@@ -230,5 +231,5 @@ def test_a_date_that_is_not_there_costs_only_itself(done, tmp_path):
     victim.write_bytes(whole)
     result = run_campaign(load_campaign(tmp_path / "campaign.yaml"), QUIET, workers=2)
     assert result.exit_code == 0 and result.done["export"] == 1
-    for path in (tmp_path / "composites" / "all.zarr").glob("*/r10m/B04_m*/c/0/0/0"):
+    for path in (tmp_path / "composites" / "all.zarr").glob("*/r10m/B04_median/c/0/*/*"):
         assert path.read_bytes() == (done / path.relative_to(tmp_path)).read_bytes()
