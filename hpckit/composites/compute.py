@@ -15,7 +15,7 @@ from hpckit.composites.settings import CHOOSING, Composite
 from hpckit.composites.store import days_since_epoch
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.kernels import select_composite
-from hpckit.scenes.bands import DN_OFFSET
+from hpckit.scenes.bands import DN_OFFSET, BandRef
 from hpckit.scenes.model import Acquisition
 
 Stack = npt.NDArray[np.uint16]
@@ -172,8 +172,9 @@ def day_scores(composite: Composite, days: Sequence[int], period: Interval) -> n
     return scores
 
 
-def distance_scores(composite: Composite, resolution_m: int = 20) -> npt.NDArray[np.float32]:
+def distance_scores(composite: Composite) -> npt.NDArray[np.float32]:
     """Logistic curve of the distance to clouds, from 0 at them to 1 where they no longer matter (same source)."""
+    resolution_m = 20 if composite.mask is None else BandRef.parse(composite.mask.band).resolution_m
     reach = max(1.0, min(250.0, composite.score.cloud_distance.in_pixels(resolution_m)))
     relative = np.minimum(np.arange(256) / reach, 1.0)
     return (1 / (1 + np.exp(-10 * (relative - 0.5)))).astype(np.float32)
