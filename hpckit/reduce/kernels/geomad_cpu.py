@@ -21,6 +21,8 @@ from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_ab
 
 _MOST_STEPS = 200
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}  # no promise about NaN is given up
+Stack = npt.NDArray[np.uint16]
+Mask = npt.NDArray[np.bool_]
 _NO_MASK = np.zeros((1, 1), dtype=np.bool_)
 
 
