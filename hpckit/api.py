@@ -221,7 +221,7 @@ class CampaignView:
         from hpckit.look import pixels, quicklook
 
         tile, cube = self.tile(tile), self.campaign.cube_path
-        indices = {name: text for reduction in self.campaign.reductions for name, text in reduction.indices.items()}
+        indices = {name: text for reduction in self.campaign.signatures for name, text in reduction.indices.items()}
         shown = quicklook.compose(bands(cube, tile), indices, rgb, index)
         refs = [pixels.find_band(cube, tile, band) for band in shown.bands]
         if when is None:
@@ -229,7 +229,7 @@ class CampaignView:
         elif isinstance(when, date):
             when = pixels.find_date(geometry(cube, tile, refs[0].resolution_m), when)
         snapshot = pixels.read_snapshot(cube, tile, when, refs, window, with_classes=clouds)
-        layer = self.zones() if zones and self.campaign.reductions else None
+        layer = self.zones() if zones and self.campaign.signatures else None
         name = self.campaign.name
         if shown.index is not None and shown.expression is not None:
             return quicklook.draw_index(snapshot, shown.index, shown.expression, zones=layer, name=name)
@@ -264,11 +264,11 @@ class CampaignView:
         CampaignError
             If there is none of that name, or none at all.
         """
-        known = {reduction.name: reduction for reduction in self.campaign.reductions}
+        known = {reduction.name: reduction for reduction in self.campaign.signatures}
         if not known:
             raise CampaignError(f"{self.campaign.path}: the campaign has no reductions, so there are no series")
         if name is None:
-            return self.campaign.reductions[0]
+            return self.campaign.signatures[0]
         if name not in known:
             raise CampaignError(f"no reduction {name!r}", hint=f"the campaign has {', '.join(known)}")
         return known[name]

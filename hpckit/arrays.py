@@ -29,6 +29,9 @@ _UNKNOWN_SUBMIT_LIMIT: Final = 10_000
 """Slurm's MaxJobCount, of all users."""
 
 
+_AFTER: Final[Mapping[str, tuple[str, ...]]] = {"composite": ("ingest",), "export": ("composite",)}
+"""What composites wait for, beside zones and their statistics."""
+
 Chain = Literal["stages", "elements"]
 """What waits for what: reduce for all of ingest and a gate, or each element of reduce for its namesake of ingest."""
 
@@ -98,11 +101,12 @@ def lay_out(
     stages: list[StageLayout] = []
     elements: dict[str, Sequence[Element]] = {}
     for stage in busy:
-        resources = _resources(stage, len(units[stage]), memory[stage], site, request, gpu=cuda and stage == "reduce")
+        gpu = cuda and stage in ("reduce", "composite")
+        resources = _resources(stage, len(units[stage]), memory[stage], site, request, gpu=gpu)
         partition = site.partition(resources.partition or None)
         most = _most_elements(site, partition, request, len(busy))
         packed = pack(units[stage], ranks=resources.ranks_in_all, target_s=resources.walltime_s, most=most)
-        if together is not None and stage != "index":
+        if together is not None and stage in ("ingest", "reduce"):
             packed = pack_as(together, units[stage])
         limit, what = partition.walltime, f"partition {partition.name}" if partition.name else "the site"
         wanted = walltime(packed, resources.ranks_in_all, limit, what)
@@ -154,6 +158,9 @@ def jobs(
         follows: tuple[str, ...] = ()
         if stage.stage == "reduce" and layout.chain == "elements":
             follows = ("index",) if any(job.stage == "index" for job in made) else ()
+        elif stage.stage in _AFTER:
+            # No gate: units whose inputs are not there refuse by themselves.
+            follows = _AFTER[stage.stage] if any(job.stage in _AFTER[stage.stage] for job in made) else ()
         elif stage.stage == "reduce" and made:
             before = tuple(dict.fromkeys(job.stage for job in made))
             made.append(_helper(site, request, "gate", folder, job_name(run_id, number, "gate"), before))
@@ -164,7 +171,8 @@ def jobs(
             arrays = [replace(job, mirrors=other.name) for job, other in zip(arrays, namesakes, strict=True)]
         made += arrays
     if sync and made:
-        last = ("reduce",) if any(job.stage == "reduce" for job in made) else tuple({job.stage for job in made})
+        ends = tuple(stage for stage in ("reduce", "export") if any(job.stage == stage for job in made))
+        last = ends or tuple(dict.fromkeys(job.stage for job in made))
         made.append(_helper(site, request, "sync", folder, job_name(run_id, number, "sync"), last))
     return made
 

@@ -15,9 +15,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     PrivateAttr,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -25,6 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from hpckit.campaign_radar import COLLECTIONS, RadarOptions
+from hpckit.composites.settings import Composite
 from hpckit.document import read_document
 from hpckit.errors import CampaignError, GridError
 from hpckit.frame import GridSpec
@@ -232,6 +235,22 @@ class Store(_Model):
         return self
 
 
+def _kind(reduction: Any) -> str:
+    kind = reduction.get("kind", "signatures") if isinstance(reduction, dict) else getattr(reduction, "kind", "")
+    return str(kind)
+
+
+Reduction = Annotated[
+    Annotated[Signatures, Tag("signatures")] | Annotated[Composite, Tag("composite")],
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="kind must be signatures (which it is where it is not given) or composite",
+    ),
+]
+"""A reduction of the cube; which one, its `kind` tells."""
+
+
 class Campaign(_Model):
     """One production: area, period, scenes, grid, cube, reductions and store."""
 
@@ -245,7 +264,7 @@ class Campaign(_Model):
     """`mgrs`: Sentinel-2's own granules, without resampling. `utm:10240@10`, `EPSG:3035:10000@20`: squares of so many
     metres, resampled onto pixels of so many metres."""
     cube: Cube
-    reductions: list[Signatures] = Field(default_factory=list)
+    reductions: list[Reduction] = Field(default_factory=list)
     store: Store = Field(default_factory=Store)
 
     _path: Path = PrivateAttr(default=Path())
@@ -296,6 +315,10 @@ class Campaign(_Model):
         for text in self.cube.bands:
             self.ref(text)
         held = {self._name(ref) for ref in self.cube_bands()}
+        for composite in self.composites:
+            if self.grid_spec is not None:
+                composite.put_on_grid()
+            composite.require_one_resolution(self.ref)
         for reduction in self.reductions:
             for text in reduction.source_bands():
                 reference = self._name(self.ref(text))
@@ -306,6 +329,16 @@ class Campaign(_Model):
         names = [reduction.name for reduction in self.reductions]
         if len(set(names)) != len(names):
             raise ValueError("two reductions have the same name; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Campaign:
+        radar = self.scenes.radar
+        if self.composites and self.scenes.is_radar and radar.orbit is None and radar.relative_orbits is None:
+            raise ValueError(
+                f"composite {self.composites[0].name!r} would mix ascending and descending passes, which look at the "
+                "land from two sides: set scenes.radar.orbit, or relative_orbits, and make a campaign for each"
+            )
         return self
 
     @property
@@ -326,6 +359,16 @@ class Campaign(_Model):
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
         refs = {self.ref(text) for text in self.cube.bands}
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
+
+    @property
+    def signatures(self) -> list[Signatures]:
+        """Reductions to statistics of zones."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, Signatures)]
+
+    @property
+    def composites(self) -> list[Composite]:
+        """Reductions of pixels over time."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, Composite)]
 
     @property
     def path(self) -> Path:

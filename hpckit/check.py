@@ -58,7 +58,7 @@ def check_campaign(campaign: Campaign) -> list[Finding]:
         *_guard("cube", lambda: _cube(campaign, scenes)),
         *(
             finding
-            for reduction in campaign.reductions
+            for reduction in campaign.signatures
             for finding in _guard(f"reductions.{reduction.name}", lambda r=reduction: _zones(campaign, r, scenes))  # type: ignore[misc]
         ),
         *_guard("store", lambda: _store(campaign)),

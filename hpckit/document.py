@@ -94,20 +94,23 @@ def _plain(node: Any) -> Any:
 
 
 def _describe(path: Path, lines: Lines, fault: Any, model: type[BaseModel], what: str) -> str:
-    location = tuple(
-        part for part in fault["loc"] if (isinstance(part, int) or "[" not in part) and part not in ("str",)
-    )
+    location = tuple(part for part in fault["loc"] if isinstance(part, int) or _is_written(part))
     line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
     name = ".".join(str(part) for part in location) or what
     place = f"{path}:{line}" if line else str(path)
     return f"{place}: {name}: {_reason(fault, location, model)}"
 
 
+def _is_written(part: str) -> bool:
+    """Whether a part of a location stands in the file, and is no name of a type among several."""
+    return "[" not in part and "(" not in part and part not in ("str", "signatures", "composite", "Mosaic", "Rolling")
+
+
 def _reason(fault: Any, location: tuple[str | int, ...], model: type[BaseModel]) -> str:
     if fault["type"] == "missing":
         return "this field is missing; add it"
     if fault["type"] == "extra_forbidden":
-        known = _known_fields(model, location[:-1])
+        known = _known_fields(model, fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"known fields are {', '.join(known)}"
         return f"unknown field; {remedy}"
@@ -118,21 +121,23 @@ def _reason(fault: Any, location: tuple[str | int, ...], model: type[BaseModel])
 
 def _known_fields(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """Fields of the model at a location: numbers and keys of mappings lead to the model of the values."""
+    among = [model]
     for part in location:
-        if isinstance(part, str) and (inner := _field_model(model, part)) is not None:
-            model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
+        if isinstance(part, str):
+            chosen = [other for other in among if other.__name__.lower() == part.lower()]
+            among = chosen or _field_models(among[0], part) or among
+    return [field.alias or name for name, field in among[0].model_fields.items()]
 
 
-def _field_model(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+def _field_models(model: type[BaseModel], name: str) -> list[type[BaseModel]]:
     for key, field in model.model_fields.items():
         if name in (key, field.alias):
-            return _model_within(field.annotation)
-    return None
+            return _models_within(field.annotation)
+    return []
 
 
-def _model_within(annotation: Any) -> type[BaseModel] | None:
-    """The model in `Model`, `list[Model]`, `dict[str, Model]`, `Model | None`."""
+def _models_within(annotation: Any) -> list[type[BaseModel]]:
+    """The models in `Model`, `list[Model]`, `dict[str, Model]`, `Model | None`, `Model | Other`."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    return next((found for part in typing.get_args(annotation) if (found := _model_within(part))), None)
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for part in typing.get_args(annotation) for found in _models_within(part)]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpckit import tiling
 from hpckit.campaign import Campaign
+from hpckit.composites.publish import publish
 from hpckit.console import Console
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.manifest import Manifest
@@ -66,7 +67,7 @@ def plan_campaign(
 def run_campaign(
     campaign: Campaign, console: Console, *, workers: int | None = None, with_sync: bool = True
 ) -> Result:
-    """Run ingest, index, reduce and sync; what was done before is not done again.
+    """Run all stages and sync; what was done before is not done again.
 
     Parameters
     ----------
@@ -90,7 +91,8 @@ def run_campaign(
         result = Result(run)
         _run_stages(prepared, plan, workers, console, result)
         Manifest.load(prepared.spec.path).compact()
-        if with_sync and not result.stopped and campaign.reductions:
+        publish(campaign)
+        if with_sync and not result.stopped and campaign.signatures:
             result.sync = sync(campaign, run, console)
     return result
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from hpckit.composites.units import store_path
 from hpckit.cube.manifest import manifest_folder
 from hpckit.elements import read_element, tiles_of
 from hpckit.errors import EX_TEMPFAIL
@@ -164,8 +165,9 @@ def _farewell(left: int) -> int:
 def _join_files(run_dir: Path, name: str, units: Sequence[Unit]) -> None:
     """Make one journal, and one manifest, of those of all ranks of an element, which have ended: inodes are dear."""
     _join(run_dir / "journal" / f"{name}.jsonl")
-    cube = find_run(run_dir).campaign.cube_path
-    for folder in sorted({manifest_folder(cube) / tile for tile in _tiles(units)}):
+    campaign = find_run(run_dir).campaign
+    stores = [campaign.cube_path, *(store_path(campaign, composite) for composite in campaign.composites)]
+    for folder in sorted({manifest_folder(store) / tile for store in stores for tile in _tiles(units)}):
         _join(folder / f"{flat(name)}.jsonl")
 
 

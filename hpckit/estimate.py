@@ -7,7 +7,7 @@ once the campaign has run, those of its own journal.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 import pyproj
 import shapely
 
+from hpckit.composites import units as composites
+from hpckit.composites.row import BLOCK_BYTES
 from hpckit.errors import PlanError
 from hpckit.journal import Entry, read_journal
 from hpckit.plan import STAGES, Plan, Stage, Unit
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _LEAST_PIXELS: Final = 10_000_000
 _LIBRARIES: Final = 420 * 2**20
 """Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
+_SLOW_METHODS: Final = {"geomad": 6, "medoid": 4}
+"""Time of methods that look at all bands at once, over that of reading."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
 _WARPED: Final = 2.5
@@ -51,6 +55,8 @@ class Rates:
     """Zones per second laid over a raster."""
     reduce: float = 60e6
     """Pixels per second read from the cube and reduced."""
+    composite: float = 40e6
+    """Pixels per second read from the cube and composed."""
 
     def decode_s(self, pixels: int) -> float:
         """Seconds to ingest pixels."""
@@ -63,6 +69,11 @@ class Rates:
     def reduce_s(self, pixels: int) -> float:
         """Seconds to reduce pixels."""
         return pixels / self.reduce
+
+    def composite_s(self, pixels: int, methods: Sequence[str]) -> float:
+        """Seconds to compose pixels."""
+        slow = sum(_SLOW_METHODS.get(method, 0) for method in methods)
+        return pixels * (1 + slow) / self.composite
 
 
 def measured_rates(run_dir: Path) -> Rates:
@@ -176,7 +187,13 @@ def _stage(prepared: Prepared, plan: Plan, stage: Stage) -> StageEstimate:
 
 def stage_memory(prepared: Prepared, stage: Stage) -> int:
     """Peak bytes of a process that works through units of a stage."""
-    memory = {"ingest": ingest_memory, "index": index_memory, "reduce": reduce_memory}[stage]
+    memory = {
+        "ingest": ingest_memory,
+        "index": index_memory,
+        "reduce": reduce_memory,
+        "composite": composite_memory,
+        "export": export_memory,
+    }[stage]
     return memory(prepared)
 
 
@@ -206,13 +223,13 @@ def _radar_factor(level: str, resolution_m: int) -> int:
 
 def index_memory(prepared: Prepared) -> int:
     """Peak bytes of a process that builds an index: zones and their pixels, twice while they are saved."""
-    return _LIBRARIES + max((2 * _entry_bytes(prepared, r) for r in prepared.run.campaign.reductions), default=0)
+    return _LIBRARIES + max((2 * _entry_bytes(prepared, r) for r in prepared.run.campaign.signatures), default=0)
 
 
 def reduce_memory(prepared: Prepared) -> int:
     """Peak bytes of a process that reduces: planes of the largest band, index, and values of derived bands."""
     largest = 0
-    for reduction in prepared.run.campaign.reductions:
+    for reduction in prepared.run.campaign.signatures:
         entries = _entries(prepared, reduction)
         plane = max(
             rows * columns * 2 for rows, columns in (_finest(prepared, tile)[1] for tile in prepared.acquisitions)
@@ -220,6 +237,27 @@ def reduce_memory(prepared: Prepared) -> int:
         derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
         largest = max(largest, plane + 2 * _entry_bytes(prepared, reduction) + entries * (2 * derived + 4 + 3))
     return _LIBRARIES + largest
+
+
+def composite_memory(prepared: Prepared) -> int:
+    """Peak bytes of a process that composes: stacks of a block, or of one chunk of many dates; encoded results."""
+    largest = 0
+    for composite in prepared.run.campaign.composites:
+        dates = max(len(items) for items in prepared.acquisitions.values())
+        bands = len(composite.source_bands()) + len(composite.indices)
+        grids = [prepared.spec.chunks(ref.resolution_m) for ref in prepared.spec.bands]
+        chunk = max(grid.chunk for grid in grids) ** 2 * dates * (2 * bands + 2)
+        window = max(grid.window for grid in grids) ** 2
+        periods = len(composites.intervals(prepared.run.campaign, composite))
+        results = window * 2 * periods * (bands + 2) * len(composite.methods) * _COMPRESSED
+        # A joint method stacks the bands once more; kernels hold results of all percentiles in float32.
+        largest = max(largest, int(2.2 * max(BLOCK_BYTES, chunk) + results + window * 4 * len(composite.methods)))
+    return _LIBRARIES + largest
+
+
+def export_memory(prepared: Prepared) -> int:
+    """Peak bytes of a process that writes GeoTIFFs: rows of windows, and the caches of the writer."""
+    return _LIBRARIES + 512 * 2**20
 
 
 def _entry_bytes(prepared: Prepared, reduction: Signatures) -> int:

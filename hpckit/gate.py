@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hpckit.files import write_json
 from hpckit.journal import tally
+from hpckit.plan import STAGES
 from hpckit.submission import Submission, load
 
 LEAST_DONE: Final = 0.5
@@ -42,10 +43,11 @@ def judge(run_dir: Path, number: int, before: str) -> Verdict:
 
 
 def _units(submission: Submission, before: str) -> tuple[Any, Any]:
-    """Ids and digests of the units of all stages but one."""
+    """Ids and digests of the units of all stages before one."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(submission.elements, columns=["unit", "inputs"], filters=[("stage", "!=", before)])
+    earlier = list(STAGES[: STAGES.index(before)])
+    table = pq.read_table(submission.elements, columns=["unit", "inputs"], filters=[("stage", "in", earlier)])
     return table.column("unit").combine_chunks(), table.column("inputs").combine_chunks()
 
 

@@ -14,9 +14,9 @@ from hpckit.files import atomic_path
 
 _ROWS_AT_ONCE: Final = 50_000
 
-Stage = Literal["ingest", "index", "reduce"]
+Stage = Literal["ingest", "index", "reduce", "composite", "export"]
 
-STAGES: Final[tuple[Stage, ...]] = ("ingest", "index", "reduce")
+STAGES: Final[tuple[Stage, ...]] = ("ingest", "index", "reduce", "composite", "export")
 """In the order in which they run; a stage begins when the one before it has ended."""
 
 

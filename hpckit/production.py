@@ -20,6 +20,7 @@ import pyproj
 from hpckit import tiling
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
+from hpckit.composites import units as composites
 from hpckit.cube import ingest, layout
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.manifest import Manifest
@@ -85,13 +86,14 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     _require_tiles(run, by_tile)
     dropped = [*unfit, *superseded]
     write_json(run.selection, _describe_selection(by_tile, dropped, report))
-    zones = {reduction.name: _freeze_zones(run, reduction) for reduction in run.campaign.reductions}
+    zones = {reduction.name: _freeze_zones(run, reduction) for reduction in run.campaign.signatures}
     assignments = {name: _assign(run, name, layer, by_tile) for name, layer in zones.items()}
     if run.campaign.grid_spec is not None:
         tiling.write(run.tiles, by_tile)
     prepared = Prepared(run, by_tile, dropped, report.failures, zones, assignments, tiling.presence(by_tile))
     for tile, acquisitions in by_tile.items():
         layout.prepare(prepared.spec, tile, acquisitions)
+    composites.prepare_stores(prepared)
     return prepared
 
 
@@ -113,6 +115,10 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
         if (entry := known.get(unit.id)) is None or entry.state != "done" or entry.segment in lost
     }
     units += reduce_units
+    for unit, done in composites.units(prepared, rates):
+        units.append(unit)
+        if not done:
+            pending.add(unit.id)
     write_plan(prepared.run.plan, units)
     return Plan(units, frozenset(pending))
 
@@ -239,7 +245,7 @@ def _ingest_inputs(shards: Sequence[ingest.Shard]) -> tuple[str, int]:
 
 
 def _index_units(prepared: Prepared, rates: Rates) -> Iterable[tuple[Unit, bool]]:
-    for reduction in prepared.run.campaign.reductions:
+    for reduction in prepared.run.campaign.signatures:
         for tiles in reduce_groups(prepared, reduction):
             unit_id = f"index/{reduction.name}/{'+'.join(tiles)}"
             paths = index_paths(prepared, reduction, tiles)
@@ -250,7 +256,7 @@ def _index_units(prepared: Prepared, rates: Rates) -> Iterable[tuple[Unit, bool]
 
 
 def _reduce_units(prepared: Prepared, rates: Rates) -> Iterable[Unit]:
-    for reduction in prepared.run.campaign.reductions:
+    for reduction in prepared.run.campaign.signatures:
         for tiles in reduce_groups(prepared, reduction):
             paths = index_paths(prepared, reduction, tiles)
             for acquisition_id in acquisition_ids(prepared.acquisitions, tiles):
@@ -342,7 +348,7 @@ def read_prepared(run: Run, tiles: Iterable[str] | None = None) -> Prepared:
     else:
         by_tile, dropped = tiling.group(run.campaign, catalogue.read(run.selected, tiles))
         presence = tiling.presence(by_tile) if tiles is None else catalogue.presence(run.selected)
-    names = [reduction.name for reduction in run.campaign.reductions]
+    names = [reduction.name for reduction in run.campaign.signatures]
     zones = _LoadedWhenNeeded({name: partial(load_zones, run.zones(name)) for name in names})
     assignments = _LoadedWhenNeeded({name: partial(Assignment.load, run.assignment(name)) for name in names})
     return Prepared(run, by_tile, dropped, [], zones, assignments, presence)

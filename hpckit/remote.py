@@ -74,7 +74,7 @@ def _stage(session: Session, path: Path, base: str) -> str:
 
 def _files(campaign: Campaign) -> list[Path]:
     """Files of the campaign that lie in its folder: itself, area, zones, site files and templates."""
-    named = [(reduction.zones, f"zones of {reduction.name}") for reduction in campaign.reductions]
+    named = [(reduction.zones, f"zones of {reduction.name}") for reduction in campaign.signatures]
     if isinstance(campaign.aoi, str) and (campaign.folder / campaign.aoi).is_file():
         named.append((Path(campaign.aoi), "aoi"))
     files = [campaign.path, *sorted(campaign.folder.glob("*.yaml"))]

@@ -247,9 +247,9 @@ class Site(_Model):
     job_wide: bool = False
     """PBS: ask by `ncpus=`, `mem=`, `ngpus=` for the whole job instead of `select=` (NCI Gadi)."""
     mpi: Mpi = Field(default_factory=Mpi)
-    stages: dict[Literal["default", "ingest", "index", "reduce", "gate", "sync"], StageRequest] = Field(
-        default_factory=dict
-    )
+    stages: dict[
+        Literal["default", "ingest", "index", "reduce", "composite", "export", "gate", "sync"], StageRequest
+    ] = Field(default_factory=dict)
     """`default` holds for all that do not say otherwise."""
     directives: list[OneLine] = Field(default_factory=list)
     """Further lines for the scheduler in every job, verbatim without the `#SBATCH` or `#PBS`."""

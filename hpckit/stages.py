@@ -1,4 +1,4 @@
-"""What a worker does with a unit of each stage: ingest, index, reduce."""
+"""What a worker does with a unit of each stage: ingest, index, reduce, composite, export."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import shapely
 
 import hpckit
 from hpckit.campaign import Signatures
+from hpckit.composites.export import export
+from hpckit.composites.row import compose_row
 from hpckit.cube.ingest import IngestUnit, date_inputs, ingest
 from hpckit.cube.layout import shard_key
 from hpckit.cube.manifest import Manifest
@@ -61,7 +63,7 @@ class Context:
 
     def reduction(self, name: str) -> Signatures:
         """Reduction by name."""
-        return next(item for item in self.prepared.run.campaign.reductions if item.name == name)
+        return next(item for item in self.prepared.run.campaign.signatures if item.name == name)
 
     def acquisition(self, tile: str, identifier: str) -> tuple[int, Acquisition] | None:
         """Position on the tile's time axis, and the acquisition; None if the tile does not have it."""
@@ -95,13 +97,17 @@ def execute(context: Context, unit: Unit) -> Outcome:
             return _index(context, unit)
         case "reduce":
             return _reduce(context, unit)
+        case "composite":
+            return _composite(context, unit)
+        case "export":
+            return Outcome(export(context.prepared, unit, context.threads))
 
 
 def write_spool(context: Context, batches: Sequence[SignatureBatch]) -> dict[str, str]:
     """Seal batches, one segment per reduction; return the name of the segment of each unit."""
     run = context.prepared.run
     segment_of: dict[str, str] = {}
-    for reduction in run.campaign.reductions:
+    for reduction in run.campaign.signatures:
         mine = [batch for batch in batches if batch.unit.split("/")[1] == reduction.name]
         if mine:
             header = SpoolHeader(
@@ -136,6 +142,11 @@ def _ingest(context: Context, unit: Unit) -> Outcome:
         },
         reason="; ".join(reasons) or None,
     )
+
+
+def _composite(context: Context, unit: Unit) -> Outcome:
+    result = compose_row(context.prepared, context.manifest, unit, context.writer, context.threads)
+    return Outcome(result.metrics, reason=result.reason)
 
 
 def _index(context: Context, unit: Unit) -> Outcome:

@@ -81,6 +81,9 @@ def series(
 @click.option("--time-index", type=int, help="Position on the time axis instead; -1 is the latest date.")
 @click.option("--rgb", metavar="R,G,B", help="Bands as red, green, blue. Default: B04,B03,B02, or else NDVI.")
 @click.option("--index", metavar="INDEX", help="NDVI, an index of the campaign, or a band.")
+@click.option("--composite", metavar="NAME", help="Draw this composite instead of a date.")
+@click.option("--period", metavar="LABEL", help="Of the composite, like 2024-05. Default: the first.")
+@click.option("--method", metavar="METHOD", help="Of the composite, like median. Default: the first.")
 @click.option("--zones/--no-zones", default=True, help="Outline the zones. Default: yes.")
 @click.option("--clouds", is_flag=True, help="Outline the clouds of the scene classification.")
 @click.option("--window", type=_Numbers(), help="Part of the tile: metres in its CRS, or degrees.")
@@ -95,13 +98,16 @@ def quicklook(
     time_index: int | None,
     rgb: str | None,
     index: str | None,
+    composite: str | None,
+    period: str | None,
+    method: str | None,
     zones: bool,
     clouds: bool,
     window: tuple[float, float, float, float] | None,
     stretch: str,
     output: Path | None,
 ) -> None:
-    """Draw one date of the cube, with the zones on top.
+    """Draw one date of the cube, or a period of a composite, with the zones on top.
 
     CAMPAIGN is a campaign file or a run directory. Prints the name of the picture. With --stretch fixed, visible
     bands run from reflectance 0 to 0.3 on every date; with percentile, as the date's own values tell.
@@ -111,18 +117,41 @@ def quicklook(
       hpckit quicklook campaign.yaml
       hpckit quicklook campaign.yaml --date 2024-06-12 --index NDVI -o ndvi.png
       hpckit quicklook campaign.yaml --rgb B08,B04,B03 --clouds --window 5.1,51.2,5.2,51.3
+      hpckit quicklook campaign.yaml --composite monthly --period 2024-06 --method median
     """
     if day and time_index is not None:
         raise click.UsageError("give either --date or --time-index")
     if rgb and index:
         raise click.UsageError("give either --rgb or --index")
+    if composite is None and (period or method):
+        raise click.UsageError("--period and --method are of a composite; give --composite NAME")
+    if composite is not None and (day or time_index is not None or clouds):
+        raise click.UsageError("a composite has neither --date nor --time-index nor --clouds; give --period")
     from hpckit.api import open_campaign
     from hpckit.look.style import check_format
 
     view = open_campaign(campaign)
     bands: Sequence[str] | None = rgb.split(",") if rgb else None
-    path = output or Path(f"{view.campaign.name}-{view.tile(tile)}-{index or rgb or 'quicklook'}.png")
+    path = output or Path(f"{view.campaign.name}-{view.tile(tile)}-{index or rgb or composite or 'quicklook'}.png")
     check_format(path)
+    if composite is not None:
+        from hpckit.look.composite import draw_composite
+
+        outlined = view.zones() if zones and view.campaign.signatures else None
+        draw_composite(
+            view.campaign,
+            view.tile(tile),
+            composite,
+            period=period,
+            method=method,
+            rgb=bands,
+            index=index,
+            window=window,
+            zones=outlined,
+            stretch=stretch,
+        ).save(path)
+        click.echo(path)
+        return
     picture = view.quicklook(
         tile,
         when=day.date() if day else time_index,

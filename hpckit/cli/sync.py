@@ -17,6 +17,8 @@ def sync(campaign: Path, as_json: bool) -> None:
     command may be repeated at any time. Exit code 1 if a spool file is damaged (the others are loaded), 75 if
     the store cannot be reached just now.
 
+    Of composites, the STAC collection and the mosaics over all finished tiles are written first.
+
     CAMPAIGN is a campaign file or a run directory.
 
     \b
@@ -26,6 +28,7 @@ def sync(campaign: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from hpckit.campaign import load_campaign
+    from hpckit.composites.publish import publish
     from hpckit.console import Console
     from hpckit.run import find_run
     from hpckit.store.sync import sync as load
@@ -33,6 +36,11 @@ def sync(campaign: Path, as_json: bool) -> None:
     run = find_run(campaign)
     # The store is that of the campaign file as it is now: it may have moved since the run.
     present = run.campaign if campaign.is_dir() else load_campaign(campaign)
+    collections = publish(present)
+    if present.composites and not present.signatures:
+        for path in collections:
+            click.echo(path)
+        return
     report = load(present, run, Console(quiet=as_json))
     if as_json:
         import json

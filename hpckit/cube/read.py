@@ -82,7 +82,17 @@ def array_info(cube: Path, tile: str, ref: BandRef) -> ArrayInfo:
     CubeError
         If the cube has no such band.
     """
-    path = cube / tile / ref.group / ref.name
+    return read_info(cube / tile / ref.group / ref.name)
+
+
+def read_info(path: Path) -> ArrayInfo:
+    """Shape and chunks of an array in a folder.
+
+    Raises
+    ------
+    CubeError
+        If there is none.
+    """
     metadata = _metadata(path)
     dates, rows, columns = metadata["shape"]
     depth, window, _ = metadata["chunk_grid"]["configuration"]["chunk_shape"]

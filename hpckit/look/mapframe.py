@@ -42,9 +42,11 @@ def map_frame(
     axes = figure.add_axes((left / _WIDTH_IN, bottom / height, width / _WIDTH_IN, map_height / height))
     axes.set_facecolor("#f1f2f4")
     axes.patch.set(hatch="////", edgecolor="#dcdfe3")
-    date = f"{snapshot.time:%-d %B %Y}"
+    period = snapshot.acquisition.get("hpckit:period")  # of a composite
+    date = period or f"{snapshot.time:%-d %B %Y}"
+    moment = "" if period else f"{snapshot.time:%H:%M} UTC"
     figure.text(left / _WIDTH_IN, 1 - 0.37 / height, f"{title} · {date}", size=15, weight="bold", va="center")
-    caption = [f"tile {snapshot.tile}", f"{snapshot.time:%H:%M} UTC", *facts, _coverage(valid), name]
+    caption = [f"tile {snapshot.tile}", moment, *facts, _coverage(valid), name]
     figure.text(left / _WIDTH_IN, 1 - 0.7 / height, " · ".join(filter(None, caption)), color=MUTED, va="center")
     figure.text(left / _WIDTH_IN, 0.2 / height, _provenance(snapshot), size=7.5, color=FAINT, va="center")
     _coordinates(axes, snapshot.extent)

@@ -243,7 +243,7 @@ def _stage_rank(unit: str) -> int:
 def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[Zones]:
     view = CampaignView(run.campaign)
     indexed = [entry for entry in entries if entry.stage == "index"]
-    for reduction in run.campaign.reductions:
+    for reduction in run.campaign.signatures:
         if not run.zones(reduction.name).exists():
             continue
         layer = view.zones(reduction.name)

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from hpckit.journal import Entry
 
-STAGE_COLOURS: Final = {"ingest": "#2166ac", "index": "#b08a2e", "reduce": "#0b7a5e"}
+STAGE_COLOURS: Final = {
+    "ingest": "#2166ac",
+    "index": "#b08a2e",
+    "reduce": "#0b7a5e",
+    "composite": "#7b3294",
+    "export": "#c2a5cf",
+}
 """By stage; what failed is vermilion."""
 
 _MAX_LANES: Final = 48

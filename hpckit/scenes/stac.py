@@ -25,7 +25,7 @@ _EXTENSIONS: Final = [
     "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
     "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
 ]
-_COMMON_NAMES: Final = {
+COMMON_NAMES: Final = {
     "B01": "coastal",
     "B02": "blue",
     "B03": "green",
@@ -156,7 +156,7 @@ def _asset(scene: Scene, key: str) -> dict[str, Any]:
 
 def _eo_band(band: Band) -> dict[str, Any]:
     described: dict[str, Any] = {"name": band.name, "center_wavelength": (band.wavelength_nm or 0) / 1000}
-    common = _COMMON_NAMES.get(band.name)
+    common = COMMON_NAMES.get(band.name)
     return {**described, "common_name": common} if common else described
 
 

@@ -71,7 +71,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
 def _load_zones(store: Store, campaign: Campaign, run: Run) -> dict[str, str]:
     """Load the zone layers of the run; their digests by reduction."""
     digests = {}
-    for reduction in campaign.reductions:
+    for reduction in campaign.signatures:
         if run.zones(reduction.name).exists():
             zones = load_zones(run.zones(reduction.name))
             store.load_zones(reduction.name, zones)

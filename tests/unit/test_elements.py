@@ -176,3 +176,17 @@ def test_stages_that_map_one_to_one_are_packed_alike(tmp_path):
     todo["reduce"] = todo["reduce"][:10]
     with pytest.raises(PlanError, match="do not match one to one"):
         lay_out(todo, {"ingest": 2**29, "reduce": 2**29}, site, Request(chain="elements"), cuda=False)
+
+
+def test_composites_wait_for_ingest_and_files_for_composites(tmp_path):
+    stages = ("ingest", "index", "reduce", "composite", "export")
+    todo = {stage: units([100.0] * 8, stage, tiles=2) for stage in stages}
+    site = make_site(stages={"composite": {"ranks": 2}})
+    layout = lay_out(todo, dict.fromkeys(stages, 2**29), site, Request(), cuda=False)
+    made = {job.stage: job for job in jobs(layout, site, Request(), tmp_path, "run", 1, sync=True)}
+    assert made["composite"].follows == ("ingest",) and made["export"].follows == ("composite",)
+    assert set(made["gate"].follows) == {"ingest", "index"}
+    assert set(made["sync"].follows) == {"reduce", "export"}
+    alone = lay_out({"composite": todo["composite"]}, {"composite": 2**29}, site, Request(), cuda=False)
+    (only,) = jobs(alone, site, Request(), tmp_path, "run", 1, sync=False)
+    assert only.follows == ()

@@ -10,7 +10,7 @@ from typing import Literal
 
 from hpckit.reduce.kernels.result import Statistics
 
-__all__ = ["Statistics", "select"]
+__all__ = ["Statistics", "select", "select_composite"]
 
 
 def select(device: Literal["auto", "cpu", "cuda"]) -> ModuleType:
@@ -30,6 +30,23 @@ def select(device: Literal["auto", "cpu", "cuda"]) -> ModuleType:
     from hpckit.reduce.kernels import cpu
 
     return cpu
+
+
+def select_composite(device: Literal["auto", "cpu", "cuda"]) -> ModuleType:
+    """Module with the kernels of composites for a device; see `select`.
+
+    Raises
+    ------
+    RuntimeError
+        If `cuda` is asked for and there is no usable GPU.
+    """
+    if device != "cpu" and select(device).__name__.endswith("cuda"):
+        from hpckit.reduce.kernels import composite_cuda
+
+        return composite_cuda
+    from hpckit.reduce.kernels import composite_cpu
+
+    return composite_cpu
 
 
 def _cuda_is_available() -> bool:

@@ -1,0 +1,215 @@
+"""What a campaign file says of a composite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+
+from hpckit.reduce.expression import Expression, ExpressionError
+from hpckit.scenes.bands import BANDS, BandRef
+
+CLOUDY: Final = (0, 1, 3, 8, 9, 10, 11)
+"""SCL classes that are left out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
+GROWING: Final = (3, 8, 9, 10)
+"""SCL classes that are dilated: shadow, clouds, cirrus."""
+
+CHOOSING: Final = ("best", "max_ndvi", "medoid")
+"""Methods that choose one date per pixel, the same for all bands."""
+JOINT: Final = (*CHOOSING, "geomad")
+"""Methods that look at several bands at once, which must have one resolution."""
+_SIMPLE: Final = ("median", "mean", "min", "max", "count", "interpolate", *JOINT)
+_PERCENTILE: Final = re.compile(r"^p(\d{1,2}(\.\d{1,2})?|100)$")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True)
+
+
+class Rolling(_Model):
+    """Periods of equal length that begin in equal steps; they overlap where the step is shorter."""
+
+    window: Annotated[int, Field(ge=1, le=3660)]
+    """Days in a period."""
+    step: Annotated[int, Field(ge=1, le=3660)]
+    """Days from the begin of one period to that of the next."""
+
+
+def _distance(value: Any) -> Any:
+    """`60m` is metres, `3px` pixels of the mask; a number is metres."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m|px)\s*", value)
+        if match is None:
+            raise ValueError("write a distance like 60m or 3px")
+        return {"metres": float(match[1])} if match[2] == "m" else {"pixels": float(match[1])}
+    return {"metres": value} if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+class Distance(_Model):
+    """A distance in metres or in pixels of the mask."""
+
+    metres: Annotated[float, Field(ge=0, le=5000)] = 0
+    pixels: Annotated[float, Field(ge=0, le=250)] = 0
+
+    def in_pixels(self, resolution_m: int) -> float:
+        """The distance in pixels of a resolution."""
+        return self.metres / resolution_m + self.pixels
+
+
+Length = Annotated[Distance, BeforeValidator(_distance, json_schema_input_type=str | float | Distance)]
+
+
+class CompositeMask(_Model):
+    """Which observations a composite leaves out, by class band."""
+
+    band: str = "SCL"
+    exclude: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(CLOUDY))
+    dilate: Length = Distance()
+    """How far around `dilate_classes` is left out too: `60m`, `3px`, or a number of metres."""
+    dilate_classes: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(GROWING))
+
+
+class Score(_Model):
+    """What makes an observation the best one: its day and its distance from what is masked."""
+
+    day: Annotated[int, Field(ge=1, le=366)] | None = None
+    """Day of the year that is liked most; the middle of the period if not given."""
+    day_sigma: Annotated[float, Field(gt=0)] = 30
+    """Days after which liking falls to exp(-1/2)."""
+    day_weight: Annotated[float, Field(ge=0)] = 1
+    cloud_distance: Length = Distance(metres=1000)
+    """Distance from clouds and shadow from which on it no longer matters."""
+    cloud_weight: Annotated[float, Field(ge=0)] = 1
+
+
+class Mosaic(_Model):
+    """One GeoTIFF over all tiles in a CRS of your choice."""
+
+    crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
+    resolution: Annotated[float, Field(gt=0)]
+    """Metres, or degrees, as the CRS has."""
+
+
+class Outputs(_Model):
+    """What is written beside the Zarr group."""
+
+    path: Path = Path("composites")
+    """Folder of the Zarr group, GeoTIFFs and STAC; relative to the campaign file."""
+    cog: bool = True
+    """Cloud-Optimised GeoTIFF per tile and period, with STAC items and a collection."""
+    compress: Literal["deflate", "zstd", "lzw"] = "deflate"
+    mosaic: Literal["vrt", "none"] | Mosaic = "vrt"
+    """Over all tiles: a VRT for each UTM zone, or one GeoTIFF in a CRS."""
+
+
+class Composite(_Model):
+    """Reductions of each pixel over the dates of each period."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    kind: Literal["composite"]
+    bands: Annotated[list[str], Field(min_length=1)]
+    indices: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]{0,30}$")], str] = Field(default_factory=dict)
+    """Derived bands by name: expressions over bands of one resolution, in reflectance."""
+    methods: Annotated[
+        list[str],
+        BeforeValidator(lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str]),
+        Field(min_length=1),
+    ] = Field(default_factory=lambda: ["median"])
+    """`median`, `p10` (any percentile), `mean`, `min`, `max`, `count`, `best`, `max_ndvi`, `medoid`, `geomad`,
+    `interpolate` (linear in time, to the middle of each period)."""
+    period: Literal["campaign", "month", "dekad", "season", "year"] | Rolling = "campaign"
+    """One composite for all, or for each; `{window: 30, step: 10}` rolls, in days."""
+    mask: CompositeMask | None = Field(default_factory=CompositeMask)
+    score: Score = Field(default_factory=Score)
+    """Of the method `best`."""
+    outputs: Outputs = Field(default_factory=Outputs)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    _gridded: bool = PrivateAttr(default=False)
+
+    @field_validator("methods")
+    @classmethod
+    def _known_methods(cls, methods: list[str]) -> list[str]:
+        for method in methods:
+            if method not in _SIMPLE and not _PERCENTILE.match(method):
+                raise ValueError(f"no method {method!r}; methods are {', '.join(_SIMPLE)}, and p5, p50, p97.5 …")
+        return list(dict.fromkeys(methods))
+
+    @field_validator("bands")
+    @classmethod
+    def _continuous(cls, bands: list[str]) -> list[str]:
+        for text in bands:
+            if BandRef.parse(text).band.kind == "class":
+                raise ValueError(f"{text} holds classes, of which there is no composite; use it in mask")
+        return bands
+
+    @field_validator("indices")
+    @classmethod
+    def _expressions(cls, indices: dict[str, str]) -> dict[str, str]:
+        for name, text in indices.items():
+            if name in BANDS:
+                raise ValueError(f"index {name} has the name of a band; give it another")
+            try:
+                Expression.parse(text)
+            except ExpressionError as error:
+                raise ValueError(f"index {name}: {error}") from error
+        return indices
+
+    def put_on_grid(self) -> None:
+        """Tell that all bands have the pixels of a grid of the user's choice."""
+        self._gridded = True
+
+    def require_one_resolution(self, ref: Callable[[str], BandRef]) -> None:
+        """Refuse what would need bands of several resolutions at once.
+
+        Parameters
+        ----------
+        ref : callable
+            Band of the campaign's cube by its text.
+
+        Raises
+        ------
+        ValueError
+            Names the index or the method.
+        """
+        for name, text in self.indices.items():
+            resolutions = {ref(band).resolution_m for band in Expression.parse(text).bands}
+            if len(resolutions) > 1:
+                raise ValueError(
+                    f"reduction {self.name!r}: index {name} mixes bands of {sorted(resolutions)} m; "
+                    "an expression takes one"
+                )
+        joint = [method for method in self.methods if method in JOINT]
+        if joint and len({ref(band).resolution_m for band in self.bands}) > 1:
+            raise ValueError(
+                f"reduction {self.name!r}: {joint[0]} takes all bands at one resolution; write them like B04@20m, "
+                "or make two reductions"
+            )
+
+    def percentile(self, method: str) -> float | None:
+        """Percentile that a method stands for."""
+        if method == "median":
+            return 50.0
+        return float(method[1:]) if _PERCENTILE.match(method) else None
+
+    def red_and_infrared(self) -> tuple[str, str] | None:
+        """Bands of NDVI at the resolution of the bands, where dates are chosen by it."""
+        if "max_ndvi" not in self.methods:
+            return None
+        first, at, size = self.bands[0].partition("@")
+        if self._gridded:
+            return f"B04{at}{size}", f"B08{at}{size}"
+        pairs = {10: ("B04", "B08"), 20: ("B04@20m", "B8A"), 60: ("B04@60m", "B8A@60m")}
+        return pairs[BandRef.parse(f"{first}{at}{size}").resolution_m]
+
+    def source_bands(self) -> list[str]:
+        """Every band that must be in the cube, as written."""
+        names = [*self.bands, *(self.red_and_infrared() or ())]
+        for text in self.indices.values():
+            names += sorted(Expression.parse(text).bands)
+        if self.mask is not None:
+            names.append(self.mask.band)
+        return list(dict.fromkeys(names))

@@ -1,0 +1,100 @@
+"""What a campaign file may say of composites, and how a campaign is cut into periods."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpckit.campaign import load_campaign
+from hpckit.composites.periods import periods
+from hpckit.composites.settings import Rolling
+from hpckit.errors import CampaignError
+
+CAMPAIGN = """\
+name: c
+aoi: [5, 51, 6, 52]
+period: 2024-01-15/2024-12-31
+scenes: {paths: [scenes]}
+cube: {bands: [B02, B03, B04, B08, B11, SCL]}
+reductions:
+  - name: monthly
+    kind: composite
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "campaign.yaml"
+    path.write_text(CAMPAIGN + "".join(f"    {line}\n" for line in text.splitlines()))
+    return load_campaign(path)
+
+
+def test_everything_has_a_default(tmp_path):
+    (composite,) = load(tmp_path, "bands: [B04, B11]").composites
+    assert composite.methods == ["median"] and composite.period == "campaign"
+    assert composite.mask is not None and composite.mask.exclude == [0, 1, 3, 8, 9, 10, 11]
+    assert composite.source_bands() == ["B04", "B11", "SCL"]
+
+
+def test_distances_and_rolling_periods(tmp_path):
+    text = "bands: [B04]\nmask: {dilate: 60m}\nperiod: {window: 30, step: 10}\nmethods: p97.5"
+    (composite,) = load(tmp_path, text).composites
+    assert composite.mask is not None and composite.mask.dilate.in_pixels(20) == 3
+    assert composite.period == Rolling(window=30, step=10) and composite.percentile("p97.5") == 97.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bands: [B04]\nmethods: [mode]", "no method 'mode'"),
+        ("bands: [SCL]", "SCL holds classes"),
+        ("bands: [B04, B11]\nmethods: [geomad]", "all bands at one resolution"),
+        ("bands: [B04]\nindices: {N: (B8A - B04) / (B8A + B04)}", "mixes bands"),
+        ("bands: [B05]", "needs band B05, which cube.bands lacks"),
+        ("bands: [B04]\nmask: {dilate: 3 miles}", "write a distance like 60m or 3px"),
+        ("bands: [B04]\nperoid: month", "did you mean 'period'"),
+        ("bands: [B04]\nmask: {dillate: 3px}", "did you mean 'dilate'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, text, message):
+    with pytest.raises(CampaignError, match=message) as caught:
+        load(tmp_path, text)
+    assert "campaign.yaml:" in str(caught.value)
+    assert "composite." not in str(caught.value)
+
+
+def test_unknown_kind(tmp_path):
+    with pytest.raises(CampaignError, match="kind must be signatures"):
+        (tmp_path / "c.yaml").write_text(CAMPAIGN.replace("composite", "mosaic"))
+        load_campaign(tmp_path / "c.yaml")
+
+
+DAYS = st.dates(dt.date(2015, 1, 1), dt.date(2030, 12, 31))
+
+
+@given(DAYS, st.integers(0, 900), st.sampled_from(["campaign", "month", "dekad", "season", "year"]))
+def test_periods_of_the_calendar_cover_each_day_once(start, length, kind):
+    end = start + dt.timedelta(days=length)
+    found = periods(start, end, kind)
+    days = [item.start + dt.timedelta(days=n) for item in found for n in range((item.end - item.start).days + 1)]
+    assert days == [start + dt.timedelta(days=n) for n in range(length + 1)]
+    assert len({item.label for item in found}) == len(found)
+
+
+def test_names_of_periods():
+    start, end = dt.date(2023, 12, 5), dt.date(2024, 3, 10)
+    assert [p.label for p in periods(start, end, "season")] == ["2024-DJF", "2024-MAM"]
+    assert [p.label for p in periods(start, end, "month")] == ["2023-12", "2024-01", "2024-02", "2024-03"]
+    assert periods(start, end, "dekad")[0].label == "2023-12-D1"
+    assert periods(dt.date(2024, 2, 21), end, "dekad")[0].end == dt.date(2024, 2, 29)
+
+
+@given(DAYS, st.integers(0, 300), st.integers(1, 90), st.integers(1, 90))
+def test_rolling_periods_are_equally_long_and_within(start, length, window, step):
+    end = start + dt.timedelta(days=length)
+    found = periods(start, end, Rolling(window=window, step=step))
+    assert found and found[0].start == start and all(item.end <= end for item in found)
+    if length + 1 >= window:
+        assert all((item.end - item.start).days == window - 1 for item in found)
