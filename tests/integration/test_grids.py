@@ -76,6 +76,12 @@ reductions:
     bands: [B04, B11, SCL]
     indices: {{NDVI: (B08 - B04) / (B08 + B04)}}
     mask: null
+  - name: year
+    kind: composite
+    bands: [B04, B11]
+    indices: {{NDVI: (B08 - B04) / (B08 + B04)}}
+    methods: [max, max_ndvi, geomad]
+    mask: null
 {extra}"""
     )
     return path
@@ -154,6 +160,28 @@ def test_readers_find_their_way(done: Path) -> None:
     assert isinstance(series, pd.DataFrame) and len(series) == 2
     picture = view.quicklook(view.tiles[0], when=0, index="NDVI")
     assert picture.png[:4] == b"\x89PNG"
+
+
+def test_composites_have_the_pixels_of_the_grid(done: Path) -> None:
+    """Also bands of unlike native pixels together, in files that GDAL places right."""
+    view = hpckit.open_campaign(done)
+    size = GridSpec.parse(view.campaign.grid).pixel_m
+    for tile in view.tiles:
+        frame = GridSpec.parse(view.campaign.grid).frame(tile, [size])
+        cube = view.cube(tile)
+        (path,) = (done.parent / "composites/year" / tile).glob("*/*_max_r*.tif")
+        with rasterio.open(path) as file:
+            assert file.transform == frame.transform(size) and file.crs.to_epsg() == frame.epsg
+            found = dict(zip(file.descriptions, file.read(masked=True), strict=True))
+        for band in ("B04", "B11"):
+            wanted = cube[band].max("time", skipna=True).values
+            stored = np.rint(wanted * 1e4 + 1000)
+            np.testing.assert_array_equal(found[band].filled(0), np.nan_to_num(stored, nan=0))
+        (geomad,) = (done.parent / "composites/year" / tile).glob("*/*_geomad_r*.tif")
+        with rasterio.open(geomad) as file:
+            assert file.count == 2
+    items = list((done.parent / "composites/year").glob("*/*/*.json"))
+    assert len(items) == len(view.tiles)
 
 
 def test_a_later_pass_is_appended(scenes: Path, tmp_path: Path) -> None:
