@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint docs bench clean services
+.PHONY: demo test test-image lint docs bench clean services lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -21,7 +21,12 @@ services:
 	bash tests/services.sh
 
 test: $(VENV)/stamp services
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not image'
+
+# A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
+test-image: $(VENV)/stamp services
+	bash tests/services.sh image
+	$(BIN)/python -m pytest -m image
 
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .
@@ -33,6 +38,14 @@ docs: $(VENV)/stamp
 
 bench: $(VENV)/stamp
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The packages of images, with the hashes of all their files; the CUDA one is for its twelfth version.
+LOCK := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--extra postgis --extra mpi --extra dask pyproject.toml
+lock: $(VENV)/stamp
+	$(BIN)/python -m pip install --quiet 'uv>=0.5'
+	$(BIN)/$(LOCK) --upgrade -o containers/requirements.lock
+	$(BIN)/$(LOCK) --upgrade --extra cuda -o containers/requirements-cuda12.lock
 
 clean:
 	rm -rf demo site .pytest_cache .mypy_cache .ruff_cache

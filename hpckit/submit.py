@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -19,12 +20,14 @@ from hpckit.elements import write_elements
 from hpckit.errors import BusyError, HpckitError
 from hpckit.estimate import measured_rates, stage_memory
 from hpckit.files import write_text
+from hpckit.image.sif import read_header
 from hpckit.journal import compact
 from hpckit.lustre import stripe
 from hpckit.plan import STAGES, Plan, Stage, Unit
 from hpckit.production import Prepared, make_plan, prepare
 from hpckit.run import Run, claim, open_run
 from hpckit.scheduler import scheduler_of
+from hpckit.scheduler.container import folders_of
 from hpckit.scheduler.model import Job, Scheduler
 from hpckit.scheduler.runner import LocalRunner, Runner
 from hpckit.scheduler.script import render
@@ -97,6 +100,7 @@ def submit_campaign(
     scheduler = scheduler_of(site)
     runner = runner or runner_of(site, scheduler)
     run = open_run(campaign)
+    _look_at_image(site, console)
     with claim(run):
         require_idle(run, scheduler, runner)
         tidy(run)
@@ -109,6 +113,23 @@ def submit_campaign(
         submission = write_submission(drafted, options)
         submit(submission, scheduler, runner, console)
     return submission
+
+
+def _look_at_image(site: Site, console: Console) -> None:
+    """Refuse a damaged image; warn of one that is not here, since nodes may see what this machine does not.
+
+    Raises
+    ------
+    ImageError
+        If it is no whole image.
+    """
+    if site.runtime != "apptainer" or site.container.image is None:
+        return
+    path = Path(os.path.expandvars(site.container.image)).expanduser()
+    if path.exists():
+        read_header(path)
+    else:
+        console.warn(f"{path}: no such image here; jobs fail where nodes do not see it either")
 
 
 def write_submission(drafted: Draft, options: Mapping[str, Any] | None = None) -> Submission:
@@ -125,10 +146,16 @@ def write_submission(drafted: Draft, options: Mapping[str, Any] | None = None) -
 def write_scripts(submission: Submission, run: Run) -> None:
     """Write the job scripts of a submission."""
     command = hpckit_command(submission.site)
-    folders = [run.campaign.folder / "jobscripts"]
+    folders, binds = [run.campaign.folder / "jobscripts"], folders_of(run.campaign, run.path)
     for job in submission.jobs:
         text = render(
-            job, submission.site, run=run.path, submission=submission.number, command=command, folders=folders
+            job,
+            submission.site,
+            run=run.path,
+            submission=submission.number,
+            command=command,
+            folders=folders,
+            binds=binds,
         )
         write_text(job.script, text)
         job.script.chmod(0o755)
@@ -211,6 +238,8 @@ def hpckit_command(site: Site) -> list[str]:
     """How hpckit is started on the nodes: as the site file says, or as here."""
     if site.command is not None:
         return [site.command]
+    if site.runtime == "apptainer":
+        return ["hpckit"]
     beside = Path(sys.executable).with_name("hpckit")
     found = str(beside) if beside.exists() else shutil.which("hpckit")
     return [found] if found else [sys.executable, "-m", "hpckit"]

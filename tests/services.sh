@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the services that integration tests start: PostgreSQL with PostGIS, Slurm with its accounting, MPI,
-# and the tools that check job scripts. Needs root and apt; without them it says what will be skipped.
+# and the tools that check job scripts; with `image` also what a real Apptainer needs. Needs root and apt; without them it says what will be skipped.
 set -euo pipefail
 
 packages=()
@@ -23,6 +23,15 @@ have sshd || packages+=(openssh-server)
 have ssh || packages+=(openssh-client)
 have rsync || packages+=(rsync)
 have slapd || packages+=(slapd ldap-utils)
+
+if [ "${1:-}" = image ]; then
+    have patchelf || packages+=(patchelf)
+    have mksquashfs || packages+=(squashfs-tools)
+    have squashfuse_ll || packages+=(squashfuse)
+    have newuidmap || packages+=(uidmap)
+    have fusermount3 || packages+=(fuse3)
+    have debootstrap || packages+=(debootstrap)
+fi
 
 if [ "${#packages[@]}" -eq 0 ]; then
     exit 0

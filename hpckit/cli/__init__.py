@@ -39,6 +39,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "retry": ("hpckit.cli.cluster:retry", "Submit again what is not done, with more of what was short."),
         "cancel": ("hpckit.cli.cluster:cancel", "Cancel the jobs of a run."),
         "site": ("hpckit.cli.site:site", "Describe clusters: list, show, validate, probe, check."),
+        "image": ("hpckit.cli.image:image", "Build, test and ship the Apptainer image that jobs run in."),
         "dask": ("hpckit.cli.dask:dask", "Start Dask workers on a cluster, for notebooks."),
         "login": ("hpckit.cli.login:login", "Log in to clusters by ssh: show, check, open, close."),
     },

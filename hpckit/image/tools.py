@@ -119,6 +119,8 @@ def _user_namespaces() -> Iterator[Tool]:
 
 
 def _mapping() -> Iterator[Tool]:
+    if os.geteuid() == 0:
+        return
     user = getpass.getuser()
     remedy = f"ask for lines `{user}:100000:65536` in /etc/subuid and /etc/subgid, and for newuidmap (Debian: uidmap)"
     for name in ("subuid", "subgid"):

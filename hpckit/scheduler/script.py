@@ -13,6 +13,7 @@ import jinja2
 import hpckit
 from hpckit.errors import SubmissionError
 from hpckit.quantities import format_walltime
+from hpckit.scheduler.container import in_image
 from hpckit.scheduler.launch import launch, processes
 from hpckit.scheduler.model import Job
 from hpckit.site import Site, templates_folder, user_folder
@@ -24,7 +25,14 @@ _EARLY_S: Final = 300
 
 
 def render(
-    job: Job, site: Site, *, run: Path, submission: int, command: Sequence[str], folders: Sequence[Path] = ()
+    job: Job,
+    site: Site,
+    *,
+    run: Path,
+    submission: int,
+    command: Sequence[str],
+    folders: Sequence[Path] = (),
+    binds: Sequence[Path] = (),
 ) -> str:
     """Script of a job.
 
@@ -38,6 +46,8 @@ def render(
         How `hpckit` is started on the nodes.
     folders : sequence of Path
         Searched for templates before the user's and those that come with hpckit.
+    binds : sequence of Path
+        What is seen inside the image, where the site runs jobs in one.
 
     Raises
     ------
@@ -46,7 +56,7 @@ def render(
     """
     template = _environment(site.scheduler, folders).get_template(f"{site.scheduler}.sh.j2")
     try:
-        text = template.render(_values(job, site, run, submission, command))
+        text = template.render(_values(job, site, run, submission, command, binds))
     except jinja2.TemplateError as error:
         raise SubmissionError(f"{template.filename}: the template cannot be filled in") from error
     return text.rstrip("\n") + "\n"
@@ -68,7 +78,9 @@ def early_s(walltime_s: int) -> int:
     return max(30, min(_EARLY_S, int(walltime_s * _EARLY_SHARE)))
 
 
-def _values(job: Job, site: Site, run: Path, submission: int, command: Sequence[str]) -> Mapping[str, Any]:
+def _values(
+    job: Job, site: Site, run: Path, submission: int, command: Sequence[str], binds: Sequence[Path]
+) -> Mapping[str, Any]:
     return {
         "title": f"{job.stage} of {_one_line(run.name)}, submission {submission}",
         "version": hpckit.__version__,
@@ -80,6 +92,7 @@ def _values(job: Job, site: Site, run: Path, submission: int, command: Sequence[
         "submission": submission,
         "gated": "reduce",
         "command": list(command),
+        "container": in_image(site, binds, gpus=bool(job.resources.gpus)),
         "launch": launch(site.mpi, job.resources),
         "processes": processes(site.mpi, job.resources),
         "environment": site.environment,

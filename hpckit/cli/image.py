@@ -1,0 +1,238 @@
+"""`hpckit image`: the Apptainer images in which job arrays run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hpckit.cli.tables import print_out
+
+if TYPE_CHECKING:
+    from hpckit.image.recipe import Recipe
+    from hpckit.site import Site
+
+SIF = click.argument("sif", type=click.Path(path_type=Path, dir_okay=False))
+COMMAND = click.option(
+    "--command", default="apptainer", show_default=True, metavar="PATH", help="Apptainer, or Singularity."
+)
+
+
+def _recipe_options(command: Any) -> Any:
+    for option in (
+        click.option("--mirror", default="", metavar="URL", help="Of Debian's packages. Default: this machine's."),
+        click.option("--base", metavar="BASE", help="debian (default), a docker:// URI, or an image file."),
+        click.option("--cuda", metavar="VERSION", help="With CUDA's libraries, 12.4 for example."),
+        click.option("--mpi", type=click.Choice(["openmpi", "mpich", "none"]), help="Default: that of the site."),
+        click.option("--site", metavar="SITE", help="Site that it is for."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def image() -> None:
+    """Build, test and ship the Apptainer image in which jobs run.
+
+    \b
+    Example:
+      hpckit image build hpckit.sif --site snellius
+      hpckit image test hpckit.sif --site snellius
+      hpckit image push hpckit.sif snellius:/projects/eo/hpckit.sif
+    """
+
+
+@image.command("def")
+@_recipe_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for it and its lock file.")
+def definition(
+    site: str | None, mpi: Any, cuda: str | None, base: str | None, mirror: str, output: Path | None
+) -> None:
+    """Write the definition file of an image.
+
+    \b
+    Example:
+      hpckit image def --site lumi
+      hpckit image def --mpi mpich --base docker://python:3.11-slim-bookworm@sha256:… -o image/
+    """
+    import shutil
+
+    from hpckit.console import Console
+    from hpckit.files import write_text
+    from hpckit.image.lint import lint
+
+    recipe = _recipe(site, mpi, cuda, base, mirror)
+    text = recipe.definition()
+    for fault in lint(text):
+        Console().warn(f"line {fault.line}: {fault.text}")
+    if output is None:
+        print_out(text.rstrip())
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "hpckit.def", text)
+    shutil.copyfile(recipe.lock, output / "requirements.lock")
+    print_out(str(output / "hpckit.def"))
+
+
+@image.command()
+@SIF
+@_recipe_options
+@COMMAND
+@click.option("--force", is_flag=True, help="Build also if nothing changed.")
+@click.option("--no-test", is_flag=True, help="Leave the image's own test for later.")
+def build(
+    sif: Path,
+    site: str | None,
+    mpi: Any,
+    cuda: str | None,
+    base: str | None,
+    mirror: str,
+    command: str,
+    force: bool,
+    no_test: bool,
+) -> None:
+    """Build an image as an ordinary user; one that was made of the same is kept.
+
+    Wheels are downloaded once, as the lock file has them with their hashes. Nothing is left under the final
+    name until the image is whole.
+
+    \b
+    Example:
+      hpckit image build hpckit.sif
+      hpckit image build hpckit-mpich.sif --mpi mpich --cuda 12.4
+    """
+    from hpckit.console import Console
+    from hpckit.image.build import build as build_image
+    from hpckit.quantities import format_bytes
+
+    console = Console()
+    recipe = _recipe(site, mpi, cuda, base, mirror)
+    built = build_image(recipe, sif.absolute(), console, command=command, force=force, with_test=not no_test)
+    what = "is up to date" if built.reused else "built"
+    console.say(f"{built.path} {what}: {format_bytes(built.size)}")
+
+
+@image.command()
+@SIF
+@click.option("--site", metavar="SITE", help="Site whose launcher, binds and GPUs are tried.")
+@COMMAND
+@click.option("--quick", is_flag=True, help="Without the image's own test, a miniature campaign.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def test(sif: Path, site: str | None, command: str, quick: bool, as_json: bool) -> None:
+    """Try an image here: a miniature campaign, scratch, binds, GPU, and two ranks under the site's launcher.
+
+    Run it on the cluster, in an allocation of two nodes for the ranks. Exit code 1 if something does not work.
+
+    \b
+    Example:
+      salloc -N2 hpckit image test hpckit.sif --site snellius
+    """
+    from dataclasses import asdict
+
+    from hpckit.image.check import check
+    from hpckit.site import find_site
+
+    findings = check(sif, find_site(site) if site else None, command=command, with_test=not quick)
+    if as_json:
+        print_out(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            word = {True: "yes", False: "NO", None: "?"}[finding.ok]
+            print_out(f"{word:<4} {finding.what:<24} {finding.says}")
+            if finding.ok is False and finding.remedy:
+                print_out(f"     {'':<24} -> {finding.remedy}")
+    raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)
+
+
+@image.command()
+@SIF
+@COMMAND
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def info(sif: Path, command: str, as_json: bool) -> None:
+    """Show size, processor, signature and labels of an image.
+
+    \b
+    Example:
+      hpckit image info hpckit.sif
+    """
+    from hpckit.image.info import read_info
+    from hpckit.image.tools import command_of
+    from hpckit.quantities import format_bytes
+
+    found = read_info(sif, command_of(command)[0])
+    if as_json:
+        print_out(json.dumps(found.as_json(), indent=1))
+        return
+    rows = {
+        "size": format_bytes(found.header.size),
+        "processor": found.header.processor,
+        "created": f"{found.header.created:%Y-%m-%d %H:%M} UTC",
+        "signature": found.signature,
+        **dict(sorted(found.labels.items())),
+    }
+    for name, value in rows.items():
+        print_out(f"{name:<40} {value}")
+
+
+@image.command()
+@SIF
+@click.argument("target")
+@COMMAND
+def push(sif: Path, target: str, command: str) -> None:
+    """Copy an image to a site by ssh, or push it to a registry.
+
+    TARGET is SITE:PATH, HOST:PATH or oras://REGISTRY/NAME:TAG.
+
+    \b
+    Example:
+      hpckit image push hpckit.sif snellius:/projects/eo/hpckit.sif
+      hpckit image push hpckit.sif oras://registry.example/eo/hpckit:0.1
+    """
+    from hpckit.image.push import push_to_host, push_to_registry, push_to_site
+
+    if "://" in target:
+        push_to_registry(sif, target, command=command)
+        return
+    if ":" not in target:
+        raise click.UsageError(f"{target!r} is no target: write SITE:PATH, HOST:PATH or oras://…")
+    site = _site_named(target.partition(":")[0])
+    if site is not None:
+        push_to_site(sif, site, target.partition(":")[2])
+    else:
+        push_to_host(sif, target)
+
+
+@image.command()
+@SIF
+@COMMAND
+def sign(sif: Path, command: str) -> None:
+    """Sign an image with your key (`apptainer key newpair` makes one).
+
+    \b
+    Example:
+      hpckit image sign hpckit.sif
+    """
+    from hpckit.image.push import sign as sign_image
+
+    sign_image(sif, command=command)
+
+
+def _recipe(site: str | None, mpi: Any, cuda: str | None, base: str | None, mirror: str) -> Recipe:
+    from hpckit.image.recipe import recipe_for
+    from hpckit.site import find_site
+
+    return recipe_for(find_site(site) if site else None, mpi=mpi, cuda=cuda, base=base, mirror=mirror)
+
+
+def _site_named(name: str) -> Site | None:
+    """Site of that name with a login; None if it is the name of a host."""
+    from hpckit.errors import SiteError
+    from hpckit.site import find_site
+
+    try:
+        site = find_site(name)
+    except SiteError:
+        return None
+    return site if site.login is not None else None

@@ -1,0 +1,103 @@
+"""How a job enters its image: the words before `hpckit`, and what of the outside is seen within."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.campaign import Campaign
+from hpckit.site import Container, Site
+
+PASSED: Final = (
+    *("SLURM_*", "PBS_*", "PMI*", "OMPI_*", "PALS_*", "HYDI*", "HYDRA_*", "MPI*", "I_MPI_*", "UCX_*", "FI_*", "PSM*"),
+    *("CUDA_*", "NVIDIA_*", "ROCR_*", "HPCKIT_*", "OMP_*", "NUMBA_*", "OPENBLAS_*", "GDAL_*", "BLOSC_*"),
+    *("PG*", "TMPDIR", "HOSTNAME", "USER", "LOGNAME"),
+)
+"""Variables that get in: of ranks, networks, GPUs, threads, and of the database."""
+_VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A folder of the outside; source and target are words of bash, quoted."""
+
+    source: str
+    target: str
+    options: str = ""
+
+
+def in_image(site: Site, binds: Sequence[Path], *, gpus: bool) -> dict[str, Any] | None:
+    """What a job script needs to enter the image of a site; None where jobs run without one.
+
+    Parameters
+    ----------
+    binds : sequence of Path
+        What the campaign names.
+    gpus : bool
+        Whether the job has some: then the driver is let in.
+    """
+    if site.runtime != "apptainer":
+        return None
+    container = site.container
+    assert container.image is not None
+    return {
+        "command": container.command,
+        "image": expandable(container.image),
+        "options": [*(["--nv"] if gpus else []), *(["--cleanenv"] if container.cleanenv else []), *container.options],
+        "binds": [*(_bind(text) for text in container.binds), *_plain(binds), *_mpi(container)],
+        "passed": "|".join((*PASSED, *site.environment)) if container.cleanenv else "",
+        "prefix": "SINGULARITYENV_" if "singularity" in Path(container.command).name else "APPTAINERENV_",
+        "mpi_folder": None if container.mpi_folder is None else expandable(container.mpi_folder),
+    }
+
+
+def folders_of(campaign: Campaign, run: Path) -> list[Path]:
+    """Folders that a campaign reads and writes; none within another. Links are followed to where they lead."""
+    named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.paths)]
+    named += [campaign.resolve(reduction.zones).parent for reduction in campaign.signatures]
+    named += [campaign.resolve(reduction.outputs.path) for reduction in campaign.composites]
+    named += [campaign.store_path.parent] if campaign.store.dsn is None else []
+    both = {path for item in named for path in (item, item.resolve())}
+    found = sorted(path if path.is_dir() or not path.suffix else path.parent for path in both)
+    return _outermost(found)
+
+
+def expandable(text: str) -> str:
+    """A word of bash in which variables are expanded and nothing else is.
+
+    >>> expandable("/scratch/$USER/it's here"), expandable("$(rm -rf ~)")
+    ('/scratch/"${USER:-}"\\'/it\\'"\\'"\\'s here\\'', "'$(rm -rf ~)'")
+    """
+    words, end = [], 0
+    for match in _VARIABLE.finditer(text):
+        words += [text[end : match.start()], f'"${{{match[1] or match[2]}:-}}"']
+        end = match.end()
+    words.append(text[end:])
+    return "".join(word if number % 2 else shlex.quote(word) for number, word in enumerate(words) if word) or "''"
+
+
+def _bind(text: str) -> Bind:
+    """`SOURCE[:TARGET[:ro]]` of a site file."""
+    source, _, rest = text.partition(":")
+    target, _, options = rest.partition(":")
+    return Bind(expandable(source), expandable(target or source), shlex.quote(options) if options else "")
+
+
+def _plain(paths: Iterable[Path]) -> list[Bind]:
+    return [Bind(shlex.quote(str(path)), shlex.quote(str(path))) for path in paths]
+
+
+def _mpi(container: Container) -> list[Bind]:
+    return [_bind(f"{container.mpi_folder}")] if container.mpi == "bind" else []
+
+
+def _outermost(paths: Iterable[Path]) -> list[Path]:
+    kept: list[Path] = []
+    for path in sorted(paths):
+        if not any(path.is_relative_to(other) for other in kept):
+            kept.append(path)
+    return kept

@@ -1,0 +1,165 @@
+"""A real Apptainer: an image built as an ordinary user, tried, and a campaign on a real Slurm inside it.
+
+It takes minutes and packages of the newest Debian: `make test-image` runs it, `make test` leaves it out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpckit.campaign import load_campaign
+from hpckit.console import Console
+from hpckit.driver import run_campaign
+from hpckit.errors import ImageError
+from hpckit.image.check import HELLO, check, judge_hello
+from hpckit.image.sif import read_header
+from hpckit.site import load_site
+from hpckit.submission import latest
+from hpckit.submit import submit_campaign
+from hpckit.testing import apptainer
+from tests.integration.test_slurm_run import ask, until
+from tests.small_campaign import copy, make, results, same
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.image, pytest.mark.timeout(1800)]
+
+QUIET = Console(quiet=True)
+PLACE = Path("/var/tmp/hpckit-image-test")
+"""Kept: Apptainer, wheels, and the image, which is built anew only where its inputs changed."""
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    try:
+        return apptainer.install(PLACE / "apptainer")
+    except apptainer.MissingError as error:
+        pytest.skip(f"no Apptainer here: {error}")
+
+
+def hpckit(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(PLACE / "cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "hpckit", "image", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="session")
+def sif(program: Path) -> Path:
+    folder = PLACE / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    give(folder)
+    path = folder / "openmpi.sif"
+    built = hpckit("build", str(path), "--mpi", "openmpi", "--command", str(program), "--no-test")
+    assert built.returncode == 0, built.stderr
+    return path
+
+
+def give(folder: Path) -> None:
+    """Let the user that runs images write there."""
+    user = apptainer.ensure_user()
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
+def test_an_image_that_was_made_of_the_same_is_kept(sif: Path, program: Path) -> None:
+    before = sif.stat().st_mtime_ns
+    again = hpckit("build", str(sif), "--mpi", "openmpi", "--command", str(program), "--no-test")
+    assert again.returncode == 0 and "is up to date" in again.stderr
+    assert sif.stat().st_mtime_ns == before
+    assert sif.stat().st_size < 450 * 2**20
+
+
+def test_information(sif: Path, program: Path) -> None:
+    shown = json.loads(hpckit("info", str(sif), "--json", "--command", str(program)).stdout)
+    assert shown["processor"] == os.uname().machine and shown["bytes"] == sif.stat().st_size
+    assert shown["labels"]["org.hpckit.mpi"] == "openmpi" and shown["signature"] == "none"
+
+
+def test_a_miniature_campaign_inside(sif: Path, program: Path, tmp_path: Path) -> None:
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(f"name: lab\nscheduler: local\ncontainer: {{binds: [{tmp_path}, /no/such]}}\n")
+    found = {item.what: item for item in check(sif, load_site(lab), command=str(program))}
+    assert found["its own test"].ok, found["its own test"]
+    assert found["writable scratch"].ok and found["version of hpckit"].ok
+    assert found[f"bind {tmp_path}"].ok and found["bind /no/such"].ok is False
+
+
+@pytest.mark.parametrize(("launcher", "one_world"), [("mpirun.openmpi", True), ("mpiexec.mpich", False)])
+def test_ranks_inside_make_one_world_where_the_launcher_is_of_their_mpi(
+    sif: Path, program: Path, launcher: str, one_world: bool
+) -> None:
+    if shutil.which(launcher) is None:
+        pytest.skip(f"{launcher} is not installed")
+    user = ["setpriv", "--reuid", apptainer.USER, "--regid", apptainer.USER, "--clear-groups"]
+    environment = {"PATH": os.environ["PATH"], "HOME": f"/home/{apptainer.USER}", "OMPI_MCA_btl": "tcp,self"}
+    environment["OMPI_MCA_rmaps_base_oversubscribe"] = "1"
+    words = [*user, launcher, "-n", "2", str(program), "exec", str(sif), "python", "-c", HELLO]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd="/tmp")
+    finding = judge_hello(done, 2)
+    assert finding.ok is one_world, done.stderr
+    if not one_world:
+        assert "2 times rank 0 of 1" in finding.says and "same MPI on both sides" in finding.remedy
+
+
+@pytest.mark.parametrize("kind", ["cut", "scrambled"])
+def test_a_damaged_image_is_said_to_be_one(sif: Path, program: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.sif"
+    with sif.open("rb") as file:
+        head = file.read(2**20)
+    path.write_bytes(head if kind == "cut" else b"\0" * 2**20)
+    with pytest.raises(ImageError, match="cut: it holds" if kind == "cut" else "no SIF file"):
+        read_header(path)
+    assert hpckit("test", str(path), "--command", str(program)).returncode == 1
+
+
+def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
+    sif: Path, program: Path, slurm, tmp_path_factory
+) -> None:
+    folder = tmp_path_factory.mktemp("image")
+    made = folder / "made"
+    made.mkdir()
+    make(made)
+    outside = load_campaign(copy(made, folder / "outside"))
+    assert run_campaign(outside, QUIET, workers=2).exit_code == 0
+    inside = load_campaign(copy(made, folder / "in side: a, b"))
+    lab = folder / "lab.yaml"
+    lab.write_text(
+        f"""name: lab
+scheduler: slurm
+partitions: [{{name: short, cores: 2, memory_mib: 4000, walltime: 60min}}]
+stages: {{default: {{nodes: 2, ranks: 1, memory_mib: 1500}}}}
+poll: {{first_s: 1, submit_pause_s: 0, timeout_s: 60}}
+directives: [--uid={apptainer.USER}]
+runtime: apptainer
+container: {{image: {sif}, command: {program}}}
+mpi: {{launcher: mpirun, flavour: openmpi}}
+environment:
+  OMPI_MCA_rmaps_base_oversubscribe: "1"
+  OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
+"""
+    )
+    site = load_site(lab)
+    for place in (folder, *folder.parents[:2]):
+        place.chmod(0o755)
+    for node in slurm.nodes:
+        slurm.drain(node)
+    submission = submit_campaign(inside, site, QUIET)
+    assert submission is not None
+    give(inside.folder)
+    for node in slurm.nodes:
+        slurm.resume(node)
+    until(lambda: all(seen.state.is_over for seen in ask(submission)), 300, "for the jobs")
+    logs = "\n".join(path.read_text() for path in sorted((submission.path / "logs").glob("*.out")))
+    assert latest(inside.run_dir) is not None
+    same(results(inside), results(outside))
+    assert "exit code 0" in logs
