@@ -32,7 +32,7 @@ def _recipe_options(command: Any) -> Any:
     return command
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def image() -> None:
     """Build, test and ship the Apptainer image in which jobs run.
 
