@@ -47,7 +47,13 @@ def in_image(site: Site, binds: Sequence[Path], *, gpus: bool) -> dict[str, Any]
     return {
         "command": container.command,
         "image": expandable(container.image),
-        "options": [*(["--nv"] if gpus else []), *(["--cleanenv"] if container.cleanenv else []), *container.options],
+        # Without --no-eval values of variables are run as shell: launchers put command lines into some.
+        "options": [
+            "--no-eval",
+            *(["--nv"] if gpus else []),
+            *(["--cleanenv"] if container.cleanenv else []),
+            *container.options,
+        ],
         "binds": [*(_bind(text) for text in container.binds), *_plain(binds), *_mpi(container)],
         "passed": "|".join((*PASSED, *site.environment)) if container.cleanenv else "",
         "prefix": "SINGULARITYENV_" if "singularity" in Path(container.command).name else "APPTAINERENV_",

@@ -256,7 +256,7 @@ class TestJobs:
         done = self.run(text, folder, OMPI_COMM_WORLD_RANK="3", TMPDIR=str(folder))
         assert done.returncode == 0, done.stderr
         words, environment = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("[[")))
-        assert words[:4] == ["exec", "--nv", "--cleanenv", "--no-home"]
+        assert words[:5] == ["exec", "--no-eval", "--nv", "--cleanenv", "--no-home"]
         escaped = str(folder).replace('"', '""')
         mounts = [words[place + 1] for place, word in enumerate(words) if word == "--mount"]
         assert mounts[:2] == [
