@@ -141,7 +141,7 @@ def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
             files += _shard_files(prepared, unit)
     disk = os.statvfs(_existing(spec.path))
     return Estimate(
-        stages=tuple(_stage(prepared, plan, stage) for stage in STAGES),
+        stages=tuple(_stage(prepared, plan, stage) for stage in STAGES if plan.of(stage)),
         workers=workers,
         cube_bytes=cube_bytes,
         files=files,

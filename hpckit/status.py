@@ -58,6 +58,7 @@ def read_status(run: Run, since: float | None = None) -> Status:
         If it has no plan yet.
     """
     units, stages, inputs = read_inputs(run.plan)
+    planned = set(stages.unique().to_pylist())
     known = tally(run.path, units, inputs)
     failures: dict[str, list[str]] = {}
     for place, reason in known.reasons.items():
@@ -65,7 +66,9 @@ def read_status(run: Run, since: float | None = None) -> Status:
     return Status(
         run_id=run.run_id,
         campaign=run.campaign.name,
-        stages=tuple(_stage(stage, stages, known, since or _working_since(run)) for stage in STAGES),
+        stages=tuple(
+            _stage(stage, stages, known, since or _working_since(run)) for stage in STAGES if stage in planned
+        ),
         failures={reason: tuple(sorted(ids)) for reason, ids in sorted(failures.items())},
         slivers=int(known.slivers),
     )
