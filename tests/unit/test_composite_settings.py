@@ -98,3 +98,31 @@ def test_rolling_periods_are_equally_long_and_within(start, length, window, step
     assert found and found[0].start == start and all(item.end <= end for item in found)
     if length + 1 >= window:
         assert all((item.end - item.start).days == window - 1 for item in found)
+
+
+RADAR = """\
+name: c
+aoi: [5, 51, 6, 52]
+period: 2024-01-15/2024-12-31
+scenes: {paths: [scenes], collection: sentinel-1-card-bs%s}
+cube: {bands: [VV, VH]}
+reductions: [{name: yearly, kind: composite, bands: [VV, VH], methods: [median]}]
+"""
+
+
+def test_ascending_and_descending_passes_are_not_mixed(tmp_path):
+    path = tmp_path / "campaign.yaml"
+    path.write_text(RADAR % "")
+    with pytest.raises(CampaignError, match="would mix ascending and descending passes"):
+        load_campaign(path)
+    path.write_text(RADAR % ", radar: {orbit: ascending}")
+    (composite,) = load_campaign(path).composites
+    assert composite.mask is None and composite.source_bands() == ["VV", "VH"]
+
+
+def test_on_a_grid_bands_have_its_pixels(tmp_path):
+    text = CAMPAIGN.replace("cube:", "grid: utm:10240@20\ncube:").replace("monthly", "yearly")
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text + "    bands: [B04, B11]\n    methods: [geomad, max_ndvi]\n")
+    (composite,) = load_campaign(path).composites
+    assert composite.red_and_infrared() == ("B04", "B08")
