@@ -119,3 +119,27 @@ def test_another_treatment_is_other_input(campaign: Campaign):
         assert {unit.stage for unit in plan.units if unit.id in plan.pending} == {"ingest", "reduce"}
     finally:
         campaign.path.write_text(text)
+
+
+def test_a_composite_of_one_direction(campaign: Campaign):
+    """In linear power, with the coding of the band; of one date it is that date."""
+    folder = campaign.folder
+    text = CAMPAIGN.replace("tiles: [31UFU]", "tiles: [31UFU], radar: {orbit: descending}").replace(
+        "radar\n", "one\n", 1
+    )
+    head = text[: text.index("reductions:")].replace("dates_per_block: 4", "dates_per_block: 4, path: one.zarr")
+    (folder / "one.yaml").write_text(
+        head + "reductions: [{name: mean, kind: composite, bands: [VV, VH], methods: [median, geomad]}]\n"
+    )
+    assert run_campaign(load_campaign(folder / "one.yaml"), QUIET, workers=1).exit_code == 0
+    (path,) = (folder / "composites/mean/31UFU").glob("*/*_median_r10m.tif")
+    with rasterio.open(path) as file:
+        row, column = file.index(SPEC.ulx + 5, SPEC.uly - 5)
+        window = rasterio.windows.Window(column, row, EDGE, EDGE)
+        bands = dict(zip(file.descriptions, file.read(window=window), strict=True))
+        assert file.scales[0] == pytest.approx(1e-4) and file.offsets[0] == 0
+    for pol, array in pixels(1).items():
+        wanted = np.rint(array * 1e4)
+        wanted[130] = 0
+        inner = slice(10, -10)
+        np.testing.assert_allclose(bands[pol][inner, inner], wanted[inner, inner], atol=1)
