@@ -180,12 +180,20 @@ def test_a_killed_worker_process_costs_its_unit(campaign, expected, tmp_path):
     same(results(campaign), expected)
 
 
+def is_of(pid: int, queue: Path) -> bool:
+    """Whether a process works for this queue, and not for that of a test beside this one."""
+    try:
+        return str(queue.parents[1]).encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
 def test_a_queue_whose_supervisor_is_killed_says_so(campaign, expected, tmp_path, queue):
     submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
     until(lambda: len(ingested(campaign)) >= 1, what="for units")
     (ingest,) = [item.id for item in submission.submitted() if item.stage == "ingest"]
     every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    supervisors = [pid for pid in every if f"localqueue supervise {ingest} " in command_of(pid)]
+    supervisors = [pid for pid in every if f"localqueue supervise {ingest} " in command_of(pid) and is_of(pid, queue)]
     assert supervisors
     for pid in [*supervisors, *pids(campaign, "/ingest.sh"), *pids(campaign, "--stage ingest")]:
         os.kill(pid, signal.SIGKILL)
