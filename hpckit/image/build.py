@@ -66,10 +66,11 @@ def write_context(recipe: Recipe, folder: Path, console: Console) -> str:
     write_text(folder / "hpckit.def", definition)
     shutil.copyfile(recipe.lock, folder / "requirements.lock")
     with console.progress("wheels"):
-        for wheel in _locked_wheels(recipe):
+        locked = _locked_wheels(recipe)
+        for wheel in locked:
             _place(wheel, folder / "wheels" / wheel.name)
         own = _own_wheel(folder)
-    known = {path.name for path in _locked_wheels(recipe)} | {own.name}
+    known = {path.name for path in locked} | {own.name}
     for path in (folder / "wheels").iterdir():
         if path.name not in known:
             path.unlink()
@@ -154,7 +155,7 @@ def _run_build(
             errors="replace",
         ) as process,
     ):
-        follow = _follower(console, progress)
+        follow = _follower(console)
         assert process.stdout is not None
         try:
             for line in process.stdout:
@@ -169,7 +170,7 @@ def _run_build(
     progress(1, 1)
 
 
-def _follower(console: Console, progress: Callable[[float, float], None]) -> Callable[[str], None]:
+def _follower(console: Console) -> Callable[[str], None]:
     """Say in which of its steps a build is."""
     shown = ""
 

@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,7 @@ from hpckit.image.info import Info, read_info
 from hpckit.image.recipe import mpi_of
 from hpckit.image.sif import require_usable
 from hpckit.image.tools import command_of, has_fuse
+from hpckit.probe.check import Finding
 from hpckit.site import Site
 
 HELLO: Final = (
@@ -26,17 +26,6 @@ HELLO: Final = (
 _RANKS: Final = 2
 _TEST_S: Final = 900
 _HELLO_S: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One question, its answer, and what to do about a no."""
-
-    what: str
-    ok: bool | None
-    """None where it cannot be told here."""
-    says: str
-    remedy: str = ""
 
 
 def check(path: Path, site: Site | None, *, command: str = "apptainer", with_test: bool = True) -> list[Finding]:
@@ -155,11 +144,17 @@ def judge_hello(done: subprocess.CompletedProcess[str], ranks: int) -> Finding:
     return Finding(f"{ranks} ranks", False, _last(done), "run it by hand: the launcher, then apptainer exec")
 
 
-def _run(words: Sequence[str], timeout_s: float, environment: object = None) -> subprocess.CompletedProcess[str]:
-    extra = dict(environment) if isinstance(environment, dict) else {}
+def _run(
+    words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            words, capture_output=True, text=True, check=False, timeout=timeout_s, env={**os.environ, **extra}
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env={**os.environ, **(environment or {})},
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(words, 124, "", f"no end within {timeout_s:.0f} s")
