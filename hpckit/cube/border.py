@@ -63,10 +63,9 @@ def erode(power: Power, pixels: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _clear_runs(power, depth, floor):  # type: ignore[no-untyped-def]
-    """Find the runs before clearing any, so that rows and columns see the same picture."""
+def _mark_runs(power, low, depth, floor):  # type: ignore[no-untyped-def]
+    """Mark what is low at both ends of the data of each row."""
     rows, columns = power.shape
-    low = np.zeros(power.shape, dtype=np.bool_)
     for row in range(rows):
         for backward in range(2):
             run = depth
@@ -80,19 +79,15 @@ def _clear_runs(power, depth, floor):  # type: ignore[no-untyped-def]
                     run += 1
                 else:
                     run = depth
-    for column in range(columns):
-        for backward in range(2):
-            run = depth
-            for step in range(rows):
-                row = rows - 1 - step if backward else step
-                value = power[row, column]
-                if value == 0:
-                    run = 0
-                elif value < floor and run < depth:
-                    low[row, column] = True
-                    run += 1
-                else:
-                    run = depth
+
+
+@numba.njit(cache=True, nogil=True)
+def _clear_runs(power, depth, floor):  # type: ignore[no-untyped-def]
+    """Find the runs before clearing any, so that rows and columns see the same picture."""
+    rows, columns = power.shape
+    low = np.zeros(power.shape, dtype=np.bool_)
+    _mark_runs(power, low, depth, floor)
+    _mark_runs(power.T, low.T, depth, floor)
     for row in range(rows):
         for column in range(columns):
             if low[row, column]:
