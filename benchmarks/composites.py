@@ -117,7 +117,7 @@ def stage(dates: int, edge: int) -> dict[str, float]:
         run = open_run(load_campaign(folder / "campaign.yaml"))
         prepared = prepare(run)
         plan = make_plan(prepared, Rates())
-        context = Context(prepared, "bench", 1)
+        context = Context(prepared.run, "bench", 1, prepared=prepared)
         for unit in plan.of("ingest"):
             execute(context, unit)
         composing, exporting = plan.of("composite"), plan.of("export")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from hpckit.elements import Element, pack, pack_as, tiles_of, walltime
+from hpckit.elements import Element, pack, pack_as, walltime
 from hpckit.errors import PlanError, SiteError
-from hpckit.plan import STAGES, Stage, Unit
+from hpckit.plan import Stage, Unit, tiles_of
 from hpckit.quantities import format_bytes, format_duration
 from hpckit.scheduler.model import Job, Resources
 from hpckit.site import Partition, Site, StageRequest
+from hpckit.steps.settings import Step, is_step
 from hpckit.submission import StageLayout, job_name
 
 _TARGET_S: Final = 2 * 3600
@@ -59,6 +60,8 @@ class Layout:
     stages: tuple[StageLayout, ...]
     elements: Mapping[str, Sequence[Element]]
     chain: Chain = "stages"
+    after: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict(_AFTER))
+    """Stages that a stage waits for without a gate."""
 
     @property
     def core_hours(self) -> float:
@@ -76,18 +79,26 @@ class Layout:
 
 
 def lay_out(
-    units: Mapping[Stage, Sequence[Unit]], memory: Mapping[Stage, int], site: Site, request: Request, *, cuda: bool
+    units: Mapping[Stage, Sequence[Unit]],
+    memory: Mapping[Stage, int],
+    site: Site,
+    request: Request,
+    *,
+    cuda: bool,
+    steps: Sequence[Step] = (),
 ) -> Layout:
     """Decide what the elements of each stage are and ask for.
 
     Parameters
     ----------
     units : mapping
-        Units to do by stage, in the order of the plan.
+        Units to do by stage, stages and units in the order of the plan.
     memory : mapping
         Bytes that one process of a stage needs at most, as estimated.
     cuda : bool
         Whether the reductions ask for a GPU.
+    steps : sequence of Step
+        Those of the campaign.
 
     Raises
     ------
@@ -96,13 +107,15 @@ def lay_out(
     SiteError
         If a partition is unknown, or an account is missing.
     """
-    busy = [stage for stage in STAGES if units.get(stage)]
+    busy = [stage for stage in units if units[stage]]
+    step_of = {step.stage: step for step in steps}
     together = _tiles_together(units, site, request) if request.chain == "elements" else None
     stages: list[StageLayout] = []
     elements: dict[str, Sequence[Element]] = {}
     for stage in busy:
         gpu = cuda and stage in ("reduce", "composite")
-        resources = _resources(stage, len(units[stage]), memory[stage], site, request, gpu=gpu)
+        step = step_of.get(stage)
+        resources = _resources(stage, len(units[stage]), memory[stage], site, request, gpu=gpu, step=step)
         partition = site.partition(resources.partition or None)
         most = _most_elements(site, partition, request, len(busy))
         packed = pack(units[stage], ranks=resources.ranks_in_all, target_s=resources.walltime_s, most=most)
@@ -118,7 +131,8 @@ def lay_out(
         throttle = _throttle(site, _asked(site, stage), partition)
         stages.append(StageLayout(stage, len(packed), len(units[stage]), core_s, makespan, resources, throttle))
         elements[stage] = packed
-    return Layout(tuple(stages), elements, request.chain)
+    waits = {step.stage: (step.waits_for,) if step.waits_for else () for step in steps}
+    return Layout(tuple(stages), elements, request.chain, {**_AFTER, **waits})
 
 
 def _tiles_together(units: Mapping[Stage, Sequence[Unit]], site: Site, request: Request) -> list[frozenset[str]]:
@@ -158,11 +172,12 @@ def jobs(
         follows: tuple[str, ...] = ()
         if stage.stage == "reduce" and layout.chain == "elements":
             follows = ("index",) if any(job.stage == "index" for job in made) else ()
-        elif stage.stage in _AFTER:
+        elif stage.stage in layout.after:
             # No gate: units whose inputs are not there refuse by themselves.
-            follows = _AFTER[stage.stage] if any(job.stage in _AFTER[stage.stage] for job in made) else ()
+            follows = layout.after[stage.stage]
+            follows = follows if any(job.stage in follows for job in made) else ()
         elif stage.stage == "reduce" and made:
-            before = tuple(dict.fromkeys(job.stage for job in made))
+            before = tuple(dict.fromkeys(job.stage for job in made if not is_step(job.stage)))
             made.append(_helper(site, request, "gate", folder, job_name(run_id, number, "gate"), before))
             follows = ("gate",)
         arrays = _arrays(stage, site, folder, run_id, number, follows)
@@ -198,12 +213,14 @@ def share(site: Site, request: Request, cores: int, memory_mib: int, walltime_s:
     )
 
 
-def _resources(stage: str, units: int, memory: int, site: Site, request: Request, *, gpu: bool) -> Resources:
+def _resources(
+    stage: str, units: int, memory: int, site: Site, request: Request, *, gpu: bool, step: Step | None = None
+) -> Resources:
     asked = _asked(site, stage)
-    gpus = asked.gpus if asked.gpus is not None else int(gpu)
+    gpus = asked.gpus if asked.gpus is not None else step.gpus if step else int(gpu)
     partition = _choose_partition(site, request.partition or asked.partition, gpus)
-    cores = asked.cores or 1
-    nodes = min(asked.nodes or 1, units)
+    cores = asked.cores or (step.cores if step else 1)
+    nodes = 1 if step else min(asked.nodes or 1, units)  # commands of steps are started without MPI
     per_rank = max(asked.memory_mib or _rounded_mib(memory * _MEMORY_ROOM), (request.memory_mib or {}).get(stage, 0))
     ranks = asked.ranks or min(_RANKS, (partition.cores or _RANKS) // cores)
     ranks = max(1, min(ranks, _fitting_ranks(partition, per_rank), -(-units // nodes)))
@@ -225,8 +242,8 @@ def _resources(stage: str, units: int, memory: int, site: Site, request: Request
 def _asked(site: Site, stage: str) -> StageRequest:
     """Request of a stage over that of `default`."""
     values: dict[str, object] = {}
-    for name in ("default", stage):
-        request = site.stages.get(name)  # type: ignore[call-overload]
+    for name in ("default", *(["exec"] if is_step(stage) else []), stage):
+        request = site.stages.get(name)
         if request is not None:
             values |= request.model_dump(exclude_unset=True)
     return StageRequest.model_validate(values)

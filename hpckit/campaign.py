@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -26,14 +25,15 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from hpckit.campaign_radar import COLLECTIONS, RadarOptions
+from hpckit.campaign_radar import COLLECTIONS
+from hpckit.campaign_scenes import Scenes
 from hpckit.composites.settings import Composite
 from hpckit.document import read_document
 from hpckit.errors import CampaignError, GridError
 from hpckit.frame import GridSpec
 from hpckit.reduce.expression import Expression, ExpressionError
 from hpckit.scenes.bands import BandRef
-from hpckit.scenes.model import Level
+from hpckit.steps.settings import Step, require_order
 
 CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
 """SCL classes that a signature leaves out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
@@ -74,68 +74,6 @@ class Period(_Model):
     def __str__(self) -> str:
         """ISO 8601 interval of days."""
         return f"{self.start}/{self.end}"
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, (str, Path)) else value
-
-
-class Scenes(_Model):
-    """Which products to use."""
-
-    paths: Annotated[
-        list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
-    ]
-    """Folders that are searched for products at any depth, products, or a stac-geoparquet file."""
-    collection: Literal[
-        "sentinel-2-l2a",
-        "sentinel-2-l1c",
-        "sentinel-1-grd",
-        "sentinel-1-card-bs",
-        "sentinel-1-card-coh6",
-        "sentinel-1-rtc",
-        "sentinel-1-nrb",
-    ] = "sentinel-2-l2a"
-    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
-    """Percent, of the whole granule as its metadata tell."""
-    tiles: list[str] | None = None
-    """Only these tiles, `31UFU`."""
-    verify: bool = False
-    """Check sizes and digests of the manifest before a file is decoded."""
-    radar: RadarOptions = Field(default_factory=RadarOptions)
-    """Of Sentinel-1 only."""
-
-    @property
-    def level(self) -> Level:
-        """Processing level of the collection."""
-        if self.collection in COLLECTIONS:
-            return COLLECTIONS[self.collection]
-        return "L1C" if self.collection == "sentinel-2-l1c" else "L2A"
-
-    @property
-    def is_radar(self) -> bool:
-        """Whether the products are Sentinel-1's."""
-        return self.collection in COLLECTIONS
-
-    @model_validator(mode="after")
-    def _radar_fits(self) -> Scenes:
-        if not self.is_radar and self.radar != RadarOptions():
-            raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
-        if self.collection == "sentinel-1-grd" and self.radar.terrain == "dem" and self.radar.dem is None:
-            raise ValueError(
-                "raw GRD is in radar geometry: give radar.dem (and radar.geoid) for terrain correction, or, for flat "
-                "land and rough positions, `radar: {terrain: ellipsoid}`; or let SNAP or another processor make "
-                "gamma0 first and use its output as sentinel-1-card-bs or sentinel-1-rtc"
-            )
-        return self
-
-    @field_validator("tiles")
-    @classmethod
-    def _tile_names(cls, tiles: list[str] | None) -> list[str] | None:
-        for tile in tiles or ():
-            if not re.fullmatch(r"T?\d{2}[C-HJ-NP-X][A-Z]{2}", tile.upper()):
-                raise ValueError(f"{tile!r} is no MGRS tile name; write it like 31UFU")
-        return None if tiles is None else [tile.upper().removeprefix("T").zfill(5) for tile in tiles]
 
 
 class Cube(_Model):
@@ -265,6 +203,8 @@ class Campaign(_Model):
     metres, resampled onto pixels of so many metres."""
     cube: Cube
     reductions: list[Reduction] = Field(default_factory=list)
+    steps: list[Step] = Field(default_factory=list)
+    """Further stages: command lines of your own, for each scene or tile."""
     store: Store = Field(default_factory=Store)
 
     _path: Path = PrivateAttr(default=Path())
@@ -341,6 +281,14 @@ class Campaign(_Model):
             )
         return self
 
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> Campaign:
+        stages = ["ingest", *(["reduce"] if self.signatures else [])]
+        if self.composites:
+            stages += ["composite", *(["export"] if any(item.outputs.cog for item in self.composites) else [])]
+        require_order(self.steps, stages)
+        return self
+
     @property
     def grid_spec(self) -> GridSpec | None:
         """Grid that scenes are resampled onto; None for Sentinel-2's own granules."""
@@ -369,6 +317,10 @@ class Campaign(_Model):
     def composites(self) -> list[Composite]:
         """Reductions of pixels over time."""
         return [reduction for reduction in self.reductions if isinstance(reduction, Composite)]
+
+    def step(self, stage: str) -> Step | None:
+        """Step of a stage; None for hpckit's own stages."""
+        return next((step for step in self.steps if step.stage == stage), None)
 
     @property
     def path(self) -> Path:

@@ -16,13 +16,13 @@ from hpckit import tiling
 from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
 from hpckit.errors import HpckitError
-from hpckit.production import fitting
 from hpckit.quantities import format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.zones import read_zones
 from hpckit.scenes import catalogue
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
+from hpckit.selection import fitting
 from hpckit.store import open_store
 
 Verdict = Literal["ok", "warning", "error"]

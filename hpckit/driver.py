@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hpckit import tiling
 from hpckit.campaign import Campaign
@@ -16,12 +16,12 @@ from hpckit.cube.manifest import Manifest
 from hpckit.cube.verify import Fault, leftovers
 from hpckit.cube.verify import verify as verify_cube
 from hpckit.errors import CubeError
-from hpckit.estimate import Estimate, estimate, measured_rates, require_fit
+from hpckit.estimate import Estimate, estimate, measured_rates, require_fit, workers_of
 from hpckit.files import PARTIAL
 from hpckit.journal import Entry
 from hpckit.local import run_units
-from hpckit.plan import STAGES, Plan
-from hpckit.production import Prepared, make_plan, prepare
+from hpckit.plan import Plan
+from hpckit.production import Prepared, make_plan, nothing_yet, plan_products, prepare
 from hpckit.quantities import available_cores
 from hpckit.run import Run, claim, open_run
 from hpckit.scenes import catalogue
@@ -86,9 +86,15 @@ def run_campaign(
     with claim(run):
         require_no_jobs(run)
         tidy(run)
-        prepared, plan = _plan(run, console)
-        require_fit(estimate(prepared, plan, workers))
         result = Result(run)
+        prepared, plan = _plan(run, console)
+        if not prepared.acquisitions:  # the steps that make its products come first
+            require_fit(estimate(prepared, plan, workers))
+            _run_stages(prepared, plan, workers, console, result)
+            if result.stopped:
+                return result
+            prepared, plan = plan_all(run, console)
+        require_fit(estimate(prepared, plan, workers))
         _run_stages(prepared, plan, workers, console, result)
         Manifest.load(prepared.spec.path).compact()
         publish(campaign)
@@ -121,6 +127,21 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
 
 
 def _plan(run: Run, console: Console) -> tuple[Prepared, Plan]:
+    """Plan what can be planned now: while products are to be made, only that."""
+    first = plan_first(run, console)
+    return plan_all(run, console) if first is None else (nothing_yet(run), first[0])
+
+
+def plan_first(run: Run, console: Console) -> tuple[Plan, frozenset[str]] | None:
+    """Plan the steps that make the campaign's products: units, and ids of those that failed; None if all are done."""
+    if not any(step.makes_products for step in run.campaign.steps):
+        return None
+    with console.progress("scan products") as progress:
+        return plan_products(run, lambda _what, done, total: progress(done, total))
+
+
+def plan_all(run: Run, console: Console) -> tuple[Prepared, Plan]:
+    """Choose scenes and plan all units."""
     with console.progress("scan products") as progress:
         prepared = prepare(run, lambda _what, done, total: progress(done, total))
     for failure in prepared.failures:
@@ -130,14 +151,16 @@ def _plan(run: Run, console: Console) -> tuple[Prepared, Plan]:
 
 def _run_stages(prepared: Prepared, plan: Plan, workers: int, console: Console, result: Result) -> None:
     threads = max(1, available_cores() // workers)
-    for stage in STAGES:
-        units = plan.todo(stage)
+    tried = {entry.unit for entry in result.failed}
+    for stage in plan.stages:
+        units = [unit for unit in plan.todo(stage) if unit.id not in tried]
         if not units or result.stopped:
             continue
         with console.progress(stage, total=sum(unit.cost for unit in units), unit="core-s") as progress:
             cost = {unit.id: unit.cost for unit in units}
             report = _reporter(result, console, cost, progress)
-            left = run_units(prepared.run.path, units, workers=workers, threads=threads, report=report)
+            at_once = workers_of(prepared.run.campaign, stage, workers)
+            left = run_units(prepared.run.path, units, workers=at_once, threads=threads, report=report)
         result.stopped = bool(left)
 
 
@@ -179,8 +202,11 @@ def require_no_jobs(run: Run) -> None:
 
 
 def tidy(run: Run) -> None:
-    """Remove what killed writers left in the run directory; nobody else works on it now."""
-    paths: Sequence[Path] = list(run.path.rglob(f".*{PARTIAL}*"))
+    """Remove what killed writers left in the run directory and among the outputs of steps; nobody else works now."""
+    folders = [run.campaign.resolve(step.folder) for step in run.campaign.steps]
+    paths = [*run.path.rglob(f".*{PARTIAL}*"), *(path for folder in folders for path in folder.glob(f".*{PARTIAL}"))]
     for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):
-            path.unlink()
+            path.unlink(missing_ok=True)

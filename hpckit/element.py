@@ -16,13 +16,13 @@ from typing import Final
 
 from hpckit.composites.units import store_path
 from hpckit.cube.manifest import manifest_folder
-from hpckit.elements import read_element, tiles_of
+from hpckit.elements import read_element
 from hpckit.errors import EX_TEMPFAIL
 from hpckit.files import write_text
 from hpckit.journal import Entry, flat, read_attempts
 from hpckit.local import run_units
 from hpckit.mpi import Ranks, join
-from hpckit.plan import Unit
+from hpckit.plan import Unit, tiles_of
 from hpckit.run import find_run
 from hpckit.stop import Stop
 from hpckit.submission import Submission, load

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hpckit.errors import PlanError, SubmissionError
 from hpckit.files import atomic_path
-from hpckit.plan import Unit
+from hpckit.plan import Unit, tiles_of
 from hpckit.quantities import format_duration
 
 _CHUNKS_PER_ELEMENT: Final = 16
@@ -93,11 +93,6 @@ def pack_as(groups: Sequence[frozenset[str]], units: Sequence[Unit]) -> list[Ele
     return [Element(tuple(_longest_first(mine)), sum(unit.cost for unit in mine)) for mine in members]
 
 
-def tiles_of(unit: Unit) -> list[str]:
-    """Tiles that a unit concerns."""
-    return list(unit.args.get("tiles") or [unit.args["tile"]])
-
-
 def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what: str) -> int:
     """Seconds to ask for: what the slowest element is expected to last, with room; within the limit.
 
@@ -169,8 +164,7 @@ def read_element(path: Path, stage: str, number: int) -> list[Unit]:
         raise SubmissionError(f"{path}: stage {stage} has no element {number}")
     columns = [table.column(name).to_pylist() for name in ("unit", "cost", "inputs", "args")]
     return [
-        Unit(unit, stage, cost, inputs, json.loads(args))  # type: ignore[arg-type]
-        for unit, cost, inputs, args in zip(*columns, strict=True)
+        Unit(unit, stage, cost, inputs, json.loads(args)) for unit, cost, inputs, args in zip(*columns, strict=True)
     ]
 
 

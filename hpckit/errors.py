@@ -119,6 +119,10 @@ class ImageError(HpckitError):
     """An image cannot be described, built or used."""
 
 
+class StepError(HpckitError):
+    """A command line of a campaign's steps cannot run, or failed."""
+
+
 class MpiError(HpckitError):
     """Ranks were started that cannot work together."""
 

@@ -21,7 +21,7 @@ from hpckit.composites import units as composites
 from hpckit.composites.row import BLOCK_BYTES
 from hpckit.errors import PlanError
 from hpckit.journal import Entry, read_journal
-from hpckit.plan import STAGES, Plan, Stage, Unit
+from hpckit.plan import Plan, Stage, Unit
 from hpckit.quantities import available_memory, format_bytes
 from hpckit.reduce.assignment import project
 from hpckit.reduce.expression import Expression
@@ -29,7 +29,7 @@ from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 
 if TYPE_CHECKING:
-    from hpckit.campaign import Signatures
+    from hpckit.campaign import Campaign, Signatures
     from hpckit.production import Prepared
 
 _LEAST_PIXELS: Final = 10_000_000
@@ -103,6 +103,8 @@ class StageEstimate:
     """Of the pending units."""
     peak_memory: int
     """Bytes that one process needs at most."""
+    workers: int
+    """Processes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class Estimate:
     @property
     def peak_memory(self) -> int:
         """Bytes that all workers together need at most."""
-        return max((stage.peak_memory for stage in self.stages if stage.pending), default=0) * self.workers
+        return max((stage.peak_memory * stage.workers for stage in self.stages if stage.pending), default=0)
 
 
 def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
@@ -141,7 +143,7 @@ def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
             files += _shard_files(prepared, unit)
     disk = os.statvfs(_existing(spec.path))
     return Estimate(
-        stages=tuple(_stage(prepared, plan, stage) for stage in STAGES if plan.of(stage)),
+        stages=tuple(_stage(prepared, plan, stage, workers) for stage in plan.stages),
         workers=workers,
         cube_bytes=cube_bytes,
         files=files,
@@ -178,15 +180,28 @@ def require_fit(wanted: Estimate) -> None:
         )
 
 
-def _stage(prepared: Prepared, plan: Plan, stage: Stage) -> StageEstimate:
+def workers_of(campaign: Campaign, stage: Stage, workers: int) -> int:
+    """Processes at a time of a stage, where hpckit's own stages have so many: steps may want several cores each."""
+    step = campaign.step(stage)
+    if step is None:
+        return workers
+    fitting = available_memory() // (step.memory_mib * 2**20 + _LIBRARIES)
+    return max(1, min(workers // step.cores, fitting))
+
+
+def _stage(prepared: Prepared, plan: Plan, stage: Stage, workers: int) -> StageEstimate:
     units = plan.of(stage)
     pending = [unit for unit in units if unit.id in plan.pending]
     hours = sum(unit.cost for unit in pending) / 3600
-    return StageEstimate(stage, len(units), len(pending), hours, stage_memory(prepared, stage) if units else 0)
+    memory, at_once = stage_memory(prepared, stage), workers_of(prepared.run.campaign, stage, workers)
+    return StageEstimate(stage, len(units), len(pending), hours, memory, at_once)
 
 
 def stage_memory(prepared: Prepared, stage: Stage) -> int:
     """Peak bytes of a process that works through units of a stage."""
+    step = prepared.run.campaign.step(stage)
+    if step is not None:
+        return _LIBRARIES + step.memory_mib * 2**20
     memory = {
         "ingest": ingest_memory,
         "index": index_memory,

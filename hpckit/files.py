@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +74,23 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush_tree(path: Path) -> int:
+    """Flush a file, or all files below a folder, to disk; return their bytes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in files:
+        _flush_to_disk(file)
+    return sum(file.stat().st_size for file in files)
+
+
+def outermost(paths: Iterable[Path]) -> list[Path]:
+    """Those of some paths that lie within none of the others, sorted."""
+    kept: list[Path] = []
+    for path in sorted(set(paths)):
+        if not any(path.is_relative_to(other) for other in kept):
+            kept.append(path)
+    return kept
 
 
 def digest(data: bytes | memoryview) -> str:

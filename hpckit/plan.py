@@ -7,17 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from hpckit.errors import PlanError
 from hpckit.files import atomic_path
 
 _ROWS_AT_ONCE: Final = 50_000
 
-Stage = Literal["ingest", "index", "reduce", "composite", "export"]
+Stage = str
+"""One of `STAGES`, or `exec-NAME`, a step of the campaign's own."""
 
 STAGES: Final[tuple[Stage, ...]] = ("ingest", "index", "reduce", "composite", "export")
-"""In the order in which they run; a stage begins when the one before it has ended."""
+"""Hpckit's own, in the order in which they run; a stage begins when the one before it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,14 @@ class Plan:
     """All units of a campaign, and those of them that remain to be done."""
 
     units: Sequence[Unit]
+    """Those of a stage before those of the stages that come after it."""
     pending: frozenset[str]
     """Ids of units that have no valid result yet."""
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Stages that have units, in the order in which they run."""
+        return list(dict.fromkeys(unit.stage for unit in self.units))
 
     def of(self, stage: Stage) -> list[Unit]:
         """Units of a stage."""
@@ -50,6 +57,11 @@ class Plan:
     def todo(self, stage: Stage) -> list[Unit]:
         """Units of a stage that remain, longest first, so that workers end together."""
         return sorted((u for u in self.of(stage) if u.id in self.pending), key=lambda u: (-round(u.cost, 1), u.id))
+
+
+def tiles_of(unit: Unit) -> list[str]:
+    """Tiles that a unit concerns; none, where it only looks at a product."""
+    return list(unit.args["tiles"] if "tiles" in unit.args else [unit.args["tile"]])
 
 
 def write_plan(path: Path, units: Iterable[Unit]) -> None:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyproj
 
 from hpckit import tiling
-from hpckit.aoi import read_aoi
 from hpckit.campaign import Campaign, Signatures
 from hpckit.composites import units as composites
 from hpckit.cube import ingest, layout
@@ -34,9 +33,12 @@ from hpckit.reduce.assignment import Assignment, TileBox, assign
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.zones import ZoneLayer, load_zones, read_zones, write_zones
 from hpckit.run import Run
-from hpckit.scenes import catalogue, placing
+from hpckit.scenes import catalogue
 from hpckit.scenes.model import Acquisition, Scene
+from hpckit.selection import fitting
 from hpckit.spool import DAMAGED
+from hpckit.steps import units as steps
+from hpckit.steps.settings import is_step
 
 _Value = TypeVar("_Value")
 
@@ -97,10 +99,36 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     return prepared
 
 
+def nothing_yet(run: Run) -> Prepared:
+    """A campaign before its products are there."""
+    return Prepared(run, {}, [], [], {}, {}, {})
+
+
+def plan_products(
+    run: Run, progress: Progress = lambda what, done, total: None
+) -> tuple[Plan, frozenset[str]] | None:
+    """Plan the steps that make the campaign's products, which come before all that is made from them.
+
+    Returns
+    -------
+    tuple, or None
+        Their units, and the ids of those that failed when they were last tried; None if all are done, or there is no
+        such step.
+        The plan is written to the run directory.
+    """
+    steps.scan_products(run, lambda done, total: progress("scan products", done, total))
+    units = steps.product_units(run)
+    pending, failed = steps.pending(run, units)
+    if not pending:
+        return None
+    write_plan(run.plan, units)
+    return Plan(units, pending), failed
+
+
 def make_plan(prepared: Prepared, rates: Rates) -> Plan:
     """Cut the work into units, find those that remain, and write them to the run directory."""
     manifest = Manifest.load(prepared.spec.path)
-    units: list[Unit] = []
+    units: list[Unit] = steps.product_units(prepared.run)
     pending: set[str] = set()
     for unit, done in chain(_ingest_units(prepared, manifest, rates), _index_units(prepared, rates)):
         units.append(unit)
@@ -119,6 +147,8 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
         units.append(unit)
         if not done:
             pending.add(unit.id)
+    units += steps.later_units(prepared, units)
+    pending |= steps.pending(prepared.run, [unit for unit in units if is_step(unit.stage)])[0]
     write_plan(prepared.run.plan, units)
     return Plan(units, frozenset(pending))
 
@@ -160,26 +190,6 @@ def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalo
         )
     catalogue.write(run.selected, chosen)
     return chosen, dropped
-
-
-def fitting(campaign: Campaign, scenes: Sequence[Scene]) -> tuple[list[Scene], list[catalogue.Dropped]]:
-    """Scenes that fit a campaign's area, period and limits, and the others with the reason."""
-    aoi = read_aoi(campaign.aoi, campaign.folder)
-    chosen, dropped = catalogue.select(
-        scenes,
-        aoi=aoi,
-        period=(campaign.period.start, campaign.period.end),
-        max_cloud_cover=campaign.scenes.max_cloud_cover,
-        tiles=campaign.scenes.tiles,
-        level=campaign.scenes.level,
-    )
-    if not campaign.scenes.is_radar:
-        return chosen, dropped
-    radar = campaign.scenes.radar
-    seen, unseen = placing.on_tracks(chosen, radar.orbit, radar.relative_orbits)
-    if campaign.grid_spec is None:
-        seen = placing.place_all(seen, aoi, campaign.scenes.tiles)
-    return seen, [*dropped, *unseen]
 
 
 def _require_tiles(run: Run, by_tile: Mapping[str, Sequence[Acquisition]]) -> None:

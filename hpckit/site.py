@@ -26,6 +26,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,60}$")]
 OneLine = Annotated[str, Field(pattern=r"^[^\n\r\x00]*$")]
 """Text that goes into a job script or a command line; quoted there, but never several lines."""
 
+StageName = Annotated[
+    str,
+    Field(pattern=r"^(default|ingest|index|reduce|composite|export|gate|sync|exec(-[a-z][a-z0-9_]{0,20})?)$"),
+]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -247,10 +252,8 @@ class Site(_Model):
     job_wide: bool = False
     """PBS: ask by `ncpus=`, `mem=`, `ngpus=` for the whole job instead of `select=` (NCI Gadi)."""
     mpi: Mpi = Field(default_factory=Mpi)
-    stages: dict[
-        Literal["default", "ingest", "index", "reduce", "composite", "export", "gate", "sync"], StageRequest
-    ] = Field(default_factory=dict)
-    """`default` holds for all that do not say otherwise."""
+    stages: dict[StageName, StageRequest] = Field(default_factory=dict)
+    """`default` holds for all that do not say otherwise, `exec` for steps of campaigns, `exec-NAME` for one."""
     directives: list[OneLine] = Field(default_factory=list)
     """Further lines for the scheduler in every job, verbatim without the `#SBATCH` or `#PBS`."""
     modules: list[OneLine] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a worker does with a unit of each stage: ingest, index, reduce, composite, export."""
+"""What a worker does with a unit of each stage: ingest, index, reduce, composite, export, and steps of users."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,20 @@ import hpckit
 from hpckit.campaign import Signatures
 from hpckit.composites.export import export
 from hpckit.composites.row import compose_row
-from hpckit.cube.ingest import IngestUnit, date_inputs, ingest
+from hpckit.cube.ingest import IngestUnit, date_inputs, ingest, ingest_units, is_done, shards
 from hpckit.cube.layout import shard_key
 from hpckit.cube.manifest import Manifest
-from hpckit.errors import CubeError
+from hpckit.errors import CubeError, PlanError
 from hpckit.plan import Unit
 from hpckit.production import Prepared, group_zones, index_paths, index_resolutions, read_prepared
 from hpckit.reduce.assignment import project
 from hpckit.reduce.index import ZoneIndex, build_index
 from hpckit.reduce.signatures import Job, Part, signatures
-from hpckit.run import campaign_digest, find_run
+from hpckit.run import Run, campaign_digest, find_run
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Acquisition, Scene
 from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
+from hpckit.steps.command import run_command
 
 _CACHED_INDEXES = 4
 _SCALE_TOLERANCE = 0.002
@@ -49,17 +51,35 @@ class Outcome:
 class Context:
     """What a worker needs of the run directory, read once."""
 
-    def __init__(self, prepared: Prepared, writer: str, threads: int, tiles: Sequence[str] | None = None) -> None:
-        self.prepared = prepared
+    def __init__(
+        self,
+        run: Run,
+        writer: str,
+        threads: int,
+        tiles: Sequence[str] | None = None,
+        prepared: Prepared | None = None,
+    ) -> None:
+        self.run = run
         self.writer = writer
         self.threads = threads
-        self.manifest = Manifest.load(prepared.spec.path, tiles)
+        self._tiles = tiles
+        self._prepared = prepared
         self._indexes: OrderedDict[Path, ZoneIndex] = OrderedDict()
 
     @classmethod
     def load(cls, run_dir: Path, writer: str, threads: int, tiles: Sequence[str] | None = None) -> Context:
-        """Read what `prepare` froze; with `tiles` only what concerns these."""
-        return cls(read_prepared(find_run(run_dir), tiles), writer, threads, tiles)
+        """Read what `prepare` froze when it is first needed; with `tiles` only what concerns these."""
+        return cls(find_run(run_dir), writer, threads, tiles)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """What the campaign came down to; steps that make its products work before that is known."""
+        return self._prepared or read_prepared(self.run, self._tiles)
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What is in the cube."""
+        return Manifest.load(self.prepared.spec.path, self._tiles)
 
     def reduction(self, name: str) -> Signatures:
         """Reduction by name."""
@@ -101,6 +121,8 @@ def execute(context: Context, unit: Unit) -> Outcome:
             return _composite(context, unit)
         case "export":
             return Outcome(export(context.prepared, unit, context.threads))
+        case _:
+            return _step(context, unit)
 
 
 def write_spool(context: Context, batches: Sequence[SignatureBatch]) -> dict[str, str]:
@@ -142,6 +164,34 @@ def _ingest(context: Context, unit: Unit) -> Outcome:
         },
         reason="; ".join(reasons) or None,
     )
+
+
+def _step(context: Context, unit: Unit) -> Outcome:
+    step = context.run.campaign.step(unit.stage)
+    if step is None:
+        raise PlanError(f"unit {unit.id}: the campaign has no such step", hint="`hpckit plan` makes the plan anew")
+    reason = _without(context, str(unit.args["words"]["tile"])) if step.waits_for == "ingest" else None
+    return Outcome(run_command(context.run, step, unit), reason=reason)
+
+
+def _without(context: Context, tile: str) -> str | None:
+    """What a cube lacks since dates of it could not be ingested; None if it is whole.
+
+    Raises
+    ------
+    CubeError
+        If parts of it were not ingested at all.
+    """
+    spec, acquisitions = context.prepared.spec, context.prepared.acquisitions[tile]
+    wanted = [shard for unit in ingest_units(spec, tile, acquisitions) for shard in shards(spec, unit, acquisitions)]
+    absent = sum(context.manifest.get(shard.key) is None for shard in wanted)
+    if absent:
+        raise CubeError(
+            f"tile {tile} is not wholly ingested: {absent} of {len(wanted)} shards are not there",
+            hint="see why in the failures of the ingest stage; the next run tries again",
+        )
+    partial = sum(not is_done([shard], context.manifest) for shard in wanted)
+    return f"done without dates that could not be ingested, in {partial} of {len(wanted)} shards" if partial else None
 
 
 def _composite(context: Context, unit: Unit) -> Outcome:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.journal import Tally, tally
-from hpckit.plan import STAGES, read_inputs
+from hpckit.plan import read_inputs
 from hpckit.run import Run
 
 
@@ -58,7 +58,7 @@ def read_status(run: Run, since: float | None = None) -> Status:
         If it has no plan yet.
     """
     units, stages, inputs = read_inputs(run.plan)
-    planned = set(stages.unique().to_pylist())
+    planned = stages.unique().to_pylist()
     known = tally(run.path, units, inputs)
     failures: dict[str, list[str]] = {}
     for place, reason in known.reasons.items():
@@ -66,9 +66,7 @@ def read_status(run: Run, since: float | None = None) -> Status:
     return Status(
         run_id=run.run_id,
         campaign=run.campaign.name,
-        stages=tuple(
-            _stage(stage, stages, known, since or _working_since(run)) for stage in STAGES if stage in planned
-        ),
+        stages=tuple(_stage(stage, stages, known, since or _working_since(run)) for stage in planned),
         failures={reason: tuple(sorted(ids)) for reason, ids in sorted(failures.items())},
         slivers=int(known.slivers),
     )

@@ -15,16 +15,16 @@ from hpckit.arrays import Layout, Request, jobs, lay_out
 from hpckit.campaign import Campaign
 from hpckit.console import Console
 from hpckit.cube.manifest import Manifest
-from hpckit.driver import tidy
+from hpckit.driver import plan_all, plan_first, tidy
 from hpckit.elements import write_elements
-from hpckit.errors import BusyError, HpckitError
-from hpckit.estimate import measured_rates, stage_memory
+from hpckit.errors import BusyError, HpckitError, SubmissionError
+from hpckit.estimate import stage_memory
 from hpckit.files import write_text
 from hpckit.image.sif import read_header
 from hpckit.journal import compact
 from hpckit.lustre import stripe
-from hpckit.plan import STAGES, Plan, Stage, Unit
-from hpckit.production import Prepared, make_plan, prepare
+from hpckit.plan import Plan, Stage, Unit
+from hpckit.production import Prepared, nothing_yet
 from hpckit.run import Run, claim, open_run
 from hpckit.scheduler import scheduler_of
 from hpckit.scheduler.container import folders_of
@@ -32,6 +32,8 @@ from hpckit.scheduler.model import Job, Scheduler
 from hpckit.scheduler.runner import LocalRunner, Runner
 from hpckit.scheduler.script import render
 from hpckit.site import Site
+from hpckit.steps.command import APPTAINER
+from hpckit.steps.settings import is_step
 from hpckit.submission import Submission, Submitted, create, latest, save
 
 
@@ -61,16 +63,25 @@ def draft(
     PlanError, SiteError
         If the site cannot run it.
     """
-    with console.progress("scan products") as progress:
-        prepared = prepare(run, lambda _what, done, total: progress(done, total))
-    for failure in prepared.failures:
-        console.warn(failure.reason)
-    plan = make_plan(prepared, measured_rates(run.path))
+    prepared, plan = _plan(run, console)
     wanted = plan.pending if chosen is None else plan.pending & chosen
-    todo: dict[Stage, list[Unit]] = {stage: [u for u in plan.of(stage) if u.id in wanted] for stage in STAGES}
+    todo: dict[Stage, list[Unit]] = {stage: [u for u in plan.of(stage) if u.id in wanted] for stage in plan.stages}
     memory = {stage: stage_memory(prepared, stage) for stage, units in todo.items() if units}
     cuda = any(reduction.device == "cuda" for reduction in run.campaign.reductions)
-    return prepared, Draft(run, site, request, plan, lay_out(todo, memory, site, request, cuda=cuda))
+    layout = lay_out(todo, memory, site, request, cuda=cuda, steps=run.campaign.steps)
+    return prepared, Draft(run, site, request, plan, layout)
+
+
+def _plan(run: Run, console: Console) -> tuple[Prepared, Plan]:
+    """Plan what can be submitted now: while products are to be made that nobody tried yet, only those."""
+    first = plan_first(run, console)
+    if first is not None and first[0].pending - first[1]:
+        console.say(
+            f"{len(first[0].pending)} products are to be made by steps first; what is made from them is submitted by "
+            "the same command when they are there"
+        )
+        return nothing_yet(run), first[0]
+    return plan_all(run, console)
 
 
 def submit_campaign(
@@ -145,15 +156,16 @@ def write_submission(drafted: Draft, options: Mapping[str, Any] | None = None) -
 
 def write_scripts(submission: Submission, run: Run) -> None:
     """Write the job scripts of a submission."""
-    command = hpckit_command(submission.site)
     folders, binds = [run.campaign.folder / "jobscripts"], folders_of(run.campaign, run.path)
     for job in submission.jobs:
+        step = run.campaign.step(job.stage)
+        site = submission.site if step is None or step.image is None else outside(submission.site)
         text = render(
             job,
-            submission.site,
+            site,
             run=run.path,
             submission=submission.number,
-            command=command,
+            command=hpckit_command(site),
             folders=folders,
             binds=binds,
         )
@@ -245,6 +257,25 @@ def hpckit_command(site: Site) -> list[str]:
     return [found] if found else [sys.executable, "-m", "hpckit"]
 
 
+def outside(site: Site) -> Site:
+    """The site for steps that bring an image: hpckit enters it, and cannot from inside the image of the site.
+
+    Raises
+    ------
+    SubmissionError
+        If this hpckit itself runs inside an image, so that there is none for the nodes.
+    """
+    if site.runtime != "apptainer":
+        return site
+    if os.environ.get("APPTAINER_NAME") or os.environ.get("SINGULARITY_NAME"):
+        raise SubmissionError(
+            "a step with its own image is started from outside of the site's image; this hpckit runs inside one",
+            hint="submit with an hpckit that is installed on the cluster's file system",
+        )
+    environment = {**site.environment, APPTAINER: site.container.command}
+    return site.model_copy(update={"runtime": "venv", "command": None, "environment": environment})
+
+
 def write_dry(drafted: Draft, folder: Path | None) -> Submission:
     """Write elements and scripts, to look at or to submit by hand; with a folder, the scripts also there.
 
@@ -263,7 +294,8 @@ def write_dry(drafted: Draft, folder: Path | None) -> Submission:
 def _jobs(drafted: Draft, path: Path) -> list[Job]:
     number, campaign = int(path.name), drafted.run.campaign
     into_file = campaign.store.dsn is None
-    sync = bool(campaign.reductions) and (into_file or drafted.site.sync == "job")
+    reduces = bool(campaign.reductions) and not all(is_step(stage.stage) for stage in drafted.layout.stages)
+    sync = reduces and (into_file or drafted.site.sync == "job")
     return jobs(drafted.layout, drafted.site, drafted.request, path, drafted.run.run_id, number, sync=sync)
 
 

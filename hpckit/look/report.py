@@ -237,7 +237,7 @@ def _failures(entries: Iterable[Entry]) -> list[Failure]:
 
 def _stage_rank(unit: str) -> int:
     stage = unit.partition("/")[0]
-    return next((rank for rank, name in enumerate(STAGES) if name == stage), len(STAGES))
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[Zones]:

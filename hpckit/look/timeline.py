@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.look.style import FAINT, INK, MUTED, VERMILION, Picture, house_style, new_figure
+from hpckit.look.style import INK, MUTED, VERMILION, Picture, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ STAGE_COLOURS: Final = {
     "composite": "#7b3294",
     "export": "#c2a5cf",
 }
-"""By stage; what failed is vermilion."""
+"""By stage; what failed is vermilion, steps of users are grey."""
+_STEP: Final = "#6b6b6b"
 
 _MAX_LANES: Final = 48
 _PAUSE_S: Final = 120.0
@@ -136,7 +137,7 @@ def _draw_progress(axes: Axes, entries: Sequence[Entry], placed: Spans) -> None:
             ends = np.sort(placed.end[mine])
             done = np.arange(1, len(mine) + 1) / len(mine) * 100
             times, shares = np.append(placed.start[mine].min(), ends), np.append(0.0, done)
-            axes.step(times, shares, where="post", color=STAGE_COLOURS.get(stage, MUTED), lw=1.6)
+            axes.step(times, shares, where="post", color=_stage_colour(stage), lw=1.6)
     axes.set_ylim(0, 104)
     axes.set_yticks([0, 50, 100], labels=["0", "50", "100 %"])
     axes.grid(axis="y")
@@ -161,8 +162,9 @@ def _draw_pauses(upper: Axes, lower: Axes, placed: Spans) -> None:
 def _legend(figure: Any, entries: Sequence[Entry]) -> None:
     from matplotlib.patches import Patch
 
-    stages = [stage for stage in STAGE_COLOURS if any(entry.stage == stage for entry in entries)]
-    handles = [Patch(fc=STAGE_COLOURS[stage], label=stage) for stage in stages]
+    seen = dict.fromkeys(entry.stage for entry in entries)
+    stages = [stage for stage in dict.fromkeys([*STAGE_COLOURS, *seen]) if stage in seen]
+    handles = [Patch(fc=_stage_colour(stage), label=stage) for stage in stages]
     if any(entry.state == "failed" for entry in entries):
         handles.append(Patch(fc=VERMILION, label="failed"))
     figure.legend(
@@ -182,4 +184,8 @@ def _box(start: float, end: float, row: int) -> list[tuple[float, float]]:
 
 
 def _colour(entry: Entry) -> str:
-    return VERMILION if entry.state == "failed" else STAGE_COLOURS.get(entry.stage, FAINT)
+    return VERMILION if entry.state == "failed" else _stage_colour(entry.stage)
+
+
+def _stage_colour(stage: str) -> str:
+    return STAGE_COLOURS.get(stage, _STEP)

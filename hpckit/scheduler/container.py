@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpckit.campaign import Campaign
+from hpckit.files import outermost
 from hpckit.site import Container, Site
 
 PASSED: Final = (
@@ -66,10 +67,13 @@ def folders_of(campaign: Campaign, run: Path) -> list[Path]:
     named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.paths)]
     named += [campaign.resolve(reduction.zones).parent for reduction in campaign.signatures]
     named += [campaign.resolve(reduction.outputs.path) for reduction in campaign.composites]
+    for step in campaign.steps:
+        named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.paths if step.scenes else ())]
+        named += [campaign.resolve(Path(text.partition("{")[0])).parent for text in step.inputs.values()]
     named += [campaign.store_path.parent] if campaign.store.dsn is None else []
     both = {path for item in named for path in (item, item.resolve())}
     found = sorted(path if path.is_dir() or not path.suffix else path.parent for path in both)
-    return _outermost(found)
+    return outermost(found)
 
 
 def expandable(text: str) -> str:
@@ -99,11 +103,3 @@ def _plain(paths: Iterable[Path]) -> list[Bind]:
 
 def _mpi(container: Container) -> list[Bind]:
     return [_bind(f"{container.mpi_folder}")] if container.mpi == "bind" else []
-
-
-def _outermost(paths: Iterable[Path]) -> list[Path]:
-    kept: list[Path] = []
-    for path in sorted(paths):
-        if not any(path.is_relative_to(other) for other in kept):
-            kept.append(path)
-    return kept

@@ -17,6 +17,7 @@ from hpckit.scheduler.container import in_image
 from hpckit.scheduler.launch import launch, processes
 from hpckit.scheduler.model import Job
 from hpckit.site import Site, templates_folder, user_folder
+from hpckit.steps.settings import is_step
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@%+=:,./^~-]*")
 _EARLY_SHARE: Final = 0.1
@@ -93,8 +94,8 @@ def _values(
         "gated": "reduce",
         "command": list(command),
         "container": in_image(site, binds, gpus=bool(job.resources.gpus)),
-        "launch": launch(site.mpi, job.resources),
-        "processes": processes(site.mpi, job.resources),
+        "launch": [] if is_step(job.stage) else launch(site.mpi, job.resources),
+        "processes": job.resources.ranks if is_step(job.stage) else processes(site.mpi, job.resources),
         "environment": site.environment,
         "modules": site.modules,
         "setup": site.setup,

@@ -1,0 +1,245 @@
+"""Units of steps: one for each product or tile, and which of them are done."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hpckit.errors import CatalogueError, PlanError
+from hpckit.files import digest, digest_json
+from hpckit.image.sif import read_header
+from hpckit.journal import Entry, outcomes, read_journal
+from hpckit.plan import Unit, tiles_of
+from hpckit.run import Run
+from hpckit.scenes import catalogue
+from hpckit.scenes.model import Scene
+from hpckit.selection import fitting
+from hpckit.steps.settings import Step
+from hpckit.steps.words import PATHS, expand, words_in
+
+if TYPE_CHECKING:
+    from hpckit.production import Prepared
+
+_VERSION: Final = 1
+"""Grows when the same command and inputs give other outputs."""
+_READ_WHOLE: Final = 64 * 2**20
+"""Inputs up to so many bytes count by their content, larger ones by size and time."""
+_FEW: Final = 3
+
+
+def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalogue.Failure]:
+    """Find what steps make products from, and write one catalogue for each of them to the run directory.
+
+    Raises
+    ------
+    CatalogueError
+        If there is nothing to make products from.
+    """
+    failures: list[catalogue.Failure] = []
+    for step in run.campaign.steps:
+        into(run, step).mkdir(parents=True, exist_ok=True)  # also where products are looked for, or binds lead to
+    for step in run.campaign.steps:
+        if step.scenes is None:
+            continue
+        paths = [run.campaign.resolve(path) for path in step.scenes.paths]
+        known = _catalogue(run, step)
+        report = catalogue.scan(paths, previous=known, progress=progress)
+        chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
+        if not chosen:
+            reasons = Counter(item.reason for item in dropped).most_common(_FEW)
+            found = ", ".join(f"{count} times: {reason}" for reason, count in reasons) or "there is none"
+            raise CatalogueError(
+                f"{run.campaign.path}: step {step.name}: no product below {', '.join(map(str, paths))} fits the "
+                f"campaign ({found})",
+                hint="mend aoi, period or the step's `scenes`",
+            )
+        catalogue.write(known, chosen)
+        failures += report.failures
+    return failures
+
+
+def product_units(run: Run) -> list[Unit]:
+    """Units of the steps that make products, from their catalogues."""
+    seconds = _measured(run)
+    return [
+        unit
+        for step in run.campaign.steps
+        if step.makes_products
+        for unit in _units(run, step, _of_scenes(catalogue.read(_catalogue(run, step))), {}, seconds)
+    ]
+
+
+def later_units(prepared: Prepared, before: Sequence[Unit]) -> list[Unit]:
+    """Units of all other steps.
+
+    Parameters
+    ----------
+    before : sequence of Unit
+        Hpckit's own: a step's unit depends on those of its tile in the stage that it waits for.
+    """
+    run, seconds = prepared.run, _measured(prepared.run)
+    made: list[Unit] = []
+    for step in run.campaign.steps:
+        if not step.makes_products:
+            upstream = _upstream(step, [*before, *made])
+            words = _of_tiles(prepared) if step.each == "tile" else _of_scenes(_used(prepared))
+            made += _units(run, step, words, upstream, seconds)
+    return made
+
+
+def pending(run: Run, units: Sequence[Unit]) -> tuple[frozenset[str], frozenset[str]]:
+    """Ids of units that remain to be done, and of those among them that failed when they were tried."""
+    known = outcomes(read_journal(run.path), {unit.id: unit.inputs for unit in units}) if units else {}
+    left, failed = set(), set()
+    for unit in units:
+        entry: Entry | None = known.get(unit.id)
+        if entry is None or entry.state != "done" or not _is_there(run, unit):
+            left.add(unit.id)
+        if entry is not None and entry.state == "failed":
+            failed.add(unit.id)
+    return frozenset(left), frozenset(failed)
+
+
+def into(run: Run, step: Step) -> Path:
+    """Absolute path of the folder of a step's outputs."""
+    return run.campaign.resolve(step.folder)
+
+
+def _catalogue(run: Run, step: Step) -> Path:
+    return run.path / "steps" / f"{step.name}.parquet"
+
+
+def _measured(run: Run) -> dict[str, float]:
+    """Mean seconds of the units of each step that are done."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for entry in read_journal(run.path) if run.campaign.steps else ():
+        if entry.state == "done" and run.campaign.step(entry.stage) is not None:
+            spent[entry.stage].append(entry.seconds)
+    return {stage: sum(times) / len(times) for stage, times in spent.items()}
+
+
+def _of_scenes(scenes: Iterable[Scene]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """Name, tiles and words of each product, once."""
+    for scene in sorted({scene.id: scene for scene in scenes}.values(), key=lambda scene: scene.id):
+        sensing = scene.datatake.split("_")[1] if scene.radar is None else f"{scene.sensed:%Y%m%dT%H%M%S}"
+        yield (
+            scene.id,
+            [scene.tile] if scene.tile and scene.radar is None else [],
+            {
+                "scene": scene.href,
+                "id": scene.id,
+                "platform": scene.platform,
+                "level": scene.level,
+                "tile": "" if scene.radar is not None else scene.tile,
+                "start": sensing,
+                "date": f"{scene.sensed:%Y-%m-%d}",
+                "relative_orbit": str(scene.relative_orbit),
+            },
+        )
+
+
+def _of_tiles(prepared: Prepared) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    for tile in sorted(prepared.acquisitions):
+        frame = prepared.frame(tile)
+        west, south, east, north = (f"{value:.12g}" for value in frame.bounds)
+        words = {"tile": tile, "cube": str(prepared.spec.path), "epsg": str(frame.epsg)}
+        yield tile, [tile], words | {"west": west, "south": south, "east": east, "north": north}
+
+
+def _used(prepared: Prepared) -> Iterator[Scene]:
+    return (scene for items in prepared.acquisitions.values() for item in items for scene in item.scenes)
+
+
+def _upstream(step: Step, before: Iterable[Unit]) -> dict[str, list[str]]:
+    """Digests of the units that each tile, or product, waits for."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for unit in before:
+        if unit.stage == step.waits_for:
+            for key in tiles_of(unit) if step.each == "tile" else [unit.id.rpartition("/")[2]]:
+                found[key].append(unit.inputs)
+    return found
+
+
+def _units(
+    run: Run,
+    step: Step,
+    described: Iterable[tuple[str, list[str], dict[str, str]]],
+    upstream: Mapping[str, list[str]],
+    seconds: Mapping[str, float],
+) -> Iterator[Unit]:
+    settings = [_VERSION, step.command, step.outputs, step.environment, _image_mark(run, step), _fixed(run, step)]
+    owner: dict[str, str] = {}
+    for name, tiles, words in described:
+        for text in step.outputs.values():
+            path = expand(text, words)
+            if owner.setdefault(path, name) != name:
+                raise PlanError(
+                    f"{run.campaign.path}: step {step.name}: {owner[path]} and {name} would both write {path}",
+                    hint=f"put {{{'id' if step.each == 'scene' else 'tile'}}} into the name of each output",
+                )
+        plain = {key: value for key, value in words.items() if key not in PATHS}
+        inputs = digest_json([settings, plain, sorted(upstream.get(name, ()))])[:16]
+        args = {"step": step.name, "tiles": tiles, "words": words}
+        yield Unit(f"exec/{step.name}/{name}", step.stage, seconds.get(step.stage, step.seconds), inputs, args)
+
+
+def _image_mark(run: Run, step: Step) -> str:
+    """What tells an image from others: of a SIF file its id, time and size.
+
+    Raises
+    ------
+    ImageError
+        If it is a file that is not there, or damaged.
+    """
+    if step.image is None or "://" in step.image:
+        return step.image or ""
+    path = run.campaign.resolve(Path(step.image))
+    if path.is_dir():
+        return str(path)
+    header = read_header(path)
+    return f"{header.id} {header.created} {header.size}"
+
+
+def _fixed(run: Run, step: Step) -> dict[str, str]:
+    """Digests of the inputs that are the same for all units.
+
+    Raises
+    ------
+    PlanError
+        If one is not there.
+    """
+    found = {}
+    for name, text in step.inputs.items():
+        if set(words_in(text)) - {"folder"}:
+            continue  # of each unit its own: it depends on what the step waits for, and is looked for by the unit
+        path = run.campaign.resolve(Path(expand(text, {"folder": str(run.campaign.folder)})))
+        if not path.exists():
+            raise PlanError(
+                f"{run.campaign.path}: step {step.name}: input {name} is not there: {path}",
+                hint="mend its path; it is relative to the campaign file",
+            )
+        found[name] = _content(path)
+    return found
+
+
+def _content(path: Path) -> str:
+    if path.is_dir():
+        files = (file for file in path.rglob("*") if file.is_file())
+        return digest_json(sorted((str(file.relative_to(path)), _content(file)) for file in files))
+    status = path.stat()
+    if status.st_size > _READ_WHOLE:
+        return f"{status.st_size} {status.st_mtime_ns}"
+    return digest(path.read_bytes())
+
+
+def _is_there(run: Run, unit: Unit) -> bool:
+    """Whether all outputs of a unit are where they belong."""
+    step = run.campaign.step(unit.stage)
+    if step is None:
+        return False
+    folder = into(run, step)
+    words = {key: glob.escape(value) for key, value in unit.args["words"].items()}
+    return all(any(folder.glob(expand(text, words))) for text in step.outputs.values())
