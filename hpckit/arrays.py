@@ -221,7 +221,8 @@ def _resources(
     partition = _choose_partition(site, request.partition or asked.partition, gpus)
     cores = asked.cores or (step.cores if step else 1)
     nodes = 1 if step else min(asked.nodes or 1, units)  # commands of steps are started without MPI
-    per_rank = max(asked.memory_mib or _rounded_mib(memory * _MEMORY_ROOM), (request.memory_mib or {}).get(stage, 0))
+    room = 1.0 if step else _MEMORY_ROOM  # what a step declares is no estimate
+    per_rank = max(asked.memory_mib or _rounded_mib(memory * room), (request.memory_mib or {}).get(stage, 0))
     ranks = asked.ranks or min(_RANKS, (partition.cores or _RANKS) // cores)
     ranks = max(1, min(ranks, _fitting_ranks(partition, per_rank), -(-units // nodes)))
     _require_partition(f"stage {stage}", partition, nodes, ranks * cores, ranks * per_rank, gpus)

@@ -150,12 +150,17 @@ def _execute(
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise StepError(
-                f"it lasted longer than {format_duration(timeout or 0)}", hint=f"raise `timeout`; see {log}"
+                f"it lasted longer than {format_duration(timeout or 0)}", hint=f"raise `timeout`; {_where(log)}"
             ) from None
         finally:
             _end_all(process)
     if code != 0:
-        raise StepError(f"{_ended(code)}: {_last_words(log)} (see {log})")
+        raise StepError(f"{_ended(code)}: {_last_words(log)} ({_where(log)})")
+
+
+def _where(log: Path) -> str:
+    """Where all that a command wrote is found; the same for all units, so that equal failures are told once."""
+    return f"all that it wrote is in logs/exec/{log.parent.name}"
 
 
 def _die_with_parent() -> None:
@@ -193,7 +198,7 @@ def _publish(scratch: Path, folder: Path, step: Step, outputs: Mapping[str, str]
     if missing:
         raise StepError(
             f"the command ended well, but did not write {', '.join(missing)} into {{out}}",
-            hint=f"mend `command` or `outputs`; see {log}",
+            hint=f"mend `command` or `outputs`; {_where(log)}",
         )
     written = 0
     for relative in dict.fromkeys(path for paths in found.values() for path in paths):
