@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,8 @@ from hpckit.scenes import catalogue
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 from hpckit.selection import fitting
+from hpckit.steps.settings import Step
+from hpckit.steps.units import unit_settings
 from hpckit.store import open_store
 
 Verdict = Literal["ok", "warning", "error"]
@@ -54,6 +58,7 @@ def check_campaign(campaign: Campaign) -> list[Finding]:
     return [
         *_guard("period", lambda: _period(campaign)),
         *_guard("aoi", lambda: _aoi(campaign)),
+        *(found for step in campaign.steps for found in _guard(f"steps.{step.name}", partial(_step, campaign, step))),
         *_guard("scenes", lambda: _scenes(campaign, scenes)),
         *_guard("cube", lambda: _cube(campaign, scenes)),
         *(
@@ -98,8 +103,29 @@ def _aoi(campaign: Campaign) -> Iterator[Finding]:
     yield Finding("aoi", "ok", f"{km2:,.0f} km², {west:.3f} {south:.3f} {east:.3f} {north:.3f}")
 
 
+def _step(campaign: Campaign, step: Step) -> Iterator[Finding]:
+    what = f"steps.{step.name}"
+    if step.scenes is not None:
+        report = catalogue.scan([campaign.resolve(path) for path in step.scenes.paths])
+        chosen, _ = fitting(campaign, report.scenes, step.scenes)
+        fits = f"{len(chosen)} of {len(report.scenes)} products fit"
+        yield Finding(what, "ok" if chosen else "error", fits, "" if chosen else "mend aoi, period or paths")
+    unit_settings(campaign, step)
+    if step.image is not None:
+        yield Finding(what, "ok", f"{step.command[0]} in {step.image}")
+    elif "{" not in step.command[0] and shutil.which(step.command[0]) is None:
+        text = f"{step.command[0]} is not on the PATH here"
+        yield Finding(what, "warning", text, "that of the nodes counts: load its module in the site file")
+    else:
+        yield Finding(what, "ok", step.command[0])
+
+
 def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[Finding]:
     paths = [campaign.resolve(path) for path in campaign.scenes.paths]
+    makers = [step.name for step in campaign.steps if step.makes_products]
+    if makers and not any(path.is_dir() and any(path.iterdir()) for path in paths):
+        yield Finding("scenes", "ok", f"none yet: {', '.join(makers)} makes them")
+        return
     listed = [scene for path in paths if path.suffix == ".parquet" for scene in catalogue.read(path)]
     report = catalogue.scan([path for path in paths if path.suffix != ".parquet"], previous=None)
     scenes = [*listed, *report.scenes]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from hpckit.campaign import Campaign
 from hpckit.errors import CatalogueError, PlanError
 from hpckit.files import digest, digest_json
 from hpckit.image.sif import read_header
@@ -103,6 +104,18 @@ def pending(run: Run, units: Sequence[Unit]) -> tuple[frozenset[str], frozenset[
     return frozenset(left), frozenset(failed)
 
 
+def unit_settings(campaign: Campaign, step: Step) -> list[object]:
+    """What all units of a step depend on.
+
+    Raises
+    ------
+    ImageError, PlanError
+        If its image, or an input that is the same for all units, is not there.
+    """
+    marks = [_image_mark(campaign, step), _fixed(campaign, step)]
+    return [_VERSION, step.command, step.outputs, step.environment, *marks]
+
+
 def into(run: Run, step: Step) -> Path:
     """Absolute path of the folder of a step's outputs."""
     return run.campaign.resolve(step.folder)
@@ -170,7 +183,7 @@ def _units(
     upstream: Mapping[str, list[str]],
     seconds: Mapping[str, float],
 ) -> Iterator[Unit]:
-    settings = [_VERSION, step.command, step.outputs, step.environment, _image_mark(run, step), _fixed(run, step)]
+    settings = unit_settings(run.campaign, step)
     owner: dict[str, str] = {}
     for name, tiles, words in described:
         for text in step.outputs.values():
@@ -186,7 +199,7 @@ def _units(
         yield Unit(f"exec/{step.name}/{name}", step.stage, seconds.get(step.stage, step.seconds), inputs, args)
 
 
-def _image_mark(run: Run, step: Step) -> str:
+def _image_mark(campaign: Campaign, step: Step) -> str:
     """What tells an image from others: of a SIF file its id, time and size.
 
     Raises
@@ -196,14 +209,14 @@ def _image_mark(run: Run, step: Step) -> str:
     """
     if step.image is None or "://" in step.image:
         return step.image or ""
-    path = run.campaign.resolve(Path(step.image))
+    path = campaign.resolve(Path(step.image))
     if path.is_dir():
         return str(path)
     header = read_header(path)
     return f"{header.id} {header.created} {header.size}"
 
 
-def _fixed(run: Run, step: Step) -> dict[str, str]:
+def _fixed(campaign: Campaign, step: Step) -> dict[str, str]:
     """Digests of the inputs that are the same for all units.
 
     Raises
@@ -215,10 +228,10 @@ def _fixed(run: Run, step: Step) -> dict[str, str]:
     for name, text in step.inputs.items():
         if set(words_in(text)) - {"folder"}:
             continue  # of each unit its own: it depends on what the step waits for, and is looked for by the unit
-        path = run.campaign.resolve(Path(expand(text, {"folder": str(run.campaign.folder)})))
+        path = campaign.resolve(Path(expand(text, {"folder": str(campaign.folder)})))
         if not path.exists():
             raise PlanError(
-                f"{run.campaign.path}: step {step.name}: input {name} is not there: {path}",
+                f"{campaign.path}: step {step.name}: input {name} is not there: {path}",
                 hint="mend its path; it is relative to the campaign file",
             )
         found[name] = _content(path)

@@ -19,6 +19,7 @@ import rasterio
 from scipy.ndimage import uniform_filter
 
 from hpckit.campaign import load_campaign
+from hpckit.check import check_campaign
 from hpckit.cli import cli
 from hpckit.console import Console
 from hpckit.driver import Result, run_campaign
@@ -284,3 +285,19 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_check_looks_at_steps(speckle: Path):
+    found = {item.what: item for item in check_campaign(load_campaign(speckle))}
+    assert found["scenes"].verdict == "ok" and "filter makes them" in found["scenes"].text
+    assert found["steps.filter"].verdict == "ok"
+    (speckle.parent / "lee.py").unlink()
+    shutil.rmtree(speckle.parent / "rtc")
+    texts = [item.text for item in check_campaign(load_campaign(speckle)) if item.verdict == "error"]
+    assert any("rtc: no such folder" in text for text in texts)
+
+
+def test_a_missing_input_is_named_before_anything_runs(speckle: Path):
+    (speckle.parent / "lee.py").unlink()
+    with pytest.raises(PlanError, match=r"step filter: input script is not there: .*lee\.py"):
+        run(speckle)

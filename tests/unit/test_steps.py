@@ -1,0 +1,97 @@
+"""Steps in the campaign file: words in braces, and what is refused with its field and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpckit.campaign import load_campaign
+from hpckit.errors import CampaignError
+from hpckit.steps.words import expand, words_in
+
+FILE = """\
+name: c
+aoi: [4, 51, 5, 52]
+period: 2024-01-01/2024-12-31
+scenes: {paths: [scenes]}
+cube: {bands: [B04]}
+steps:
+"""
+GOOD = {"name": "own", "each": "scene", "command": "tool {scene} {made}", "outputs": "{made: '{id}.tif'}"}
+
+
+def load(tmp_path: Path, *steps: dict[str, str]):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        FILE
+        + "".join(
+            "  - " + "\n    ".join(f"{key}: {value}" for key, value in {**GOOD, **step}.items() if value) + "\n"
+            for step in steps
+        )
+    )
+    return load_campaign(path)
+
+
+@given(st.text(), st.text())
+def test_what_is_escaped_comes_out_as_it_was(text: str, value: str):
+    escaped = text.replace("{", "{{").replace("}", "}}")
+    assert words_in(escaped) == []
+    assert expand(escaped + "{id}" + escaped, {"id": value}) == text + value + text
+
+
+@pytest.mark.parametrize("text", ["{", "}", "{a b}", "{1}", "{}", "{a}}", "${HOME"])
+def test_a_brace_alone_is_refused(text: str):
+    with pytest.raises(ValueError, match="brace stands alone"):
+        words_in(text)
+
+
+@pytest.mark.parametrize("text", ["{scene} {scene}", "x{id}y", "{{{id}}}"])
+def test_values_are_not_looked_at_again(text: str):
+    assert "{cube}" in expand(text, {"scene": "{cube}", "id": "{cube}"})
+
+
+def test_a_command_line_is_cut_like_a_shell_would(tmp_path: Path):
+    campaign = load(tmp_path, {"command": """tool 'a b' "{scene}" $HOME \\n"""})
+    assert campaign.steps[0].command == ["tool", "a b", "{scene}", "$HOME", "n"]
+    assert campaign.steps[0].stage == "exec-own" and campaign.step("exec-own") is campaign.steps[0]
+    assert campaign.step("ingest") is None
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"command": "tool 'it"}, "cannot be cut into words"),
+        ({"command": "tool {scnee} {made}"}, "unknown word {scnee}; did you mean {scene}?"),
+        ({"command": "tool {cube}"}, "unknown word {cube}"),
+        ({"each": "tile", "command": "tool {scene} {made}", "outputs": "{made: '{tile}'}"}, "unknown word {scene}"),
+        ({"outputs": "{made: '../{id}'}"}, "must lie within the step's folder"),
+        ({"outputs": "{made: '/etc/{id}'}"}, "must lie within the step's folder"),
+        ({"outputs": "{made: '{scene}.tif'}"}, "unknown word {scene}"),
+        ({"outputs": "{id: '{id}'}", "command": "tool"}, "'id' has a meaning already"),
+        ({"outputs": "{made: '{id}_*'}"}, "output made is a pattern"),
+        ({"outputs": "{}", "command": "tool"}, "at least 1 item"),
+        ({"name": "ingest"}, "has the name of a stage of hpckit's own"),
+        ({"after": "reduce"}, "waits for 'reduce'"),
+        ({"after": "own"}, "waits for 'own'"),
+        ({"each": "tile", "after": "export", "command": "t", "outputs": "{m: '{tile}'}"}, "there is ingest"),
+        ({"scenes": "{paths: [x]}", "after": "ingest"}, "leave `after` out"),
+        ({"scenes": "{paths: [x]}", "each": "tile", "command": "t", "outputs": "{m: '{tile}'}"}, "makes products"),
+        ({"image": "x.sif", "command": "'{python} {made}'"}, "the image lacks; write python3"),
+        ({"scenes": "{paths: [x], collection: landsat}"}, "collection"),
+        ({"memory": "3"}, "did you mean 'memory_mib'?"),
+        ({"timeout": "soon"}, "write a walltime like"),
+        ({"environment": "{'A B': x}"}, "environment"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, step: dict[str, str], message: str):
+    with pytest.raises(CampaignError) as caught:
+        load(tmp_path, step)
+    assert message in str(caught.value) and "c.yaml:" in str(caught.value)
+
+
+def test_two_steps_of_one_name(tmp_path: Path):
+    with pytest.raises(CampaignError, match="two steps are named 'own'"):
+        load(tmp_path, {}, {})
