@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from hpckit.errors import CampaignError, LoginError
+from hpckit.steps.words import words_in
 
 if TYPE_CHECKING:
     from hpckit.campaign import Campaign
@@ -65,18 +66,22 @@ def _stage(session: Session, path: Path, base: str) -> str:
     campaign = load_campaign(path)
     folder = str(PurePosixPath(base) / campaign.name)
     by_parent: dict[Path, list[Path]] = {}
-    for file in _files(campaign):
+    for file in staged_files(campaign):
         by_parent.setdefault(file.parent.relative_to(campaign.folder), []).append(file)
     for parent, files in by_parent.items():
         session.push(files, str(PurePosixPath(folder) / parent))
     return folder
 
 
-def _files(campaign: Campaign) -> list[Path]:
-    """Files of the campaign that lie in its folder: itself, area, zones, site files and templates."""
+def staged_files(campaign: Campaign) -> list[Path]:
+    """Files of the campaign that lie in its folder: itself, area, zones, inputs of steps, site files and templates."""
     named = [(reduction.zones, f"zones of {reduction.name}") for reduction in campaign.signatures]
     if isinstance(campaign.aoi, str) and (campaign.folder / campaign.aoi).is_file():
         named.append((Path(campaign.aoi), "aoi"))
+    for step in campaign.steps:
+        texts = {name: text for name, text in step.inputs.items() if not words_in(text)}
+        here = {name: Path(text) for name, text in texts.items() if (campaign.folder / text).exists()}
+        named += [(path, f"input {name} of step {step.name}") for name, path in here.items()]
     files = [campaign.path, *sorted(campaign.folder.glob("*.yaml"))]
     for path, what in named:
         if path.is_absolute() or str(path).startswith("~"):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hpckit.campaign import load_campaign
 from hpckit.errors import CampaignError
+from hpckit.remote import staged_files
 from hpckit.steps.words import expand, words_in
 
 FILE = """\
@@ -95,3 +96,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, step: dict[str, str], message: s
 def test_two_steps_of_one_name(tmp_path: Path):
     with pytest.raises(CampaignError, match="two steps are named 'own'"):
         load(tmp_path, {}, {})
+
+
+def test_inputs_are_staged_with_a_campaign(tmp_path: Path):
+    (tmp_path / "tool.py").touch()
+    inputs = {"inputs": "{script: tool.py, other: at-the-site.bin, own: 'aux/{date}'}"}
+    assert tmp_path / "tool.py" in staged_files(load(tmp_path, inputs))
+    with pytest.raises(CampaignError, match="input script of step own: .* lies outside"):
+        (tmp_path.parent / "tool.py").touch()
+        staged_files(load(tmp_path, {"inputs": "{script: ../tool.py}"}))
