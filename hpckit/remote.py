@@ -74,7 +74,7 @@ def _stage(session: Session, path: Path, base: str) -> str:
 
 
 def staged_files(campaign: Campaign) -> list[Path]:
-    """Files of the campaign that lie in its folder: itself, area, zones, inputs of steps, site files and templates."""
+    """Files that lie in the campaign's folder: itself, area, zones, inputs of steps, site files and templates."""
     named = [(reduction.zones, f"zones of {reduction.name}") for reduction in campaign.signatures]
     if isinstance(campaign.aoi, str) and (campaign.folder / campaign.aoi).is_file():
         named.append((Path(campaign.aoi), "aoi"))

@@ -102,6 +102,6 @@ def test_inputs_are_staged_with_a_campaign(tmp_path: Path):
     (tmp_path / "tool.py").touch()
     inputs = {"inputs": "{script: tool.py, other: at-the-site.bin, own: 'aux/{date}'}"}
     assert tmp_path / "tool.py" in staged_files(load(tmp_path, inputs))
-    with pytest.raises(CampaignError, match="input script of step own: .* lies outside"):
+    with pytest.raises(CampaignError, match=r"input script of step own: .* lies outside"):
         (tmp_path.parent / "tool.py").touch()
         staged_files(load(tmp_path, {"inputs": "{script: ../tool.py}"}))
