@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.integration.postgis", "tests.integration.slurm"]
+pytest_plugins = [
+    "tests.integration.campaigns",
+    "tests.integration.homes",
+    "tests.integration.postgis",
+    "tests.integration.slurm",
+]
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 # Worker processes that tests start must find the project, installed or not.

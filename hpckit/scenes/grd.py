@@ -14,7 +14,7 @@ from hpckit.errors import SceneError
 from hpckit.scenes.files import Files
 from hpckit.scenes.footprint import polygon
 from hpckit.scenes.metadata import Metadata
-from hpckit.scenes.model import Scene
+from hpckit.scenes.model import Scene, unplaced
 from hpckit.scenes.radar import ESA_NAME, OrbitState, Radar, moment, pass_id
 
 MANIFEST: Final = "manifest.safe"
@@ -56,27 +56,15 @@ def read_grd(path: Path) -> Scene:
     radar = _radar(manifest, annotation, polarisations)
     platform = f"S1{manifest.text('number').upper()}"
     datatake = f"{int(manifest.matching('missionDataTakeID', '[0-9]{1,8}')):06X}"
-    return Scene(
+    return unplaced(
         id=name,
         href=str(path.absolute()),
         root=files.root,
         level="GRD",
         platform=platform,
-        sensed=radar.start,
         datatake=pass_id(platform, radar.orbit_state, datatake, radar.absolute_orbit, radar.start),
-        datastrip=f"{radar.start:%Y%m%dT%H%M%S}",
-        granule="",
-        tile="",
-        epsg=0,
         baseline=_version(manifest),
         relative_orbit=int(manifest.matching("relativeOrbitNumber", r"\d{1,3}")),
-        cloud_cover=None,
-        nodata=None,
-        quantification=1.0,
-        offsets={},
-        ulx=0.0,
-        uly=0.0,
-        shapes={},
         assets={f"{pol}@{res}m": file for pol, file in present.items() for res in (10, 20)},
         footprint=_footprint(manifest),
         missing=_missing(files, listed),

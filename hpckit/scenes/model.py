@@ -90,6 +90,50 @@ class Scene:
         return f"{self.href}/{relative}"
 
 
+def unplaced(
+    *,
+    id: str,
+    href: str,
+    root: str,
+    level: Level,
+    platform: str,
+    datatake: str,
+    baseline: str,
+    relative_orbit: int,
+    assets: Mapping[str, str],
+    footprint: Mapping[str, Any],
+    missing: tuple[str, ...],
+    radar: Radar,
+) -> Scene:
+    """Scene of a Sentinel-1 product, which has no tile and no pixels of a tile until it is placed."""
+    return Scene(
+        id=id,
+        href=href,
+        root=root,
+        level=level,
+        platform=platform,
+        sensed=radar.start,
+        datatake=datatake,
+        datastrip=f"{radar.start:%Y%m%dT%H%M%S}",
+        granule="",
+        tile="",
+        epsg=0,
+        baseline=baseline,
+        relative_orbit=relative_orbit,
+        cloud_cover=None,
+        nodata=None,
+        quantification=1.0,
+        offsets={},
+        ulx=0.0,
+        uly=0.0,
+        shapes={},
+        assets=assets,
+        footprint=footprint,
+        missing=missing,
+        radar=radar,
+    )
+
+
 def acquisition_id(datatake: str) -> str:
     """Datatake without its baseline, `GS2A_20221005T115411_038058`."""
     return datatake.rsplit("_N", 1)[0]

@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
 from hpckit.scenes import footprint
-from hpckit.scenes.model import Level, Scene
+from hpckit.scenes.model import Level, Scene, unplaced
 from hpckit.scenes.naming import Told, from_name
 from hpckit.scenes.radar import (
     OrbitState,
@@ -159,27 +159,15 @@ def product_scene(
     state = cast(OrbitState, told.state or orbit_state_at(start, longitude))
     name = told.identifier or POLARISATION.sub("", path.stem).strip("_-.") or path.stem
     polarisations = tuple(band.removeprefix("COH_") for band in assets if band != "INC")
-    return Scene(
+    return unplaced(
         id=name,
         href=str(path.absolute()),
         root="",
         level=cast(Level, level),
         platform=told.platform,
-        sensed=start,
         datatake=pass_id(told.platform, state, told.datatake, told.absolute_orbit, start),
-        datastrip=f"{start:%Y%m%dT%H%M%S}",
-        granule="",
-        tile="",
-        epsg=0,
         baseline=told.version or "0.00",
         relative_orbit=told.relative_orbit or relative_orbit(told.platform, told.absolute_orbit),
-        cloud_cover=None,
-        nodata=None,
-        quantification=1.0,
-        offsets={},
-        ulx=0.0,
-        uly=0.0,
-        shapes={},
         assets={f"{band}@{res}m": file for band, file in assets.items() for res in (10, 20)},
         footprint=dict(shapely.geometry.mapping(shape)),
         missing=missing,

@@ -26,7 +26,7 @@ from hpckit.site import Site, load_site
 from hpckit.status import read_status
 from hpckit.submission import Submission
 from hpckit.submit import cancel, submit_campaign
-from tests.small_campaign import copy, make, results, same
+from tests.small_campaign import copy, results, same
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -37,20 +37,6 @@ QUIET = Console(quiet=True)
 def queue(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "hpckit" / "queue"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(made: Path, tmp_path_factory):
-    campaign = load_campaign(copy(made, tmp_path_factory.mktemp("here") / "c"))
-    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
-    return results(campaign)
 
 
 @pytest.fixture

@@ -19,20 +19,9 @@ from hpckit.login.faults import SshError
 from hpckit.login.ssh import Session, session_for
 from hpckit.testing.sshd import SshServer, make_key
 from hpckit.testing.weblogin import Weblogin
-from tests.login_samples import Person, hpckit, short_home, write_site
+from tests.login_samples import Person, hpckit, write_site
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def home(monkeypatch):
-    """A home folder with a key; no agent, no settings of the real user."""
-    for name in [name for name in os.environ if name.startswith(("SSH_", "HPCKIT_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    with short_home() as folder:
-        monkeypatch.setenv("HOME", str(folder))
-        make_key(folder / ".ssh" / "id_ed25519")
-        yield folder
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 from hpckit.arrays import Request
 from hpckit.campaign import Campaign, load_campaign
 from hpckit.console import Console
-from hpckit.driver import run_campaign
 from hpckit.errors import SchedulerError, SchedulerUnavailableError, SubmissionError
 from hpckit.follow import Seen, look
 from hpckit.journal import read_journal
@@ -32,7 +31,7 @@ from hpckit.status import read_status
 from hpckit.submission import Submission, latest
 from hpckit.submit import cancel, submit_campaign
 from hpckit.testing.pbs import PbsServer
-from tests.small_campaign import copy, make, results, same
+from tests.small_campaign import copy, results, same
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -47,20 +46,6 @@ def pbs(tmp_path: Path, monkeypatch) -> Iterator[PbsServer]:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
         yield server
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(made: Path, tmp_path_factory):
-    campaign = load_campaign(copy(made, tmp_path_factory.mktemp("here") / "c"))
-    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
-    return results(campaign)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +11,10 @@ import pytest
 from hpckit.campaign import load_campaign
 from hpckit.login.ssh import session_for
 from hpckit.site import load_site
-from hpckit.testing.sshd import SshServer, make_key
-from tests.login_samples import short_home
+from hpckit.testing.sshd import SshServer
 from tests.small_campaign import copy, make, results
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-
-
-@pytest.fixture
-def home(monkeypatch):
-    for name in [name for name in os.environ if name.startswith(("SSH_", "HPCKIT_", "XDG_"))]:
-        monkeypatch.delenv(name)
-    with short_home() as folder:
-        monkeypatch.setenv("HOME", str(folder))
-        make_key(folder / ".ssh" / "id_ed25519")
-        yield folder
 
 
 @pytest.fixture

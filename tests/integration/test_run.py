@@ -28,33 +28,16 @@ from hpckit.run import claim, find_run, open_run
 from hpckit.status import read_status
 from hpckit.store import open_store
 from tests import products
-from tests.small_campaign import DATES, copy, make, pixels_of, results, same, write_campaign, write_zones, zones
+from tests.small_campaign import DATES, copy, pixels_of, results, same, write_campaign, write_zones, zones
 
 pytestmark = pytest.mark.integration
 
 QUIET = Console(quiet=True)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    """A campaign folder with products and zones; tests copy it."""
-    folder = tmp_path_factory.mktemp("made")
-    make(folder)
-    return folder
-
-
 @pytest.fixture
 def campaign(made: Path, tmp_path: Path) -> Campaign:
     return load_campaign(copy(made, tmp_path / "it's a campaign"))
-
-
-@pytest.fixture(scope="module")
-def expected(made: Path, tmp_path_factory) -> pd.DataFrame:
-    """Results of a run that nothing disturbed."""
-    campaign = load_campaign(copy(made, tmp_path_factory.mktemp("calm") / "c"))
-    result = run_campaign(campaign, QUIET, workers=2)
-    assert result.exit_code == 0 and not result.failed
-    return results(campaign)
 
 
 def test_every_number_is_that_of_numpy_and_rasterio(expected):

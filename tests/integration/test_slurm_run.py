@@ -16,7 +16,6 @@ import hpckit
 from hpckit.arrays import Request
 from hpckit.campaign import Campaign, load_campaign
 from hpckit.console import Console
-from hpckit.driver import run_campaign
 from hpckit.errors import BusyError, PlanError, SchedulerError, SchedulerUnavailableError
 from hpckit.follow import Seen, look
 from hpckit.journal import read_journal
@@ -30,7 +29,7 @@ from hpckit.status import Status, read_status
 from hpckit.submission import Submission, latest
 from hpckit.submit import cancel, submit_campaign
 from hpckit.testing.slurm import SlurmCluster
-from tests.small_campaign import copy, make, results, same
+from tests.small_campaign import copy, results, same
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -44,21 +43,6 @@ environment:
   OMPI_MCA_rmaps_base_oversubscribe: "1"
   OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
 """
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    make(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(made: Path, tmp_path_factory):
-    """Results of the same campaign on this machine."""
-    campaign = load_campaign(copy(made, tmp_path_factory.mktemp("here") / "c"))
-    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
-    return results(campaign)
 
 
 @pytest.fixture

@@ -166,13 +166,6 @@ steps:
 """
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("own")
-    small_campaign.make(folder)
-    return folder
-
-
 def own(made: Path, target: Path, step: str) -> Path:
     path = small_campaign.copy(made, target)
     path.write_text(STEP + "\n".join(f"    {line}" for line in step.strip().splitlines()) + "\n")

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from tests.simulator import SIMULATED, passes_in_simulator
 from tests.unit.composite_cases import reflectances
 
-_SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
-
-@pytest.mark.skipif(_SIMULATED, reason="this is the run in the simulator")
+@pytest.mark.skipif(SIMULATED, reason="this is the run in the simulator")
 def test_in_the_simulator():
-    # The simulator is chosen when numba is imported: it needs a process of its own.
-    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "passed" in result.stdout
+    passes_in_simulator(__file__)
 
 
 @pytest.fixture(scope="module")
 def twins():
     from numba import cuda
 
-    if not _SIMULATED and not cuda.is_available():
+    if not SIMULATED and not cuda.is_available():
         pytest.skip("no GPU; the simulator runs in a process of its own")
     from hpckit.reduce.kernels import composite_cpu, composite_cuda
 

@@ -24,8 +24,7 @@ from hpckit.scenes.model import Scene
 from hpckit.scenes.sentinel2 import read_product
 from hpckit.scenes.stac import from_item, to_item
 from hpckit.testing.safe import ProductSpec, write_product
-
-DAY = datetime(2024, 5, 1, 10, 50, 31, tzinfo=UTC)
+from tests.scene_samples import DAY, scene
 
 
 def small() -> dict[str, np.ndarray]:
@@ -200,33 +199,6 @@ def test_missing_paths_and_foreign_catalogues_are_refused(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"nothing")
     with pytest.raises(CatalogueError, match="no catalogue that hpckit wrote"):
         catalogue.read(tmp_path / "x.parquet")
-
-
-def scene(**changes) -> Scene:
-    values = {
-        "id": "S2A_MSIL2A_20240501T105031_N0510_R051_T31UFU_20240501T115031",
-        "href": "/x",
-        "root": "",
-        "level": "L2A",
-        "platform": "S2A",
-        "sensed": DAY,
-        "datatake": "GS2A_20240501T105031_046000_N05.10",
-        "datastrip": "S2A_OPER_MSI_L2A_DS_2APS_20240501T115031_S20240501T105331_N05.10",
-        "granule": "L2A_T31UFU",
-        "tile": "31UFU",
-        "epsg": 32631,
-        "baseline": "05.10",
-        "relative_orbit": 51,
-        "cloud_cover": 10.0,
-        "nodata": 0.0,
-        "quantification": 10000.0,
-        "offsets": {},
-        "ulx": 600000.0,
-        "uly": 5700000.0,
-        "shapes": {10: (60, 60)},
-        "assets": {},
-    }
-    return Scene(**{**values, **changes})
 
 
 def version(

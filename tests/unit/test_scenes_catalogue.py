@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,9 @@ from hpckit.scenes.footprint import bbox, polygon, square
 from hpckit.scenes.model import Scene
 from hpckit.scenes.stac import to_item
 from hpckit.testing.safe import ProductSpec, write_product
+from tests import scene_samples
+from tests.scene_samples import DAY
 
-DAY = datetime(2024, 5, 1, 10, 50, 31, tzinfo=UTC)
 REFS = [BandRef(band.name, resolution) for band in BANDS.values() for resolution in band.resolutions_m]
 OFFSETS = st.dictionaries(st.sampled_from(["B04", "B8A"]), st.sampled_from([-1000, -500, 7]))
 LONGITUDES = st.sampled_from([-180.0, -179.5, -90.0, 0.0, 5.25, 179.5])
@@ -105,31 +106,7 @@ def test_every_pass_of_a_tile_once_and_no_scene_lost_without_a_reason(scenes, ra
 
 
 def template(**changes) -> Scene:
-    values = {
-        "id": "S2A_MSIL2A_20240501T105031_N0510_R051_T31UFU_20240501T115031",
-        "href": "/x.SAFE",
-        "root": "",
-        "level": "L2A",
-        "platform": "S2A",
-        "sensed": DAY,
-        "datatake": "GS2A_20240501T105031_046000_N05.10",
-        "datastrip": "S2A_OPER_MSI_L2A_DS_2APS_20240501T115031_S20240501T105331_N05.10",
-        "granule": "g",
-        "tile": "31UFU",
-        "epsg": 32631,
-        "baseline": "05.10",
-        "relative_orbit": 51,
-        "cloud_cover": 10.0,
-        "nodata": 0.0,
-        "quantification": 10000.0,
-        "offsets": {"B04": -1000},
-        "ulx": 600000.0,
-        "uly": 5700000.0,
-        "shapes": {10: (10980, 10980), 20: (5490, 5490), 60: (1830, 1830)},
-        "assets": {"B04@10m": "b04.jp2"},
-        "footprint": square_at(4.0),
-    }
-    return Scene(**{**values, **changes})
+    return scene_samples.scene(**{"footprint": square_at(4.0), **changes})
 
 
 def test_the_folder_is_taken_before_the_zip_unless_it_is_incomplete():
