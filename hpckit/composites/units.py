@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from hpckit.composites import store
 from hpckit.composites.periods import Interval, periods
 from hpckit.composites.products import Group, Layer, groups, layers
-from hpckit.composites.settings import Composite
+from hpckit.composites.settings import STEPPING, Composite
 from hpckit.cube.ingest import date_inputs
 from hpckit.cube.manifest import Manifest
 from hpckit.files import digest_json
@@ -72,7 +72,8 @@ def all_layers(campaign: Campaign, composite: Composite) -> list[Layer]:
 def inputs(prepared: Prepared, composite: Composite, tile: str) -> str:
     """Digest of what all rows of a tile depend on: settings, period, and what each date was made from."""
     campaign = prepared.run.campaign
-    settings = composite.model_dump(mode="json", exclude={"device", "outputs", "name"})
+    unused = set() if "smooth" in composite.methods else {"smooth"}
+    settings = composite.model_dump(mode="json", exclude={"device", "outputs", "name"} | unused)
     dates = [date_inputs(prepared.spec, item) for item in prepared.acquisitions[tile]]
     days = [item.time.isoformat() for item in prepared.acquisitions[tile]]
     return digest_json([_VERSION, settings, str(campaign.period), dates, days])[:16]
@@ -119,7 +120,7 @@ def _files(prepared: Prepared, composite: Composite, tile: str) -> Iterator[tupl
     made_from = digest_json([inputs(prepared, composite, tile), outputs])[:16]
     folder = files_path(campaign, composite)
     for number, period in enumerate(intervals(campaign, composite)):
-        if not period.positions(prepared.acquisitions[tile]) and "interpolate" not in composite.methods:
+        if not period.positions(prepared.acquisitions[tile]) and not set(STEPPING) & set(composite.methods):
             continue  # a period without any scene has no files
         args = {"reduction": composite.name, "tile": tile, "period": number}
         unit_id = f"export/{composite.name}/{tile}/{period.label}"
