@@ -2,13 +2,13 @@
 
 The curve is that of Whittaker's smoother on a grid of days (Whittaker 1923, Proc. Edinburgh Math. Soc. 41; Eilers
 2003, Analytical Chemistry 75): it makes the squares of the residuals of the observations plus `lam` times the squares
-of the second differences of all days least. A day without observation has weight 0. Upper or lower envelopes come from
-asymmetric weights (Eilers & Boelens 2005), as the processors of MODIS series of FAO and WFP have them.
+of the second differences of all days least. A day without observation has weight 0. Upper or lower envelopes come
+from asymmetric weights (Eilers & Boelens 2005), as the processors of MODIS series of FAO and WFP have them.
 
 Days without observations cost nothing. Between observations the fourth differences of the curve are 0, so its second
 differences are linear there, and Reinsch's algorithm of smoothing splines (1967, Numerische Mathematik 10) holds with
-sums in the place of integrals. With gaps h of days between the observations, Q the second divided differences of these,
-and R tridiagonal with (h + k) / 3 + (1/h + 1/k) / 6 beside gaps h and k, and k / 6 - 1 / (6 k) next to it,
+sums in the place of integrals. With gaps h of days between the observations, Q their second divided differences, and
+R tridiagonal with (h + k) / 3 + (1/h + 1/k) / 6 beside gaps h and k, and k / 6 - 1 / (6 k) next to it,
 
     (R + lam Q' W^-1 Q) c = Q' y,    z = y - lam W^-1 Q c
 
@@ -160,7 +160,7 @@ def _fit(room, height, end, lam, envelope):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _solve(room, height, end, lam):  # type: ignore[no-untyped-def]
-    """Solve the five diagonals by L D L', row by row for all pixels; places are unsigned so that loops are vectors."""
+    """Solve the five diagonals by L D L', row by row for all pixels; unsigned places make vector loops."""
     day, value, share, curve, inverse = room[0], room[1], room[3], room[4], room[5]
     bend, diagonal, near, far = room[6], room[7], room[8], room[9]
     below = _TOP + np.uintp(height) * _ROW
