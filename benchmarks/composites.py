@@ -1,4 +1,4 @@
-"""Composites: kernels against bottleneck, numbagg, geomad and whittaker-eilers; the stage against reading and writing.
+"""Composites: kernels against bottleneck, numbagg, geomad, whittaker-eilers; the stage against reading and writing.
 
 Kernels: uint16 with half of the values masked, against float32 with NaN, on one core each and in the layout that
 the other likes better. Stage: from a campaign's Zarr cube to GeoTIFFs in one process, against reading the same
