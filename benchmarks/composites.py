@@ -1,4 +1,4 @@
-"""Composites: the kernels against bottleneck, numbagg and geomad, and the whole stage against reading and writing.
+"""Composites: kernels against bottleneck, numbagg, geomad, whittaker-eilers; the stage against reading and writing.
 
 Kernels: uint16 with half of the values masked, against float32 with NaN, on one core each and in the layout that
 the other likes better. Stage: from a campaign's Zarr cube to GeoTIFFs in one process, against reading the same
@@ -107,6 +107,45 @@ def geomads(dates: int, pixels: int, bands: int = 6) -> dict[str, float]:
     }
 
 
+def smoothing(dates: int, pixels: int) -> dict[str, float]:
+    """Dekads of a year; the other with a row for each date and dekad, and with one for each day, as ours means it."""
+    from whittaker_eilers import WhittakerSmoother
+
+    random = np.random.default_rng(2)
+    days = np.sort(random.choice(360, dates, replace=False))
+    stack = random.integers(1000, 9000, (dates, pixels), dtype=np.uint16)
+    mask, wanted = random.random(stack.shape) < 0.5, np.arange(5, 360, 10)
+    some = min(pixels, 2000)
+
+    def other(knots: np.ndarray, **where: Any) -> tuple[Callable[[], Any], np.ndarray]:
+        values, weights = np.zeros((some, len(knots))), np.zeros((some, len(knots)))
+        place = np.searchsorted(knots, days)
+        values[:, place], weights[:, place] = stack[:, :some].T, ~mask[:, :some].T
+        series = [(one.tolist(), other.tolist()) for one, other in zip(values, weights, strict=True)]
+        smoother = WhittakerSmoother(lmbda=1000.0, order=2, data_length=len(knots), weights=series[0][1], **where)
+
+        def smooth_all() -> Any:
+            for one, weight in series:
+                smoother.update_weights(weight)
+                smoother.smooth(one)
+
+        return smooth_all, np.array(smoother.smooth(series[0][0]))[np.searchsorted(knots, wanted)]
+
+    daily, curve = other(np.arange(360))
+    knots = np.union1d(days, wanted)
+    sparse, _ = other(knots, x_input=knots.astype(float).tolist())
+    mine = composite_cpu.smooth(stack, days, wanted, 1000.0, 0.5, 360, mask)
+    seconds = best(lambda: composite_cpu.smooth(stack, days, wanted, 1000.0, 0.5, 360, mask), 5) / pixels
+    envelope = best(lambda: composite_cpu.smooth(stack, days, wanted, 1000.0, 0.9, 360, mask), 3) / pixels
+    return {
+        "smooth_us_per_pixel": seconds * 1e6,
+        "smooth_envelope_us_per_pixel": envelope * 1e6,
+        "whittaker_eilers_over_ours": best(sparse, 2) / some / seconds,
+        "whittaker_eilers_daily_over_ours": best(daily, 1) / some / seconds,
+        "largest_difference_of_a_series": float(np.abs(mine[:, 0] - curve).max()),
+    }
+
+
 def stage(dates: int, edge: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -167,6 +206,7 @@ def main() -> None:
     for part in (
         lambda: kernels(arguments.dates, arguments.pixels),
         lambda: geomads(arguments.dates, min(arguments.pixels, 10_000)),
+        lambda: smoothing(arguments.dates, arguments.pixels),
         lambda: stage(arguments.scenes, arguments.edge),
     ):
         print(json.dumps({name: round(value, 6) for name, value in part().items()}, indent=1), flush=True)

@@ -32,11 +32,8 @@ from hpckit.document import read_document
 from hpckit.errors import CampaignError, GridError
 from hpckit.frame import GridSpec
 from hpckit.reduce.expression import Expression, ExpressionError
-from hpckit.scenes.bands import BandRef
+from hpckit.scenes.bands import CLOUDY_CLASSES, BandRef
 from hpckit.steps.settings import Step, require_order
-
-CLOUDY_CLASSES = (0, 1, 3, 8, 9, 10, 11)
-"""SCL classes that a signature leaves out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
 
 
 class _Model(BaseModel):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hpckit import tiling
 from hpckit.campaign import Campaign
 from hpckit.composites.publish import publish
+from hpckit.composites.verify import verify_composites
 from hpckit.console import Console
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.manifest import Manifest
@@ -104,7 +105,7 @@ def run_campaign(
 
 
 def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
-    """Check the cube of a campaign; what is faulty is marked, so that the next run writes it anew.
+    """Check cube and composites of a campaign; what is faulty is marked, so that the next run writes it anew.
 
     Raises
     ------
@@ -123,6 +124,7 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
         manifest.disown((fault.key for fault in faults if fault.kind != "stale"), "verify")
         for path in leftovers(spec.path):
             path.unlink(missing_ok=True)
+        faults += verify_composites(Prepared(run, tiles, (), (), {}, {}, {}), progress)
     return faults
 
 

@@ -76,9 +76,9 @@ def run(campaign: Path, workers: int | None, no_sync: bool) -> None:
 @CAMPAIGN
 @click.option("--json", "as_json", is_flag=True, help="List the faults in JSON on stdout.")
 def verify(campaign: Path, as_json: bool) -> None:
-    """Compare the cube with its manifest: missing, corrupt and stale shards.
+    """Compare cube and composites with what was written: missing, corrupt and stale shards, GeoTIFFs, mosaics.
 
-    What is found is marked, so that the next `hpckit run` writes exactly those shards anew. Exit code 1 if
+    What is found is marked, so that the next `hpckit run` writes exactly those files anew. Exit code 1 if
     there is any fault.
 
     \b

@@ -65,20 +65,18 @@ def show_result(result: Result, console: Console) -> None:
 
 
 def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
-    """List faulty shards."""
+    """List faulty shards and files."""
     if as_json:
         _echo_json([asdict(fault) for fault in faults])
         return
-    made = table("shard", "fault", "detail")
+    made = table("file", "fault", "detail")
     for fault in faults[:_SHOWN]:
         made.add_row(Text(fault.key), fault.kind, Text(fault.detail))
     if faults:
         print_out(made)
     if len(faults) > _SHOWN:
         print_out(f"… and {len(faults) - _SHOWN} more; --json lists all")
-    print_out(
-        f"{len(faults)} faulty shards" + ("; `hpckit run` writes them anew" if faults else ": the cube is sound")
-    )
+    print_out(f"{len(faults)} faulty files" + ("; `hpckit run` writes them anew" if faults else ": all is sound"))
 
 
 def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | None = None, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hpckit.composites.periods import Interval
 from hpckit.composites.products import INDEX_OFFSET, Group
-from hpckit.composites.settings import CHOOSING, Composite
+from hpckit.composites.settings import CHOOSING, STEPPING, Composite
 from hpckit.composites.store import days_since_epoch
 from hpckit.reduce.expression import Expression
 from hpckit.reduce.kernels import select_composite
@@ -70,8 +70,7 @@ def compose(
             *_geomad(kernels, part, composite, group),
         ):
             yield name, number, values
-    if "interpolate" in composite.methods:
-        yield from _interpolated(kernels, observations, names, periods, acquisitions)
+    yield from _stepping(kernels, observations, composite, names, periods, acquisitions)
 
 
 def index_stack(text: str, bands: Mapping[str, Stack]) -> Stack:
@@ -204,16 +203,27 @@ def _together(part: Observations, names: Sequence[str], composite: Composite) ->
     return np.stack([part.bands[name] for name in names if name not in composite.indices])
 
 
-def _interpolated(
+def _stepping(
     kernels: Any,
     observations: Observations,
+    composite: Composite,
     names: Sequence[str],
     periods: Sequence[Interval],
     acquisitions: Sequence[Acquisition],
 ) -> Iterator[Result]:
-    days = np.array([days_since_epoch(item.time.date()) for item in acquisitions], dtype=np.float64)
-    wanted = np.array([days_since_epoch(item.middle) for item in periods], dtype=np.float64)
-    for name in names:
-        found = kernels.interpolate(observations.bands[name], days, wanted, observations.excluded)
-        for number, values in enumerate(found):
-            yield f"{name}_interpolate", number, kernels.rounded(values)
+    """Values in the middle of each period, from the dates of the whole campaign."""
+    days = np.array([days_since_epoch(item.time.date()) for item in acquisitions], dtype=np.int64)
+    wanted = np.array([days_since_epoch(item.middle) for item in periods], dtype=np.int64)
+    curve = composite.smooth
+    for method in composite.methods:
+        if method not in STEPPING:
+            continue
+        for name in names:
+            stack, excluded = observations.bands[name], observations.excluded
+            if method == "interpolate":
+                found = kernels.interpolate(stack, days, wanted, excluded)
+            else:
+                envelope = curve.envelope.get(name, 0.5)
+                found = kernels.smooth(stack, days, wanted, curve.lam, envelope, curve.extend, excluded)
+            for number, values in enumerate(found):
+                yield f"{name}_{method}", number, kernels.rounded(values)

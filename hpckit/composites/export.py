@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hpckit.composites import stac
+from hpckit.composites import checksums, stac
 from hpckit.composites.geotiff import in_order, write_cog
 from hpckit.composites.products import Layer, groups
 from hpckit.composites.settings import Composite
@@ -64,6 +64,8 @@ def export(prepared: Prepared, unit: Unit, threads: int) -> dict[str, float]:
     content = stac.item(
         item_id(composite, tile, period), frame, campaign, composite, period, named, unit.inputs, dates
     )
+    for asset in content["assets"].values():
+        asset |= checksums.facts(item.parent / asset["href"])
     write_json(item, content)
     return {"files": float(len(named)), "written_bytes": float(sum((item.parent / n).stat().st_size for n in named))}
 

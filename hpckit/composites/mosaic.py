@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
+import numpy as np
+import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
@@ -20,10 +22,13 @@ from rasterio.windows import Window
 from hpckit.composites.geotiff import as_cog
 from hpckit.composites.products import Layer
 from hpckit.composites.settings import Mosaic
+from hpckit.cube.region import Box
 from hpckit.files import write_text
 
 _GDAL_TYPES: Final = {"uint16": "UInt16", "float32": "Float32"}
 _STRIP: Final = 512
+_TOLERANCE: Final = 0.01
+"""Pixels by which GDAL may misplace a pixel; by default it is an eighth, which depends on what is warped at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class _Source:
 
 
 def write_vrts(folder: Path, stem: str, files: Sequence[Path], layers: Sequence[Layer]) -> list[Path]:
-    """Write a VRT over files of one kind for each CRS that they are in.
+    """Write a VRT over files of one kind for each CRS that they are in; the first that has data counts.
 
     Returns
     -------
@@ -52,28 +57,15 @@ def write_vrts(folder: Path, stem: str, files: Sequence[Path], layers: Sequence[
 
 
 def write_mosaic(path: Path, files: Sequence[Path], layers: Sequence[Layer], mosaic: Mosaic, compress: str) -> None:
-    """Warp files of one kind to one grid and write them as one GeoTIFF; in overlaps the first one counts."""
+    """Warp files of one kind to one grid, and write them as one GeoTIFF; the first that has data counts."""
     first = layers[0]
-    continuous = first.content in ("values", "deviations")
-    resampling = Resampling.bilinear if continuous else Resampling.nearest
     with ExitStack() as stack:
         sources = [stack.enter_context(rasterio.open(file)) for file in files]
         transform, rows, columns = _grid(sources, mosaic)
-        warped = [
-            stack.enter_context(
-                WarpedVRT(
-                    source,
-                    crs=mosaic.crs,
-                    transform=transform,
-                    width=columns,
-                    height=rows,
-                    resampling=resampling,
-                    nodata=first.nodata,
-                    **({} if first.nodata is None else {"src_nodata": first.nodata}),
-                )
-            )
-            for source in sources
-        ]
+        warped = []
+        for source in sources:
+            place = _place(source, mosaic.crs, transform, rows, columns)
+            warped.append((stack.enter_context(_warp(source, mosaic.crs, transform, place, first)), place))
         profile = {
             "driver": "GTiff",
             "width": columns,
@@ -86,22 +78,50 @@ def write_mosaic(path: Path, files: Sequence[Path], layers: Sequence[Layer], mos
         }
         with as_cog(path, profile, layers, compress=compress, threads=1) as target:
             for top in range(0, rows, _STRIP):
-                window = Window(0, top, columns, min(_STRIP, rows - top))
-                _merge(warped, window, target)
+                strip = Box(top, 0, min(top + _STRIP, rows), columns)
+                window = Window(0, top, columns, strip.bottom - top)
+                target.write(_merge(warped, strip, layers), window=window)
 
 
-def _merge(warped: Sequence[Any], window: Window, target: Any) -> None:
-    """Write a strip: of each pixel the first file that has it."""
-    merged, missing = None, None
-    for source in warped:
+def _warp(source: Any, crs: str, transform: Affine, place: Box, layer: Layer) -> WarpedVRT:
+    """A file as it looks on its part of the mosaic's grid."""
+    continuous = layer.content in ("values", "deviations")
+    return WarpedVRT(
+        source,
+        crs=crs,
+        transform=transform @ Affine.translation(place.left, place.top),
+        width=place.right - place.left,
+        height=place.bottom - place.top,
+        resampling=Resampling.bilinear if continuous else Resampling.nearest,
+        nodata=layer.nodata,
+        tolerance=_TOLERANCE,
+        **({} if layer.nodata is None else {"src_nodata": layer.nodata}),
+    )
+
+
+def _place(source: Any, crs: str, transform: Affine, rows: int, columns: int) -> Box:
+    """Pixels of the mosaic that a file may reach."""
+    west, south, east, north = transform_bounds(source.crs, crs, *source.bounds)
+    left, top = ~transform @ (west, north)
+    right, bottom = ~transform @ (east, south)
+    reached = Box(math.floor(top) - 1, math.floor(left) - 1, math.ceil(bottom) + 1, math.ceil(right) + 1)
+    return reached.within((rows, columns))
+
+
+def _merge(warped: Sequence[tuple[Any, Box]], strip: Box, layers: Sequence[Layer]) -> npt.NDArray[Any]:
+    """Pixels of a strip: of each band and pixel the first file that has data. A count of 0 is no data here."""
+    fill = layers[0].nodata or 0
+    shape = (len(layers), strip.bottom - strip.top, strip.right - strip.left)
+    merged = np.full(shape, fill, dtype=layers[0].dtype)
+    for source, place in warped:
+        top, bottom = max(place.top, strip.top), min(place.bottom, strip.bottom)
+        if top >= bottom:
+            continue
+        window = Window(0, top - place.top, place.right - place.left, bottom - top)
         values = source.read(window=window)
-        empty = source.read_masks(window=window) == 0
-        if merged is None:
-            merged, missing = values, empty
-        else:
-            merged[missing] = values[missing]
-            missing &= empty
-    target.write(merged, window=window)
+        part = merged[:, top - strip.top : bottom - strip.top, place.left : place.right]
+        np.copyto(part, values, where=np.isnan(part) if fill != fill else part == fill)
+    return merged
 
 
 def _grid(sources: Sequence[Any], mosaic: Mosaic) -> tuple[Affine, int, int]:
@@ -135,8 +155,15 @@ def _vrt(folder: Path, sources: Sequence[_Source], layers: Sequence[Layer]) -> s
     return (
         f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">\n'
         f" <SRS>{escape(wkt)}</SRS>\n <GeoTransform>{geo}</GeoTransform>\n{bands}"
-        f' <OverviewList resampling="nearest">2 4 8 16</OverviewList>\n</VRTDataset>\n'
+        f"{_overviews(max(rows, columns), layers[0])}</VRTDataset>\n"
     )
+
+
+def _overviews(size: int, layer: Layer) -> str:
+    """Overviews down to 512 pixels, resampled as those of the files."""
+    factors = [str(2**power) for power in range(1, 16) if size > 512 * 2 ** (power - 1)]
+    resampling = "average" if layer.content in ("values", "deviations") else "nearest"
+    return f' <OverviewList resampling="{resampling}">{" ".join(factors)}</OverviewList>\n' if factors else ""
 
 
 def _band(
@@ -150,10 +177,10 @@ def _band(
     edge: float,
 ) -> str:
     nodata = "" if layer.nodata is None else f"  <NoDataValue>{layer.nodata:g}</NoDataValue>\n"
-    inside = "" if layer.nodata is None else f"   <NODATA>{layer.nodata:g}</NODATA>\n"
-    interpretation = colour.name.capitalize() if colour.name in ("gray", "red", "green", "blue") else "Undefined"
+    # A count of 0 does not hide the count of a tile below, though it is a number.
+    inside = f"   <NODATA>{layer.nodata or 0:g}</NODATA>\n"
     parts = []
-    for source in sources:
+    for source in reversed(sources):  # GDAL draws each over those before
         rows, columns = source.shape
         relative = Path(*[".."] * len(folder.relative_to(_common(folder, source.path)).parts))
         name = relative / source.path.relative_to(_common(folder, source.path))
@@ -169,7 +196,7 @@ def _band(
         f' <VRTRasterBand dataType="{_GDAL_TYPES[layer.dtype]}" band={quoteattr(str(number))}>\n'
         f"  <Description>{escape(layer.band)}</Description>\n{nodata}"
         f"  <Offset>{layer.offset!r}</Offset>\n  <Scale>{layer.scale!r}</Scale>\n"
-        f"  <ColorInterp>{interpretation}</ColorInterp>\n{''.join(parts)} </VRTRasterBand>\n"
+        f"  <ColorInterp>{colour.name}</ColorInterp>\n{''.join(parts)} </VRTRasterBand>\n"
     )
 
 

@@ -7,21 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from hpckit.reduce.expression import Expression, ExpressionError
-from hpckit.scenes.bands import BANDS, BandRef
-
-CLOUDY: Final = (0, 1, 3, 8, 9, 10, 11)
-"""SCL classes that are left out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
-GROWING: Final = (3, 8, 9, 10)
-"""SCL classes that are dilated: shadow, clouds, cirrus."""
+from hpckit.scenes.bands import BANDS, CLOUDY_CLASSES, SPREADING_CLASSES, BandRef
 
 CHOOSING: Final = ("best", "max_ndvi", "medoid")
 """Methods that choose one date per pixel, the same for all bands."""
 JOINT: Final = (*CHOOSING, "geomad")
 """Methods that look at several bands at once, which must have one resolution."""
-_SIMPLE: Final = ("median", "mean", "min", "max", "count", "interpolate", *JOINT)
+STEPPING: Final = ("interpolate", "smooth")
+"""Methods that give each period a value from the dates of the whole campaign."""
+_SIMPLE: Final = ("median", "mean", "min", "max", "count", *STEPPING, *JOINT)
 _PERCENTILE: Final = re.compile(r"^p(\d{1,2}(\.\d{1,2})?|100)$")
 
 
@@ -66,10 +63,10 @@ class CompositeMask(_Model):
     """Which observations a composite leaves out, by class band."""
 
     band: str = "SCL"
-    exclude: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(CLOUDY))
+    exclude: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(CLOUDY_CLASSES))
     dilate: Length = Distance()
     """How far around `dilate_classes` is left out too: `60m`, `3px`, or a number of metres."""
-    dilate_classes: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(GROWING))
+    dilate_classes: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(SPREADING_CLASSES))
 
 
 class Score(_Model):
@@ -83,6 +80,19 @@ class Score(_Model):
     cloud_distance: Length = Distance(metres=1000)
     """Distance from clouds and shadow from which on it no longer matters."""
     cloud_weight: Annotated[float, Field(ge=0)] = 1
+
+
+class Smoothing(_Model):
+    """How the curve of the method `smooth` runs: Whittaker's smoother with second-order differences of days."""
+
+    lam: Annotated[float, Field(alias="lambda", ge=0, le=1e9)] = 1000
+    """How much smoothness counts over nearness to the observations; 0 interpolates. With an observation each d days,
+    waves of 2 pi (lambda d)^(1/4) days keep half of their height: 53 days for 1000 and 5 days."""
+    envelope: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+    """Share of the weight that observations above the curve have, by band or index: `{NDVI: 0.9}` draws NDVI to its
+    upper envelope, 0.5 is none, 0.1 the lower one."""
+    extend: Annotated[int, Field(ge=0, le=366)] = 15
+    """Days for which the curve goes on, as a line, before the first and after the last observation of a pixel."""
 
 
 class Mosaic(_Model):
@@ -119,12 +129,14 @@ class Composite(_Model):
         Field(min_length=1),
     ] = Field(default_factory=lambda: ["median"])
     """`median`, `p10` (any percentile), `mean`, `min`, `max`, `count`, `best`, `max_ndvi`, `medoid`, `geomad`,
-    `interpolate` (linear in time, to the middle of each period)."""
+    `interpolate` (linear in time, to the middle of each period), `smooth` (a smooth curve, likewise)."""
     period: Literal["campaign", "month", "dekad", "season", "year"] | Rolling = "campaign"
     """One composite for all, or for each; `{window: 30, step: 10}` rolls, in days."""
     mask: CompositeMask | None = Field(default_factory=CompositeMask)
     score: Score = Field(default_factory=Score)
     """Of the method `best`."""
+    smooth: Smoothing = Field(default_factory=Smoothing)
+    """Of the method `smooth`."""
     outputs: Outputs = Field(default_factory=Outputs)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -157,6 +169,14 @@ class Composite(_Model):
             except ExpressionError as error:
                 raise ValueError(f"index {name}: {error}") from error
         return indices
+
+    @model_validator(mode="after")
+    def _envelopes_of_what_is_there(self) -> Composite:
+        known = [*(text.partition("@")[0] for text in self.bands), *self.indices]
+        for name in self.smooth.envelope:
+            if name not in known:
+                raise ValueError(f"smooth.envelope names {name!r}, which is no band or index of {self.name!r}")
+        return self
 
     def put_on_grid(self) -> None:
         """Tell that all bands have the pixels of a grid of the user's choice."""

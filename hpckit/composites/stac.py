@@ -26,6 +26,7 @@ _EXTENSIONS: Final = [
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
 COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _SEGMENT_M: Final = 20_000

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from hpckit.composites.products import Layer
 from hpckit.cube import attributes
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.shards import ChunkGrid, assemble
-from hpckit.files import write_bytes, write_text
+from hpckit.files import write_bytes
 from hpckit.frame import Frame
 from hpckit.scenes.bands import BandRef
 
@@ -55,13 +55,22 @@ def days_since_epoch(day: dt.date) -> int:
 
 def prepare(path: Path, spec: CubeSpec, frame: Frame, layers: Sequence[Layer], periods: Sequence[Interval]) -> None:
     """Write metadata and coordinates of a tile; what is there already and equal is left alone."""
-    _write_json(path / "zarr.json", _group({}))
+    for file, content in metadata(path, spec, frame, layers, periods):
+        if not file.exists() or file.read_bytes() != content:
+            write_bytes(file, content)
+
+
+def metadata(
+    path: Path, spec: CubeSpec, frame: Frame, layers: Sequence[Layer], periods: Sequence[Interval]
+) -> Iterator[tuple[Path, bytes]]:
+    """Files of a tile's metadata and coordinates, and what they hold."""
+    yield path / "zarr.json", _json(_group({}))
     mission = 2 if spec.radar is None else 1
     tile = path / frame.tile
-    _write_json(tile / "zarr.json", _group(attributes.tile_attributes(frame.tile, spec.grid, mission)))
+    yield tile / "zarr.json", _json(_group(attributes.tile_attributes(frame.tile, spec.grid, mission)))
     for resolution_m in sorted({layer.resolution_m for layer in layers}):
         mine = [layer for layer in layers if layer.resolution_m == resolution_m]
-        _prepare_group(tile / f"r{resolution_m}m", chunk_grid(spec, resolution_m), frame, mine, periods)
+        yield from _of_group(tile / f"r{resolution_m}m", chunk_grid(spec, resolution_m), frame, mine, periods)
 
 
 def encode_chunk(values: npt.NDArray[Any], edge: int, nodata: float | None) -> bytes | None:
@@ -93,31 +102,29 @@ def write_shard(path: Path, chunks: Sequence[bytes | None]) -> bytes:
     return data
 
 
-def _prepare_group(
+def _of_group(
     folder: Path, grid: ChunkGrid, frame: Frame, layers: Sequence[Layer], periods: Sequence[Interval]
-) -> None:
+) -> Iterator[tuple[Path, bytes]]:
     resolution_m = layers[0].resolution_m
     rows, columns = frame.shapes[resolution_m]
     half, ref = resolution_m / 2, BandRef("B02", resolution_m)
-    starts = [days_since_epoch(item.start) for item in periods]
-    ends = [days_since_epoch(item.end) + 1 for item in periods]
-    arrays = {
-        "y": _coordinate(folder, "y", frame.uly - half - resolution_m * np.arange(rows), ("y",), attributes.Y),
-        "x": _coordinate(folder, "x", frame.ulx + half + resolution_m * np.arange(columns), ("x",), attributes.X),
-        "time": _coordinate(folder, "time", np.array(starts, "<i8"), ("time",), _TIME),
-        "time_bounds": _coordinate(
-            folder, "time_bounds", np.array(list(zip(starts, ends, strict=True)), "<i8"), ("time", "bounds"), {}
-        ),
-        "spatial_ref": _coordinate(
-            folder, "spatial_ref", np.array(0, "<i8"), (), attributes.grid_mapping(frame, ref)
-        ),
+    bounds = [(days_since_epoch(item.start), days_since_epoch(item.end) + 1) for item in periods]
+    coordinates: dict[str, tuple[npt.NDArray[Any], tuple[str, ...], Mapping[str, Any]]] = {
+        "y": (frame.uly - half - resolution_m * np.arange(rows), ("y",), attributes.Y),
+        "x": (frame.ulx + half + resolution_m * np.arange(columns), ("x",), attributes.X),
+        "time": (np.array([start for start, _ in bounds], "<i8"), ("time",), _TIME),
+        "time_bounds": (np.array(bounds, "<i8"), ("time", "bounds"), {}),
+        "spatial_ref": (np.array(0, "<i8"), (), attributes.grid_mapping(frame, ref)),
     }
-    for layer in layers:
-        arrays[layer.name] = _array(layer, grid, len(periods), (rows, columns))
-        _write_json(folder / layer.name / "zarr.json", arrays[layer.name])
+    arrays = {name: _coordinate(*coordinate) for name, coordinate in coordinates.items()}
+    arrays |= {layer.name: _array(layer, grid, len(periods), (rows, columns)) for layer in layers}
+    for name, (values, dimensions, _) in coordinates.items():
+        yield folder / name / "/".join(["c", *("0" for _ in dimensions)]), values.tobytes()
+    for name, array in arrays.items():
+        yield folder / name / "zarr.json", _json(array)
     consolidated = {"kind": "inline", "must_understand": False, "metadata": dict(sorted(arrays.items()))}
     notes = {**attributes.group_attributes(frame, ref), "hpckit:periods": [item.label for item in periods]}
-    _write_json(folder / "zarr.json", {**_group(notes), "consolidated_metadata": consolidated})
+    yield folder / "zarr.json", _json({**_group(notes), "consolidated_metadata": consolidated})
 
 
 def _array(layer: Layer, grid: ChunkGrid, periods: int, shape: tuple[int, int]) -> dict[str, Any]:
@@ -158,10 +165,8 @@ def _notes(layer: Layer) -> dict[str, Any]:
     return {**notes, "scale_factor": layer.scale, "add_offset": layer.offset, "_FillValue": 0}
 
 
-def _coordinate(
-    folder: Path, name: str, values: npt.NDArray[Any], dimensions: tuple[str, ...], notes: Mapping[str, Any]
-) -> dict[str, Any]:
-    metadata = {
+def _coordinate(values: npt.NDArray[Any], dimensions: tuple[str, ...], notes: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "zarr_format": 3,
         "node_type": "array",
         "shape": list(values.shape),
@@ -173,18 +178,11 @@ def _coordinate(
         "dimension_names": list(dimensions),
         "attributes": dict(notes),
     }
-    chunk = folder / name / "/".join(["c", *("0" for _ in values.shape)])
-    if not chunk.exists() or chunk.read_bytes() != values.tobytes():
-        write_bytes(chunk, values.tobytes())
-    _write_json(folder / name / "zarr.json", metadata)
-    return metadata
 
 
 def _group(notes: Mapping[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(notes)}
 
 
-def _write_json(path: Path, metadata: Mapping[str, Any]) -> None:
-    text = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_text() != text:
-        write_text(path, text)
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

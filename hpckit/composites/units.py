@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from hpckit.composites import store
 from hpckit.composites.periods import Interval, periods
 from hpckit.composites.products import Group, Layer, groups, layers
-from hpckit.composites.settings import Composite
+from hpckit.composites.settings import STEPPING, Composite
 from hpckit.cube.ingest import date_inputs
 from hpckit.cube.manifest import Manifest
 from hpckit.files import digest_json
@@ -50,8 +50,8 @@ def units(prepared: Prepared, rates: Rates) -> Iterable[tuple[Unit, bool]]:
             yield from _rows(prepared, composite, tile, manifest, rates)
     for composite in prepared.run.campaign.composites:
         if composite.outputs.cog:
-            for tile in sorted(prepared.acquisitions):
-                yield from _files(prepared, composite, tile)
+            for unit in export_units(prepared, composite):
+                yield unit, marked(item_file(prepared, composite, unit)) == unit.inputs
 
 
 def prepare_stores(prepared: Prepared) -> None:
@@ -72,7 +72,8 @@ def all_layers(campaign: Campaign, composite: Composite) -> list[Layer]:
 def inputs(prepared: Prepared, composite: Composite, tile: str) -> str:
     """Digest of what all rows of a tile depend on: settings, period, and what each date was made from."""
     campaign = prepared.run.campaign
-    settings = composite.model_dump(mode="json", exclude={"device", "outputs", "name"})
+    unused = set() if "smooth" in composite.methods else {"smooth"}
+    settings = composite.model_dump(mode="json", exclude={"device", "outputs", "name"} | unused)
     dates = [date_inputs(prepared.spec, item) for item in prepared.acquisitions[tile]]
     days = [item.time.isoformat() for item in prepared.acquisitions[tile]]
     return digest_json([_VERSION, settings, str(campaign.period), dates, days])[:16]
@@ -101,7 +102,7 @@ def _rows(
         bands = len(group.bands) + len(group.indices)
         for row in range(frame.windows(group.resolution_m)[0]):
             pixels = min(edge, shape[0] - row * edge) * shape[1] * len(acquisitions) * bands
-            unit_id = f"composite/{composite.name}/{tile}/r{group.resolution_m}m/w{row:02d}"
+            unit_id = row_id(composite, tile, group, row)
             args = {"reduction": composite.name, "tile": tile, "resolution": group.resolution_m, "row": row}
             keys = shard_keys(prepared, composite, group, tile, row)
             done = manifest.has(tile) and all(
@@ -110,21 +111,37 @@ def _rows(
             yield Unit(unit_id, "composite", rates.composite_s(pixels, composite.methods), made_from, args), done
 
 
-def _files(prepared: Prepared, composite: Composite, tile: str) -> Iterator[tuple[Unit, bool]]:
+def row_id(composite: Composite, tile: str, group: Group, row: int) -> str:
+    """Name of the unit that composes a row of windows."""
+    return f"composite/{composite.name}/{tile}/r{group.resolution_m}m/w{row:02d}"
+
+
+def export_units(prepared: Prepared, composite: Composite) -> Iterator[Unit]:
+    """Units that write GeoTIFFs, done or not."""
+    for tile in sorted(prepared.acquisitions):
+        yield from _files(prepared, composite, tile)
+
+
+def _files(prepared: Prepared, composite: Composite, tile: str) -> Iterator[Unit]:
     campaign = prepared.run.campaign
     shapes = prepared.frame(tile).shapes
     wanted = all_layers(campaign, composite)
     pixels = sum(shapes[layer.resolution_m][0] * shapes[layer.resolution_m][1] for layer in wanted)
     outputs = composite.outputs.model_dump(mode="json", exclude={"mosaic"})
     made_from = digest_json([inputs(prepared, composite, tile), outputs])[:16]
-    folder = files_path(campaign, composite)
     for number, period in enumerate(intervals(campaign, composite)):
-        if not period.positions(prepared.acquisitions[tile]) and "interpolate" not in composite.methods:
+        if not period.positions(prepared.acquisitions[tile]) and not set(STEPPING) & set(composite.methods):
             continue  # a period without any scene has no files
         args = {"reduction": composite.name, "tile": tile, "period": number}
         unit_id = f"export/{composite.name}/{tile}/{period.label}"
-        done = marked(item_path(folder, composite, tile, period)) == made_from
-        yield Unit(unit_id, "export", 1 + pixels / _COG_RATE, made_from, args), done
+        yield Unit(unit_id, "export", 1 + pixels / _COG_RATE, made_from, args)
+
+
+def item_file(prepared: Prepared, composite: Composite, unit: Unit) -> Path:
+    """STAC item that a unit of the stage `export` writes."""
+    campaign = prepared.run.campaign
+    period = intervals(campaign, composite)[int(unit.args["period"])]
+    return item_path(files_path(campaign, composite), composite, str(unit.args["tile"]), period)
 
 
 def item_path(folder: Path, composite: Composite, tile: str, period: Interval) -> Path:

@@ -76,7 +76,7 @@ def _check(cube: Path, unit: str, shard: Shard, manifest: Manifest) -> Fault | N
     record = manifest.get(shard.key)
     if record is None:
         return Fault(shard.key, "missing", "never written", unit)
-    damage = _damage(cube / shard.key, record)
+    damage = shard_damage(cube / shard.key, record)
     if damage is not None:
         return Fault(shard.key, *damage, unit)
     if record.inputs != shard.inputs:
@@ -84,7 +84,8 @@ def _check(cube: Path, unit: str, shard: Shard, manifest: Manifest) -> Fault | N
     return None
 
 
-def _damage(path: Path, record: ShardRecord) -> tuple[Kind, str] | None:
+def shard_damage(path: Path, record: ShardRecord) -> tuple[Kind, str] | None:
+    """What is wrong with the bytes of a shard; None if they are those of its record."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -13,10 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.campaign import CLOUDY_CLASSES
 from hpckit.cube.read import Geometry, array_info, bands, geometry, read_plane
 from hpckit.errors import CubeError
-from hpckit.scenes.bands import BandRef
+from hpckit.scenes.bands import CLOUDY_CLASSES, BandRef
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""

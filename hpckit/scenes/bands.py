@@ -37,6 +37,12 @@ SCL_CLASSES: Final = {
 }
 """Scene classification of Level-2A."""
 
+CLOUDY_CLASSES: Final = (0, 1, 3, 8, 9, 10, 11)
+"""SCL classes that are left out unless told otherwise: nodata, saturated, shadow, clouds, cirrus, snow."""
+
+SPREADING_CLASSES: Final = (3, 8, 9, 10)
+"""SCL classes whose surroundings are suspect too: shadow, clouds, cirrus."""
+
 
 @dataclass(frozen=True, slots=True)
 class Band:

@@ -54,6 +54,9 @@ def test_distances_and_rolling_periods(tmp_path):
         ("bands: [B04]\nindices: {N: (B8A - B04) / (B8A + B04)}", "mixes bands"),
         ("bands: [B05]", "needs band B05, which cube.bands lacks"),
         ("bands: [B04]\nmask: {dilate: 3 miles}", "write a distance like 60m or 3px"),
+        ("bands: [B04]\nsmooth: {lambda: -1}", "smooth.lambda"),
+        ("bands: [B04]\nsmooth: {envelope: {NDVI: 0.9}}", "names 'NDVI', which is no band or index"),
+        ("bands: [B04]\nsmooth: {lamda: 5}", "did you mean 'lambda'"),
         ("bands: [B04]\nperoid: month", "did you mean 'period'"),
         ("bands: [B04]\nmask: {dillate: 3px}", "did you mean 'dilate'"),
     ],
@@ -63,6 +66,12 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path, text, message):
         load(tmp_path, text)
     assert "campaign.yaml:" in str(caught.value)
     assert "composite." not in str(caught.value)
+
+
+def test_smoothing(tmp_path):
+    text = "bands: [B04]\nmethods: smooth\nsmooth: {lambda: 300, envelope: {B04: 0.1}, extend: 0}"
+    (composite,) = load(tmp_path, text).composites
+    assert (composite.smooth.lam, composite.smooth.envelope, composite.smooth.extend) == (300, {"B04": 0.1}, 0)
 
 
 def test_unknown_kind(tmp_path):

@@ -26,7 +26,8 @@ class _Date:
         self.time = dt.datetime(2024, 5, 1, 10, tzinfo=dt.UTC) + dt.timedelta(days=day)
 
 
-METHODS = ["median", "p90", "mean", "min", "max", "count", "best", "max_ndvi", "medoid", "geomad", "interpolate"]
+STEPPING = ["interpolate", "smooth"]
+METHODS = ["median", "p90", "mean", "min", "max", "count", "best", "max_ndvi", "medoid", "geomad", *STEPPING]
 
 
 def composed(stack: np.ndarray, excluded: np.ndarray | None, period: str = "campaign", days: int = 30):
@@ -98,10 +99,12 @@ def test_values_at_the_ends_stay_there(value):
     assert (found["count", 0] == 4).all()
 
 
-def test_a_period_without_dates_has_nothing_but_what_is_interpolated():
+def test_a_period_without_dates_has_nothing_but_what_comes_from_all_dates():
     stack = reflectances(3, 2, 2, 20, clouds=0).reshape(2, 2, 4, 5)
     found, _ = composed(stack, None, period="dekad", days=60)
-    assert {number for name, number in found if not name.endswith("_interpolate")} == {0}
+    assert {number for name, number in found if not name.endswith(tuple(STEPPING))} == {0}
+    for number, method in ((0, "interpolate"), (1, "smooth")):
+        assert (found[f"B08_{method}", number] > 0).any(), "the curve goes on for half a month"
 
 
 def test_scores_like_the_day_and_distance_that_they_are_told_to():

@@ -49,6 +49,19 @@ def test_one_band(twins, masked, dates):
     )
 
 
+@pytest.mark.parametrize(("lam", "envelope"), [(0.0, 0.5), (300.0, 0.5), (300.0, 0.9)])
+def test_smooth_curves(twins, lam, envelope):
+    cpu, gpu = twins
+    stack, mask = case(9, (3, 5))
+    mask[1:, 0, 1] = True  # one observation
+    mask[2:, 0, 2] = True  # two
+    days, steps = np.array([0, 5, 5, 9, 10, 22, 30, 31, 60]), np.arange(-9, 70, 6)
+    for left_out in (mask, None):
+        expected = cpu.smooth(stack, days, steps, lam, envelope, 4, left_out)
+        found = gpu.smooth(stack, days, steps, lam, envelope, 4, left_out)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-3)
+
+
 def test_chosen_dates(twins):
     cpu, gpu = twins
     stack, mask = case()

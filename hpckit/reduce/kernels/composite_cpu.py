@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from hpckit.reduce.kernels.geomad_cpu import GeoMad, geomad, medoid
 from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_above, select_rank
+from hpckit.reduce.kernels.smooth_cpu import smooth
 
 __all__ = [
     "GeoMad",
@@ -29,6 +30,7 @@ __all__ = [
     "medoid",
     "percentiles",
     "rounded",
+    "smooth",
     "summary",
     "take",
 ]

@@ -16,6 +16,7 @@ from numba import config, cuda, float32, float64, int64, uint32
 from hpckit.reduce.kernels import composite_cpu
 from hpckit.reduce.kernels.composite_cpu import Mask, Stack, Summary
 from hpckit.reduce.kernels.geomad_cuda import geomad, medoid
+from hpckit.reduce.kernels.smooth_cuda import smooth
 
 __all__ = [
     "best_score",
@@ -26,6 +27,7 @@ __all__ = [
     "medoid",
     "percentiles",
     "rounded",
+    "smooth",
     "summary",
     "take",
 ]
