@@ -39,8 +39,6 @@ _SLOW_METHODS: Final = {"geomad": 6, "medoid": 4}
 """Time of methods that look at all bands at once, over that of reading."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
-_WARPED: Final = 2.5
-"""Pixels decoded over pixels of a window in another CRS, at most: margins, turned axes, finer files."""
 _BLOSC_OVER_JP2: Final = 1.2
 """Blosc's bytes over those of lossless JPEG 2000."""
 
@@ -222,10 +220,14 @@ def ingest_memory(prepared: Prepared) -> int:
             row = min(rows, frame.edges[ref.resolution_m]) * columns * np.dtype(ref.dtype).itemsize
             dates = min(prepared.spec.dates_per_block, len(acquisitions))
             # Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles; compressed dates.
-            decoded = 6 if prepared.spec.grid is None else 6 * _WARPED + 1
+            decoded = 6 * row
             if prepared.spec.radar is not None:
-                decoded = _radar_factor(acquisitions[0].scenes[0].level, ref.resolution_m)
-            largest = max(largest, int(row * decoded + row * dates * _COMPRESSED))
+                decoded = row * _radar_factor(acquisitions[0].scenes[0].level, ref.resolution_m)
+            elif prepared.spec.grid is not None:
+                from hpckit.cube.regrid import strip_bytes  # takes time to import, which granules need not wait for
+
+                decoded = strip_bytes(prepared.spec, tile, ref, acquisitions)
+            largest = max(largest, decoded + int(row * dates * _COMPRESSED))
     return _LIBRARIES + largest
 
 

@@ -7,9 +7,9 @@ are still missing, at the resolution that suffices, and is not even opened where
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
-from math import ceil, log2
+from math import ceil, log2, prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from hpckit.cube.granules import runs
 from hpckit.cube.layout import CubeSpec
 from hpckit.cube.occupancy import HIDDEN
 from hpckit.cube.source import open_band, read_window, verify_file
-from hpckit.cube.warp import needed, warp
+from hpckit.cube.warp import needed, transformer, warp
 from hpckit.errors import SceneError
 from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Acquisition, Scene
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from hpckit.cube.warp import Resampling
 
 _NODATA: Final = 0
+_DECODED_BYTES: Final = 4
+_DECODER_BYTES: Final = 16 * 2**20
+"""Of a JPEG 2000 tile while it is decoded: the codestream, and coefficients; control points. As measured."""
+_FAR_M: Final = 1e7
+"""Farther than any granule reaches."""
 _MASK_M: Final = 60
 """Pixels at which clouds are counted, metres, where the window's are finer."""
 
@@ -64,6 +69,37 @@ def resample_windows(
             if window.any():
                 decoded[column] = window
     return decoded
+
+
+def strip_bytes(spec: CubeSpec, tile: str, ref: BandRef, acquisitions: Sequence[Acquisition]) -> int:
+    """Peak bytes of resampling a row of windows: the row, and what is decoded for it of one granule.
+
+    A decoded pixel takes 32 bits in the decoder, beside those that the file has.
+    """
+    frame = spec.frame(tile, acquisitions)
+    rows, columns = frame.shapes[ref.resolution_m]
+    rows = min(rows, frame.edges[ref.resolution_m])
+    left, _, right, top = frame.bounds
+    bounds = (left, top - rows * ref.resolution_m, right, top)
+    how, itemsize, most = method(ref, spec.resampling), np.dtype(ref.dtype).itemsize, 0
+    for scene in {scene.epsg: scene for item in acquisitions for scene in item.scenes}.values():
+        try:
+            source = source_band(scene, ref)
+        except SceneError:
+            continue  # its unit will tell
+        step = 2 ** _level(source, ref, how)
+        spans = _spans(bounds, frame.epsg, scene.epsg)
+        sizes = zip(scene.shapes[source.resolution_m], spans, strict=True)
+        most = max(most, prod(min(size // step, int(span / source.resolution_m) // step) + 1 for size, span in sizes))
+    return rows * columns * itemsize + most * (_DECODED_BYTES + itemsize) + _DECODER_BYTES
+
+
+@lru_cache(maxsize=256)
+def _spans(bounds: tuple[float, float, float, float], epsg: int, source_epsg: int) -> tuple[float, float]:
+    """Metres that a rectangle spans in the CRS of a source, downwards and across."""
+    left, bottom, right, top = transformer(f"EPSG:{epsg}", f"EPSG:{source_epsg}").transform_bounds(*bounds)
+    spans = (top - bottom, right - left)
+    return spans if np.isfinite(spans).all() else (_FAR_M, _FAR_M)
 
 
 def method(ref: BandRef, resampling: Resampling) -> Resampling:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from math import log2
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from hpckit.cube.jpeg2000 import decode_part
 from hpckit.errors import CubeError, SceneError
 from hpckit.scenes.bands import DN_OFFSET, BandRef
 from hpckit.scenes.integrity import check_files
@@ -73,13 +75,39 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
         If it cannot be decoded.
     """
     try:
-        values = source.read(1, window=window)
+        values = _decode(source, scene, ref, window)
     except RasterioError as error:
         name = scene.assets[ref.key].rsplit("/", 1)[-1]
         raise SceneError(f"{scene.id}: {name} cannot be decoded at row {window.row_off}") from error
     if ref.band.kind == "reflectance":
         return harmonise(values, _shift(scene, ref))
     return np.asarray(values.astype(ref.dtype, copy=False))
+
+
+def _decode(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.NDArray[Any]:
+    """Pixels as the file holds them; of tiles that the window cuts, only that part is decoded."""
+    path = scene.gdal_path(ref.key)
+    (row, column), (height, width) = (window.row_off, window.col_off), (window.height, window.width)
+    if source.driver == "JP2OpenJPEG" and not path.startswith("/vsi") and _cuts_blocks(source, window):
+        level = round(log2(scene.shapes[ref.resolution_m][0] / source.height))
+        rows, columns = slice(row, row + height), slice(column, column + width)
+        values = decode_part(path, rows, columns, level, source.dtypes[0])
+        if values is not None:
+            return values
+    return np.asarray(source.read(1, window=window))
+
+
+def _cuts_blocks(source: Any, window: Window) -> bool:
+    return any(
+        start % block or (stop % block and stop < size)
+        for start, stop, block, size in zip(
+            (window.row_off, window.col_off),
+            (window.row_off + window.height, window.col_off + window.width),
+            source.block_shapes[0],
+            source.shape,
+            strict=True,
+        )
+    )
 
 
 def harmonise(values: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint16]:

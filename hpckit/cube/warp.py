@@ -140,7 +140,6 @@ def _reach(along: npt.NDArray[np.float64], size: int, resampling: Resampling) ->
     return max(0, floor(np.nanmin(finite)) - margin), min(size, ceil(np.nanmax(finite)) + margin)
 
 
-@lru_cache(maxsize=512)
 def _control_points(
     source: GeoBox, target: GeoBox
 ) -> tuple[tuple[int, int], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -154,14 +153,20 @@ def _control_points(
         Source coordinates in pixels (0 is the outer edge of the first one) of the centres of the target pixels
         that are control points; infinite where there is no transformation.
     """
+    first, x, y = _projected(target, str(source.crs))
+    return first, *_apply(~source.transform, x, y)
+
+
+@lru_cache(maxsize=16)
+def _projected(target: GeoBox, crs: str) -> tuple[tuple[int, int], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """First control point of a target, and all of them in the coordinates of a source: the same for all dates."""
     first_row, row = _lattice(target.transform.f / target.transform.e, target.shape[0])
     first_column, column = _lattice(target.transform.c / target.transform.a, target.shape[1])
     x, y = _apply(target.transform, *np.meshgrid(column + 0.5, row + 0.5))
-    if source.crs != target.crs:
-        x, y = _transformer(str(target.crs), str(source.crs)).transform(x, y)
-    columns, rows = _apply(~source.transform, np.asarray(x), np.asarray(y))
-    columns.flags.writeable = rows.flags.writeable = False
-    return (first_row, first_column), columns, rows
+    if crs != str(target.crs):
+        x, y = transformer(str(target.crs), crs).transform(x, y)
+    x.flags.writeable = y.flags.writeable = False
+    return (first_row, first_column), x, y
 
 
 def _apply(
@@ -180,7 +185,8 @@ def _lattice(origin: float, count: int) -> tuple[int, npt.NDArray[np.float64]]:
 
 
 @lru_cache(maxsize=256)
-def _transformer(source: str, target: str) -> Any:
+def transformer(source: str, target: str) -> Any:
+    """From one CRS to another, x before y."""
     import pyproj
 
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
