@@ -18,6 +18,8 @@ import hpckit
 from hpckit.console import Console
 from hpckit.errors import ImageError
 from hpckit.files import PARTIAL, digest, write_text
+from hpckit.image import source
+from hpckit.image.compare import Comparison, compare_images
 from hpckit.image.recipe import Recipe
 from hpckit.image.sif import read_header
 from hpckit.image.tools import command_of, look_for_tools, require_tools
@@ -50,6 +52,8 @@ class Built:
     reused: bool
     size: int
     log: Path
+    against: Comparison | None = None
+    """With the image that was there before, if it was made of the same."""
 
 
 def write_context(recipe: Recipe, folder: Path, console: Console) -> str:
@@ -107,23 +111,34 @@ def build(
     folder = cache_folder() / f"context-{digest(recipe.definition().encode())[:12]}"
     inputs = write_context(recipe, folder, console)
     mark, log = target.with_name(f".{target.name}.inputs"), target.with_suffix(".build.log")
-    if not force and target.exists() and mark.exists() and mark.read_text().strip() == inputs:
+    made_of_the_same = target.exists() and mark.exists() and mark.read_text().strip() == inputs
+    if made_of_the_same and not force:
         return Built(target, True, target.stat().st_size, log)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}{PARTIAL}.sif")
     try:
         _run_build(command, recipe, folder, partial, log, console, with_test=with_test)
         read_header(partial)
+        against = _compare(target, partial, console) if made_of_the_same else None
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     write_text(mark, inputs + "\n")
-    return Built(target, False, target.stat().st_size, log)
+    return Built(target, False, target.stat().st_size, log, against)
 
 
 def cache_folder() -> Path:
     """Wheels and build folders."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpckit" / "images"
+
+
+def _compare(before: Path, after: Path, console: Console) -> Comparison | None:
+    """What two builds of the same have in common; that it cannot be told is no reason to lose one."""
+    try:
+        return compare_images(before, after)
+    except ImageError as error:
+        console.warn(f"not compared with the image that was there: {error}")
+        return None
 
 
 def _run_build(
@@ -139,7 +154,7 @@ def _run_build(
         str(partial),
         "hpckit.def",
     ]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(_epoch()), "APPTAINER_REPRODUCIBLE": "1"}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch()), "APPTAINER_REPRODUCIBLE": "1"}
     environment["PATH"] += ":/usr/sbin:/sbin"
     tail: deque[str] = deque(maxlen=_LAST_LINES)
     with (
@@ -224,7 +239,7 @@ def _locked_wheels(recipe: Recipe) -> list[Path]:
 
 def _own_wheel(folder: Path) -> Path:
     """Wheel of this hpckit, from the source tree that it runs from, or from where it was installed from."""
-    tree = Path(hpckit.__file__).parents[1]
+    tree = source.tree()
     with tempfile.TemporaryDirectory() as made:
         if (tree / "pyproject.toml").exists():
             _pip("wheel", "--no-deps", "--wheel-dir", made, str(tree))
@@ -237,7 +252,7 @@ def _own_wheel(folder: Path) -> Path:
 
 
 def _pip(*words: str) -> None:
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(_epoch())}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch())}
     done = subprocess.run(
         [sys.executable, "-m", "pip", *words, "--quiet", "--disable-pip-version-check"],
         capture_output=True,
@@ -253,21 +268,10 @@ def _pip(*words: str) -> None:
         )
 
 
-def _epoch() -> int:
-    """Time that files of an image bear: that of the commit, or of this release."""
-    tree = Path(hpckit.__file__).parents[1]
-    if (tree / ".git").exists():
-        words = ["git", "-C", str(tree), "log", "-1", "--pretty=%ct"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.strip().isdigit():
-            return int(done.stdout)
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or Path(hpckit.__file__).stat().st_mtime)
-
-
-def _place(source: Path, target: Path) -> None:
+def _place(wheel: Path, target: Path) -> None:
     if target.exists():
         return
     try:
-        os.link(source, target)
+        os.link(wheel, target)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(wheel, target)

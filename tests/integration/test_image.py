@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,11 +21,13 @@ from hpckit.campaign import load_campaign
 from hpckit.console import Console
 from hpckit.driver import run_campaign
 from hpckit.errors import ImageError
-from hpckit.image.check import HELLO, check, judge_hello
+from hpckit.image import ranks
+from hpckit.image.check import check
+from hpckit.image.recipe import Recipe, recipe_for
 from hpckit.image.sif import read_header
 from hpckit.journal import read_journal
 from hpckit.run import find_run
-from hpckit.site import load_site
+from hpckit.site import load_site, site_files
 from hpckit.status import read_status
 from hpckit.submit import submit_campaign
 from hpckit.testing import apptainer
@@ -34,6 +39,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.image, pyte
 QUIET = Console(quiet=True)
 PLACE = Path("/var/tmp/hpckit-image-test")
 """Kept: Apptainer, wheels, and the image, which is built anew only where its inputs changed."""
+
+NOWHERE = "http://127.0.0.1:1/debian"
+CANNOT_REACH = "conveyor failed to get: while debootstrapping"
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +75,47 @@ def sif(program: Path) -> Path:
     built = hpckit("build", str(path), "--mpi", "openmpi", "--command", str(program), "--no-test")
     assert built.returncode == 0, built.stderr
     return path
+
+
+def parse(program: Path, text: str, folder: Path) -> str:
+    """What Apptainer says of a definition: it reads all of it, then its base cannot be reached."""
+    folder.chmod(0o755)
+    (folder / "hpckit.def").write_text(text)
+    words = [program, "build", "--fakeroot", "/tmp/never.sif", "hpckit.def"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(site_files()))
+def test_apptainer_itself_reads_the_definition_of_every_site(name: str, program: Path, tmp_path: Path) -> None:
+    text = recipe_for(load_site(site_files()[name]), mirror=NOWHERE).definition()
+    assert CANNOT_REACH in parse(program, text, tmp_path)
+
+
+@pytest.mark.parametrize("mpi", ["openmpi", "mpich", "none"])
+@pytest.mark.parametrize("cuda", [None, "12.4"])
+@pytest.mark.parametrize("base", ["debian", f"docker://127.0.0.1:1/python@sha256:{'0' * 64}"])
+def test_apptainer_itself_reads_the_definition_of_every_kind(mpi, cuda, base, program: Path, tmp_path: Path) -> None:
+    text = Recipe(base=base, mpi=mpi, cuda=cuda, mirror=NOWHERE if base == "debian" else "").definition()
+    said = parse(program, text, tmp_path)
+    assert (CANNOT_REACH if base == "debian" else "connection refused") in said, said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("%runscript", "%runscirpt"), "invalid section(s) specified: runscirpt"),
+        (("Bootstrap: debootstrap", "Bootstrap: yumm"), "invalid build source yumm"),
+        (("OSVersion: bookworm", ""), "no osversion specified"),
+        (("set -eu", "echo {{ x }}"), "build var x is not defined"),
+        (("Bootstrap: debootstrap", ""), "no bootstrap specification found"),
+    ],
+)
+def test_apptainer_itself_refuses_what_is_broken(change, says, program: Path, tmp_path: Path) -> None:
+    text = Recipe(mirror=NOWHERE).definition()
+    assert change[0] in text
+    assert says in parse(program, text.replace(*change), tmp_path)
 
 
 def give(folder: Path) -> None:
@@ -108,12 +157,76 @@ def test_ranks_inside_make_one_world_where_the_launcher_is_of_their_mpi(
     user = ["setpriv", "--reuid", apptainer.USER, "--regid", apptainer.USER, "--clear-groups"]
     environment = {"PATH": os.environ["PATH"], "HOME": f"/home/{apptainer.USER}", "OMPI_MCA_btl": "tcp,self"}
     environment["OMPI_MCA_rmaps_base_oversubscribe"] = "1"
-    words = [*user, launcher, "-n", "2", str(program), "exec", str(sif), "python", "-c", HELLO]
+    words = [*user, launcher, "-n", "2", str(program), "exec", str(sif), "python", "-c", ranks.HELLO]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd="/tmp")
-    finding = judge_hello(done, 2)
+    finding = ranks.judge(done, 1)
     assert finding.ok is one_world, done.stderr
     if not one_world:
         assert "2 times rank 0 of 1" in finding.says and "same MPI on both sides" in finding.remedy
+
+
+SLURM = f"""name: lab
+scheduler: slurm
+partitions: [{{name: short, cores: 2, memory_mib: 4000, walltime: 60min}}]
+stages: {{default: {{nodes: 2, ranks: 1, memory_mib: 1500}}}}
+poll: {{first_s: 1, submit_pause_s: 0, timeout_s: 60}}
+directives: [--uid={apptainer.USER}]
+runtime: apptainer
+mpi: {{launcher: mpirun, flavour: openmpi}}
+environment:
+  OMPI_MCA_rmaps_base_oversubscribe: "1"
+  OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
+"""
+
+
+@pytest.fixture
+def for_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root submits for the ordinary user that runs images: the job writes to a folder of that user."""
+    shared = ranks._shared_folder
+
+    @contextmanager
+    def theirs(beside: Path) -> Iterator[Path]:
+        with shared(beside) as folder:
+            give(folder)
+            yield folder
+
+    monkeypatch.setattr(ranks, "_shared_folder", theirs)
+
+
+def try_ranks(sif: Path, lab: Path, program: Path, **wishes: float):
+    found = check(sif, load_site(lab), command=str(program), with_test=False, **wishes)
+    return next(item for item in found if item.what == "2 ranks")
+
+
+@pytest.mark.usefixtures("for_the_user")
+def test_two_ranks_meet_across_nodes_in_a_job_of_their_own(sif: Path, program: Path, slurm, tmp_path: Path) -> None:
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(f"{SLURM}container: {{image: /elsewhere.sif, command: {program}}}\n")
+    before = set(sif.parent.iterdir())
+    found = try_ranks(sif, lab, program)
+    assert found.ok is True, found
+    assert re.fullmatch(r"one world of 2 on n\d, n\d; Open MPI v.*", found.says)
+    assert set(sif.parent.iterdir()) == before
+
+
+@pytest.mark.usefixtures("for_the_user")
+def test_a_job_of_ranks_that_cannot_work_is_explained(sif: Path, program: Path, slurm, tmp_path: Path) -> None:
+    lab = tmp_path / "lab.yaml"
+    text = f"{SLURM}container: {{image: /elsewhere.sif, command: {program}, binds: [/no/such]}}\n"
+    lab.write_text(text)
+    found = try_ranks(sif, lab, program)
+    assert found.ok is False and "/no/such is to be seen inside the image" in found.says
+    lab.write_text(text.replace("name: short", "name: shortt"))
+    found = try_ranks(sif, lab, program)
+    assert found.ok is False and "Invalid partition" in found.says and "sinfo" in found.remedy
+    lab.write_text(text)
+    for node in slurm.nodes:
+        slurm.drain(node)
+    found = try_ranks(sif, lab, program, wait_s=3)
+    assert found.ok is None and "is pending" in found.says and "cancelled" in found.says
+    assert slurm.run("squeue", "-h").stdout.strip() == ""
+    for node in slurm.nodes:
+        slurm.resume(node)
 
 
 @pytest.mark.parametrize("kind", ["cut", "scrambled"])
@@ -138,21 +251,7 @@ def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
     assert run_campaign(outside, QUIET, workers=2).exit_code == 0
     inside = load_campaign(copy(made, folder / "in side: a, b"))
     lab = folder / "lab.yaml"
-    lab.write_text(
-        f"""name: lab
-scheduler: slurm
-partitions: [{{name: short, cores: 2, memory_mib: 4000, walltime: 60min}}]
-stages: {{default: {{nodes: 2, ranks: 1, memory_mib: 1500}}}}
-poll: {{first_s: 1, submit_pause_s: 0, timeout_s: 60}}
-directives: [--uid={apptainer.USER}]
-runtime: apptainer
-container: {{image: {sif}, command: {program}}}
-mpi: {{launcher: mpirun, flavour: openmpi}}
-environment:
-  OMPI_MCA_rmaps_base_oversubscribe: "1"
-  OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
-"""
-    )
+    lab.write_text(f"{SLURM}container: {{image: {sif}, command: {program}}}\n")
     site = load_site(lab)
     for place in (folder, *folder.parents[:2]):
         place.chmod(0o755)
