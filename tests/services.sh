@@ -31,6 +31,7 @@ if [ "${1:-}" = image ]; then
     have newuidmap || packages+=(uidmap)
     have fusermount3 || packages+=(fuse3)
     have debootstrap || packages+=(debootstrap)
+    have docker-registry || packages+=(docker-registry)
 fi
 
 if [ "${#packages[@]}" -eq 0 ]; then

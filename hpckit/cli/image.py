@@ -23,6 +23,8 @@ COMMAND = click.option(
     "--command", default="apptainer", show_default=True, metavar="PATH", help="Apptainer, or Singularity."
 )
 
+NO_HTTPS = click.option("--no-https", is_flag=True, help="A registry that speaks plain HTTP.")
+
 
 def _recipe_options(command: Any) -> Any:
     for option in (
@@ -237,7 +239,8 @@ def compare(first: Path, second: Path, everything: bool, as_json: bool) -> None:
 @SIF
 @click.argument("target")
 @COMMAND
-def push(sif: Path, target: str, command: str) -> None:
+@NO_HTTPS
+def push(sif: Path, target: str, command: str, no_https: bool) -> None:
     """Copy an image to a site by ssh, or push it to a registry.
 
     TARGET is SITE:PATH, HOST:PATH or oras://REGISTRY/NAME:TAG.
@@ -250,7 +253,7 @@ def push(sif: Path, target: str, command: str) -> None:
     from hpckit.image.push import push_to_host, push_to_registry, push_to_site
 
     if "://" in target:
-        push_to_registry(sif, target, command=command)
+        push_to_registry(sif, target, command=command, tls=not no_https)
         return
     if ":" not in target:
         raise click.UsageError(f"{target!r} is no target: write SITE:PATH, HOST:PATH or oras://…")
@@ -259,6 +262,25 @@ def push(sif: Path, target: str, command: str) -> None:
         push_to_site(sif, site, target.partition(":")[2])
     else:
         push_to_host(sif, target)
+
+
+@image.command()
+@click.argument("source")
+@SIF
+@COMMAND
+@NO_HTTPS
+def pull(source: str, sif: Path, command: str, no_https: bool) -> None:
+    """Fetch an image from a registry; nothing stands under its name until it is whole.
+
+    SOURCE is oras://REGISTRY/NAME:TAG.
+
+    \b
+    Example:
+      hpckit image pull oras://registry.example/eo/hpckit:0.1 hpckit.sif
+    """
+    from hpckit.image.push import pull_from_registry
+
+    pull_from_registry(source, sif.absolute(), command=command, tls=not no_https)
 
 
 @image.command()

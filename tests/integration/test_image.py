@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from hpckit.site import load_site, site_files
 from hpckit.status import read_status
 from hpckit.submit import submit_campaign
 from hpckit.testing import apptainer
+from hpckit.testing.registry import PASSWORD, USER, Registry
 from tests.integration.test_slurm_run import finish
 from tests.small_campaign import copy, make, results, same
 
@@ -79,7 +81,7 @@ def sif(program: Path) -> Path:
 
 def parse(program: Path, text: str, folder: Path) -> str:
     """What Apptainer says of a definition: it reads all of it, then its base cannot be reached."""
-    folder.chmod(0o755)
+    let_in(folder)
     (folder / "hpckit.def").write_text(text)
     words = [program, "build", "--fakeroot", "/tmp/never.sif", "hpckit.def"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
@@ -116,6 +118,16 @@ def test_apptainer_itself_refuses_what_is_broken(change, says, program: Path, tm
     text = Recipe(mirror=NOWHERE).definition()
     assert change[0] in text
     assert says in parse(program, text.replace(*change), tmp_path)
+
+
+def let_in(folder: Path) -> None:
+    """Let all users enter a temporary folder: those above it are pytest's own."""
+    temporary = Path(tempfile.gettempdir())
+    assert folder.is_relative_to(temporary)
+    for place in (folder, *folder.parents):
+        if place == temporary:
+            return
+        place.chmod(0o755)
 
 
 def give(folder: Path) -> None:
@@ -177,6 +189,82 @@ environment:
   OMPI_MCA_rmaps_base_oversubscribe: "1"
   OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
 """
+
+
+@pytest.fixture
+def small(program: Path, tmp_path: Path) -> Path:
+    """A real image of a few kilobytes: an empty root with one file."""
+    (tmp_path / "hpckit.def").write_text("Bootstrap: scratch\n%files\n    hello /hello\n%labels\n    which small\n")
+    (tmp_path / "hello").write_text("hello")
+    let_in(tmp_path)
+    give(tmp_path)
+    words = [program, "build", "--fakeroot", "small.sif", "hpckit.def"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path / "small.sif"
+
+
+@pytest.fixture
+def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    try:
+        made = Registry(closed=getattr(request, "param", False))
+    except FileNotFoundError as error:
+        pytest.skip(f"{error}: no registry to push to")
+    with made:
+        yield made
+
+
+def test_an_image_goes_to_a_registry_and_comes_back_the_same(registry: Registry, small: Path, program: Path) -> None:
+    uri, back = f"oras://{registry.host}/eo/small:0.1", small.with_name("back.sif")
+    pushed = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert pushed.returncode == 0, pushed.stderr
+    pulled = hpckit("pull", uri, str(back), "--no-https", "--command", str(program))
+    assert pulled.returncode == 0, pulled.stderr
+    assert back.read_bytes() == small.read_bytes()
+    missing = hpckit("pull", f"{uri}.1", str(back), "--no-https", "--command", str(program))
+    assert missing.returncode == 1 and "has no such image" in missing.stderr
+    assert back.read_bytes() == small.read_bytes()
+
+
+@pytest.mark.parametrize("registry", [True], indirect=True)
+def test_a_registry_that_wants_a_password(registry: Registry, small: Path, program: Path, monkeypatch) -> None:
+    uri = f"oras://{registry.host}/eo/small:0.1"
+    refused = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert refused.returncode == 1 and "does not let you" in refused.stderr and "registry login" in refused.stderr
+    monkeypatch.setenv("APPTAINER_DOCKER_USERNAME", USER)
+    monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", "wrong")
+    refused = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert refused.returncode == 1 and "does not let you" in refused.stderr
+    monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", PASSWORD)
+    accepted = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert accepted.returncode == 0, accepted.stderr
+
+
+def test_a_registry_that_is_not_there(small: Path, program: Path) -> None:
+    gone = hpckit("push", str(small), "oras://127.0.0.1:1/eo/small:0.1", "--command", str(program))
+    assert gone.returncode == 1 and "127.0.0.1:1 does not answer" in gone.stderr
+    back = small.with_name("back.sif")
+    gone = hpckit("pull", "oras://127.0.0.1:1/eo/small:0.1", str(back), "--command", str(program))
+    assert gone.returncode == 1 and "does not answer" in gone.stderr and not back.exists()
+    other = hpckit("push", str(small), "docker://127.0.0.1:1/eo/small", "--command", str(program))
+    assert other.returncode == 1 and "write oras://" in other.stderr
+
+
+def test_images_are_compared_by_what_is_in_them(small: Path, program: Path) -> None:
+    same = hpckit("compare", str(small), str(small))
+    assert same.returncode == 0 and "to the byte" in same.stdout
+    folder, other = small.parent, small.with_name("other.sif")
+    (folder / "hello").write_text("good day")
+    text = (folder / "hpckit.def").read_text().replace("which small", "which other")
+    (folder / "hpckit.def").write_text(text)
+    words = [program, "build", "--fakeroot", "other.sif", "hpckit.def"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    told = hpckit("compare", str(small), str(other), "--json")
+    found = json.loads(told.stdout)
+    assert told.returncode == 1 and not found["same"] and not found["same_definition"]
+    assert found["causes"]["not explained"] == [{"path": "hello", "kind": "content"}]
+    assert "label which: small -> other" in found["values"]
+    assert "hello (content)" in hpckit("compare", str(small), str(other)).stdout
+    assert hpckit("compare", str(small), str(folder / "hello")).returncode == 1
 
 
 @pytest.fixture
@@ -253,8 +341,7 @@ def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
     lab = folder / "lab.yaml"
     lab.write_text(f"{SLURM}container: {{image: {sif}, command: {program}}}\n")
     site = load_site(lab)
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
+    let_in(folder)
     for node in slurm.nodes:
         slurm.drain(node)
     submission = submit_campaign(inside, site, QUIET)
