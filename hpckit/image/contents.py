@@ -13,7 +13,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -72,19 +72,29 @@ def read_contents(path: Path) -> Contents:
     ImageError
         If it is no whole image, `unsquashfs` is missing, or the temporary folder is too small.
     """
-    system = _system(path)
     with tempfile.TemporaryDirectory(prefix="hpckit-image-") as folder:
         root = Path(folder) / "root"
-        listing = _unsquashfs(path, system, "-lln")
-        _unsquashfs(path, system, "-no-progress", "-no-xattrs", "-ignore-errors", "-d", str(root))
-        if not root.is_dir():
-            raise ImageError(f"{path}: its file system cannot be unpacked in {folder}", hint="is there enough space?")
+        listing = _unsquashfs(path, _system(path), "-lln")
+        unpack(path, root)
         _open_folders(root)
         entries = dict(_entries(listing, root))
         debian, python = _debian(root), _python(root)
         origins = dict([*_debian_origins(root), *_python_origins(root)])
         labels = _labels(root / ".singularity.d/labels.json")
     return Contents(definition_of(path), entries, labels, debian, python, origins)
+
+
+def unpack(path: Path, folder: Path, names: Sequence[str] = ()) -> None:
+    """Unpack an image, or only some of its files and folders, to a folder that is not there yet.
+
+    Raises
+    ------
+    ImageError
+        If it is no whole image, or there is no space.
+    """
+    _unsquashfs(path, _system(path), "-no-progress", "-no-xattrs", "-ignore-errors", "-d", str(folder), names=names)
+    if not folder.is_dir():
+        raise ImageError(f"{path}: its file system cannot be unpacked in {folder}", hint="is there enough space?")
 
 
 def count_entries(path: Path) -> int:
@@ -122,11 +132,11 @@ def _system(path: Path) -> Part:
     return found
 
 
-def _unsquashfs(path: Path, system: Part, *words: str) -> str:
+def _unsquashfs(path: Path, system: Part, *words: str, names: Sequence[str] = ()) -> str:
     program = shutil.which("unsquashfs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise ImageError("unsquashfs is not found", hint="install squashfs-tools")
-    command = [program, "-o", str(system.offset), *words, str(path)]
+    command = [program, "-o", str(system.offset), *words, str(path), *names]
     # Its listing has local times.
     environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
