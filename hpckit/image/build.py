@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -102,7 +103,7 @@ def build(
     ImageError
         If a tool is missing or the build fails; nothing is left under the final name then.
     """
-    temporary = Path(tempfile.gettempdir())
+    temporary = Path(os.environ.get("APPTAINER_TMPDIR") or tempfile.gettempdir())
     tools = look_for_tools(command, debootstrap=recipe.base == "debian", temporary=temporary)
     require_tools(tools)
     for tool in tools:
@@ -117,7 +118,8 @@ def build(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}{PARTIAL}.sif")
     try:
-        _run_build(command, recipe, folder, partial, log, console, with_test=with_test)
+        with _own_folder(temporary) as aside:
+            _run_build(command, aside, folder, partial, log, console, with_test=with_test)
         read_header(partial)
         against = _compare(target, partial, console) if made_of_the_same else None
         partial.replace(target)
@@ -141,8 +143,18 @@ def _compare(before: Path, after: Path, console: Console) -> Comparison | None:
         return None
 
 
+@contextmanager
+def _own_folder(temporary: Path) -> Iterator[Path]:
+    """A temporary folder for one build: Apptainer leaves things behind, gigabytes of them if it is killed."""
+    with tempfile.TemporaryDirectory(dir=temporary, prefix="hpckit-build-", ignore_cleanup_errors=True) as name:
+        if os.geteuid() == 0:
+            # Apptainer refuses root on many machines: what root calls then hands over to an ordinary user.
+            Path(name).chmod(0o1777)
+        yield Path(name)
+
+
 def _run_build(
-    command: str, recipe: Recipe, folder: Path, partial: Path, log: Path, console: Console, *, with_test: bool
+    command: str, temporary: Path, folder: Path, partial: Path, log: Path, console: Console, *, with_test: bool
 ) -> None:
     found, _, _ = command_of(command)
     words = [
@@ -157,6 +169,7 @@ def _run_build(
     ]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch()), "APPTAINER_REPRODUCIBLE": "1"}
     environment["PATH"] += ":/usr/sbin:/sbin"
+    environment["APPTAINER_TMPDIR"] = environment["SINGULARITY_TMPDIR"] = str(temporary)
     tail: deque[str] = deque(maxlen=_LAST_LINES)
     with (
         log.open("w") as file,
