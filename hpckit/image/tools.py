@@ -127,7 +127,8 @@ def run(
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
     """The last that a program said, errors before results; without colours."""
-    lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+    # Launchers of MPI frame what they say by lines of dashes.
+    lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip(" -")]
     return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1].strip())[:300] if lines else f"exit code {done.returncode}"
 
 
