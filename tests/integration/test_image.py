@@ -54,6 +54,16 @@ def program() -> Path:
         pytest.skip(f"no Apptainer here: {error}")
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A temporary folder that all users can enter: pytest closes its own ones whenever another pytest starts."""
+    PLACE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PLACE, prefix="run-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
+
+
 def hpckit(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "XDG_CACHE_HOME": str(PLACE / "cache")}
     return subprocess.run(
@@ -85,7 +95,6 @@ def sif(program: Path) -> Path:
 
 def parse(program: Path, text: str, folder: Path) -> str:
     """What Apptainer says of a definition: it reads all of it, then its base cannot be reached."""
-    let_in(folder)
     (folder / "hpckit.def").write_text(text)
     words = [program, "build", "--fakeroot", "/tmp/never.sif", "hpckit.def"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
@@ -94,17 +103,17 @@ def parse(program: Path, text: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", sorted(site_files()))
-def test_apptainer_itself_reads_the_definition_of_every_site(name: str, program: Path, tmp_path: Path) -> None:
+def test_apptainer_itself_reads_the_definition_of_every_site(name: str, program: Path, place: Path) -> None:
     text = recipe_for(load_site(site_files()[name]), mirror=NOWHERE).definition()
-    assert CANNOT_REACH in parse(program, text, tmp_path)
+    assert CANNOT_REACH in parse(program, text, place)
 
 
 @pytest.mark.parametrize("mpi", ["openmpi", "mpich", "none"])
 @pytest.mark.parametrize("cuda", [None, "12.4"])
 @pytest.mark.parametrize("base", ["debian", f"docker://127.0.0.1:1/python@sha256:{'0' * 64}"])
-def test_apptainer_itself_reads_the_definition_of_every_kind(mpi, cuda, base, program: Path, tmp_path: Path) -> None:
+def test_apptainer_itself_reads_the_definition_of_every_kind(mpi, cuda, base, program: Path, place: Path) -> None:
     text = Recipe(base=base, mpi=mpi, cuda=cuda, mirror=NOWHERE if base == "debian" else "").definition()
-    said = parse(program, text, tmp_path)
+    said = parse(program, text, place)
     assert (CANNOT_REACH if base == "debian" else "connection refused") in said, said
 
 
@@ -118,20 +127,10 @@ def test_apptainer_itself_reads_the_definition_of_every_kind(mpi, cuda, base, pr
         (("Bootstrap: debootstrap", ""), "no bootstrap specification found"),
     ],
 )
-def test_apptainer_itself_refuses_what_is_broken(change, says, program: Path, tmp_path: Path) -> None:
+def test_apptainer_itself_refuses_what_is_broken(change, says, program: Path, place: Path) -> None:
     text = Recipe(mirror=NOWHERE).definition()
     assert change[0] in text
-    assert says in parse(program, text.replace(*change), tmp_path)
-
-
-def let_in(folder: Path) -> None:
-    """Let all users enter a temporary folder: those above it are pytest's own."""
-    temporary = Path(tempfile.gettempdir())
-    assert folder.is_relative_to(temporary)
-    for place in (folder, *folder.parents):
-        if place == temporary:
-            return
-        place.chmod(0o755)
+    assert says in parse(program, text.replace(*change), place)
 
 
 def give(folder: Path) -> None:
@@ -196,15 +195,14 @@ environment:
 
 
 @pytest.fixture
-def small(program: Path, tmp_path: Path) -> Path:
+def small(program: Path, place: Path) -> Path:
     """A real image of a few kilobytes: an empty root with one file."""
-    (tmp_path / "hpckit.def").write_text("Bootstrap: scratch\n%files\n    hello /hello\n%labels\n    which small\n")
-    (tmp_path / "hello").write_text("hello")
-    let_in(tmp_path)
-    give(tmp_path)
+    (place / "hpckit.def").write_text("Bootstrap: scratch\n%files\n    hello /hello\n%labels\n    which small\n")
+    (place / "hello").write_text("hello")
+    give(place)
     words = [program, "build", "--fakeroot", "small.sif", "hpckit.def"]
-    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
-    return tmp_path / "small.sif"
+    subprocess.run(words, cwd=place, check=True, capture_output=True)
+    return place / "small.sif"
 
 
 @pytest.fixture
@@ -333,19 +331,17 @@ def test_a_damaged_image_is_said_to_be_one(sif: Path, program: Path, tmp_path: P
 
 
 def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
-    sif: Path, program: Path, slurm, tmp_path_factory
+    sif: Path, program: Path, slurm, place: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("image")
-    made = folder / "made"
+    made = place / "made"
     made.mkdir()
     make(made)
-    outside = load_campaign(copy(made, folder / "outside"))
+    outside = load_campaign(copy(made, place / "outside"))
     assert run_campaign(outside, QUIET, workers=2).exit_code == 0
-    inside = load_campaign(copy(made, folder / "in side: a, b"))
-    lab = folder / "lab.yaml"
+    inside = load_campaign(copy(made, place / "in side: a, b"))
+    lab = place / "lab.yaml"
     lab.write_text(f"{SLURM}container: {{image: {sif}, command: {program}}}\n")
     site = load_site(lab)
-    let_in(folder)
     for node in slurm.nodes:
         slurm.drain(node)
     submission = submit_campaign(inside, site, QUIET)
