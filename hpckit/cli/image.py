@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hpckit.cli.tables import print_out
 
 if TYPE_CHECKING:
+    from hpckit.image.compare import Comparison
     from hpckit.image.recipe import Recipe
     from hpckit.site import Site
 
+_SHOWN: Final = 5
+"""Files of a cause that are named."""
 SIF = click.argument("sif", type=click.Path(path_type=Path, dir_okay=False))
 COMMAND = click.option(
     "--command", default="apptainer", show_default=True, metavar="PATH", help="Apptainer, or Singularity."
 )
+
+NO_HTTPS = click.option("--no-https", is_flag=True, help="A registry that speaks plain HTTP.")
 
 
 def _recipe_options(command: Any) -> Any:
@@ -80,7 +86,7 @@ def definition(
 @SIF
 @_recipe_options
 @COMMAND
-@click.option("--force", is_flag=True, help="Build also if nothing changed.")
+@click.option("--force", is_flag=True, help="Build also if nothing changed, and compare.")
 @click.option("--no-test", is_flag=True, help="Leave the image's own test for later.")
 def build(
     sif: Path,
@@ -112,6 +118,10 @@ def build(
     built = build_image(recipe, sif.absolute(), console, command=command, force=force, with_test=not no_test)
     what = "is up to date" if built.reused else "built"
     console.say(f"{built.path} {what}: {format_bytes(built.size)}")
+    if built.against is not None:
+        console.say("against the one that was there, made of the same:")
+        for line in _told(built.against, everything=False):
+            console.say(f"    {line}")
 
 
 @image.command()
@@ -119,22 +129,49 @@ def build(
 @click.option("--site", metavar="SITE", help="Site whose launcher, binds and GPUs are tried.")
 @COMMAND
 @click.option("--quick", is_flag=True, help="Without the image's own test, a miniature campaign.")
+@click.option("--no-ranks", is_flag=True, help="Without the job of two ranks.")
+@click.option("--account", default="", metavar="NAME", help="Who pays for that job.")
+@click.option("--wait", default="15min", show_default=True, metavar="TIME", help="How long to wait for it.")
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
-def test(sif: Path, site: str | None, command: str, quick: bool, as_json: bool) -> None:
+def test(
+    sif: Path,
+    site: str | None,
+    command: str,
+    quick: bool,
+    no_ranks: bool,
+    account: str,
+    wait: str,
+    as_json: bool,
+) -> None:
     """Try an image here: a miniature campaign, scratch, binds, GPU, and two ranks under the site's launcher.
 
-    Run it on the cluster, in an allocation of two nodes for the ranks. Exit code 1 if something does not work.
+    Run it on a login node: two ranks on two nodes are submitted as a small job and waited for; inside an
+    allocation they start at once. Exit code 1 if something does not work.
 
     \b
     Example:
-      salloc -N2 hpckit image test hpckit.sif --site snellius
+      hpckit image test hpckit.sif --site snellius
+      hpckit image test hpckit.sif --site lumi --account project_465000000 --wait 2h
     """
     from dataclasses import asdict
 
     from hpckit.image.check import check
+    from hpckit.quantities import parse_walltime
     from hpckit.site import find_site
 
-    findings = check(sif, find_site(site) if site else None, command=command, with_test=not quick)
+    try:
+        wait_s = parse_walltime(wait)
+    except ValueError as error:
+        raise click.UsageError(f"--wait {wait}: {error}") from None
+    findings = check(
+        sif,
+        find_site(site) if site else None,
+        command=command,
+        with_test=not quick,
+        with_ranks=not no_ranks,
+        account=account,
+        wait_s=wait_s,
+    )
     if as_json:
         print_out(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -177,10 +214,33 @@ def info(sif: Path, command: str, as_json: bool) -> None:
 
 
 @image.command()
+@click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--all", "everything", is_flag=True, help="Each file, not the first few of a cause.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def compare(first: Path, second: Path, everything: bool, as_json: bool) -> None:
+    """Tell whether two images hold the same, and what each difference comes from.
+
+    Files are compared by content, mode and owner; those that differ by their time alone are counted. Exit code 1
+    if anything else differs. Both are unpacked to a temporary folder, one after the other.
+
+    \b
+    Example:
+      hpckit image compare monday.sif tuesday.sif
+    """
+    from hpckit.image.compare import compare_images
+
+    found = compare_images(first, second)
+    print_out(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(_told(found, everything)))
+    raise SystemExit(0 if found.same else 1)
+
+
+@image.command()
 @SIF
 @click.argument("target")
 @COMMAND
-def push(sif: Path, target: str, command: str) -> None:
+@NO_HTTPS
+def push(sif: Path, target: str, command: str, no_https: bool) -> None:
     """Copy an image to a site by ssh, or push it to a registry.
 
     TARGET is SITE:PATH, HOST:PATH or oras://REGISTRY/NAME:TAG.
@@ -193,7 +253,7 @@ def push(sif: Path, target: str, command: str) -> None:
     from hpckit.image.push import push_to_host, push_to_registry, push_to_site
 
     if "://" in target:
-        push_to_registry(sif, target, command=command)
+        push_to_registry(sif, target, command=command, tls=not no_https)
         return
     if ":" not in target:
         raise click.UsageError(f"{target!r} is no target: write SITE:PATH, HOST:PATH or oras://…")
@@ -202,6 +262,25 @@ def push(sif: Path, target: str, command: str) -> None:
         push_to_site(sif, site, target.partition(":")[2])
     else:
         push_to_host(sif, target)
+
+
+@image.command()
+@click.argument("source")
+@SIF
+@COMMAND
+@NO_HTTPS
+def pull(source: str, sif: Path, command: str, no_https: bool) -> None:
+    """Fetch an image from a registry; nothing stands under its name until it is whole.
+
+    SOURCE is oras://REGISTRY/NAME:TAG.
+
+    \b
+    Example:
+      hpckit image pull oras://registry.example/eo/hpckit:0.1 hpckit.sif
+    """
+    from hpckit.image.push import pull_from_registry
+
+    pull_from_registry(source, sif.absolute(), command=command, tls=not no_https)
 
 
 @image.command()
@@ -217,6 +296,23 @@ def sign(sif: Path, command: str) -> None:
     from hpckit.image.push import sign as sign_image
 
     sign_image(sif, command=command)
+
+
+def _told(found: Comparison, everything: bool) -> Iterator[str]:
+    """A comparison, for people."""
+    if found.same_bytes:
+        yield f"the same, to the byte: {found.files} files"
+        return
+    differ = sum(len(items) for items in found.causes.values())
+    says = "the same" if found.same else f"{differ} differ"
+    yield f"{says}: {found.files} files, {found.times} by their time alone"
+    yield from found.labels
+    for cause, items in found.causes.items():
+        yield f"{cause}: {len(items)}"
+        shown = items if everything else items[:_SHOWN]
+        yield from (f"    {item.path} ({item.kind})" for item in shown)
+        if len(shown) < len(items):
+            yield f"    and {len(items) - len(shown)} more: --all shows them"
 
 
 def _recipe(site: str | None, mpi: Any, cuda: str | None, base: str | None, mirror: str) -> Recipe:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,8 @@ import hpckit
 from hpckit.console import Console
 from hpckit.errors import ImageError
 from hpckit.files import PARTIAL, digest, write_text
+from hpckit.image import source
+from hpckit.image.compare import Comparison, compare_images
 from hpckit.image.recipe import Recipe
 from hpckit.image.sif import read_header
 from hpckit.image.tools import command_of, look_for_tools, require_tools
@@ -50,6 +53,8 @@ class Built:
     reused: bool
     size: int
     log: Path
+    against: Comparison | None = None
+    """With the image that was there before, if it was made of the same."""
 
 
 def write_context(recipe: Recipe, folder: Path, console: Console) -> str:
@@ -98,7 +103,7 @@ def build(
     ImageError
         If a tool is missing or the build fails; nothing is left under the final name then.
     """
-    temporary = Path(tempfile.gettempdir())
+    temporary = Path(os.environ.get("APPTAINER_TMPDIR") or tempfile.gettempdir())
     tools = look_for_tools(command, debootstrap=recipe.base == "debian", temporary=temporary)
     require_tools(tools)
     for tool in tools:
@@ -107,18 +112,21 @@ def build(
     folder = cache_folder() / f"context-{digest(recipe.definition().encode())[:12]}"
     inputs = write_context(recipe, folder, console)
     mark, log = target.with_name(f".{target.name}.inputs"), target.with_suffix(".build.log")
-    if not force and target.exists() and mark.exists() and mark.read_text().strip() == inputs:
+    made_of_the_same = target.exists() and mark.exists() and mark.read_text().strip() == inputs
+    if made_of_the_same and not force:
         return Built(target, True, target.stat().st_size, log)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}{PARTIAL}.sif")
     try:
-        _run_build(command, recipe, folder, partial, log, console, with_test=with_test)
+        with _own_folder(temporary) as aside:
+            _run_build(command, aside, folder, partial, log, console, with_test=with_test)
         read_header(partial)
+        against = _compare(target, partial, console) if made_of_the_same else None
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
     write_text(mark, inputs + "\n")
-    return Built(target, False, target.stat().st_size, log)
+    return Built(target, False, target.stat().st_size, log, against)
 
 
 def cache_folder() -> Path:
@@ -126,8 +134,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpckit" / "images"
 
 
+def _compare(before: Path, after: Path, console: Console) -> Comparison | None:
+    """What two builds of the same have in common; that it cannot be told is no reason to lose one."""
+    try:
+        return compare_images(before, after)
+    except ImageError as error:
+        console.warn(f"not compared with the image that was there: {error}")
+        return None
+
+
+@contextmanager
+def _own_folder(temporary: Path) -> Iterator[Path]:
+    """A temporary folder for one build: Apptainer leaves things behind, gigabytes of them if it is killed."""
+    with tempfile.TemporaryDirectory(dir=temporary, prefix="hpckit-build-", ignore_cleanup_errors=True) as name:
+        if os.geteuid() == 0:
+            # Apptainer refuses root on many machines: what root calls then hands over to an ordinary user.
+            Path(name).chmod(0o1777)
+        yield Path(name)
+
+
 def _run_build(
-    command: str, recipe: Recipe, folder: Path, partial: Path, log: Path, console: Console, *, with_test: bool
+    command: str, temporary: Path, folder: Path, partial: Path, log: Path, console: Console, *, with_test: bool
 ) -> None:
     found, _, _ = command_of(command)
     words = [
@@ -136,11 +163,13 @@ def _run_build(
         "--force",
         "--fakeroot",
         *([] if with_test else ["--notest"]),
+        *_packing(found),
         str(partial),
         "hpckit.def",
     ]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(_epoch()), "APPTAINER_REPRODUCIBLE": "1"}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch()), "APPTAINER_REPRODUCIBLE": "1"}
     environment["PATH"] += ":/usr/sbin:/sbin"
+    environment["APPTAINER_TMPDIR"] = environment["SINGULARITY_TMPDIR"] = str(temporary)
     tail: deque[str] = deque(maxlen=_LAST_LINES)
     with (
         log.open("w") as file,
@@ -168,6 +197,12 @@ def _run_build(
     if process.returncode != 0:
         raise ImageError(_why(list(tail), log), hint=f"all that it said is in {log}")
     progress(1, 1)
+
+
+def _packing(command: str) -> list[str]:
+    """How hard to compress: the default is the hardest, which takes five times as long for 1 % of the size."""
+    shown = subprocess.run([command, "build", "--help"], capture_output=True, text=True, check=False).stdout
+    return ["--mksquashfs-args", "-Xcompression-level 6"] if "--mksquashfs-args" in shown else []
 
 
 def _follower(console: Console) -> Callable[[str], None]:
@@ -224,7 +259,7 @@ def _locked_wheels(recipe: Recipe) -> list[Path]:
 
 def _own_wheel(folder: Path) -> Path:
     """Wheel of this hpckit, from the source tree that it runs from, or from where it was installed from."""
-    tree = Path(hpckit.__file__).parents[1]
+    tree = source.tree()
     with tempfile.TemporaryDirectory() as made:
         if (tree / "pyproject.toml").exists():
             _pip("wheel", "--no-deps", "--wheel-dir", made, str(tree))
@@ -237,7 +272,7 @@ def _own_wheel(folder: Path) -> Path:
 
 
 def _pip(*words: str) -> None:
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(_epoch())}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch())}
     done = subprocess.run(
         [sys.executable, "-m", "pip", *words, "--quiet", "--disable-pip-version-check"],
         capture_output=True,
@@ -253,21 +288,10 @@ def _pip(*words: str) -> None:
         )
 
 
-def _epoch() -> int:
-    """Time that files of an image bear: that of the commit, or of this release."""
-    tree = Path(hpckit.__file__).parents[1]
-    if (tree / ".git").exists():
-        words = ["git", "-C", str(tree), "log", "-1", "--pretty=%ct"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.strip().isdigit():
-            return int(done.stdout)
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or Path(hpckit.__file__).stat().st_mtime)
-
-
-def _place(source: Path, target: Path) -> None:
+def _place(wheel: Path, target: Path) -> None:
     if target.exists():
         return
     try:
-        os.link(source, target)
+        os.link(wheel, target)
     except OSError:
-        shutil.copyfile(source, target)
+        shutil.copyfile(wheel, target)

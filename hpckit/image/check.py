@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hpckit.errors import ImageError
 from hpckit.image.info import Info, read_info
+from hpckit.image.ranks import try_ranks
 from hpckit.image.recipe import mpi_of
 from hpckit.image.sif import require_usable
-from hpckit.image.tools import command_of, has_fuse
+from hpckit.image.tools import command_of, has_fuse, last_line, run
 from hpckit.probe.check import Finding
 from hpckit.site import Site
 
-HELLO: Final = (
-    "from mpi4py import MPI; w = MPI.COMM_WORLD; import socket; "
-    "print('hello', w.rank, w.size, socket.gethostname(), MPI.Get_library_version().split(',')[0].replace(' ', '_'))"
-)
-"""What each rank runs: it greets with its number, the size of its world, its host and its MPI."""
-_RANKS: Final = 2
 _TEST_S: Final = 900
-_HELLO_S: Final = 300
 
 
-def check(path: Path, site: Site | None, *, command: str = "apptainer", with_test: bool = True) -> list[Finding]:
+def check(
+    path: Path,
+    site: Site | None,
+    *,
+    command: str = "apptainer",
+    with_test: bool = True,
+    with_ranks: bool = True,
+    account: str = "",
+    wait_s: float = 900,
+) -> list[Finding]:
     """Try an image on this machine, as jobs of a site would use it.
+
+    Parameters
+    ----------
+    with_test, with_ranks : bool
+        Whether to run the image's own test, and two ranks, which may take a job.
+    account, wait_s
+        Of that job: who pays, and seconds after which it is given up.
 
     Raises
     ------
     ImageError
         If it is no whole image for this processor, or Apptainer is missing.
+    SiteError
+        If the site wants an account for a job and nobody names one.
     """
     require_usable(path)
     found, program, version = command_of(command)
@@ -54,7 +64,8 @@ def check(path: Path, site: Site | None, *, command: str = "apptainer", with_tes
         findings.append(_own_test(found, path))
     if site is not None:
         findings += [*_binds(found, path, site), *_gpu(found, path, site)]
-        findings += _mpi(found, path, info, site)
+        if with_ranks:
+            findings.append(_mpi(info, site) or try_ranks(path, site, found, account=account, wait_s=wait_s))
     return findings
 
 
@@ -72,17 +83,19 @@ def _scratch(command: str, path: Path) -> Finding:
         folder.chmod(0o777)
         # As one line of CSV: the folder's name has spaces on purpose.
         mount = f'type=bind,"source={folder}",destination=/hpckit-check'
-        done = _run([command, "exec", "--mount", mount, str(path), "touch", "/hpckit-check/written"], 120)
+        done = run([command, "exec", "--mount", mount, str(path), "touch", "/hpckit-check/written"], 120)
         ok = done.returncode == 0 and (folder / "written").exists()
-    return Finding("writable scratch", ok, "a bound folder can be written" if ok else _last(done), "see what it says")
+    return Finding(
+        "writable scratch", ok, "a bound folder can be written" if ok else last_line(done), "see what it says"
+    )
 
 
 def _own_test(command: str, path: Path) -> Finding:
-    done = _run([command, "test", str(path)], _TEST_S)
+    done = run([command, "test", str(path)], _TEST_S)
     truth = re.search(
         r"NDVI of \d+ clear parcel observations: at most [\d.]+ from the truth", done.stderr + done.stdout
     )
-    says = truth.group() if truth is not None and done.returncode == 0 else _last(done)
+    says = truth.group() if truth is not None and done.returncode == 0 else last_line(done)
     return Finding("its own test", done.returncode == 0, says, f"{command} test {path} shows all of it")
 
 
@@ -103,65 +116,16 @@ def _gpu(command: str, path: Path, site: Site) -> Iterator[Finding]:
         yield Finding("GPU", None, "this machine has no NVIDIA driver: try it on a GPU node")
         return
     words = [command, "exec", "--nv", str(path), "python", "-c", "from numba import cuda; print(cuda.gpus)"]
-    done = _run(words, 120)
-    yield Finding("GPU", done.returncode == 0, _last(done), "is the driver newer than the CUDA of the image?")
+    done = run(words, 120)
+    yield Finding("GPU", done.returncode == 0, last_line(done), "is the driver newer than the CUDA of the image?")
 
 
-def _mpi(command: str, path: Path, info: Info, site: Site) -> Iterator[Finding]:
+def _mpi(info: Info, site: Site) -> Finding | None:
+    """What can be said of the MPI without trying it."""
     if site.mpi.launcher == "none":
-        yield Finding("MPI", None, "the site starts no ranks by MPI")
-        return
+        return Finding("MPI", None, "the site starts no ranks by MPI")
     wanted = mpi_of(site)
     if site.container.mpi == "hybrid" and info.mpi not in ("", wanted):
         says = f"{info.mpi} in the image, {site.mpi.flavour or wanted} at the site"
-        yield Finding("MPI", False, says, f"hpckit image build --mpi {wanted}")
-        return
-    yield judge_hello(_hello(command, path, site), _RANKS)
-
-
-def _hello(command: str, path: Path, site: Site) -> subprocess.CompletedProcess[str]:
-    """Two ranks, on two nodes where that is srun's or the allocation's to decide."""
-    count = ["--ntasks=2", "--nodes=2"] if site.mpi.launcher == "srun" else ["-n", "2"]
-    words = [site.mpi.launcher, *count, *site.mpi.options]
-    inside = [command, "exec", *site.container.options, str(path), "python", "-c", HELLO]
-    return _run([*words, *inside], _HELLO_S, site.environment)
-
-
-def judge_hello(done: subprocess.CompletedProcess[str], ranks: int) -> Finding:
-    """What the greetings of ranks tell: one world, or as many worlds as ranks."""
-    greetings = re.findall(r"^hello (\d+) (\d+) (\S+) (\S+)", done.stdout, re.MULTILINE)
-    sizes = {int(size) for _, size, _, _ in greetings}
-    hosts = ", ".join(sorted({host for _, _, host, _ in greetings}))
-    if done.returncode == 0 and sizes == {ranks} and len(greetings) == ranks:
-        library = greetings[0][3].replace("_", " ")
-        return Finding(f"{ranks} ranks", True, f"one world of {ranks} on {hosts}; {library}")
-    if sizes == {1} and len(greetings) > 1:
-        says = f"{len(greetings)} times rank 0 of 1: the launcher and the image's MPI do not know each other"
-        remedy = (
-            "same MPI on both sides (hpckit image build --mpi …), the PMI that it speaks (mpi.options: --mpi=pmi2)"
-        )
-        return Finding(f"{ranks} ranks", False, says, remedy)
-    return Finding(f"{ranks} ranks", False, _last(done), "run it by hand: the launcher, then apptainer exec")
-
-
-def _run(
-    words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=timeout_s,
-            env={**os.environ, **(environment or {})},
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(words, 124, "", f"no end within {timeout_s:.0f} s")
-    except OSError as error:
-        raise ImageError(f"{words[0]}: {error}") from error
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
-    return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1].strip())[:300] if lines else f"exit code {done.returncode}"
+        return Finding("MPI", False, says, f"hpckit image build --mpi {wanted}")
+    return None

@@ -1,34 +1,81 @@
-"""Bringing an image to where jobs run: by ssh to a site, or to an OCI registry; and signing it."""
+"""Bringing an image to where jobs run: by ssh to a site, or through an OCI registry; and signing it."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from hpckit.errors import ImageError
+from hpckit.files import PARTIAL
 from hpckit.image.sif import read_header
 from hpckit.image.tools import command_of
 from hpckit.login.ssh import session_for
 from hpckit.site import Site
 
+_REASONS: Final = (
+    (
+        r"no such host|connection refused|i/o timeout|no route|network is unreachable",
+        "does not answer",
+        "is its name right, and does this machine reach it?",
+    ),
+    (r"HTTP response to HTTPS", "speaks plain HTTP", "use --no-https if you trust the way to it"),
+    (r"certificate", "has no certificate that this machine trusts", "ask who runs it for its authority"),
+    (r"\b40[13]\b|[Uu]nauthorized|[Dd]enied|authentication required", "does not let you", "log in: {login}"),
+    (r"\b404\b|not found|MANIFEST_UNKNOWN|NAME_UNKNOWN", "has no such image", "is its name right, and its tag?"),
+)
+"""What Apptainer and registries say, what it means, and what helps."""
+_KEPT: Final = 4000
+"""Bytes of the end of what a program said, in which its reason is looked for."""
 
-def push_to_registry(path: Path, target: str, *, command: str = "apptainer") -> None:
+
+def push_to_registry(path: Path, target: str, *, command: str = "apptainer", tls: bool = True) -> None:
     """Push to `oras://…`; who may is told by `apptainer registry login`.
+
+    Parameters
+    ----------
+    tls : bool
+        Off for a registry that speaks plain HTTP.
 
     Raises
     ------
     ImageError
-        If the registry refuses.
+        If the registry is not there, or refuses.
     """
     read_header(path)
+    _require_oras(target)
     found, _, _ = command_of(command)
-    if subprocess.run([found, "push", str(path), target], check=False).returncode != 0:
-        raise ImageError(
-            f"{target}: the registry did not take the image",
-            hint=f"log in to it first: {command} registry login, and look at what was said above",
-        )
+    code, said = _heard([found, "push", *([] if tls else ["--no-https"]), str(path), target])
+    if code != 0:
+        raise _refusal(target, "the registry did not take the image", said, command)
+
+
+def pull_from_registry(source: str, path: Path, *, command: str = "apptainer", tls: bool = True) -> None:
+    """Fetch an image from `oras://…`; it appears under its name when it is whole.
+
+    Raises
+    ------
+    ImageError
+        If the registry is not there, refuses, has no such image, or what it has is no image.
+    """
+    _require_oras(source)
+    found, _, _ = command_of(command)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}{PARTIAL}.sif")
+    try:
+        words = [found, "pull", "--force", *([] if tls else ["--no-https"]), str(partial), source]
+        code, said = _heard(words)
+        if code != 0:
+            raise _refusal(source, "the image cannot be had", said, command)
+        read_header(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def push_to_site(path: Path, site: Site, remote: str) -> None:
@@ -83,3 +130,30 @@ def sign(path: Path, *, command: str = "apptainer") -> None:
     found, _, _ = command_of(command)
     if subprocess.run([found, "sign", str(path)], check=False).returncode != 0:
         raise ImageError(f"{path}: not signed", hint=f"`{command} key newpair` makes a key")
+
+
+def _require_oras(uri: str) -> None:
+    if not re.fullmatch(r"oras://[^/\s]+/\S+", uri):
+        raise ImageError(f"{uri!r} names no image in a registry", hint="write oras://REGISTRY/NAME:TAG")
+
+
+def _heard(words: Sequence[str]) -> tuple[int, str]:
+    """Run a program whose progress people see; its exit code, and the end of what it said."""
+    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        said = b""
+        while block := os.read(process.stderr.fileno(), 4096):
+            sys.stderr.buffer.write(block)
+            sys.stderr.buffer.flush()
+            said = (said + block)[-_KEPT:]
+    return process.returncode, said.decode(errors="replace")
+
+
+def _refusal(uri: str, what: str, said: str, command: str) -> ImageError:
+    registry = uri.removeprefix("oras://").partition("/")[0]
+    login = f"{command} registry login --username NAME oras://{registry}"
+    reason = next((item for item in _REASONS if re.search(item[0], said)), None)
+    if reason is not None:
+        return ImageError(f"{uri}: {what}: {registry} {reason[1]}", hint=reason[2].format(login=login))
+    lines = [line for line in said.splitlines() if line.strip()]
+    return ImageError(f"{uri}: {what}: {lines[-1].strip() if lines else 'no reason given'}", hint=f"log in? {login}")

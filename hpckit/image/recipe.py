@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import jinja2
 import hpckit
 from hpckit.errors import ImageError
 from hpckit.files import digest
+from hpckit.image import source
 from hpckit.site import Site, containers_folder
 
 Mpi = Literal["openmpi", "mpich", "none"]
@@ -97,12 +97,15 @@ class Recipe:
             "org.opencontainers.image.title": "hpckit",
             "org.opencontainers.image.description": "Sentinel scenes to Zarr cubes to parcel signatures",
             "org.opencontainers.image.version": self.version,
-            "org.opencontainers.image.revision": _commit() or "unknown",
+            "org.opencontainers.image.revision": source.commit() or "unknown",
+            "org.opencontainers.image.created": source.date(),
             "org.opencontainers.image.licenses": "BSD-3-Clause",
             "org.opencontainers.image.base.name": f"debian:{_SUITE}" if self.base == "debian" else self.source,
             "org.hpckit.lock": digest(self.lock.read_bytes()),
             "org.hpckit.mpi": self.mpi,
             "org.hpckit.cuda": self.cuda or "none",
+            # Apptainer would write the moment of the build.
+            "org.label-schema.build-date": source.date(),
         }
         return found | ({"org.hpckit.site": self.site} if self.site else {})
 
@@ -190,17 +193,3 @@ def apt_mirror(root: Path = Path("/etc/apt")) -> str:
         if match is not None:
             return match.group(1).rstrip("/")
     return ""
-
-
-def _commit() -> str | None:
-    """Commit of the source tree that this hpckit runs from, `+` if it has changes."""
-    tree = Path(hpckit.__file__).parents[1]
-    if not (tree / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "-C", tree, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        words = ["git", "-C", str(tree), "status", "--porcelain", "--untracked-files=no"]
-        changed = subprocess.run(words, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

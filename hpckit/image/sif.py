@@ -18,6 +18,10 @@ from hpckit.errors import ImageError
 
 _HEAD: Final = struct.Struct("<32s10s3s3s16sqqqqqqqq")
 _MAGIC: Final = b"SIF_MAGIC\0"
+_PART: Final = struct.Struct("<i?IIIqqqqqqq128s384s")
+"""A descriptor: kind, whether it is used, id, group, link, offset, size, padded size, times, owner, name, more."""
+_KINDS: Final = {0x4001: "definition", 0x4004: "file system", 0x4005: "signature", 0x4006: "JSON", 0x4007: "generic"}
+_SQUASHFS: Final = 1
 _PROCESSORS: Final = {
     b"01\0": "i386",
     b"02\0": "x86_64",
@@ -41,6 +45,38 @@ class Header:
     created: datetime
     size: int
     """Bytes that the file must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that lies in a SIF file."""
+
+    kind: str
+    """`definition`, `file system`, `signature`, …"""
+    offset: int
+    size: int
+
+
+def parts(path: Path) -> list[Part]:
+    """What lies in a SIF file, in order; file systems only if they are squashfs.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, is none, or was cut.
+    """
+    read_header(path)
+    with path.open("rb") as file:
+        _, _, _, _, _, _, _, _, total, offset, size, _, _ = _HEAD.unpack(file.read(_HEAD.size))
+        file.seek(offset)
+        table = file.read(size)
+    found = []
+    for number in range(min(total, len(table) // _PART.size)):
+        kind, used, _, _, _, start, length, *_, extra = _PART.unpack_from(table, number * _PART.size)
+        name = _KINDS.get(kind, f"kind {kind:#x}")
+        if used and not (name == "file system" and struct.unpack_from("<i", extra)[0] != _SQUASHFS):
+            found.append(Part(name, start, length))
+    return found
 
 
 def read_header(path: Path) -> Header:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -98,6 +98,38 @@ def has_fuse() -> bool:
     """Whether images are mounted; where not, each run unpacks them to a temporary folder."""
     program = shutil.which("squashfuse_ll") or shutil.which("squashfuse")
     return program is not None and os.access("/dev/fuse", os.R_OK | os.W_OK)
+
+
+def run(
+    words: Sequence[str], timeout_s: float, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, 124 if it comes to none in time.
+
+    Raises
+    ------
+    ImageError
+        If there is no such program.
+    """
+    try:
+        return subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+            env={**os.environ, **(environment or {})},
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 124, "", f"no end within {timeout_s:.0f} s")
+    except OSError as error:
+        raise ImageError(f"{words[0]}: {error}") from error
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The last that a program said, errors before results; without colours."""
+    # Launchers of MPI frame what they say by lines of dashes.
+    lines = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip(" -")]
+    return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1].strip())[:300] if lines else f"exit code {done.returncode}"
 
 
 def _apptainer(command: str) -> Tool:

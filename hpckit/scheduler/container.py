@@ -14,7 +14,7 @@ from hpckit.files import outermost
 from hpckit.site import Container, Site
 
 PASSED: Final = (
-    *("SLURM_*", "PBS_*", "PMI*", "OMPI_*", "PALS_*", "HYDI*", "HYDRA_*", "MPI*", "I_MPI_*", "UCX_*", "FI_*", "PSM*"),
+    *("SLURM*", "PBS_*", "PMI*", "OMPI_*", "PALS_*", "HYDI*", "HYDRA_*", "MPI*", "I_MPI_*", "UCX_*", "FI_*", "PSM*"),
     *("CUDA_*", "NVIDIA_*", "ROCR_*", "HPCKIT_*", "OMP_*", "NUMBA_*", "OPENBLAS_*", "GDAL_*", "BLOSC_*"),
     *("PG*", "TMPDIR", "HOSTNAME", "USER", "LOGNAME"),
 )

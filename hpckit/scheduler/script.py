@@ -34,6 +34,7 @@ def render(
     command: Sequence[str],
     folders: Sequence[Path] = (),
     binds: Sequence[Path] = (),
+    program: Sequence[str] = (),
 ) -> str:
     """Script of a job.
 
@@ -49,6 +50,8 @@ def render(
         Searched for templates before the user's and those that come with hpckit.
     binds : sequence of Path
         What is seen inside the image, where the site runs jobs in one.
+    program : sequence of str
+        What ranks run inside the image in place of a worker: a test of it.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def render(
     """
     template = _environment(site.scheduler, folders).get_template(f"{site.scheduler}.sh.j2")
     try:
-        text = template.render(_values(job, site, run, submission, command, binds))
+        text = template.render(_values(job, site, run, submission, command, binds, program))
     except jinja2.TemplateError as error:
         raise SubmissionError(f"{template.filename}: the template cannot be filled in") from error
     return text.rstrip("\n") + "\n"
@@ -80,7 +83,13 @@ def early_s(walltime_s: int) -> int:
 
 
 def _values(
-    job: Job, site: Site, run: Path, submission: int, command: Sequence[str], binds: Sequence[Path]
+    job: Job,
+    site: Site,
+    run: Path,
+    submission: int,
+    command: Sequence[str],
+    binds: Sequence[Path],
+    program: Sequence[str],
 ) -> Mapping[str, Any]:
     return {
         "title": f"{job.stage} of {_one_line(run.name)}, submission {submission}",
@@ -93,6 +102,7 @@ def _values(
         "submission": submission,
         "gated": "reduce",
         "command": list(command),
+        "program": list(program),
         "container": in_image(site, binds, gpus=bool(job.resources.gpus)),
         "launch": [] if is_step(job.stage) else launch(site.mpi, job.resources),
         "processes": job.resources.ranks if is_step(job.stage) else processes(site.mpi, job.resources),

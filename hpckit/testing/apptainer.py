@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Final
 
@@ -43,10 +44,11 @@ def install(folder: Path) -> Path:
         Says what is missing.
     """
     program = folder / "apptainer"
-    if program.exists():
-        return program
     _require_programs()
     ensure_user()
+    _require_namespaces()
+    if program.exists():
+        return program
     packages, root = folder / "packages", folder / "root"
     packages.mkdir(parents=True, exist_ok=True)
     _download(packages)
@@ -86,6 +88,31 @@ def _require_programs() -> None:
         raise MissingError(f"not installed: {' '.join(missing)}")
     if not Path("/dev/fuse").exists():
         raise MissingError("there is no /dev/fuse")
+
+
+def require_mirror() -> None:
+    """Look whether Debian's packages can be had.
+
+    Raises
+    ------
+    MissingError
+        Says why not.
+    """
+    mirror = apt_mirror()
+    if not mirror:
+        raise MissingError("this is no Debian: apt names no mirror")
+    try:
+        urllib.request.urlopen(f"{mirror}/dists/bookworm/Release", timeout=30).close()
+    except OSError as error:
+        raise MissingError(f"the mirror of Debian's packages cannot be reached: {error}") from error
+
+
+def _require_namespaces() -> None:
+    user = ("setpriv", "--reuid", USER, "--regid", USER, "--clear-groups")
+    try:
+        _run(*user, "unshare", "--user", "--map-root-user", "--mount", "true")
+    except MissingError as error:
+        raise MissingError(f"user namespaces are closed to ordinary users: {error}") from error
 
 
 def _download(folder: Path) -> None:

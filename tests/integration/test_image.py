@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,14 +22,17 @@ from hpckit.campaign import load_campaign
 from hpckit.console import Console
 from hpckit.driver import run_campaign
 from hpckit.errors import ImageError
-from hpckit.image.check import HELLO, check, judge_hello
+from hpckit.image import ranks
+from hpckit.image.check import check
+from hpckit.image.recipe import Recipe, recipe_for
 from hpckit.image.sif import read_header
 from hpckit.journal import read_journal
 from hpckit.run import find_run
-from hpckit.site import load_site
+from hpckit.site import load_site, site_files
 from hpckit.status import read_status
 from hpckit.submit import submit_campaign
 from hpckit.testing import apptainer
+from hpckit.testing.registry import PASSWORD, USER, Registry
 from tests.integration.test_slurm_run import finish
 from tests.small_campaign import copy, make, results, same
 
@@ -35,6 +42,9 @@ QUIET = Console(quiet=True)
 PLACE = Path("/var/tmp/hpckit-image-test")
 """Kept: Apptainer, wheels, and the image, which is built anew only where its inputs changed."""
 
+NOWHERE = "http://127.0.0.1:1/debian"
+CANNOT_REACH = "conveyor failed to get: while debootstrapping"
+
 
 @pytest.fixture(scope="session")
 def program() -> Path:
@@ -42,6 +52,16 @@ def program() -> Path:
         return apptainer.install(PLACE / "apptainer")
     except apptainer.MissingError as error:
         pytest.skip(f"no Apptainer here: {error}")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A temporary folder that all users can enter: pytest closes its own ones whenever another pytest starts."""
+    PLACE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=PLACE, prefix="run-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 def hpckit(*words: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +80,10 @@ def sif(program: Path) -> Path:
     """An image of this source tree; or the one that HPCKIT_TEST_IMAGE names, while tests are being written."""
     if "HPCKIT_TEST_IMAGE" in os.environ:
         return Path(os.environ["HPCKIT_TEST_IMAGE"])
+    try:
+        apptainer.require_mirror()
+    except apptainer.MissingError as error:
+        pytest.skip(f"no image can be built: {error}")
     folder = PLACE / "images"
     folder.mkdir(parents=True, exist_ok=True)
     give(folder)
@@ -67,6 +91,46 @@ def sif(program: Path) -> Path:
     built = hpckit("build", str(path), "--mpi", "openmpi", "--command", str(program), "--no-test")
     assert built.returncode == 0, built.stderr
     return path
+
+
+def parse(program: Path, text: str, folder: Path) -> str:
+    """What Apptainer says of a definition: it reads all of it, then its base cannot be reached."""
+    (folder / "hpckit.def").write_text(text)
+    words = [program, "build", "--fakeroot", "/tmp/never.sif", "hpckit.def"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, timeout=120)
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(site_files()))
+def test_apptainer_itself_reads_the_definition_of_every_site(name: str, program: Path, place: Path) -> None:
+    text = recipe_for(load_site(site_files()[name]), mirror=NOWHERE).definition()
+    assert CANNOT_REACH in parse(program, text, place)
+
+
+@pytest.mark.parametrize("mpi", ["openmpi", "mpich", "none"])
+@pytest.mark.parametrize("cuda", [None, "12.4"])
+@pytest.mark.parametrize("base", ["debian", f"docker://127.0.0.1:1/python@sha256:{'0' * 64}"])
+def test_apptainer_itself_reads_the_definition_of_every_kind(mpi, cuda, base, program: Path, place: Path) -> None:
+    text = Recipe(base=base, mpi=mpi, cuda=cuda, mirror=NOWHERE if base == "debian" else "").definition()
+    said = parse(program, text, place)
+    assert (CANNOT_REACH if base == "debian" else "connection refused") in said, said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("%runscript", "%runscirpt"), "invalid section(s) specified: runscirpt"),
+        (("Bootstrap: debootstrap", "Bootstrap: yumm"), "invalid build source yumm"),
+        (("OSVersion: bookworm", ""), "no osversion specified"),
+        (("set -eu", "echo {{ x }}"), "build var x is not defined"),
+        (("Bootstrap: debootstrap", ""), "no bootstrap specification found"),
+    ],
+)
+def test_apptainer_itself_refuses_what_is_broken(change, says, program: Path, place: Path) -> None:
+    text = Recipe(mirror=NOWHERE).definition()
+    assert change[0] in text
+    assert says in parse(program, text.replace(*change), place)
 
 
 def give(folder: Path) -> None:
@@ -108,12 +172,151 @@ def test_ranks_inside_make_one_world_where_the_launcher_is_of_their_mpi(
     user = ["setpriv", "--reuid", apptainer.USER, "--regid", apptainer.USER, "--clear-groups"]
     environment = {"PATH": os.environ["PATH"], "HOME": f"/home/{apptainer.USER}", "OMPI_MCA_btl": "tcp,self"}
     environment["OMPI_MCA_rmaps_base_oversubscribe"] = "1"
-    words = [*user, launcher, "-n", "2", str(program), "exec", str(sif), "python", "-c", HELLO]
+    words = [*user, launcher, "-n", "2", str(program), "exec", str(sif), "python", "-c", ranks.HELLO]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd="/tmp")
-    finding = judge_hello(done, 2)
+    finding = ranks.judge(done, 1)
     assert finding.ok is one_world, done.stderr
     if not one_world:
         assert "2 times rank 0 of 1" in finding.says and "same MPI on both sides" in finding.remedy
+
+
+SLURM = f"""name: lab
+scheduler: slurm
+partitions: [{{name: short, cores: 2, memory_mib: 4000, walltime: 60min}}]
+stages: {{default: {{nodes: 2, ranks: 1, memory_mib: 1500}}}}
+poll: {{first_s: 1, submit_pause_s: 0, timeout_s: 60}}
+directives: [--uid={apptainer.USER}]
+runtime: apptainer
+mpi: {{launcher: mpirun, flavour: openmpi}}
+environment:
+  OMPI_MCA_rmaps_base_oversubscribe: "1"
+  OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
+"""
+
+
+@pytest.fixture
+def small(program: Path, place: Path) -> Path:
+    """A real image of a few kilobytes: an empty root with one file."""
+    (place / "hpckit.def").write_text("Bootstrap: scratch\n%files\n    hello /hello\n%labels\n    which small\n")
+    (place / "hello").write_text("hello")
+    give(place)
+    words = [program, "build", "--fakeroot", "small.sif", "hpckit.def"]
+    subprocess.run(words, cwd=place, check=True, capture_output=True)
+    return place / "small.sif"
+
+
+@pytest.fixture
+def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
+    try:
+        made = Registry(closed=getattr(request, "param", False))
+    except FileNotFoundError as error:
+        pytest.skip(f"{error}: no registry to push to")
+    with made:
+        yield made
+
+
+def test_an_image_goes_to_a_registry_and_comes_back_the_same(registry: Registry, small: Path, program: Path) -> None:
+    uri, back = f"oras://{registry.host}/eo/small:0.1", small.with_name("back.sif")
+    pushed = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert pushed.returncode == 0, pushed.stderr
+    pulled = hpckit("pull", uri, str(back), "--no-https", "--command", str(program))
+    assert pulled.returncode == 0, pulled.stderr
+    assert back.read_bytes() == small.read_bytes()
+    missing = hpckit("pull", f"{uri}.1", str(back), "--no-https", "--command", str(program))
+    assert missing.returncode == 1 and "has no such image" in missing.stderr
+    assert back.read_bytes() == small.read_bytes()
+
+
+@pytest.mark.parametrize("registry", [True], indirect=True)
+def test_a_registry_that_wants_a_password(registry: Registry, small: Path, program: Path, monkeypatch) -> None:
+    uri = f"oras://{registry.host}/eo/small:0.1"
+    refused = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert refused.returncode == 1 and "does not let you" in refused.stderr and "registry login" in refused.stderr
+    monkeypatch.setenv("APPTAINER_DOCKER_USERNAME", USER)
+    monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", "wrong")
+    refused = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert refused.returncode == 1 and "does not let you" in refused.stderr
+    monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", PASSWORD)
+    accepted = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    assert accepted.returncode == 0, accepted.stderr
+
+
+def test_a_registry_that_is_not_there(small: Path, program: Path) -> None:
+    gone = hpckit("push", str(small), "oras://127.0.0.1:1/eo/small:0.1", "--command", str(program))
+    assert gone.returncode == 1 and "127.0.0.1:1 does not answer" in gone.stderr
+    back = small.with_name("back.sif")
+    gone = hpckit("pull", "oras://127.0.0.1:1/eo/small:0.1", str(back), "--command", str(program))
+    assert gone.returncode == 1 and "does not answer" in gone.stderr and not back.exists()
+    other = hpckit("push", str(small), "docker://127.0.0.1:1/eo/small", "--command", str(program))
+    assert other.returncode == 1 and "write oras://" in other.stderr
+
+
+def test_images_are_compared_by_what_is_in_them(small: Path, program: Path) -> None:
+    same = hpckit("compare", str(small), str(small))
+    assert same.returncode == 0 and "to the byte" in same.stdout
+    folder, other = small.parent, small.with_name("other.sif")
+    (folder / "hello").write_text("good day")
+    text = (folder / "hpckit.def").read_text().replace("which small", "which other")
+    (folder / "hpckit.def").write_text(text)
+    words = [program, "build", "--fakeroot", "other.sif", "hpckit.def"]
+    subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    told = hpckit("compare", str(small), str(other), "--json")
+    found = json.loads(told.stdout)
+    assert told.returncode == 1 and not found["same"] and not found["same_definition"]
+    assert found["causes"]["not explained"] == [{"path": "hello", "kind": "content"}]
+    assert "label which: small -> other" in found["values"]
+    assert "hello (content)" in hpckit("compare", str(small), str(other)).stdout
+    assert hpckit("compare", str(small), str(folder / "hello")).returncode == 1
+
+
+@pytest.fixture
+def for_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root submits for the ordinary user that runs images: the job writes to a folder of that user."""
+    shared = ranks._shared_folder
+
+    @contextmanager
+    def theirs(beside: Path) -> Iterator[Path]:
+        with shared(beside) as folder:
+            give(folder)
+            yield folder
+
+    monkeypatch.setattr(ranks, "_shared_folder", theirs)
+
+
+def try_ranks(sif: Path, lab: Path, program: Path, **wishes: float):
+    found = check(sif, load_site(lab), command=str(program), with_test=False, **wishes)
+    return next(item for item in found if item.what == "2 ranks")
+
+
+@pytest.mark.usefixtures("for_the_user")
+def test_two_ranks_meet_across_nodes_in_a_job_of_their_own(sif: Path, program: Path, slurm, tmp_path: Path) -> None:
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(f"{SLURM}container: {{image: /elsewhere.sif, command: {program}}}\n")
+    before = set(sif.parent.iterdir())
+    found = try_ranks(sif, lab, program)
+    assert found.ok is True, found
+    assert re.fullmatch(r"one world of 2 on n\d, n\d; Open MPI v.*", found.says)
+    assert set(sif.parent.iterdir()) == before
+
+
+@pytest.mark.usefixtures("for_the_user")
+def test_a_job_of_ranks_that_cannot_work_is_explained(sif: Path, program: Path, slurm, tmp_path: Path) -> None:
+    lab = tmp_path / "lab.yaml"
+    text = f"{SLURM}container: {{image: /elsewhere.sif, command: {program}, binds: [/no/such]}}\n"
+    lab.write_text(text)
+    found = try_ranks(sif, lab, program)
+    assert found.ok is False and "/no/such is to be seen inside the image" in found.says
+    lab.write_text(text.replace("name: short", "name: shortt"))
+    found = try_ranks(sif, lab, program)
+    assert found.ok is False and "Invalid partition" in found.says and "sinfo" in found.remedy
+    lab.write_text(text)
+    for node in slurm.nodes:
+        slurm.drain(node)
+    found = try_ranks(sif, lab, program, wait_s=3)
+    assert found.ok is None and "is pending" in found.says and "cancelled" in found.says
+    assert slurm.run("squeue", "-h").stdout.strip() == ""
+    for node in slurm.nodes:
+        slurm.resume(node)
 
 
 @pytest.mark.parametrize("kind", ["cut", "scrambled"])
@@ -128,34 +331,17 @@ def test_a_damaged_image_is_said_to_be_one(sif: Path, program: Path, tmp_path: P
 
 
 def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
-    sif: Path, program: Path, slurm, tmp_path_factory
+    sif: Path, program: Path, slurm, place: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("image")
-    made = folder / "made"
+    made = place / "made"
     made.mkdir()
     make(made)
-    outside = load_campaign(copy(made, folder / "outside"))
+    outside = load_campaign(copy(made, place / "outside"))
     assert run_campaign(outside, QUIET, workers=2).exit_code == 0
-    inside = load_campaign(copy(made, folder / "in side: a, b"))
-    lab = folder / "lab.yaml"
-    lab.write_text(
-        f"""name: lab
-scheduler: slurm
-partitions: [{{name: short, cores: 2, memory_mib: 4000, walltime: 60min}}]
-stages: {{default: {{nodes: 2, ranks: 1, memory_mib: 1500}}}}
-poll: {{first_s: 1, submit_pause_s: 0, timeout_s: 60}}
-directives: [--uid={apptainer.USER}]
-runtime: apptainer
-container: {{image: {sif}, command: {program}}}
-mpi: {{launcher: mpirun, flavour: openmpi}}
-environment:
-  OMPI_MCA_rmaps_base_oversubscribe: "1"
-  OMPI_MCA_btl: tcp,self   # the nodes are one machine: their shared memory would be taken for common
-"""
-    )
+    inside = load_campaign(copy(made, place / "in side: a, b"))
+    lab = place / "lab.yaml"
+    lab.write_text(f"{SLURM}container: {{image: {sif}, command: {program}}}\n")
     site = load_site(lab)
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
     for node in slurm.nodes:
         slurm.drain(node)
     submission = submit_campaign(inside, site, QUIET)

@@ -22,8 +22,8 @@ from hpckit.cli.image import image
 from hpckit.console import Console
 from hpckit.errors import ImageError, SiteError
 from hpckit.image import build as building
-from hpckit.image.check import judge_hello
 from hpckit.image.lint import lint
+from hpckit.image.ranks import judge
 from hpckit.image.recipe import Recipe, apt_mirror, recipe_for
 from hpckit.image.sif import read_header, require_usable
 from hpckit.image.tools import Tool, command_of, require_tools
@@ -211,10 +211,12 @@ def test_greetings_of_ranks():
     def done(*lines: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], code, "\n".join(lines), "no such launcher\n")
 
-    assert judge_hello(done("hello 0 2 n1 Open_MPI_v4.1.4", "hello 1 2 n2 Open_MPI_v4.1.4"), 2).ok
-    alone = judge_hello(done("hello 0 1 n1 MPICH", "hello 0 1 n2 MPICH"), 2)
+    assert judge(done("hello 0 2 n1 Open_MPI_v4.1.4", "hello 1 2 n2 Open_MPI_v4.1.4"), 2).ok
+    together = judge(done("hello 0 2 n1 Open_MPI_v4.1.4", "hello 1 2 n1 Open_MPI_v4.1.4"), 2)
+    assert together.ok is None and "not across nodes" in together.says
+    alone = judge(done("hello 0 1 n1 MPICH", "hello 0 1 n2 MPICH"), 2)
     assert alone.ok is False and "2 times rank 0 of 1" in alone.says and alone.remedy
-    assert judge_hello(done(code=127), 2).says == "no such launcher"
+    assert judge(done(code=127), 2).says == "no such launcher"
 
 
 class TestJobs:
