@@ -46,10 +46,8 @@ def size(prepared: Prepared, composite: Composite, pending: Collection[str], wor
         Names of the units that are to be done.
     """
     kept = float(sum(_rows(prepared, composite, pending)))
-    units = (
-        [unit for unit in export_units(prepared, composite) if unit.id in pending] if composite.outputs.cog else []
-    )
-    if not units:
+    units = [unit for unit in export_units(prepared, composite) if unit.id in pending]
+    if not units or not composite.outputs.cog:
         return Size(int(kept), 0)
     files = of_files(all_layers(prepared.run.campaign, composite))
     frames = {tile: prepared.frame(tile) for tile in prepared.acquisitions}
