@@ -19,6 +19,8 @@ import shapely
 
 from hpckit.composites import units as composites
 from hpckit.composites.row import BLOCK_BYTES
+from hpckit.composites.sizes import size
+from hpckit.disks import Disk, disks, existing
 from hpckit.errors import PlanError
 from hpckit.journal import Entry, read_journal
 from hpckit.plan import Plan, Stage, Unit
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 _LEAST_PIXELS: Final = 10_000_000
 _LIBRARIES: Final = 420 * 2**20
 """Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
-_SLOW_METHODS: Final = {"geomad": 6, "medoid": 4}
-"""Time of methods that look at all bands at once, over that of reading."""
+_SLOW_METHODS: Final = {"geomad": 6, "medoid": 4, "smooth": 3}
+"""Time of slow methods, over that of reading."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
 _BLOSC_OVER_JP2: Final = 1.2
@@ -119,6 +121,10 @@ class Estimate:
     """Free on the cube's file system."""
     free_inodes: int | None
     available_memory: int
+    composite_bytes: int = 0
+    """Bytes that composites, their GeoTIFFs and mosaics must find free."""
+    disks: tuple[Disk, ...] = ()
+    """All of that, by file system."""
 
     @property
     def mean_file_bytes(self) -> float:
@@ -139,7 +145,11 @@ def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
         if unit.id in plan.pending:
             cube_bytes += _shard_bytes(prepared, unit)
             files += _shard_files(prepared, unit)
-    disk = os.statvfs(_existing(spec.path))
+    disk = os.statvfs(existing(spec.path))
+    wanted = [
+        (composites.files_path(prepared.run.campaign, item), size(prepared, item, plan.pending, workers).total)
+        for item in prepared.run.campaign.composites
+    ]
     return Estimate(
         stages=tuple(_stage(prepared, plan, stage, workers) for stage in plan.stages),
         workers=workers,
@@ -148,6 +158,8 @@ def estimate(prepared: Prepared, plan: Plan, workers: int) -> Estimate:
         free_bytes=disk.f_bavail * disk.f_frsize,
         free_inodes=disk.f_favail or None,
         available_memory=available_memory(),
+        composite_bytes=sum(nbytes for _, nbytes in wanted),
+        disks=disks([(spec.path, cube_bytes), *wanted]),
     )
 
 
@@ -171,6 +183,13 @@ def require_fit(wanted: Estimate) -> None:
             f"the cube will grow by {format_bytes(wanted.cube_bytes)}, {format_bytes(wanted.free_bytes)} are free",
             hint="choose another `cube.path`, fewer bands, or a shorter period",
         )
+    for disk in wanted.disks:
+        if disk.wanted_bytes > disk.free_bytes:
+            raise PlanError(
+                f"cube and composites need {format_bytes(disk.wanted_bytes)} on the file system of {disk.path}, "
+                f"{format_bytes(disk.free_bytes)} are free",
+                hint="choose another `outputs.path`, fewer methods or periods, or `outputs: {cog: false}`",
+            )
     if wanted.free_inodes is not None and wanted.files > wanted.free_inodes:
         raise PlanError(
             f"the cube needs about {wanted.files} files, the file system has {wanted.free_inodes} inodes left",
@@ -349,7 +368,3 @@ def _shard_files(prepared: Prepared, unit: Unit) -> int:
     resolution_m = int(key.partition("@")[2].removesuffix("m"))
     columns = prepared.frame(tile).windows(resolution_m)[1]
     return int(columns * (1 if prepared.spec.sharding else _dates(prepared, unit)))
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)

@@ -29,7 +29,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "plan": ("hpckit.cli.run:plan", "Show what a run will do and cost."),
         "run": ("hpckit.cli.run:run", "Run ingest, index, reduce and sync here."),
         "status": ("hpckit.cli.run:status", "Show how far a run is, and what failed."),
-        "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale shards."),
+        "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale files of cube and composites."),
         "sync": ("hpckit.cli.sync:sync", "Load spooled results into the store."),
     },
     "Cluster": {

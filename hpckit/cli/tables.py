@@ -42,6 +42,8 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, *, as_json: bool
         f"cube: {format_bytes(estimate.cube_bytes)} in {estimate.files} files "
         f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
     )
+    if estimate.composite_bytes:
+        print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with what passes while they are written")
     if layout is not None:
         return
     print_out(

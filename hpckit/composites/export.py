@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpckit.composites import checksums, stac
 from hpckit.composites.geotiff import in_order, write_cog
-from hpckit.composites.products import Layer, groups
+from hpckit.composites.products import groups, of_files
 from hpckit.composites.settings import Composite
 from hpckit.composites.units import (
     all_layers,
@@ -46,7 +45,7 @@ def export(prepared: Prepared, unit: Unit, threads: int) -> dict[str, float]:
     item = item_path(files_path(campaign, composite), composite, tile, period)
     named = {
         f"{item_id(composite, tile, period)}_{file}.tif": in_order(layers)
-        for file, layers in by_file(all_layers(campaign, composite)).items()
+        for file, layers in of_files(all_layers(campaign, composite)).items()
     }
     for name, layers in named.items():
         first = layers[0]
@@ -68,14 +67,6 @@ def export(prepared: Prepared, unit: Unit, threads: int) -> dict[str, float]:
         asset |= checksums.facts(item.parent / asset["href"])
     write_json(item, content)
     return {"files": float(len(named)), "written_bytes": float(sum((item.parent / n).stat().st_size for n in named))}
-
-
-def by_file(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
-    """Layers by the file that they go into."""
-    files: dict[str, list[Layer]] = {}
-    for layer in layers:
-        files.setdefault(layer.file, []).append(layer)
-    return files
 
 
 def _require_composed(prepared: Prepared, composite: Composite, tile: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -82,6 +82,14 @@ def layers(composite: Composite, group: Group) -> list[Layer]:
     for method in composite.methods:
         found += list(_of_method(method, group))
     return found
+
+
+def of_files(layers: Sequence[Layer]) -> dict[str, list[Layer]]:
+    """Layers by the file that they go into."""
+    files: dict[str, list[Layer]] = {}
+    for layer in layers:
+        files.setdefault(layer.file, []).append(layer)
+    return files
 
 
 def _of_method(method: str, group: Group) -> Iterator[Layer]:

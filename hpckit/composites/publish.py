@@ -12,10 +12,9 @@ from typing import Any, Final
 
 from hpckit.campaign import Campaign
 from hpckit.composites import checksums, stac
-from hpckit.composites.export import by_file
 from hpckit.composites.geotiff import in_order
 from hpckit.composites.mosaic import write_mosaic, write_vrts
-from hpckit.composites.products import Layer
+from hpckit.composites.products import Layer, of_files
 from hpckit.composites.settings import Composite, Mosaic
 from hpckit.composites.units import all_layers, files_path, store_path
 from hpckit.cube.manifest import Manifest
@@ -47,7 +46,7 @@ def _mosaics(campaign: Campaign, composite: Composite, folder: Path, items: Item
     wanted = composite.outputs.mosaic
     if wanted == "none":
         return
-    files = {key: in_order(layers) for key, layers in by_file(all_layers(campaign, composite)).items()}
+    files = {key: in_order(layers) for key, layers in of_files(all_layers(campaign, composite)).items()}
     for period, mine in by_period(items).items():
         mark, made_from = mosaic_mark(folder, period), mosaic_inputs(composite, mine)
         known = read_mark(mark)

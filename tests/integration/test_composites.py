@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +15,18 @@ import xarray
 from rasterio.enums import ColorInterp
 
 from hpckit.campaign import load_campaign
+from hpckit.composites.sizes import size
+from hpckit.composites.units import units
 from hpckit.console import Console
 from hpckit.driver import run_campaign
+from hpckit.errors import PlanError
+from hpckit.estimate import Rates
+from hpckit.production import read_prepared
 from hpckit.run import find_run
 from hpckit.status import read_status
 from tests import products, small_campaign
 from tests.small_campaign import DATES
+from tests.unit.test_kernels_smooth import whittaker
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +52,7 @@ reductions:
   - name: steps
     kind: composite
     bands: [B11]
-    methods: [interpolate]
+    methods: [interpolate, smooth]
     period: {window: 10, step: 5}
 """
 
@@ -116,6 +123,55 @@ def test_index_is_evaluated_per_date(done):
         warnings.simplefilter("ignore")
         expected = np.nanmedian((nir - red) / (nir + red), axis=0)
     np.testing.assert_allclose(data["NDVI_median"].values[0], expected, atol=1.1e-4)
+
+
+def test_smooth_steps_are_those_of_the_sparse_matrix(done):
+    """Cube, class mask, GeoTIFF: some pixels, against the textbook's matrix of days."""
+    (group,) = (done / "composites" / "steps.zarr").glob("*/r20m")
+    found = xarray.open_zarr(group, mask_and_scale=False)["B11_smooth"].values
+    files = sorted((done / "composites" / "steps").glob("*/*/*_smooth_r20m.tif"))
+    assert len(files) == len(found) == 3
+    for path, values in zip(files, found, strict=True):
+        with rasterio.open(path) as source:
+            np.testing.assert_array_equal(source.read(1), values)
+    days, wanted = np.array([1, 6, 11, 16]), np.array([5, 10, 15])  # of May; the middles of 1-10, 6-15, 11-20
+    values = stack("B11@20m")
+    compared = set()
+    for row, column in np.argwhere(np.ones(values.shape[1:], bool))[::2011]:
+        known = np.isfinite(values[:, row, column])
+        seen = values[known, row, column]
+        compared.add(len(seen))
+        expected = np.zeros(3)
+        if len(seen) == 1:
+            expected[:] = seen[0]
+        elif len(seen) > 1:
+            expected = np.clip(whittaker(days[known], seen, 1000.0, 0.5, wanted), 1, 65535)
+        np.testing.assert_allclose(found[:, row, column], expected, atol=0.51)
+    assert compared >= {1, 2, 3, 4}
+
+
+def test_the_estimate_of_the_disk_is_near_what_is_written(done, monkeypatch):
+    prepared = read_prepared(find_run(done / "campaign.yaml"))
+    everything = {unit.id for unit, _ in units(prepared, Rates())}
+    kept = written = 0
+    for composite in prepared.run.campaign.composites:
+        found = size(prepared, composite, everything, 2)
+        kept += found.kept
+        files = [path.stat().st_size for path in (done / "composites" / composite.name).rglob("*.tif")]
+        shards = (done / "composites" / f"{composite.name}.zarr").glob("*/*/*/c/*/*/*")
+        written += sum(files) + sum(path.stat().st_size for path in shards)
+        assert found.passing > max(files)
+        assert size(prepared, composite, set(), 2).total == 0
+    assert 0.7 < kept / written < 2
+    few = SimpleNamespace(f_bavail=100, f_frsize=4096, f_favail=10**6)
+    path = done / "campaign.yaml"
+    path.write_text(CAMPAIGN.replace("{dilate: 60m}", "{dilate: 20m}"))
+    try:
+        with monkeypatch.context() as patched, pytest.raises(PlanError, match=r"composites need .* 400.* are free"):
+            patched.setattr("hpckit.disks.os.statvfs", lambda _: few)
+            run_campaign(load_campaign(path), QUIET, workers=2)
+    finally:
+        path.write_text(CAMPAIGN)
 
 
 def test_geotiffs_are_cloud_optimised_and_say_what_they_hold(done):

@@ -14,6 +14,7 @@ import rasterio
 import shapely
 from affine import Affine
 from rasterio.enums import Resampling as Gdal
+from rasterio.merge import merge
 from rasterio.vrt import WarpedVRT
 
 import hpckit
@@ -182,6 +183,39 @@ def test_composites_have_the_pixels_of_the_grid(done: Path) -> None:
             assert file.count == 2
     items = list((done.parent / "composites/year").glob("*/*/*.json"))
     assert len(items) == len(view.tiles)
+
+
+def test_mosaics_span_cells_and_zones(done: Path) -> None:
+    """A VRT for each zone, as rasterio merges its files, and one GeoTIFF across zones that shows the ground."""
+    folder, campaign = done.parent / "composites/year", load_campaign(done)
+    vrts = sorted((folder / "mosaic").glob("*_max_r*m_EPSG*.vrt"))
+    assert len(vrts) == (2 if campaign.grid.startswith("utm") else 1)
+    for vrt in vrts:
+        with rasterio.open(vrt) as shown:
+            paths = []
+            for path in sorted(folder.glob("*/*/*_max_r*.tif")):
+                with rasterio.open(path) as file:
+                    paths += [path] if file.crs == shown.crs else []
+            assert len(paths) > 1
+            values, transform = merge(paths)
+            assert shown.transform == transform and shown.nodata == 0
+            np.testing.assert_array_equal(shown.read(), values)
+    text = done.read_text()
+    done.write_text(text.replace("geomad]\n", 'geomad]\n    outputs: {mosaic: {crs: "EPSG:3035", resolution: 20}}\n'))
+    try:
+        assert run_campaign(load_campaign(done), QUIET, workers=2).done == {}
+    finally:
+        done.write_text(text)
+    (path,) = (folder / "mosaic").glob("*_max_r*m.tif")
+    with rasterio.open(path) as file:
+        assert file.crs.to_epsg() == 3035 and file.res == (20, 20) and file.nodata == 0
+        values = file.read(file.descriptions.index("B04") + 1)
+        place = ground.degrees(3035, file.transform.c, file.transform.f, values.shape, 20)
+    assert place[0][values > 0].min() < 5.99 and place[0][values > 0].max() > 6.01
+    error = (values * 1e-4 - 0.1 - ground.reflectance("B04", *place))[values > 0]
+    assert np.abs(error).max() < 0.006
+    inside = (np.abs(place[0] - 6) < 0.03) & (np.abs(place[1] - 51.5) < 0.01)
+    assert (values[inside] > 0).all(), "no gap where zones meet"
 
 
 def test_a_later_pass_is_appended(scenes: Path, tmp_path: Path) -> None:
