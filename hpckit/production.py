@@ -147,7 +147,7 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
         units.append(unit)
         if not done:
             pending.add(unit.id)
-    units += steps.later_units(prepared, units)
+    units += steps.later_units(prepared, units, pending)
     pending |= steps.pending(prepared.run, [unit for unit in units if is_step(unit.stage)])[0]
     write_plan(prepared.run.plan, units)
     return Plan(units, frozenset(pending))

@@ -244,8 +244,38 @@ def test_steps_follow_each_other(made: Path, tmp_path: Path):
     assert {file.read_text() for file in (path.parent / "second").iterdir()} == {"uno\nuno\n"}
 
 
+def test_what_was_made_from_something_old_does_not_count(made: Path, tmp_path: Path):
+    one = 'echo one > "$1"; [ ! -e "$HERE/fail" ]'
+    path = own(
+        made,
+        tmp_path / "a",
+        f"command: [sh, -c, '{one}', x, '{{one}}']\nenvironment: {{HERE: '{tmp_path}'}}\noutputs: {{one: '{{id}}'}}",
+    )
+    path.write_text(
+        path.read_text()
+        + """\
+  - name: b
+    each: scene
+    after: own
+    inputs: {before: "own/{id}"}
+    command: cp {before} {two}
+    outputs: {two: "{id}"}
+"""
+    )
+    run(path)
+    (tmp_path / "fail").touch()
+    path.write_text(path.read_text().replace("echo one", "echo uno"))
+    failed = [entry for entry in run(path).failed if entry.stage == "exec-b"]
+    assert len(failed) == small_campaign.DATES
+    assert all("done before what it waits for, which failed (exec/own/S2A" in str(entry.reason) for entry in failed)
+    (tmp_path / "fail").unlink()
+    assert run(path).done == {"exec-own": small_campaign.DATES, "exec-b": small_campaign.DATES}
+    assert {file.read_text() for file in (path.parent / "b").iterdir()} == {"uno\n"}
+
+
 def test_kill_and_go_on(made: Path, tmp_path: Path):
-    script = 'echo $$ >> "$HERE/pids"; [ -e "$HERE/go" ] || sleep 600; echo done > "$1"'
+    (tmp_path / "wait.sh").write_text('echo $$ >> "$HERE/pids"; sleep 600; true')
+    script = 'echo $$ >> "$HERE/pids"; [ -e "$HERE/go" ] || sh "$HERE/wait.sh"; echo done > "$1"'
     path = own(
         made,
         tmp_path / "a",
@@ -255,7 +285,7 @@ def test_kill_and_go_on(made: Path, tmp_path: Path):
         [sys.executable, "-m", "hpckit", "run", str(path), "--workers", "2"], start_new_session=True
     )
     pids = tmp_path / "pids"
-    _until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    _until(lambda: pids.exists() and len(pids.read_text().split()) == 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     _until(lambda: not any(_alive(int(pid)) for pid in pids.read_text().split()))
