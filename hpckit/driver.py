@@ -138,7 +138,7 @@ def plan_first(run: Run, console: Console) -> tuple[Plan, frozenset[str]] | None
     if not any(step.makes_products for step in run.campaign.steps):
         return None
     with console.progress("scan products") as progress:
-        return plan_products(run, lambda _what, done, total: progress(done, total))
+        return plan_products(run, lambda _what, done, total: progress(done, total), console.warn)
 
 
 def plan_all(run: Run, console: Console) -> tuple[Prepared, Plan]:

@@ -105,9 +105,14 @@ def nothing_yet(run: Run) -> Prepared:
 
 
 def plan_products(
-    run: Run, progress: Progress = lambda what, done, total: None
+    run: Run, progress: Progress = lambda what, done, total: None, warn: Callable[[str], None] = lambda reason: None
 ) -> tuple[Plan, frozenset[str]] | None:
     """Plan the steps that make the campaign's products, which come before all that is made from them.
+
+    Parameters
+    ----------
+    warn : callable
+        Called with why a product cannot be read.
 
     Returns
     -------
@@ -116,7 +121,8 @@ def plan_products(
         such step.
         The plan is written to the run directory.
     """
-    steps.scan_products(run, lambda done, total: progress("scan products", done, total))
+    for failure in steps.scan_products(run, lambda done, total: progress("scan products", done, total)):
+        warn(failure.reason)
     units = steps.product_units(run)
     pending, failed = steps.pending(run, units)
     if not pending:

@@ -166,6 +166,13 @@ def require_order(steps: Sequence[Step], stages: Sequence[str]) -> None:
             raise ValueError(f"step {step.name!r} has the name of a stage of hpckit's own; rename it")
         if step.name in earlier:
             raise ValueError(f"two steps are named {step.name!r}; rename one")
+        for other in earlier.values():
+            same_text = set(step.outputs.values()) & set(other.outputs.values())
+            if step.folder == other.folder and same_text and step.each == other.each:
+                raise ValueError(
+                    f"steps {other.name!r} and {step.name!r} would both write {min(same_text)} into {step.folder}; "
+                    "give one another name of its outputs, or another `into`"
+                )
         if step.after is not None:
             same = [name for name, other in earlier.items() if other.each == step.each]
             allowed = [*(stages if step.each == "tile" else ()), *same]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.campaign import Campaign
+from hpckit.campaign_scenes import Products
 from hpckit.errors import CatalogueError, PlanError
 from hpckit.files import digest, digest_json
 from hpckit.image.sif import read_header
@@ -47,8 +48,13 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
         if step.scenes is None:
             continue
         paths = [run.campaign.resolve(path) for path in step.scenes.paths]
-        known = _catalogue(run, step)
-        report = catalogue.scan(paths, previous=known, progress=progress)
+        found_before = run.path / "steps" / f"{step.name}.found.parquet"
+        report = find(run.campaign, step.scenes, found_before, progress)
+        failures += report.failures
+        if not report.scenes and _catalogue(run, step).exists():
+            continue  # removed to save space; what was made from them counts
+        if report.scenes:
+            catalogue.write(found_before, report.scenes)
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
             reasons = Counter(item.reason for item in dropped).most_common(_FEW)
@@ -58,9 +64,30 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
                 f"campaign ({found})",
                 hint="mend aoi, period or the step's `scenes`",
             )
-        catalogue.write(known, chosen)
-        failures += report.failures
+        catalogue.write(_catalogue(run, step), chosen)
     return failures
+
+
+def find(
+    campaign: Campaign,
+    products: Products,
+    previous: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> catalogue.ScanReport:
+    """Products below the paths of a step, and those that catalogues among these paths list.
+
+    Raises
+    ------
+    CatalogueError
+        If a path is not there.
+    """
+    paths = [campaign.resolve(path) for path in products.paths]
+    listed = [scene for path in paths if path.suffix == ".parquet" for scene in catalogue.read(path)]
+    report = catalogue.scan(
+        [path for path in paths if path.suffix != ".parquet"], previous=previous, progress=progress
+    )
+    scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
+    return catalogue.ScanReport(scenes, report.failures, report.reused)
 
 
 def product_units(run: Run) -> list[Unit]:
@@ -187,11 +214,17 @@ def _units(
     seconds: Mapping[str, float],
     undone: AbstractSet[str] = frozenset(),
 ) -> Iterator[Unit]:
-    settings = unit_settings(run.campaign, step)
+    settings, folder = unit_settings(run.campaign, step), into(run, step)
     owner: dict[str, str] = {}
     for name, tiles, words in described:
         for text in step.outputs.values():
             path = expand(text, words)
+            if str(folder / path) == words.get("scene"):
+                raise PlanError(
+                    f"{run.campaign.path}: step {step.name}: output {text} would replace the product "
+                    f"{folder / path}, which it is made from",
+                    hint="write `into` another folder",
+                )
             if owner.setdefault(path, name) != name:
                 raise PlanError(
                     f"{run.campaign.path}: step {step.name}: {owner[path]} and {name} would both write {path}",

@@ -25,6 +25,9 @@ from hpckit.console import Console
 from hpckit.driver import Result, run_campaign
 from hpckit.errors import PlanError
 from hpckit.journal import read_journal
+from hpckit.production import plan_products
+from hpckit.run import open_run
+from hpckit.scenes import catalogue
 from hpckit.store import open_store
 from hpckit.testing.radar import write_series
 from tests import products, small_campaign, step_examples
@@ -103,6 +106,29 @@ def test_a_product_that_fails_takes_no_other_down(speckle: Path):
     log = result.run.path / "logs" / f"{failure.unit}.log"
     assert "iw-vh.rtc.tiff" in log.read_text()
     assert not list((speckle.parent / "filtered").glob(".*"))
+
+
+def test_products_of_a_list_that_is_shorter_than_the_folder(speckle: Path):
+    found = catalogue.scan([speckle.parent / "rtc"]).scenes
+    catalogue.write(speckle.parent / "some.parquet", found[:1])
+    speckle.write_text(speckle.read_text().replace("paths: [rtc]", "paths: [some.parquet]"))
+    planned = plan_products(open_run(load_campaign(speckle)))
+    assert planned is not None and [unit.args["words"]["id"] for unit in planned[0].units] == [found[0].id]
+
+
+def test_products_that_cannot_be_read_are_told_and_those_that_are_gone_stay_done(speckle: Path):
+    run = open_run(load_campaign(speckle))
+    plan_products(run)
+    broken = next((speckle.parent / "rtc").rglob("*.tiff"))
+    told: list[str] = []
+    for path in broken.parent.glob("*.tiff"):
+        path.write_bytes(b"no image")
+    plan_products(run, warn=told.append)
+    assert told and broken.parent.parent.name in told[0]
+    shutil.rmtree(speckle.parent / "rtc")
+    (speckle.parent / "rtc").mkdir()
+    planned = plan_products(run)
+    assert planned is not None and len(planned[0].units) == 1
 
 
 def test_status_and_plan_know_steps(speckle: Path, capsys: pytest.CaptureFixture[str]):
@@ -208,6 +234,12 @@ def test_what_goes_wrong_is_said(made: Path, tmp_path: Path, step: str, reason: 
 def test_two_units_must_not_write_one_file(made: Path, tmp_path: Path):
     path = own(made, tmp_path / "a", "command: [touch, '{a}']\noutputs: {a: 'the.txt'}")
     with pytest.raises(PlanError, match=r"would both write the\.txt"):
+        run(path)
+
+
+def test_products_are_not_replaced_by_what_is_made_from_them(made: Path, tmp_path: Path):
+    path = own(made, tmp_path / "a", "command: [touch, '{a}']\noutputs: {a: '{id}.SAFE'}\ninto: scenes")
+    with pytest.raises(PlanError, match="would replace the product"):
         run(path)
 
 

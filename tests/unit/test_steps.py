@@ -133,6 +133,12 @@ def test_two_steps_of_one_name(tmp_path: Path):
         load(tmp_path, {}, {})
 
 
+def test_two_steps_of_one_output(tmp_path: Path):
+    with pytest.raises(CampaignError, match=r"'own' and 'two' would both write \{id\}\.tif into x"):
+        load(tmp_path, {"into": "x"}, {"name": "two", "into": "x"})
+    assert len(load(tmp_path, {}, {"name": "two"}).steps) == 2
+
+
 def test_inputs_are_staged_with_a_campaign(tmp_path: Path):
     (tmp_path / "tool.py").touch()
     inputs = {"inputs": "{script: tool.py, other: at-the-site.bin, own: 'aux/{date}'}"}
