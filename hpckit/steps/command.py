@@ -67,7 +67,11 @@ def run_command(run: Run, step: Step, unit: Unit, cores: int) -> dict[str, float
     words = {**unit.args["words"], "folder": str(run.campaign.folder)}
     inputs = _inputs(run, step, words)
     scratch = folder / f"{scratch_prefix(run)}{unit.id.rpartition('/')[2][:120]}.{uuid.uuid4().hex[:12]}{PARTIAL}"
-    scratch.mkdir(parents=True)
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        # The same for all units, so that it is told once.
+        raise StepError(f"outputs cannot be written to {folder}: {error.strerror}", hint="mend `into`") from None
     for text in step.outputs.values():
         parent = PurePosixPath(text).parent
         if not is_pattern(str(parent)):

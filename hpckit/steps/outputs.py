@@ -6,6 +6,7 @@ import glob
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -29,7 +30,7 @@ class Listing:
             With words in braces; `*`, `?` and `[` in it make a pattern, those in what a word stands for do not.
             Patterns find hidden files only if they begin with a dot.
         """
-        yield from self._find(folder, PurePosixPath(text).parts, words)
+        yield from self._find(folder, _parts(text), words)
 
     def _find(self, folder: Path, parts: tuple[str, ...], words: Mapping[str, str]) -> Iterator[Path]:
         if not parts:
@@ -60,6 +61,11 @@ class Listing:
                 known = []
             self._names[str(folder)] = known
         return known
+
+
+@lru_cache
+def _parts(text: str) -> tuple[str, ...]:
+    return PurePosixPath(text).parts
 
 
 def is_pattern(text: str) -> bool:

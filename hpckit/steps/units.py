@@ -43,7 +43,7 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
     """
     failures: list[catalogue.Failure] = []
     for step in run.campaign.steps:
-        into(run, step).mkdir(parents=True, exist_ok=True)  # also where products are looked for, or binds lead to
+        make_folder(run, step)  # also where products are looked for, or binds lead to
     for step in run.campaign.steps:
         if step.scenes is None:
             continue
@@ -151,6 +151,24 @@ def into(run: Run, step: Step) -> Path:
     return run.campaign.resolve(step.folder)
 
 
+def make_folder(run: Run, step: Step) -> None:
+    """Make the folder of a step's outputs.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be made.
+    """
+    try:
+        into(run, step).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(
+            f"{run.campaign.path}: step {step.name}: its outputs cannot be written to {into(run, step)}: "
+            f"{error.strerror}",
+            hint="mend `into`, or who may write there",
+        ) from None
+
+
 def _catalogue(run: Run, step: Step) -> Path:
     return run.path / "steps" / f"{step.name}.parquet"
 
@@ -214,15 +232,15 @@ def _units(
     seconds: Mapping[str, float],
     undone: AbstractSet[str] = frozenset(),
 ) -> Iterator[Unit]:
-    settings, folder = unit_settings(run.campaign, step), into(run, step)
+    settings, folder = digest_json(unit_settings(run.campaign, step)), str(into(run, step))
     owner: dict[str, str] = {}
     for name, tiles, words in described:
         for text in step.outputs.values():
             path = expand(text, words)
-            if str(folder / path) == words.get("scene"):
+            if f"{folder}/{path}" == words.get("scene"):
                 raise PlanError(
                     f"{run.campaign.path}: step {step.name}: output {text} would replace the product "
-                    f"{folder / path}, which it is made from",
+                    f"{folder}/{path}, which it is made from",
                     hint="write `into` another folder",
                 )
             if owner.setdefault(path, name) != name:

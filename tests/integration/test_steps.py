@@ -131,6 +131,12 @@ def test_products_that_cannot_be_read_are_told_and_those_that_are_gone_stay_done
     assert planned is not None and len(planned[0].units) == 1
 
 
+def test_a_folder_that_cannot_be_made_is_named(speckle: Path):
+    (speckle.parent / "filtered").touch()
+    with pytest.raises(PlanError, match=r"step filter: its outputs cannot be written to .*filtered: File exists"):
+        plan_products(open_run(load_campaign(speckle)))
+
+
 def test_status_and_plan_know_steps(speckle: Path, capsys: pytest.CaptureFixture[str]):
     for words in (["plan", str(speckle), "--json"], ["run", str(speckle)], ["status", str(speckle)]):
         with pytest.raises(SystemExit) as ended:
@@ -218,6 +224,7 @@ def test_words_that_would_be_shell_are_no_shell(made: Path, tmp_path: Path):
         ("command: ['true']\noutputs: {a: '{id}.dim', b: '{id}.data'}", ".data into {out}"),
         ("command: [sleep, '60']\ntimeout: 1s\noutputs: {a: '{id}'}", "lasted longer than 1.0 s"),
         ("command: ['true']\ninputs: {x: 'aux/{date}.bin'}\noutputs: {a: '{id}'}", "input x is not there"),
+        ("command: ['true']\ninto: zones.gpkg\noutputs: {a: '{id}'}", "zones.gpkg: Not a directory"),
         ("command: ['true']\nimage: docker://x\nenvironment: {PATH: ''}\noutputs: {a: '{id}'}", "apptainer"),
     ],
 )
