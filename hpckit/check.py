@@ -26,7 +26,7 @@ from hpckit.scenes.bands import BandRef
 from hpckit.scenes.model import Scene
 from hpckit.selection import fitting
 from hpckit.steps.settings import Step
-from hpckit.steps.units import unit_settings
+from hpckit.steps.units import find, unit_settings
 from hpckit.store import open_store
 
 Verdict = Literal["ok", "warning", "error"]
@@ -106,7 +106,7 @@ def _aoi(campaign: Campaign) -> Iterator[Finding]:
 def _step(campaign: Campaign, step: Step) -> Iterator[Finding]:
     what = f"steps.{step.name}"
     if step.scenes is not None:
-        report = catalogue.scan([campaign.resolve(path) for path in step.scenes.paths])
+        report = find(campaign, step.scenes)
         chosen, _ = fitting(campaign, report.scenes, step.scenes)
         fits = f"{len(chosen)} of {len(report.scenes)} products fit"
         yield Finding(what, "ok" if chosen else "error", fits, "" if chosen else "mend aoi, period or paths")

@@ -26,6 +26,7 @@ from hpckit.production import Prepared, make_plan, nothing_yet, plan_products, p
 from hpckit.quantities import available_cores
 from hpckit.run import Run, claim, open_run
 from hpckit.scenes import catalogue
+from hpckit.steps.command import scratch_prefix
 from hpckit.store.sync import SyncReport, sync
 
 
@@ -139,7 +140,7 @@ def plan_first(run: Run, console: Console) -> tuple[Plan, frozenset[str]] | None
     if not any(step.makes_products for step in run.campaign.steps):
         return None
     with console.progress("scan products") as progress:
-        return plan_products(run, lambda _what, done, total: progress(done, total))
+        return plan_products(run, lambda _what, done, total: progress(done, total), console.warn)
 
 
 def plan_all(run: Run, console: Console) -> tuple[Prepared, Plan]:
@@ -152,7 +153,6 @@ def plan_all(run: Run, console: Console) -> tuple[Prepared, Plan]:
 
 
 def _run_stages(prepared: Prepared, plan: Plan, workers: int, console: Console, result: Result) -> None:
-    threads = max(1, available_cores() // workers)
     tried = {entry.unit for entry in result.failed}
     for stage in plan.stages:
         units = [unit for unit in plan.todo(stage) if unit.id not in tried]
@@ -161,7 +161,8 @@ def _run_stages(prepared: Prepared, plan: Plan, workers: int, console: Console, 
         with console.progress(stage, total=sum(unit.cost for unit in units), unit="core-s") as progress:
             cost = {unit.id: unit.cost for unit in units}
             report = _reporter(result, console, cost, progress)
-            at_once = workers_of(prepared.run.campaign, stage, workers)
+            at_once, step = workers_of(prepared.run.campaign, stage, workers), prepared.run.campaign.step(stage)
+            threads = step.cores if step else max(1, available_cores() // workers)
             left = run_units(prepared.run.path, units, workers=at_once, threads=threads, report=report)
         result.stopped = bool(left)
 
@@ -205,8 +206,9 @@ def require_no_jobs(run: Run) -> None:
 
 def tidy(run: Run) -> None:
     """Remove what killed writers left in the run directory and among the outputs of steps; nobody else works now."""
-    folders = [run.campaign.resolve(step.folder) for step in run.campaign.steps]
-    paths = [*run.path.rglob(f".*{PARTIAL}*"), *(path for folder in folders for path in folder.glob(f".*{PARTIAL}"))]
+    mine = f"{scratch_prefix(run)}*{PARTIAL}"
+    folders = {run.campaign.resolve(step.folder) for step in run.campaign.steps}
+    paths = [*run.path.rglob(f".*{PARTIAL}*"), *(path for folder in folders for path in folder.glob(mine))]
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -18,12 +18,15 @@ from hpckit.composites.units import store_path
 from hpckit.cube.manifest import manifest_folder
 from hpckit.elements import read_element
 from hpckit.errors import EX_TEMPFAIL
+from hpckit.estimate import unit_memory_mib
 from hpckit.files import write_text
 from hpckit.journal import Entry, flat, read_attempts
 from hpckit.local import run_units
 from hpckit.mpi import Ranks, join
 from hpckit.plan import Unit, tiles_of
 from hpckit.run import find_run
+from hpckit.steps.command import MEMORY_MIB
+from hpckit.steps.settings import is_step
 from hpckit.stop import Stop
 from hpckit.submission import Submission, load
 
@@ -56,6 +59,9 @@ def run_element(run_dir: Path, number: int, stage: str, element: int, *, process
     if refusal is not None:
         print(f"hpckit: {refusal}; nothing is done here", file=sys.stderr)
         return EX_TEMPFAIL
+    layout = submission.stage(stage)
+    if layout is not None and is_step(stage):
+        os.environ[MEMORY_MIB] = str(unit_memory_mib(layout.resources.memory_mib // layout.resources.ranks))
     name = writer_name(number, stage, element)
     units = _undone(run_dir, name, read_element(submission.elements, stage, element))
     name += _attempt()

@@ -21,6 +21,7 @@ from hpckit.errors import PlanError, SubmissionError
 from hpckit.files import atomic_path
 from hpckit.plan import Unit, tiles_of
 from hpckit.quantities import format_duration
+from hpckit.steps.settings import is_step
 
 _CHUNKS_PER_ELEMENT: Final = 16
 """Pieces of an element that are moved between elements as a whole: the spread is below one of them."""
@@ -107,11 +108,15 @@ def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what:
         raise PlanError(
             f"unit {longest.id} is expected to last {format_duration(longest.cost)}, longer than the "
             f"{format_duration(limit_s)} that {what} allows",
-            hint="set fewer `dates_per_block`, or choose a partition with a longer walltime",
+            hint=f"{_shorter(longest.stage)}, or choose a partition with a longer walltime",
         )
     wanted = _STARTUP_S + _SAFETY * slowest.makespan(ranks)
     rounded = max(_LEAST_WALLTIME_S, -(-int(wanted) // _WALLTIME_STEP_S) * _WALLTIME_STEP_S)
     return rounded if limit_s is None else min(rounded, limit_s)
+
+
+def _shorter(stage: str) -> str:
+    return "mend `seconds` of the step" if is_step(stage) else "set fewer `dates_per_block`"
 
 
 def write_elements(path: Path, stages: Mapping[str, Sequence[Element]]) -> None:

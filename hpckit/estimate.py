@@ -214,6 +214,11 @@ def _stage(prepared: Prepared, plan: Plan, stage: Stage, workers: int) -> StageE
     return StageEstimate(stage, len(units), len(pending), hours, memory, at_once)
 
 
+def unit_memory_mib(process_mib: int) -> int:
+    """Memory that a process of so many MiB leaves to the command of a step."""
+    return max(16, process_mib - _LIBRARIES // 2**20)
+
+
 def stage_memory(prepared: Prepared, stage: Stage) -> int:
     """Peak bytes of a process that works through units of a stage."""
     step = prepared.run.campaign.step(stage)

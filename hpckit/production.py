@@ -105,9 +105,14 @@ def nothing_yet(run: Run) -> Prepared:
 
 
 def plan_products(
-    run: Run, progress: Progress = lambda what, done, total: None
+    run: Run, progress: Progress = lambda what, done, total: None, warn: Callable[[str], None] = lambda reason: None
 ) -> tuple[Plan, frozenset[str]] | None:
     """Plan the steps that make the campaign's products, which come before all that is made from them.
+
+    Parameters
+    ----------
+    warn : callable
+        Called with why a product cannot be read.
 
     Returns
     -------
@@ -116,7 +121,8 @@ def plan_products(
         such step.
         The plan is written to the run directory.
     """
-    steps.scan_products(run, lambda done, total: progress("scan products", done, total))
+    for failure in steps.scan_products(run, lambda done, total: progress("scan products", done, total)):
+        warn(failure.reason)
     units = steps.product_units(run)
     pending, failed = steps.pending(run, units)
     if not pending:
@@ -147,7 +153,7 @@ def make_plan(prepared: Prepared, rates: Rates) -> Plan:
         units.append(unit)
         if not done:
             pending.add(unit.id)
-    units += steps.later_units(prepared, units)
+    units += steps.later_units(prepared, units, pending)
     pending |= steps.pending(prepared.run, [unit for unit in units if is_step(unit.stage)])[0]
     write_plan(prepared.run.plan, units)
     return Plan(units, frozenset(pending))

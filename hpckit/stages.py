@@ -22,6 +22,7 @@ from hpckit.cube.ingest import IngestUnit, date_inputs, ingest, ingest_units, is
 from hpckit.cube.layout import shard_key
 from hpckit.cube.manifest import Manifest
 from hpckit.errors import CubeError, PlanError
+from hpckit.journal import read_journal
 from hpckit.plan import Unit
 from hpckit.production import Prepared, group_zones, index_paths, index_resolutions, read_prepared
 from hpckit.reduce.assignment import project
@@ -80,6 +81,12 @@ class Context:
     def manifest(self) -> Manifest:
         """What is in the cube."""
         return Manifest.load(self.prepared.spec.path, self._tiles)
+
+    @cached_property
+    def finished(self) -> frozenset[tuple[str, str]]:
+        """Ids and inputs of units that were done before this stage began."""
+        entries = read_journal(self.run.path)
+        return frozenset((entry.unit, entry.inputs) for entry in entries if entry.state == "done")
 
     def reduction(self, name: str) -> Signatures:
         """Reduction by name."""
@@ -170,8 +177,19 @@ def _step(context: Context, unit: Unit) -> Outcome:
     step = context.run.campaign.step(unit.stage)
     if step is None:
         raise PlanError(f"unit {unit.id}: the campaign has no such step", hint="`hpckit plan` makes the plan anew")
-    reason = _without(context, str(unit.args["words"]["tile"])) if step.waits_for == "ingest" else None
-    return Outcome(run_command(context.run, step, unit), reason=reason)
+    if step.waits_for == "ingest":
+        reason = _without(context, str(unit.args["words"]["tile"]))
+    else:
+        reason = _too_early(context, unit)
+    return Outcome(run_command(context.run, step, unit, context.threads), reason=reason)
+
+
+def _too_early(context: Context, unit: Unit) -> str | None:
+    """What a unit waits for and was not done before it; its result is of something else, and must not count."""
+    late = [str(name) for name, inputs in unit.args.get("waits", ()) if (name, inputs) not in context.finished]
+    if not late:
+        return None
+    return f"done before what it waits for, which failed ({late[0]}{', …' if late[1:] else ''}); it will run again"
 
 
 def _without(context: Context, tile: str) -> str | None:

@@ -53,9 +53,11 @@ def read_product(path: Path) -> Scene:
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """Folders and zip files of a folder; nothing else can be a product."""
+    """Folders and zip files of a folder; nothing else can be a product. Hidden ones are half written."""
     with os.scandir(folder) as found:
         for entry in found:
+            if entry.name.startswith("."):
+                continue
             if entry.name.lower().endswith(".zip") or entry.is_dir():
                 yield folder / entry.name
 

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hpckit.errors import StepError
@@ -19,19 +19,39 @@ from hpckit.files import PARTIAL, flush_tree, outermost
 from hpckit.plan import Unit
 from hpckit.quantities import format_duration
 from hpckit.run import Run
+from hpckit.steps.outputs import Listing, is_pattern
 from hpckit.steps.settings import Step
 from hpckit.steps.words import expand
 
 APPTAINER: Final = "HPCKIT_APPTAINER"
 """Variable that tells what Apptainer is called on a node."""
+MEMORY_MIB: Final = "HPCKIT_UNIT_MEMORY_MIB"
+"""Variable that tells the memory of a unit where a scheduler gave it: a site may ask for more, and so may a retry."""
 _PDEATHSIG: Final = 1
 """prctl(2): a signal for this process when its parent dies."""
+_THREADS: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "GDAL_NUM_THREADS",
+)
 _SHOWN: Final = 300
 _TAIL_BYTES: Final = 4096
 
 
-def run_command(run: Run, step: Step, unit: Unit) -> dict[str, float]:
+def scratch_prefix(run: Run) -> str:
+    """How the names of folders begin that units of a run work in; another campaign may write to the same place."""
+    return f".{run.run_id}."
+
+
+def run_command(run: Run, step: Step, unit: Unit, cores: int) -> dict[str, float]:
     """Run a unit's command.
+
+    Parameters
+    ----------
+    cores : int
+        That it may use.
 
     Returns
     -------
@@ -46,16 +66,22 @@ def run_command(run: Run, step: Step, unit: Unit) -> dict[str, float]:
     folder = run.campaign.resolve(step.folder)
     words = {**unit.args["words"], "folder": str(run.campaign.folder)}
     inputs = _inputs(run, step, words)
-    scratch = folder / f".{unit.id.rpartition('/')[2][:120]}.{uuid.uuid4().hex[:12]}{PARTIAL}"
-    outputs = {name: expand(text, words) for name, text in step.outputs.items()}
-    for text in outputs.values():
-        (scratch / text).parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder / f"{scratch_prefix(run)}{unit.id.rpartition('/')[2][:120]}.{uuid.uuid4().hex[:12]}{PARTIAL}"
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        # The same for all units, so that it is told once.
+        raise StepError(f"outputs cannot be written to {folder}: {error.strerror}", hint="mend `into`") from None
+    for text in step.outputs.values():
+        parent = PurePosixPath(text).parent
+        if not is_pattern(str(parent)):
+            (scratch / expand(str(parent), words)).mkdir(parents=True, exist_ok=True)
     values = {
         **words,
         **{name: str(path) for name, path in inputs.items()},
-        **{name: str(scratch / text) for name, text in outputs.items()},
+        **{name: str(scratch / expand(text, words)) for name, text in step.outputs.items()},
         **{"out": str(scratch), "python": sys.executable},
-        **{"cores": str(step.cores), "memory_mib": str(step.memory_mib)},
+        **{"cores": str(cores), "memory_mib": os.environ.get(MEMORY_MIB) or str(step.memory_mib)},
     }
     log = run.path / "logs" / "exec" / step.name / f"{unit.id.rpartition('/')[2]}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -66,9 +92,9 @@ def run_command(run: Run, step: Step, unit: Unit) -> dict[str, float]:
             seen += [Path(words[name]).parent for name in ("scene", "cube") if name in words]
             argv = [*_enter(run, step, seen, scratch), *argv]
         before = os.times()
-        _execute(argv, _environment(step), scratch, step.timeout, log)
+        _execute(argv, _environment(step, cores), scratch, step.timeout, log)
         after = os.times()
-        written = _publish(scratch, folder, step, outputs, log)
+        written = _publish(scratch, folder, step, words, log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     log.unlink(missing_ok=True)
@@ -87,9 +113,9 @@ def _inputs(run: Run, step: Step, words: Mapping[str, str]) -> dict[str, Path]:
     return inputs
 
 
-def _environment(step: Step) -> dict[str, str]:
+def _environment(step: Step, cores: int) -> dict[str, str]:
     """Environment of the command; inside an image only what the step names gets in, with the threads."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NUM_THREADS"), str(step.cores))
+    threads = dict.fromkeys(_THREADS, str(cores))
     named = threads | step.environment
     if step.image is not None:
         prefix = "SINGULARITYENV_" if "singularity" in _apptainer() else "APPTAINERENV_"
@@ -147,7 +173,8 @@ def _execute(
         except OSError as error:
             raise StepError(f"{argv[0]}: cannot be started: {error.strerror}", hint="mend `command`") from error
         try:
-            code = process.wait(timeout)
+            with _watched(process):
+                code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise StepError(
                 f"it lasted longer than {format_duration(timeout or 0)}", hint=f"raise `timeout`; {_where(log)}"
@@ -155,7 +182,7 @@ def _execute(
         finally:
             _end_all(process)
     if code != 0:
-        raise StepError(f"{_ended(code)}: {_last_words(log)} ({_where(log)})")
+        raise StepError(f"{ended(code)}: {_last_words(log)} ({_where(log)})")
 
 
 def _where(log: Path) -> str:
@@ -167,6 +194,25 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
+@contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Let a command's children end with us, however we end; a death signal reaches the command itself only.
+
+    A shell waits at a pipe that closes when we die: gpt and its like are scripts that start what eats the memory.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", 'read _; kill -9 -"$1"', "watch", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as watcher:
+        try:
+            yield
+        finally:
+            watcher.kill()
+
+
 def _end_all(process: subprocess.Popen[bytes]) -> None:
     """End a command and what it left running in its session."""
     with suppress(ProcessLookupError):
@@ -174,11 +220,12 @@ def _end_all(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ended(code: int) -> str:
+def ended(code: int) -> str:
+    """What an exit status says, also that of a shell which tells of the end of a child."""
     number = -code if code < 0 else code - 128
     if number == signal.SIGKILL:
         return "the command was killed by SIGKILL (out of memory?)"
-    if 0 < number < signal.NSIG:
+    if number in set(signal.Signals):  # some numbers below NSIG have no name
         return f"the command was killed by {signal.Signals(number).name}"
     return f"the command ended with exit code {code}"
 
@@ -191,35 +238,27 @@ def _last_words(log: Path) -> str:
     return next((line.strip()[-_SHOWN:] for line in reversed(lines) if line.strip()), "it wrote nothing")
 
 
-def _publish(scratch: Path, folder: Path, step: Step, outputs: Mapping[str, str], log: Path) -> int:
+def _publish(scratch: Path, folder: Path, step: Step, words: Mapping[str, str], log: Path) -> int:
     """Move outputs to where they belong; return their bytes."""
-    found = {name: [path.relative_to(scratch) for path in _matches(scratch, text)] for name, text in outputs.items()}
-    missing = [outputs[name] for name, paths in found.items() if not paths]
+    listing = Listing()
+    found = {text: list(listing.find(scratch, text, words)) for text in step.outputs.values()}
+    missing = [expand(text, words) for text, paths in found.items() if not paths]
     if missing:
         raise StepError(
             f"the command ended well, but did not write {', '.join(missing)} into {{out}}",
             hint=f"mend `command` or `outputs`; {_where(log)}",
         )
-    written = 0
-    for relative in dict.fromkeys(path for paths in found.values() for path in paths):
-        written += flush_tree(scratch / relative)
-        _replace(scratch / relative, folder / relative)
+    made = dict.fromkeys(path.relative_to(scratch) for paths in found.values() for path in paths)
+    whole = [path for path in made if not any(parent in made for parent in path.parents)]
+    written = sum(flush_tree(scratch / path) for path in whole)
+    for path in whole:
+        _replace(scratch / path, folder / path, scratch)
     return written
 
 
-def _matches(scratch: Path, text: str) -> list[Path]:
-    """Outputs that a name or pattern finds."""
-    exact = scratch / text
-    return [exact] if exact.exists() else sorted(scratch.glob(text))
-
-
-def _replace(made: Path, target: Path) -> None:
-    """Put a file or folder into the place of an earlier one."""
+def _replace(made: Path, target: Path, scratch: Path) -> None:
+    """Put a file or folder into the place of an earlier one, which goes with the scratch folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():
-        aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
-        target.rename(aside)
-        made.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
-    else:
-        made.replace(target)
+    if os.path.lexists(target) and (target.is_dir() or made.is_dir()):
+        target.rename(scratch / f".{uuid.uuid4().hex}")
+    made.replace(target)

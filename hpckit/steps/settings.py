@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,10 +12,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from hpckit.campaign_scenes import Products
 from hpckit.plan import STAGES
 from hpckit.quantities import parse_walltime
+from hpckit.steps.outputs import is_pattern
 from hpckit.steps.words import OF_ALL, OF_SCENE, OF_TILE, PATHS, require_known, words_in
 
 _PREFIX: Final = "exec-"
-_GLOB: Final = re.compile(r"[*?\[]")
 
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 Line = Annotated[str, Field(pattern=r"^[^\x00]*$", min_length=1)]
@@ -102,8 +101,12 @@ class Step(BaseModel):
     def _within(cls, outputs: dict[str, str]) -> dict[str, str]:
         for name, text in outputs.items():
             path = PurePosixPath(text)
-            if path.is_absolute() or ".." in path.parts or path.name.startswith("."):
-                raise ValueError(f"output {name} must lie within the step's folder: a relative path without `..`")
+            if path.is_absolute() or ".." in path.parts or any(part.startswith(".") for part in path.parts):
+                raise ValueError(
+                    f"output {name} must lie within the step's folder: a relative path without `..` or hidden names"
+                )
+            if "**" in path.parts:
+                raise ValueError(f"output {name}: `**` is not known here; name the folder itself, or write `*`")
         return outputs
 
     @model_validator(mode="after")
@@ -116,7 +119,11 @@ class Step(BaseModel):
             require_known(text, set(self.words()) - PATHS, f"output {name}")
         for name, text in self.inputs.items():
             require_known(text, {*self.words(), "folder"}, f"input {name}")
-        named = [name for name, text in self.outputs.items() if not _GLOB.search(text)]
+        named = [name for name, text in self.outputs.items() if not is_pattern(text)]
+        if "/" in self.command[0] and self.command[0][0] not in "/{":
+            raise ValueError(
+                f"{self.command[0]}: units run in folders of their own; write {{folder}}/{self.command[0]}"
+            )
         for text in self.command:
             for word in words_in(text):
                 if word in self.outputs and word not in named:
@@ -159,6 +166,13 @@ def require_order(steps: Sequence[Step], stages: Sequence[str]) -> None:
             raise ValueError(f"step {step.name!r} has the name of a stage of hpckit's own; rename it")
         if step.name in earlier:
             raise ValueError(f"two steps are named {step.name!r}; rename one")
+        for other in earlier.values():
+            same_text = set(step.outputs.values()) & set(other.outputs.values())
+            if step.folder == other.folder and same_text and step.each == other.each:
+                raise ValueError(
+                    f"steps {other.name!r} and {step.name!r} would both write {min(same_text)} into {step.folder}; "
+                    "give one another name of its outputs, or another `into`"
+                )
         if step.after is not None:
             same = [name for name, other in earlier.items() if other.each == step.each]
             allowed = [*(stages if step.each == "tile" else ()), *same]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.campaign import Campaign
+from hpckit.campaign_scenes import Products
 from hpckit.errors import CatalogueError, PlanError
 from hpckit.files import digest, digest_json
 from hpckit.image.sif import read_header
@@ -18,7 +19,8 @@ from hpckit.run import Run
 from hpckit.scenes import catalogue
 from hpckit.scenes.model import Scene
 from hpckit.selection import fitting
-from hpckit.steps.settings import Step
+from hpckit.steps.outputs import Listing
+from hpckit.steps.settings import Step, is_step
 from hpckit.steps.words import PATHS, expand, words_in
 
 if TYPE_CHECKING:
@@ -41,13 +43,18 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
     """
     failures: list[catalogue.Failure] = []
     for step in run.campaign.steps:
-        into(run, step).mkdir(parents=True, exist_ok=True)  # also where products are looked for, or binds lead to
+        make_folder(run, step)  # also where products are looked for, or binds lead to
     for step in run.campaign.steps:
         if step.scenes is None:
             continue
         paths = [run.campaign.resolve(path) for path in step.scenes.paths]
-        known = _catalogue(run, step)
-        report = catalogue.scan(paths, previous=known, progress=progress)
+        found_before = run.path / "steps" / f"{step.name}.found.parquet"
+        report = find(run.campaign, step.scenes, found_before, progress)
+        failures += report.failures
+        if not report.scenes and _catalogue(run, step).exists():
+            continue  # removed to save space; what was made from them counts
+        if report.scenes:
+            catalogue.write(found_before, report.scenes)
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
             reasons = Counter(item.reason for item in dropped).most_common(_FEW)
@@ -57,9 +64,30 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
                 f"campaign ({found})",
                 hint="mend aoi, period or the step's `scenes`",
             )
-        catalogue.write(known, chosen)
-        failures += report.failures
+        catalogue.write(_catalogue(run, step), chosen)
     return failures
+
+
+def find(
+    campaign: Campaign,
+    products: Products,
+    previous: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> catalogue.ScanReport:
+    """Products below the paths of a step, and those that catalogues among these paths list.
+
+    Raises
+    ------
+    CatalogueError
+        If a path is not there.
+    """
+    paths = [campaign.resolve(path) for path in products.paths]
+    listed = [scene for path in paths if path.suffix == ".parquet" for scene in catalogue.read(path)]
+    report = catalogue.scan(
+        [path for path in paths if path.suffix != ".parquet"], previous=previous, progress=progress
+    )
+    scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
+    return catalogue.ScanReport(scenes, report.failures, report.reused)
 
 
 def product_units(run: Run) -> list[Unit]:
@@ -73,13 +101,15 @@ def product_units(run: Run) -> list[Unit]:
     ]
 
 
-def later_units(prepared: Prepared, before: Sequence[Unit]) -> list[Unit]:
+def later_units(prepared: Prepared, before: Sequence[Unit], undone: AbstractSet[str]) -> list[Unit]:
     """Units of all other steps.
 
     Parameters
     ----------
     before : sequence of Unit
         Hpckit's own: a step's unit depends on those of its tile in the stage that it waits for.
+    undone : set of str
+        Ids of those that have no valid result yet.
     """
     run, seconds = prepared.run, _measured(prepared.run)
     made: list[Unit] = []
@@ -87,17 +117,17 @@ def later_units(prepared: Prepared, before: Sequence[Unit]) -> list[Unit]:
         if not step.makes_products:
             upstream = _upstream(step, [*before, *made])
             words = _of_tiles(prepared) if step.each == "tile" else _of_scenes(_used(prepared))
-            made += _units(run, step, words, upstream, seconds)
+            made += _units(run, step, words, upstream, seconds, undone)
     return made
 
 
 def pending(run: Run, units: Sequence[Unit]) -> tuple[frozenset[str], frozenset[str]]:
     """Ids of units that remain to be done, and of those among them that failed when they were tried."""
     known = outcomes(read_journal(run.path), {unit.id: unit.inputs for unit in units}) if units else {}
-    left, failed = set(), set()
+    left, failed, listing = set(), set(), Listing()
     for unit in units:
         entry: Entry | None = known.get(unit.id)
-        if entry is None or entry.state != "done" or not _is_there(run, unit):
+        if entry is None or entry.state != "done" or not _is_there(run, unit, listing):
             left.add(unit.id)
         if entry is not None and entry.state == "failed":
             failed.add(unit.id)
@@ -119,6 +149,24 @@ def unit_settings(campaign: Campaign, step: Step) -> list[object]:
 def into(run: Run, step: Step) -> Path:
     """Absolute path of the folder of a step's outputs."""
     return run.campaign.resolve(step.folder)
+
+
+def make_folder(run: Run, step: Step) -> None:
+    """Make the folder of a step's outputs.
+
+    Raises
+    ------
+    PlanError
+        If it cannot be made.
+    """
+    try:
+        into(run, step).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(
+            f"{run.campaign.path}: step {step.name}: its outputs cannot be written to {into(run, step)}: "
+            f"{error.strerror}",
+            hint="mend `into`, or who may write there",
+        ) from None
 
 
 def _catalogue(run: Run, step: Step) -> Path:
@@ -166,13 +214,13 @@ def _used(prepared: Prepared) -> Iterator[Scene]:
     return (scene for items in prepared.acquisitions.values() for item in items for scene in item.scenes)
 
 
-def _upstream(step: Step, before: Iterable[Unit]) -> dict[str, list[str]]:
-    """Digests of the units that each tile, or product, waits for."""
-    found: dict[str, list[str]] = defaultdict(list)
+def _upstream(step: Step, before: Iterable[Unit]) -> dict[str, list[Unit]]:
+    """Units that each tile, or product, waits for."""
+    found: dict[str, list[Unit]] = defaultdict(list)
     for unit in before:
         if unit.stage == step.waits_for:
             for key in tiles_of(unit) if step.each == "tile" else [unit.id.rpartition("/")[2]]:
-                found[key].append(unit.inputs)
+                found[key].append(unit)
     return found
 
 
@@ -180,22 +228,32 @@ def _units(
     run: Run,
     step: Step,
     described: Iterable[tuple[str, list[str], dict[str, str]]],
-    upstream: Mapping[str, list[str]],
+    upstream: Mapping[str, list[Unit]],
     seconds: Mapping[str, float],
+    undone: AbstractSet[str] = frozenset(),
 ) -> Iterator[Unit]:
-    settings = unit_settings(run.campaign, step)
+    settings, folder = digest_json(unit_settings(run.campaign, step)), str(into(run, step))
     owner: dict[str, str] = {}
     for name, tiles, words in described:
         for text in step.outputs.values():
             path = expand(text, words)
+            if f"{folder}/{path}" == words.get("scene"):
+                raise PlanError(
+                    f"{run.campaign.path}: step {step.name}: output {text} would replace the product "
+                    f"{folder}/{path}, which it is made from",
+                    hint="write `into` another folder",
+                )
             if owner.setdefault(path, name) != name:
                 raise PlanError(
                     f"{run.campaign.path}: step {step.name}: {owner[path]} and {name} would both write {path}",
                     hint=f"put {{{'id' if step.each == 'scene' else 'tile'}}} into the name of each output",
                 )
         plain = {key: value for key, value in words.items() if key not in PATHS}
-        inputs = digest_json([settings, plain, sorted(upstream.get(name, ()))])[:16]
-        args = {"step": step.name, "tiles": tiles, "words": words}
+        before = upstream.get(name, ())
+        inputs = digest_json([settings, plain, sorted(unit.inputs for unit in before)])[:16]
+        args: dict[str, Any] = {"step": step.name, "tiles": tiles, "words": words}
+        if step.waits_for != "ingest":  # whether a cube is whole, its manifest tells
+            args["waits"] = [(unit.id, unit.inputs) for unit in before if is_step(unit.stage) or unit.id in undone]
         yield Unit(f"exec/{step.name}/{name}", step.stage, seconds.get(step.stage, step.seconds), inputs, args)
 
 
@@ -248,11 +306,10 @@ def _content(path: Path) -> str:
     return digest(path.read_bytes())
 
 
-def _is_there(run: Run, unit: Unit) -> bool:
+def _is_there(run: Run, unit: Unit, listing: Listing) -> bool:
     """Whether all outputs of a unit are where they belong."""
     step = run.campaign.step(unit.stage)
     if step is None:
         return False
-    folder = into(run, step)
-    words = {key: glob.escape(value) for key, value in unit.args["words"].items()}
-    return all(any(folder.glob(expand(text, words))) for text in step.outputs.values())
+    folder, words = into(run, step), unit.args["words"]
+    return all(any(listing.find(folder, text, words)) for text in step.outputs.values())

@@ -48,6 +48,8 @@ def expand(text: str, values: Mapping[str, str]) -> str:
     >>> expand("{id}.{{x}}", {"id": "S2A"})
     'S2A.{x}'
     """
+    if "{" not in text and "}" not in text:
+        return text
     return _TOKEN.sub(lambda match: values[match[1]] if match[1] else match[0][0], text)
 
 

@@ -25,6 +25,9 @@ from hpckit.console import Console
 from hpckit.driver import Result, run_campaign
 from hpckit.errors import PlanError
 from hpckit.journal import read_journal
+from hpckit.production import plan_products
+from hpckit.run import open_run
+from hpckit.scenes import catalogue
 from hpckit.store import open_store
 from hpckit.testing.radar import write_series
 from tests import products, small_campaign, step_examples
@@ -103,6 +106,35 @@ def test_a_product_that_fails_takes_no_other_down(speckle: Path):
     log = result.run.path / "logs" / f"{failure.unit}.log"
     assert "iw-vh.rtc.tiff" in log.read_text()
     assert not list((speckle.parent / "filtered").glob(".*"))
+
+
+def test_products_of_a_list_that_is_shorter_than_the_folder(speckle: Path):
+    found = catalogue.scan([speckle.parent / "rtc"]).scenes
+    catalogue.write(speckle.parent / "some.parquet", found[:1])
+    speckle.write_text(speckle.read_text().replace("paths: [rtc]", "paths: [some.parquet]"))
+    planned = plan_products(open_run(load_campaign(speckle)))
+    assert planned is not None and [unit.args["words"]["id"] for unit in planned[0].units] == [found[0].id]
+
+
+def test_products_that_cannot_be_read_are_told_and_those_that_are_gone_stay_done(speckle: Path):
+    run = open_run(load_campaign(speckle))
+    plan_products(run)
+    broken = next((speckle.parent / "rtc").rglob("*.tiff"))
+    told: list[str] = []
+    for path in broken.parent.glob("*.tiff"):
+        path.write_bytes(b"no image")
+    plan_products(run, warn=told.append)
+    assert told and broken.parent.parent.name in told[0]
+    shutil.rmtree(speckle.parent / "rtc")
+    (speckle.parent / "rtc").mkdir()
+    planned = plan_products(run)
+    assert planned is not None and len(planned[0].units) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named(speckle: Path):
+    (speckle.parent / "filtered").touch()
+    with pytest.raises(PlanError, match=r"step filter: its outputs cannot be written to .*filtered: File exists"):
+        plan_products(open_run(load_campaign(speckle)))
 
 
 def test_status_and_plan_know_steps(speckle: Path, capsys: pytest.CaptureFixture[str]):
@@ -192,6 +224,7 @@ def test_words_that_would_be_shell_are_no_shell(made: Path, tmp_path: Path):
         ("command: ['true']\noutputs: {a: '{id}.dim', b: '{id}.data'}", ".data into {out}"),
         ("command: [sleep, '60']\ntimeout: 1s\noutputs: {a: '{id}'}", "lasted longer than 1.0 s"),
         ("command: ['true']\ninputs: {x: 'aux/{date}.bin'}\noutputs: {a: '{id}'}", "input x is not there"),
+        ("command: ['true']\ninto: zones.gpkg\noutputs: {a: '{id}'}", "zones.gpkg: Not a directory"),
         ("command: ['true']\nimage: docker://x\nenvironment: {PATH: ''}\noutputs: {a: '{id}'}", "apptainer"),
     ],
 )
@@ -208,6 +241,12 @@ def test_what_goes_wrong_is_said(made: Path, tmp_path: Path, step: str, reason: 
 def test_two_units_must_not_write_one_file(made: Path, tmp_path: Path):
     path = own(made, tmp_path / "a", "command: [touch, '{a}']\noutputs: {a: 'the.txt'}")
     with pytest.raises(PlanError, match=r"would both write the\.txt"):
+        run(path)
+
+
+def test_products_are_not_replaced_by_what_is_made_from_them(made: Path, tmp_path: Path):
+    path = own(made, tmp_path / "a", "command: [touch, '{a}']\noutputs: {a: '{id}.SAFE'}\ninto: scenes")
+    with pytest.raises(PlanError, match="would replace the product"):
         run(path)
 
 
@@ -244,8 +283,38 @@ def test_steps_follow_each_other(made: Path, tmp_path: Path):
     assert {file.read_text() for file in (path.parent / "second").iterdir()} == {"uno\nuno\n"}
 
 
+def test_what_was_made_from_something_old_does_not_count(made: Path, tmp_path: Path):
+    one = 'echo one > "$1"; [ ! -e "$HERE/fail" ]'
+    path = own(
+        made,
+        tmp_path / "a",
+        f"command: [sh, -c, '{one}', x, '{{one}}']\nenvironment: {{HERE: '{tmp_path}'}}\noutputs: {{one: '{{id}}'}}",
+    )
+    path.write_text(
+        path.read_text()
+        + """\
+  - name: b
+    each: scene
+    after: own
+    inputs: {before: "own/{id}"}
+    command: cp {before} {two}
+    outputs: {two: "{id}"}
+"""
+    )
+    run(path)
+    (tmp_path / "fail").touch()
+    path.write_text(path.read_text().replace("echo one", "echo uno"))
+    failed = [entry for entry in run(path).failed if entry.stage == "exec-b"]
+    assert len(failed) == small_campaign.DATES
+    assert all("done before what it waits for, which failed (exec/own/S2A" in str(entry.reason) for entry in failed)
+    (tmp_path / "fail").unlink()
+    assert run(path).done == {"exec-own": small_campaign.DATES, "exec-b": small_campaign.DATES}
+    assert {file.read_text() for file in (path.parent / "b").iterdir()} == {"uno\n"}
+
+
 def test_kill_and_go_on(made: Path, tmp_path: Path):
-    script = 'echo $$ >> "$HERE/pids"; [ -e "$HERE/go" ] || sleep 600; echo done > "$1"'
+    (tmp_path / "wait.sh").write_text('echo $$ >> "$HERE/pids"; sleep 600; true')
+    script = 'echo $$ >> "$HERE/pids"; [ -e "$HERE/go" ] || sh "$HERE/wait.sh"; echo done > "$1"'
     path = own(
         made,
         tmp_path / "a",
@@ -255,7 +324,7 @@ def test_kill_and_go_on(made: Path, tmp_path: Path):
         [sys.executable, "-m", "hpckit", "run", str(path), "--workers", "2"], start_new_session=True
     )
     pids = tmp_path / "pids"
-    _until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    _until(lambda: pids.exists() and len(pids.read_text().split()) == 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     _until(lambda: not any(_alive(int(pid)) for pid in pids.read_text().split()))

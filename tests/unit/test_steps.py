@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from glob import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from hpckit.campaign import load_campaign
 from hpckit.errors import CampaignError
 from hpckit.remote import staged_files
+from hpckit.steps.command import ended
+from hpckit.steps.outputs import Listing
 from hpckit.steps.words import expand, words_in
 
 FILE = """\
@@ -83,6 +88,9 @@ def test_a_command_line_is_cut_like_a_shell_would(tmp_path: Path):
         ({"image": "x.sif", "command": "'{python} {made}'"}, "the image lacks; write python3"),
         ({"scenes": "{paths: [x], collection: landsat}"}, "collection"),
         ({"memory": "3"}, "did you mean 'memory_mib'?"),
+        ({"command": "./tool {made}"}, "write {folder}/./tool"),
+        ({"outputs": "{made: '.hidden/{id}'}"}, "must lie within the step's folder"),
+        ({"outputs": "{made: '**/{id}'}", "command": "t"}, "`**` is not known here"),
         ({"timeout": "soon"}, "write a walltime like"),
         ({"environment": "{'A B': x}"}, "environment"),
     ],
@@ -93,9 +101,42 @@ def test_what_is_wrong_is_named(tmp_path: Path, step: dict[str, str], message: s
     assert message in str(caught.value) and "c.yaml:" in str(caught.value)
 
 
+FREE = st.text("ab*?[].", min_size=1, max_size=8).filter(lambda text: text not in (".", ".."))
+
+
+@given(FREE, st.text("ab*?[", max_size=4), st.lists(FREE, max_size=6, unique=True))
+def test_patterns_find_what_globs_find_and_values_are_none(value: str, rest: str, names: list[str]):
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        for name in [*names, value + "b", value + "ab"]:
+            (folder / name).touch()
+        listed = [path.name for path in folder.iterdir()]
+        found = {path.name for path in Listing().find(folder, "{id}" + rest + "*b", {"id": value})}
+        assert found == {name for name in listed if fnmatchcase(name, escape(value) + rest + "*b")}
+
+
+def test_patterns_find_nothing_hidden_and_look_into_folders(tmp_path: Path):
+    for name in ("x/1.tif", "y/2.tif", "y/3.txt", ".hidden/4.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = Listing().find(tmp_path, "*/*.tif", {})
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["x/1.tif", "y/2.tif"]
+    assert not list(Listing().find(tmp_path, "none/*", {}))
+
+
+def test_every_way_to_end_is_told():
+    assert all(ended(code).startswith("the command ") for code in [*range(-64, 0), *range(1, 256)])
+
+
 def test_two_steps_of_one_name(tmp_path: Path):
     with pytest.raises(CampaignError, match="two steps are named 'own'"):
         load(tmp_path, {}, {})
+
+
+def test_two_steps_of_one_output(tmp_path: Path):
+    with pytest.raises(CampaignError, match=r"'own' and 'two' would both write \{id\}\.tif into x"):
+        load(tmp_path, {"into": "x"}, {"name": "two", "into": "x"})
+    assert len(load(tmp_path, {}, {"name": "two"}).steps) == 2
 
 
 def test_inputs_are_staged_with_a_campaign(tmp_path: Path):
