@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hpckit.grid import Tile
 
 MOST_WINDOW: Final = 2048
-"""Longest edge of a window of a gridded cube, in pixels. Every window decodes whole JPEG 2000 tiles of 1024² at
-its rim that its neighbour decodes again; larger windows do so less, and take more memory."""
+"""Longest edge of a window of a gridded cube, in pixels. Every window decodes a rim (from zip files whole JPEG 2000
+tiles of 1024²) that its neighbour decodes again; larger windows do so less, and take more memory."""
 _CHUNK: Final = 256
 """Edge of a chunk that is aimed at, in pixels."""
 _GRID: Final = re.compile(r"(?i)(?:utm|epsg:(?P<epsg>\d+)):(?P<size>\d+)@(?P<pixel>\d+)m?")

@@ -2,8 +2,9 @@
 
 GDAL decodes whole tiles. A window of a grid cuts through those at its rim, so that a window of 2048² pixels costs
 nine tiles of 1024². OpenJPEG can leave out code blocks (64² coefficients) that a part of a tile does not hang on,
-and the pixels are the same. It is the library that GDAL itself has loaded, called by its C interface (openjpeg.h of
-2.4, whose structures all of 2.x have); where there is none, or a file is unusual, callers fall back to GDAL.
+and the pixels of reversible files, as Sentinel-2's are, are the same. It is the library that GDAL itself has loaded,
+called by its C interface (openjpeg.h of 2.4, whose structures all of 2.x have); where there is none, or a file is
+unusual, callers fall back to GDAL.
 """
 
 from __future__ import annotations
@@ -48,7 +49,31 @@ class _Image(c.Structure):
     )
 
 
+class _Coding(c.Structure):
+    """How a band of a tile is coded: the first members."""
+
+    _fields_ = tuple(
+        (name, c.c_uint32) for name in ("compno", "csty", "numresolutions", "cblkw", "cblkh", "cblksty", "reversible")
+    )
+
+
+class _Tile(c.Structure):
+    _fields_ = (
+        *((name, c.c_uint32) for name in ("tileno", "csty", "progression", "numlayers", "mct")),
+        ("coding", c.POINTER(_Coding)),
+    )
+
+
+class _Codestream(c.Structure):
+    _fields_ = (
+        *((name, c.c_uint32) for name in ("tx0", "ty0", "tdx", "tdy", "tw", "th", "numcomps")),
+        ("default", _Tile),
+        ("tiles", c.POINTER(_Tile)),
+    )
+
+
 _ImagePointer = c.POINTER(_Image)
+_CodestreamPointer = c.POINTER(_Codestream)
 _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "opj_version": (c.c_char_p,),
     "opj_stream_create_file_stream": (c.c_void_p, c.c_char_p, c.c_size_t, c.c_int),
@@ -58,6 +83,8 @@ _SIGNATURES: Final[dict[str, tuple[Any, ...]]] = {
     "opj_set_default_decoder_parameters": (None, c.c_void_p),
     "opj_setup_decoder": (c.c_int, c.c_void_p, c.c_void_p),
     "opj_read_header": (c.c_int, c.c_void_p, c.c_void_p, c.POINTER(_ImagePointer)),
+    "opj_get_cstr_info": (_CodestreamPointer, c.c_void_p),
+    "opj_destroy_cstr_info": (None, c.POINTER(_CodestreamPointer)),
     "opj_set_decode_area": (c.c_int, c.c_void_p, _ImagePointer, c.c_int32, c.c_int32, c.c_int32, c.c_int32),
     "opj_decode": (c.c_int, c.c_void_p, c.c_void_p, _ImagePointer),
     "opj_image_destroy": (None, _ImagePointer),
@@ -83,13 +110,13 @@ def decode_part(
     -------
     ndarray, shape (rows, columns)
         None where GDAL has to do it, or to tell what is wrong: there is no OpenJPEG of 2.4 or newer, this is
-        no JP2 file of that kind, or it does not decode.
+        no reversible JP2 file of that kind, or it does not decode.
     """
     library = _library()
     if library is None:
         return None
     with _opened(library, path, level) as (codec, stream, image):
-        if image is None or not _is_plain(image.contents, np.dtype(dtype)):
+        if image is None or not _is_plain(image.contents, np.dtype(dtype)) or not _is_reversible(library, codec):
             return None
         whole, step = image.contents, 2**level
         area = (
@@ -137,6 +164,21 @@ def _is_plain(image: _Image, dtype: np.dtype[Any]) -> bool:
         return False
     band = image.comps[0]
     return (band.dx, band.dy, band.sgnd) == (1, 1, 0) and dtype.kind == "u" and band.prec <= 8 * dtype.itemsize
+
+
+def _is_reversible(library: c.CDLL, codec: int) -> bool:
+    """Whether a file is coded in integers, as Sentinel-2 is.
+
+    Of the other wavelet, in floats, a part may be off by 1 from the whole at its rim, and so hang on its window.
+    """
+    info = library.opj_get_cstr_info(codec)
+    if not info:
+        return False
+    coding = info.contents.default.coding
+    try:
+        return bool(coding and coding[0].reversible == 1)
+    finally:
+        library.opj_destroy_cstr_info(c.byref(info))
 
 
 @lru_cache(maxsize=1)
