@@ -86,6 +86,13 @@ def definition(
 @SIF
 @_recipe_options
 @COMMAND
+@click.option(
+    "--compression",
+    type=click.Choice(["gzip", "zstd"]),
+    default="gzip",
+    show_default=True,
+    help="zstd imports a third faster, where the site can read it.",
+)
 @click.option("--force", is_flag=True, help="Build also if nothing changed, and compare.")
 @click.option("--no-test", is_flag=True, help="Leave the image's own test for later.")
 def build(
@@ -96,6 +103,7 @@ def build(
     base: str | None,
     mirror: str,
     command: str,
+    compression: Any,
     force: bool,
     no_test: bool,
 ) -> None:
@@ -115,7 +123,15 @@ def build(
 
     console = Console()
     recipe = _recipe(site, mpi, cuda, base, mirror)
-    built = build_image(recipe, sif.absolute(), console, command=command, force=force, with_test=not no_test)
+    built = build_image(
+        recipe,
+        sif.absolute(),
+        console,
+        command=command,
+        compression=compression,
+        force=force,
+        with_test=not no_test,
+    )
     what = "is up to date" if built.reused else "built"
     console.say(f"{built.path} {what}: {format_bytes(built.size)}")
     if built.against is not None:

@@ -319,6 +319,30 @@ def test_a_job_of_ranks_that_cannot_work_is_explained(sif: Path, program: Path, 
         slurm.resume(node)
 
 
+EXCHANGE = """
+from mpi4py import MPI
+import numpy as np
+world = MPI.COMM_WORLD
+found = np.zeros(2**22, np.uint8)
+world.Sendrecv(np.full(2**22, world.rank + 1, np.uint8), 1 - world.rank, recvbuf=found)
+print("got", set(found.tolist()), "from", 1 - world.rank, flush=True)
+"""
+
+
+def test_ranks_of_one_node_exchange_large_messages_through_its_memory(sif: Path, program: Path) -> None:
+    if shutil.which("mpirun.openmpi") is None:
+        pytest.skip("mpirun.openmpi is not installed")
+    user = ["setpriv", "--reuid", apptainer.USER, "--regid", apptainer.USER, "--clear-groups"]
+    environment = {"PATH": os.environ["PATH"], "HOME": f"/home/{apptainer.USER}", "OMPI_MCA_btl": "vader,self"}
+    environment |= {"OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    # mpirun's own timeout ends its ranks, too.
+    words = [*user, "mpirun.openmpi", "--timeout", "60", "-n", "2", str(program), "exec", str(sif)]
+    words += ["python", "-c", EXCHANGE]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment, cwd="/tmp")
+    assert done.returncode == 0, done.stderr
+    assert sorted(re.findall(r"^got .*", done.stdout, re.M)) == ["got {1} from 0", "got {2} from 1"]
+
+
 @pytest.mark.parametrize("kind", ["cut", "scrambled"])
 def test_a_damaged_image_is_said_to_be_one(sif: Path, program: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.sif"
