@@ -4,8 +4,9 @@ One pass over two granules of full size, of neighbouring UTM zones, is made in a
 tile of the grid within an area, in one process with one thread; files are in the page cache. Figures are CPU
 seconds, since other processes may run. hpckit compresses and writes the shards, so odc-stac is timed with and
 without writing the same arrays with the same codecs by zarr-python. In the areas marked `two` both granules reach
-into the tiles, in those marked `one` a single one does, and decoding is nearly all there is to do. The pixels are
-compared: where resampling is needed, coordinates of GDAL's warper err by up to an eighth of a pixel.
+into the tiles, in those marked `one` a single one does, and what counts is how much of the JPEG 2000 tiles at the rim
+of a tile is decoded. The pixels are compared: where resampling is needed, coordinates of GDAL's warper err by up to
+an eighth of a pixel.
 """
 
 from __future__ import annotations
