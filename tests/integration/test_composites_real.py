@@ -9,6 +9,7 @@ import pytest
 
 from hpckit.reduce.kernels import composite_cpu as cpu
 from hpckit.reduce.kernels.nearness import squared_distance
+from hpckit.reduce.kernels.smooth_cpu import smooth
 from tests.unit.composite_cases import weiszfeld
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
@@ -71,3 +72,79 @@ def test_dilation_is_that_of_scipy(sample):
         exact = ndimage.distance_transform_edt(~date) if date.any() else np.full(date.shape, 99.0)
         np.testing.assert_array_equal(found <= 25, exact <= 5)
         np.testing.assert_allclose(np.sqrt(found)[exact <= 5], exact[exact <= 5], rtol=1e-6)
+
+
+PATCH = "s1s2-worldcereal-training-patches/worldcerealtraining/00002806639B424A"
+MAIZE, GRASS = 1200, 9120
+
+
+@pytest.fixture(scope="module")
+def season(shared_data):
+    """118 dates of a labelled patch in Belgium: red and infrared, what is left out, days, and crops."""
+    import h5py
+
+    folder = shared_data / PATCH
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    with h5py.File(next(folder.glob("S2_L2A_10m*.nc"))) as file:
+        stack = np.stack([file[name][:] for name in ("B04", "B08")])
+        first = str(file["timestamp"].attrs["units"]).split("since ")[1][:10]
+        days = np.datetime64(first, "D") + (file["timestamp"][:] // 86_400)
+    with h5py.File(next(folder.glob("S2_L2A_20m*.nc"))) as file:
+        cloudy = np.isin(file["SCL"][:], CLOUDY).repeat(2, axis=1).repeat(2, axis=2)
+    with h5py.File(next(folder.glob("OUTPUT*.nc"))) as file:
+        crops = file["CT"][:]
+    return stack, cloudy, days.astype(np.int64), crops
+
+
+def ndvi(red, infrared):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (infrared - red) / (infrared + red)
+
+
+def test_smooth_curves_of_a_real_year_solve_their_equation(season):
+    """Against the dense matrix of all days, on irregular dates with real clouds."""
+    stack, cloudy, days, _ = season
+    part, left_out = stack[1][:, ::13, ::13], np.ascontiguousarray(cloudy[:, ::13, ::13])
+    wanted = np.arange(days[0], days[-1] + 1, 10)
+    found = smooth(np.ascontiguousarray(part), days, wanted, 500.0, mask=left_out)
+    every = np.arange(days[0], days[-1] + 1)
+    bend = np.diff(np.eye(len(every)), 2, axis=0)
+    stiff, compared = 500.0 * bend.T @ bend, 0
+    for row, column in np.ndindex(part.shape[1:]):
+        valid = (part[:, row, column] > 0) & ~left_out[:, row, column]
+        weights, values = np.zeros(len(every)), np.zeros(len(every))
+        weights[days[valid] - days[0]], values[days[valid] - days[0]] = 1, part[valid, row, column]
+        curve = np.linalg.solve(stiff + np.diag(weights), values * weights)
+        held = (wanted >= days[valid][0]) & (wanted <= days[valid][-1])
+        np.testing.assert_allclose(found[held, row, column], curve[wanted[held] - days[0]], rtol=1e-4, atol=0.1)
+        assert np.isnan(found[~held, row, column]).all()
+        compared += held.sum()
+    assert compared > 500
+
+
+def test_smooth_dekads_tell_the_seasons_of_crops(season):
+    stack, cloudy, days, crops = season
+    wanted = np.arange(np.datetime64("2018-03-01"), np.datetime64("2018-10-01"), 10).astype(np.int64)
+    red, infrared = (smooth(band, days, wanted, 500.0, mask=cloudy) for band in stack)
+    greenness = ndvi(red, infrared)
+    maize, grass = (np.nanmedian(greenness[:, crops == code], axis=1) for code in (MAIZE, GRASS))
+    month = wanted.astype("datetime64[D]").astype("datetime64[M]").astype(int) % 12 + 1
+    assert month[maize.argmax()] in (7, 8) and maize.max() > 0.7
+    assert maize[month == 5].min() < 0.35
+    assert month[grass.argmax()] in (4, 5) and grass[(month > 3) & (month < 6)].min() > 0.6
+    # No gaps, where months of clear dates alone have some.
+    assert np.isfinite(greenness).mean() > 0.999
+
+
+def test_monthly_medians_of_a_real_year_are_those_of_numpy(season):
+    stack, cloudy, days, _ = season
+    months = days.astype("datetime64[D]").astype("datetime64[M]")
+    for month in np.unique(months):
+        dates = np.flatnonzero(months == month)
+        part, left_out = np.ascontiguousarray(stack[0][dates]), np.ascontiguousarray(cloudy[dates])
+        values = np.where(left_out | (part == 0), np.nan, part.astype(float))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = np.nanmedian(values, axis=0)
+        np.testing.assert_allclose(cpu.median(part, left_out), expected, rtol=1e-6)
