@@ -21,7 +21,7 @@ services:
 	bash tests/services.sh
 
 test: $(VENV)/stamp services
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not image'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not image'
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services

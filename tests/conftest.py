@@ -26,6 +26,12 @@ settings.register_profile("hpckit", deadline=None, suppress_health_check=[Health
 settings.register_profile("ci", parent=settings.get_profile("hpckit"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "hpckit")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
