@@ -189,7 +189,7 @@ def _write_alone(prepared: Any, path: Path) -> None:
     with rasterio.open(source) as made:
         profile, values = dict(made.profile), made.read()
     profile = {name: profile[name] for name in ("width", "height", "count", "dtype", "crs", "transform", "nodata")}
-    wanted = in_order(layers(composite, groups(composite, "L2A")[0]))
+    wanted = in_order(layers(composite, groups(composite, prepared.run.campaign.ref)[0]))
     with as_cog(path, {"driver": "GTiff", **profile}, wanted, compress="deflate", threads=1) as target:
         target.write(values)
 
