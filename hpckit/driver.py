@@ -63,6 +63,8 @@ def plan_campaign(
     run = open_run(campaign)
     with claim(run):
         prepared, plan = _plan(run, console)
+    if not prepared.acquisitions:
+        console.say("the products that steps make come first; what is made from them is planned when they are there")
     return prepared, plan, estimate(prepared, plan, workers or available_cores())
 
 
