@@ -4,7 +4,6 @@
 set -euo pipefail
 
 packages=()
-extra=() # their lack stops nothing
 have_postgis() {
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ls /usr/share/postgresql/*/extension/postgis.control >/dev/null 2>&1
 }
@@ -32,23 +31,26 @@ if [ "${1:-}" = image ]; then
     have newuidmap || packages+=(uidmap)
     have fusermount3 || packages+=(fuse3)
     have debootstrap || packages+=(debootstrap)
-    have docker-registry || extra+=(docker-registry)
+    have docker-registry || packages+=(docker-registry)
 fi
 
-if [ "${#packages[@]}" -eq 0 ] && [ "${#extra[@]}" -eq 0 ]; then
+if [ "${#packages[@]}" -eq 0 ]; then
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
-    echo "not here, and not to be installed without root and apt: ${packages[*]} ${extra[*]}; their tests will be skipped" >&2
+    echo "not here, and not to be installed without root and apt: ${packages[*]}; their tests will be skipped" >&2
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
 log=/tmp/hpckit-services.log
-apt-get update -qq
-if [ "${#packages[@]}" -gt 0 ]; then
-    apt-get install -y -qq --no-install-recommends "${packages[@]}" >"$log" 2>&1 || { tail -n 5 "$log" >&2; exit 1; }
+install() {
+    apt-get install -y -qq --no-install-recommends "$@" >"$log" 2>&1
+}
+
+apt-get update -qq || echo "the lists of packages cannot be fetched; those that are here are used" >&2
+if ! install "${packages[@]}"; then
+    # One by one: what cannot be had is left out, and its tests skip.
+    for package in "${packages[@]}"; do
+        install "$package" || { tail -n 2 "$log"; echo "$package cannot be installed; its tests will be skipped"; } >&2
+    done
 fi
-for package in "${extra[@]}"; do
-    apt-get install -y -qq --no-install-recommends "$package" >"$log" 2>&1 ||
-        echo "$package cannot be installed; its tests will be skipped" >&2
-done
