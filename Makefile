@@ -1,10 +1,11 @@
 # make demo   sets up and runs the main job end to end
+# make unit   sets up and runs the tests that need no service
 # make test   sets up and runs all tests
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-image lint docs bench clean services lock
+.PHONY: demo kernels unit test test-image coverage lint docs bench clean services lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -16,24 +17,38 @@ $(VENV)/stamp: pyproject.toml
 demo: $(VENV)/stamp
 	$(BIN)/hpckit demo demo
 
+# Compiled once for all that this environment runs: tests with folders of their own, and their jobs, compile nothing.
+kernels: $(VENV)/stamp
+	HPCKIT_KERNELS=$(VENV)/share/hpckit/kernels $(BIN)/hpckit kernels
+
 # PostgreSQL with PostGIS for the tests of the store; what cannot be installed is skipped, and said so.
 services:
 	bash tests/services.sh
 
-test: $(VENV)/stamp services
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not image'
+# The tests that need no service, without those that take seconds each: under a minute on two cores.
+unit: $(VENV)/stamp kernels
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit
+
+# Three processes on two cores: much of the time tests wait for services.
+test: $(VENV)/stamp kernels services
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image'
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services
 	bash tests/services.sh image
 	$(BIN)/python -m pytest -m image
 
+# Which lines the unit tests run; compiled kernels are not seen by it.
+coverage: $(VENV)/stamp
+	$(BIN)/python -m pip install --quiet 'pytest-cov>=6'
+	$(BIN)/python -m pytest -q -n 2 tests/unit --cov=hpckit --cov-report=term:skip-covered | tee coverage.txt
+
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(VENV)/stamp
+docs: $(VENV)/stamp kernels
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
 
 bench: $(VENV)/stamp

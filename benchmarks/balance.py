@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from hpckit.mpi import join
+from hpckit.jobs.mpi import join
 
 
 def main() -> None:

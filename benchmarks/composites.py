@@ -19,17 +19,18 @@ from typing import Any
 import numba
 import numpy as np
 
-from hpckit.campaign import load_campaign
-from hpckit.composites.geotiff import as_cog, in_order
-from hpckit.composites.products import groups, layers
-from hpckit.cube.read import array_info
-from hpckit.cube.region import Box, read_region
-from hpckit.estimate import Rates
-from hpckit.production import make_plan, prepare
+from hpckit.base.compiled import limit_threads
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
+from hpckit.cubes.read import band_array
+from hpckit.cubes.region import Box, read_region
+from hpckit.production.planning import lay_stores_out, plan_all
+from hpckit.production.stages import execute, load_context
+from hpckit.reduce.composites.geotiff import as_cog, in_order
+from hpckit.reduce.composites.products import groups, layers
 from hpckit.reduce.kernels import composite_cpu
-from hpckit.run import open_run
-from hpckit.scenes.bands import BandRef
-from hpckit.stages import Context, execute
+from hpckit.runs.run import open_run
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.testing.landscape import Landscape, season, write_pass
 
 QUANTILES = np.array([10.0, 25.0, 50.0, 75.0, 90.0])
@@ -154,12 +155,13 @@ def stage(dates: int, edge: int) -> dict[str, float]:
             write_pass(folder / "scenes", landscape, overpass)
         (folder / "campaign.yaml").write_text(CAMPAIGN)
         run = open_run(load_campaign(folder / "campaign.yaml"))
-        prepared = prepare(run)
-        plan = make_plan(prepared, Rates())
-        context = Context(prepared.run, "bench", 1, prepared=prepared)
+        planned = plan_all(run, Console(quiet=True))
+        lay_stores_out(planned)
+        plan, prepared = planned.plan, planned.tiles
+        context = load_context(run.path, "bench", 1, frozen=planned.run.frozen)
         for unit in plan.of("ingest"):
             execute(context, unit)
-        composing, exporting = plan.of("composite"), plan.of("export")
+        composing, exporting = plan.of("composites"), plan.of("export")
         whole = best(lambda: [execute(context, unit) for unit in (*composing, *exporting)], 3)
         read = best(lambda: _read_alone(prepared), 3)
         write = best(lambda: _write_alone(prepared, folder / "alone.tif"), 3)
@@ -175,10 +177,10 @@ def stage(dates: int, edge: int) -> dict[str, float]:
 def _read_alone(prepared: Any) -> None:
     (tile,) = prepared.acquisitions
     for name, metres, window in (*((band, 10, 1024) for band in ("B02", "B03", "B04", "B08")), ("SCL", 20, 640)):
-        info = array_info(prepared.spec.path, tile, BandRef(name, metres))
-        for top in range(0, info.shape[1], window):
-            for left in range(0, info.shape[2], window):
-                read_region(info, Box(top, left, top + window, left + window).within(info.shape))
+        array = band_array(prepared.spec.path, tile, SENTINEL2.parse(name, pixel_m=metres))
+        for top in range(0, array.shape[1], window):
+            for left in range(0, array.shape[2], window):
+                read_region(array, Box(top, left, top + window, left + window).within(array.shape))
 
 
 def _write_alone(prepared: Any, path: Path) -> None:
@@ -201,7 +203,8 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=1536, help="pixels of 10 m on a side, of the stage's granule")
     parser.add_argument("--scenes", type=int, default=12)
     arguments = parser.parse_args()
-    numba.set_num_threads(1)
+    numba.set_num_threads(1)  # of numbagg
+    limit_threads(1)
     warnings.simplefilter("ignore")
     for part in (
         lambda: kernels(arguments.dates, arguments.pixels),

@@ -21,12 +21,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from hpckit.errors import ImageError
-from hpckit.image.contents import unpack
-from hpckit.testing import apptainer
+from hpckit.sites.image.contents import unpack
+from tests.servers import apptainer
 
 PLACE = Path("/var/tmp/hpckit-image-test")
-IMPORT = "import hpckit.driver, hpckit.stages, rasterio, pyproj, zarr, numba, pandas, xarray, mpi4py"
+IMPORT = "import hpckit.production.driver, rasterio, pyproj, zarr, numba, pandas, xarray, mpi4py"
 TURNS = 5
 COLD_TURNS = 3
 SIZES = {"8 B": (8, 500), "64 KiB": (2**16, 200), "4 MiB": (2**22, 20)}

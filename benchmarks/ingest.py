@@ -22,18 +22,21 @@ import numpy as np
 os.environ["GDAL_NUM_THREADS"] = "1"
 os.environ["GDAL_CACHEMAX"] = "64"
 
-from hpckit.cube import ingest, layout
-from hpckit.cube.layout import CubeSpec
-from hpckit.cube.manifest import Manifest
-from hpckit.cube.source import open_band
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import WINDOW, BandRef
-from hpckit.scenes.model import Acquisition
+from hpckit.catalogue import catalogue
+from hpckit.cubes import ingest, layout
+from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.manifest import Manifest
+from hpckit.sensors.model import Acquisition
+from hpckit.sensors.sentinel2.bands import WINDOW
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.sensors.source import open_band
+from hpckit.sensors.verified import keep_notes
+from hpckit.space.footprint import geojson
 from hpckit.testing.landscape import noise
 from hpckit.testing.safe import ProductSpec, write_product
 
 EDGE = 10980
-BANDS = (BandRef("B04", 10), BandRef("B08", 10))
+BANDS = (SENTINEL2.parse("B04@10m"), SENTINEL2.parse("B08@10m"))
 
 
 def make_products(folder: Path, dates: int) -> list[Acquisition]:
@@ -60,9 +63,9 @@ def tasks(acquisitions: list[Acquisition], processes: int) -> list[list[ingest.I
     return [units[number::processes] for number in range(processes)]
 
 
-def spec(path: Path) -> CubeSpec:
+def spec(path: Path, *, verify: bool = False) -> CubeSpec:
     """Layout of the benchmark's cubes."""
-    return CubeSpec(path, BANDS, 16, True, 3, None, False)
+    return CubeSpec(path, BANDS, 16, True, 3, None, verify, SENTINEL2.grid, sensor=SENTINEL2)
 
 
 def decode(acquisitions: list[Acquisition], units: list[ingest.IngestUnit]) -> None:
@@ -77,11 +80,20 @@ def decode(acquisitions: list[Acquisition], units: list[ingest.IngestUnit]) -> N
                 source.read(1, window=Window(0, unit.row * edge, source.width, height))
 
 
-def run_ingest(path: Path, acquisitions: list[Acquisition], units: list[ingest.IngestUnit], name: str, peaks) -> None:
-    """Ingest units, and tell the peak memory of the process."""
+def run_ingest(
+    path: Path,
+    acquisitions: list[Acquisition],
+    units: list[ingest.IngestUnit],
+    name: str,
+    peaks,
+    notes: Path | None = None,
+) -> None:
+    """Ingest units, and give the peak memory of the process; with notes files are compared with their checksums."""
     manifest = Manifest.load(path)
+    if notes is not None:
+        keep_notes(notes, name)
     for unit in units:
-        result = ingest.ingest(spec(path), unit, acquisitions, manifest, name)
+        result = ingest.ingest(spec(path, verify=notes is not None), unit, acquisitions, manifest, name)
         assert not result.failures, result.failures
     if peaks is not None:
         peaks.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -109,9 +121,9 @@ def odc_to_zarr(acquisitions: list[Acquisition], path: Path, processes: int) -> 
     items = []
     for acquisition in acquisitions:
         scene = acquisition.scenes[0]
-        item = pystac.Item(scene.id, dict(scene.footprint), None, scene.sensed, {"proj:epsg": scene.epsg})
+        item = pystac.Item(scene.id, geojson(scene.footprint), None, scene.sensed, {"proj:epsg": scene.frame.epsg})
         for ref in BANDS:
-            item.add_asset(ref.name, pystac.Asset(scene.gdal_path(ref.key), media_type="image/jp2", roles=["data"]))
+            item.add_asset(ref.name, pystac.Asset(scene.assets[ref.key].uri, media_type="image/jp2", roles=["data"]))
         items.append(item)
     start = time.perf_counter()
     data = odc.stac.load(
@@ -151,8 +163,13 @@ def main() -> None:
             ingesting = in_processes(
                 run_ingest, [(cube, acquisitions, units, f"w{n}", peaks) for n, units in enumerate(shares)]
             )
-            rounds.append((decoding, ingesting))
-        decoding, ingesting = (min(values) for values in zip(*rounds, strict=True))
+            checked, notes = folder / f"checked{number}.zarr", folder / f"seen{number}"
+            layout.prepare(spec(checked), "31UFU", acquisitions)
+            verifying = in_processes(
+                run_ingest, [(checked, acquisitions, units, f"w{n}", None, notes) for n, units in enumerate(shares)]
+            )
+            rounds.append((decoding, ingesting, verifying))
+        decoding, ingesting, verifying = (min(values) for values in zip(*rounds, strict=True))
         pixels = EDGE * EDGE * len(BANDS) * options.dates
         written = sum(path.stat().st_size for path in (folder / "cube0.zarr").rglob("*") if path.is_file())
         result = {
@@ -161,6 +178,7 @@ def main() -> None:
             "decode_mpx_per_s_and_process": pixels / decoding / options.processes / 1e6,
             "ingest_s": ingesting,
             "ingest_over_decode": ingesting / decoding,
+            "ingest_with_checksums_over_without": verifying / ingesting,
             "cube_over_jp2_bytes": written / jp2,
             "peak_memory_mib": max(peaks.get() for _ in range(2 * options.processes)),
         }

@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import hpckit.worker as worker
-from hpckit.plan import Unit
-from hpckit.stages import Outcome
+import hpckit.production.worker as worker
+from hpckit.production.stages import Outcome
+from hpckit.runs.plan import Unit
 
 
 def main() -> None:

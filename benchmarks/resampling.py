@@ -31,17 +31,18 @@ import odc.stac
 import pystac
 import zarr
 
-from hpckit.campaign import Campaign
-from hpckit.cube import ingest, layout, read
-from hpckit.cube.layout import CubeSpec
-from hpckit.cube.manifest import Manifest
-from hpckit.cube.regrid import source_band
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import BandRef
+from hpckit.campaign.campaign import Campaign
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.tiling import group
+from hpckit.cubes import ingest, layout, read
+from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.manifest import Manifest
+from hpckit.sensors.regrid import source_band
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.footprint import geojson
 from hpckit.testing.ground import granule_at
 from hpckit.testing.landscape import noise
 from hpckit.testing.safe import ProductSpec, write_product
-from hpckit.tiling import group
 
 EDGE = 10980
 GRIDS = ("utm:20480@10", "EPSG:3035:20000@10", "EPSG:3035:20000@20")
@@ -95,7 +96,7 @@ def with_hpckit(made: Campaign, scenes: list, path: Path) -> tuple[float, int]:
 
 def with_odc(made: Campaign, scenes: list, resampling: str) -> tuple[float, dict[str, np.ndarray]]:
     """Seconds to load all tiles, and their pixels."""
-    pixel = made.grid_spec.pixel_m
+    pixel = made.grid.pixel_m
     by_tile, _ = group(made, scenes)
     boxes = {tile: CubeSpec.of(made).frame(tile, items).geobox(pixel) for tile, items in by_tile.items()}
     loaded = {}
@@ -111,7 +112,7 @@ def with_odc(made: Campaign, scenes: list, resampling: str) -> tuple[float, dict
 
 def write(loaded: dict[str, np.ndarray], path: Path, made: Campaign) -> float:
     """Seconds to write arrays as the cube has them."""
-    chunks = CubeSpec.of(made).chunks(made.grid_spec.pixel_m)
+    chunks = CubeSpec.of(made).chunks(made.grid.pixel_m)
     start = time.process_time()
     group = zarr.open_group(path, mode="w")
     for tile, plane in loaded.items():
@@ -129,13 +130,15 @@ def write(loaded: dict[str, np.ndarray], path: Path, made: Campaign) -> float:
 
 def item_of(scene, pixel: int = 10) -> pystac.Item:
     """A scene as odc-stac wants it, with the file that hpckit reads too, and what spares it opening that first."""
-    source = source_band(scene, BandRef("B04", pixel))
+    source = source_band(scene, SENTINEL2.parse("B04", pixel_m=pixel))
     edge = EDGE * 10 // source.resolution_m
-    item = pystac.Item(scene.id, dict(scene.footprint), None, scene.sensed, {"proj:code": f"EPSG:{scene.epsg}"})
-    asset = pystac.Asset(scene.gdal_path(source.key), media_type="image/jp2", roles=["data"])
+    item = pystac.Item(
+        scene.id, geojson(scene.footprint), None, scene.sensed, {"proj:code": f"EPSG:{scene.frame.epsg}"}
+    )
+    asset = pystac.Asset(scene.assets[source.key].uri, media_type="image/jp2", roles=["data"])
     asset.extra_fields = {
         "proj:shape": [edge, edge],
-        "proj:transform": list(scene.transform(source.resolution_m))[:6],
+        "proj:transform": list(scene.assets[source.key].transform),
         "raster:bands": [{"nodata": 0, "data_type": "uint16"}],
     }
     item.add_asset("B04", asset)
@@ -146,7 +149,7 @@ def equal_fraction(cube: Path, pixel: int, loaded: dict[str, np.ndarray]) -> flo
     """Pixels that are equal, of those that both have."""
     same = count = 0
     for tile, theirs in loaded.items():
-        ours = read.read_plane(cube, tile, BandRef("B04", pixel), 0)
+        ours = read.read_plane(cube, tile, SENTINEL2.parse("B04", pixel_m=pixel), 0)
         both = (ours > 0) & (theirs > 0)
         same, count = same + int((ours == theirs)[both].sum()), count + int(both.sum())
     return same / count
@@ -167,7 +170,7 @@ def main() -> None:
         make_products(folder / "scenes")
         scenes = list(catalogue.scan([folder / "scenes"]).scenes)
         for scene in scenes:  # into the page cache
-            Path(scene.gdal_path("B04@10m")).read_bytes()
+            Path(scene.assets["B04@10m"].uri).read_bytes()
         for grid, area in product(options.grids, options.areas):
             for resampling in options.resampling:
                 made = campaign(grid, area, resampling, folder / "scenes")
@@ -181,7 +184,7 @@ def main() -> None:
                         seconds, loaded = with_odc(made, scenes, resampling)
                     theirs.append(seconds)
                     writing.append(write(loaded, folder / "odc.zarr", made))
-                pixel = made.grid_spec.pixel_m
+                pixel = made.grid.pixel_m
                 pixels = sum(plane.size for plane in loaded.values())
                 result[f"{grid} {area} {resampling}"] = {
                     "tiles": len(loaded),

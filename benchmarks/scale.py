@@ -19,18 +19,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from hpckit.arrays import Request, lay_out
-from hpckit.campaign import Campaign
-from hpckit.element import writer_name
-from hpckit.elements import read_element
-from hpckit.estimate import Rates
-from hpckit.journal import Entry
-from hpckit.production import Prepared, make_plan
-from hpckit.run import Run
-from hpckit.scenes.model import Acquisition, Scene
-from hpckit.site import Site
-from hpckit.status import read_status
-from hpckit.submit import Draft, write_submission
+from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.ingest_stage import Ingest
+from hpckit.cubes.tiles import Tiles
+from hpckit.jobs.elements import read_element
+from hpckit.jobs.jobarrays import Request, lay_out
+from hpckit.jobs.submit import Draft, write_submission
+from hpckit.production.planning import Planned, make_plan
+from hpckit.runs.journal import Entry
+from hpckit.runs.run import Run
+from hpckit.runs.status import read_status
+from hpckit.sensors.model import Acquisition, Asset, Scene
+from hpckit.sites.site import Site
+from hpckit.space.frame import Frame
+from hpckit.submissions.attempts import writer_name
 
 DATES = 60
 BANDS = ["B02", "B03", "B04", "B08", "B05", "B11", "B12", "SCL"]
@@ -52,17 +54,17 @@ def _measure(folder: Path, tiles: int, elements: int) -> None:
     campaign = _campaign(folder)
     run = Run(campaign.run_dir, "20260101T000000-000000", campaign)
     acquisitions = {f"{n // 676:02d}U{chr(65 + n // 26 % 26)}{chr(65 + n % 26)}": _series(n) for n in range(tiles)}
-    prepared = Prepared(run, acquisitions, [], [], {}, {}, {})
+    tiles_of_all, ingest = Tiles(run, acquisitions, {}), Ingest()
     base = _rss()
     print(f"{tiles} tiles of {DATES} acquisitions; {base:.0f} MiB before planning")
     with _timed("plan"):
-        plan = make_plan(prepared, Rates())
+        plan = make_plan(tiles_of_all, [ingest])
     total = sum(unit.cost for unit in plan.units)
     site = _site(total / elements, elements)
     with _timed("pack"):
-        layout = lay_out({"ingest": plan.of("ingest")}, {"ingest": 2**29}, site, Request(), cuda=False)
+        layout = lay_out([(ingest, plan.of("ingest"), 2**29)], site, Request(), cuda=False)
     with _timed("elements and scripts"):
-        submission = write_submission(Draft(run, site, Request(), plan, layout))
+        submission = write_submission(Draft(Planned(run, (ingest,), plan, tiles_of_all), site, Request(), layout))
     files = sum(1 for path in submission.path.rglob("*"))
     shape = f"{len(plan.units)} units in {layout.stages[0].elements} elements"
     print(f"{shape}, {len(submission.jobs)} arrays, {files} files")
@@ -109,32 +111,24 @@ def _acquisition(tile: str, number: int) -> Acquisition:
     scene = Scene(
         id=f"S2A_MSIL2A_{sensed:%Y%m%dT%H%M%S}_N0510_R051_T{tile}",
         href="/nowhere",
-        root="",
         level="L2A",
         platform="S2A",
         sensed=sensed,
         datatake=datatake,
-        datastrip="",
-        granule="",
-        tile=tile,
-        epsg=32631,
+        frame=Frame(tile, 32631, 600000, 5700000, _SHAPES, {}),
         baseline="05.10",
         relative_orbit=51,
         cloud_cover=10,
         nodata=0,
-        quantification=10000,
-        offsets=_OFFSETS,
-        ulx=600000,
-        uly=5700000,
-        shapes=_SHAPES,
         assets=_ASSETS,
+        sensor="sentinel-2",
     )
     return Acquisition(tile, scene.acquisition_id, sensed, (scene,))
 
 
-_OFFSETS = {"B02": -1000}
 _SHAPES = {10: (10980, 10980), 20: (5490, 5490), 60: (1830, 1830)}
-_ASSETS = {f"{band}@10m": f"{band}.jp2" for band in BANDS}
+_PLACE = ("EPSG:32631", (10, 0, 600000, 0, -10, 5700000), _SHAPES[10])
+_ASSETS = {f"{band}@10m": Asset(f"/nowhere/{band}.jp2", *_PLACE, scale=1e-4, offset=-0.1) for band in BANDS}
 
 
 def _write_journals(run: Run, elements, *, one_file_per_thousand: bool) -> None:

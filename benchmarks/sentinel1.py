@@ -26,19 +26,20 @@ import rasterio
 from affine import Affine
 from rasterio.warp import Resampling, reproject
 
-from hpckit.cube.radar import read_strip
-from hpckit.cube.radar_reading import RadarReading
-from hpckit.cube.terrain import locate_pixels, read_geometry
-from hpckit.frame import Frame
-from hpckit.grid import mgrs_tile
-from hpckit.scenes.bands import WINDOW, BandRef
-from hpckit.scenes.discover import read_product
-from hpckit.scenes.model import Scene
-from hpckit.scenes.placing import place
+from hpckit.catalogue.discover import read_scenes
+from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel1.placing import place
+from hpckit.sensors.sentinel1.reading import RadarReading
+from hpckit.sensors.sentinel1.sensor import SENTINEL1
+from hpckit.sensors.sentinel1.terrain import locate_pixels, read_geometry
+from hpckit.sensors.sentinel1.windows import read_strip
+from hpckit.sensors.sentinel2.bands import WINDOW
+from hpckit.space.frame import Frame
+from hpckit.space.mgrs import mgrs_tile
 from hpckit.testing.radar import RadarSpec, write_card_bs
 
 TILE = mgrs_tile("31UFU")
-VV = BandRef("VV", 10)
+VV = SENTINEL1.parse("VV@10m")
 ROWS = 11
 
 
@@ -65,7 +66,8 @@ def _product(folder: Path, epsg: int, edge: int) -> Scene:
     spec = replace(RadarSpec(), epsg=epsg, ulx=x + 4.7, uly=y - 3.1)
     block = np.random.default_rng(1).gamma(4.4, 0.02, (1000, edge)).astype(np.float32)
     array = np.tile(block, (-(-edge // 1000), 1))[:edge]
-    return place(read_product(write_card_bs(folder, spec, {"VV": array})), TILE)
+    (scene,) = read_scenes(write_card_bs(folder, spec, {"VV": array}))
+    return place(scene, TILE)
 
 
 def _compare(name: str, scene: Scene, rounds: int) -> None:
@@ -90,7 +92,7 @@ def _compare(name: str, scene: Scene, rounds: int) -> None:
 
 
 def _frame(scene: Scene) -> Frame:
-    return Frame(scene.tile, scene.epsg, scene.ulx, scene.uly, scene.shapes, WINDOW)
+    return replace(scene.frame, edges=WINDOW)
 
 
 def _ours(reading: RadarReading, scene: Scene) -> float:
@@ -103,7 +105,7 @@ def _ours(reading: RadarReading, scene: Scene) -> float:
 
 def _gdal(scene: Scene, tolerance: float) -> float:
     total = count = 0.0
-    with rasterio.open(scene.gdal_path(VV.key)) as source:
+    with rasterio.open(scene.assets[VV.key].uri) as source:
         for row in range(ROWS):
             target = np.zeros((min(1024, 10980 - row * 1024), 10980), np.float32)
             reproject(
@@ -111,8 +113,8 @@ def _gdal(scene: Scene, tolerance: float) -> float:
                 target,
                 src_nodata=0,
                 dst_nodata=0,
-                dst_transform=scene.transform(10) * Affine.translation(0, row * 1024),
-                dst_crs=f"EPSG:{scene.epsg}",
+                dst_transform=scene.frame.transform(10) * Affine.translation(0, row * 1024),
+                dst_crs=f"EPSG:{scene.frame.epsg}",
                 resampling=Resampling.bilinear,
                 num_threads=1,
                 warp_mem_limit=512,
@@ -123,7 +125,7 @@ def _gdal(scene: Scene, tolerance: float) -> float:
 
 
 def _only_read(scene: Scene) -> float:
-    with rasterio.open(scene.gdal_path(VV.key)) as source:
+    with rasterio.open(scene.assets[VV.key].uri) as source:
         return float(sum(source.read(1, window=window)[0, 0] for window in _strips(source.height, source.width)))
 
 

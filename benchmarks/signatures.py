@@ -16,8 +16,8 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from hpckit.reduce.index import build_index
 from hpckit.reduce.kernels import cpu
+from hpckit.reduce.signatures.index import build_index
 
 SHAPE = (10980, 10980)
 TRANSFORM = Affine(10, 0, 600000, 0, -10, 5700000)

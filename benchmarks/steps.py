@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from hpckit.campaign import load_campaign
-from hpckit.local import run_units
-from hpckit.plan import Unit
-from hpckit.run import open_run
+from hpckit.campaign.campaign import load_campaign
+from hpckit.production.local import run_units
+from hpckit.runs.plan import Unit
+from hpckit.runs.run import open_run
 
 WORKERS = 2
 CAMPAIGN = """\

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,13 @@ import shapely
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, read_segment, write_segment
+from hpckit.production.sync import read_ahead
+from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, read_segment, write_segment
+from hpckit.space.zones import ZoneLayer
 from hpckit.store.copy import record_stream
 from hpckit.store.geopackage import GeoPackage
 from hpckit.store.postgis import PostGis
-from hpckit.store.sync import read_ahead
-from hpckit.testing.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer
 
 BANDS = ("B02", "B03", "B04", "B05", "B08", "B11", "NDVI")
 STATISTICS = ("mean", "std", "min", "max", "p25", "p50", "p75")
@@ -121,9 +122,9 @@ def rates(seconds: dict[str, list[float]], arguments: argparse.Namespace) -> dic
 
 
 def reload_rate(store: PostGis, path: Path, layer: ZoneLayer, count: int) -> dict[str, float]:
-    """Rate of the way over staging: the same zones and dates from another run."""
+    """Rate at which results are replaced: the same zones and dates, made from other inputs."""
     segment = read_segment(path)
-    write_segment(path, segment.header, segment.batches)
+    write_segment(path, segment.header, [replace(batch, inputs="others") for batch in segment.batches])
     start = time.perf_counter()
     store.load_segment(read_segment(path))
     return {
@@ -236,7 +237,7 @@ def batch(zones: int, number: int, cloudy: float) -> SignatureBatch:
     time_ = datetime(2024, 1, 1, 10, 30, tzinfo=UTC) + timedelta(days=5 * number)
     info = AcquisitionInfo(f"GS2A_{number:06d}", time_, "S2A", "L2A", "31UFU", "05.10", 51, (f"product {number}",))
     rows = np.arange(zones, dtype=np.int32)
-    return SignatureBatch(f"reduce/parcels/{number}", info, rows, BANDS, STATISTICS, valid, total, values)
+    return SignatureBatch(f"signatures/parcels/{number}", info, rows, BANDS, STATISTICS, valid, total, values)
 
 
 def ask(cursor: Any, query: str, value: Any) -> None:

@@ -2,24 +2,86 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Final
 
-__version__ = "0.1.0.dev0"
-__all__ = ["__version__", "cluster", "open_campaign"]
+from hpckit.base.distribution import namesake
+from hpckit.base.version import __version__
 
 if TYPE_CHECKING:
-    from hpckit.api import open_campaign
-    from hpckit.interactive import cluster
+    from hpckit.api import (
+        cancel,
+        check,
+        composite,
+        cube,
+        follow,
+        items,
+        open_campaign,
+        plan,
+        retry,
+        run,
+        scan,
+        scenes,
+        search,
+        series,
+        signatures,
+        status,
+        submit,
+        sync,
+        tile,
+        update,
+        verify,
+        zones,
+    )
+    from hpckit.jobs.interactive import cluster, connect
+
+_VERBS: Final = (
+    *("cancel", "check", "composite", "cube", "follow", "items", "open_campaign", "plan", "retry", "run", "scan"),
+    *("scenes", "search", "series", "signatures", "status", "submit", "sync", "tile", "update", "verify", "zones"),
+)
+__all__ = [
+    "__version__",
+    "cancel",
+    "check",
+    "cluster",
+    "composite",
+    "connect",
+    "cube",
+    "follow",
+    "items",
+    "open_campaign",
+    "plan",
+    "retry",
+    "run",
+    "scan",
+    "scenes",
+    "search",
+    "series",
+    "signatures",
+    "status",
+    "submit",
+    "sync",
+    "tile",
+    "update",
+    "verify",
+    "zones",
+]
 
 
 def __getattr__(name: str) -> object:
     # Lazy, so that `import hpckit` (and `hpckit --help`) does not import xarray and pandas.
-    if name == "open_campaign":
-        from hpckit.api import open_campaign
+    if name in __all__ and (foreign := namesake(__path__[0])):
+        warnings.warn(foreign, stacklevel=2)
+    if name in _VERBS:
+        from hpckit import api
 
-        return open_campaign
-    if name == "cluster":
-        from hpckit.interactive import cluster
+        return getattr(api, name)
+    if name in ("cluster", "connect"):
+        from hpckit.jobs import interactive
 
-        return cluster
+        return getattr(interactive, name)
     raise AttributeError(f"module 'hpckit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,40 +1,583 @@
-"""A campaign from Python: its cube as xarray, its series as pandas, its pictures.
+"""The door: everything that the command line, servers and notebooks do with a campaign.
 
->>> import hpckit
->>> campaign = hpckit.open_campaign("demo/campaign.yaml")  # doctest: +SKIP
->>> campaign.series("17")  # doctest: +SKIP
+Functions take the path of a campaign file; functions that only read also take a run directory. They print nothing
+unless they get a console. They work in any thread, and raise errors of `hpckit.errors`, each with a stable `code`.
+
+Examples
+--------
+>>> from hpckit import api
+>>> api.run("demo/campaign.yaml")  # doctest: +SKIP
+>>> api.series("demo/campaign.yaml", "17")  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import difflib
-from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from hpckit.campaign import Campaign, Signatures, load_campaign
-from hpckit.errors import CampaignError, CubeError, ZoneError
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import Campaign, load_campaign
+from hpckit.errors import HpckitError, SiteError, SubmissionError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import shapely
     import xarray
 
-    from hpckit.look.pixels import Bounds
-    from hpckit.look.style import Picture
-    from hpckit.reduce.zones import ZoneLayer
-    from hpckit.status import Status
-    from hpckit.store import Store
+    from hpckit.catalogue.catalogue import ScanReport
+    from hpckit.catalogue.federation import Found
+    from hpckit.cubes.verify import Fault
+    from hpckit.errors import SchedulerUnavailableError
+    from hpckit.jobs.jobarrays import Layout, Request
+    from hpckit.jobs.update import Update
+    from hpckit.look.view import CampaignView
+    from hpckit.production.check import FieldCheck
+    from hpckit.production.driver import Result
+    from hpckit.production.estimate import Estimate
+    from hpckit.production.sync import SyncReport
+    from hpckit.runs.run import Run
+    from hpckit.runs.status import Status
+    from hpckit.sensors.model import Acquisition, Dropped, Scene
+    from hpckit.sites.scheduler.base import Scheduler
+    from hpckit.sites.scheduler.model import Runner
+    from hpckit.sites.site import Site
+    from hpckit.space.tile import Tile
+    from hpckit.space.zones import ZoneLayer
+    from hpckit.submissions.follow import ElementState
+    from hpckit.submissions.submission import Submission
+
+QUIET: Final = Console(quiet=True)
 
 
-_NEIGHBOURS: Final = 500
-"""Identifiers on either side, in alphabetical order, among which close ones are sought."""
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Tiles of an area."""
+
+    tiles: Sequence[Tile]
+
+    def geojson(self) -> dict[str, Any]:
+        """Outlines as a GeoJSON FeatureCollection."""
+        from hpckit.space.tilefile import to_geojson
+
+        return to_geojson(self.tiles)
+
+    def write(self, path: Path) -> None:
+        """Write the outlines as `.geojson`, `.gpkg` or `.parquet`."""
+        from hpckit.space.tilefile import write_tiles
+
+        write_tiles(path, self.tiles)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Scenes of a catalogue that match."""
+
+    acquisitions: Sequence[Acquisition]
+    dropped: Sequence[Dropped]
+    """Scenes that are not used, and why."""
+
+    @property
+    def scenes(self) -> list[Scene]:
+        """Scenes that are used."""
+        return [scene for acquisition in self.acquisitions for scene in acquisition.scenes]
+
+    def items(self) -> list[dict[str, Any]]:
+        """STAC items of the scenes."""
+        from hpckit.catalogue.stac import to_item
+
+        return [to_item(scene) for scene in self.scenes]
+
+    def described(self) -> list[tuple[Scene, Sequence[str]]]:
+        """Scenes, each with what its sensor says of it in a list."""
+        from hpckit.sensors.registry import sensor_of
+
+        return [(scene, sensor_of(scene).describe(scene)) for scene in self.scenes]
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Work and resources of a plan."""
+
+    estimate: Estimate
+    layout: Layout | None = None
+    """Elements and jobs, where a site was named."""
+    site: Site | None = None
+    unread: int = 0
+    """Products and folders that cannot be read at the moment, so that the plan may lack work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """State of a run."""
+
+    status: Status
+    submission: Submission | None = None
+    """The last submission, for a run on a cluster."""
+    seen: Sequence[ElementState] = ()
+    """The state of its elements in the scheduler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """Result of a sync."""
+
+    collections: Sequence[Path]
+    """STAC collections of composites."""
+    report: SyncReport | None
+    """Report on signatures; None for a campaign without signatures."""
+
+
+def tile(
+    aoi: str, grid: str = "mgrs", *, buffer_m: float = 0.0, layer: str | None = None, crs: str | None = None
+) -> Tiling:
+    """Cut an area of interest into the tiles of a grid.
+
+    Parameters
+    ----------
+    aoi : str
+        Vector file, WKT in longitude and latitude, or `W,S,E,N` in degrees.
+    grid : str
+        `mgrs`, `utm:SIZE` or `EPSG:CODE:SIZE`, metres.
+    buffer_m : float
+        Metres by which it is widened.
+    layer, crs : str, optional
+        Layer of the file, and its CRS where it has none or a wrong one.
+    """
+    from hpckit.sensors.native import MGRS
+    from hpckit.space.grid import parse_tiling
+
+    return Tiling(parse_tiling(grid, MGRS).tiles(_area(aoi, layer, crs), buffer_m))
+
+
+def scan(
+    paths: Sequence[str | Path], catalogue: str | Path, *, partial: bool = False, console: Console = QUIET
+) -> tuple[ScanReport, bool]:
+    """Find products, and write those that can be read to a catalogue.
+
+    Parameters
+    ----------
+    paths : sequence of str or Path
+        Folders, searched at any depth, or products.
+    catalogue : str or Path
+        Parquet file; if it exists, products that have not changed are taken from it.
+    partial : bool
+        Write it even if folders or products cannot be read now; those that it lists there are kept.
+
+    Returns
+    -------
+    report : ScanReport
+        What was found.
+    written : bool
+        Whether the catalogue was written: not if there is no usable product, nor if the scan is incomplete.
+
+    Raises
+    ------
+    CatalogueError
+        If one of the paths does not exist.
+    FileUnavailableError
+        If it cannot be seen whether one exists.
+    """
+    from hpckit.catalogue.catalogue import scan as scan_products
+    from hpckit.catalogue.catalogue import write
+
+    with console.progress("scan products") as progress:
+        report = scan_products([Path(path) for path in paths], previous=Path(catalogue), progress=progress)
+    found = [*report.scenes, *report.kept]
+    written = bool(found) and (partial or not report.unread)
+    if written:
+        write(Path(catalogue), found)
+    return report, written
+
+
+def scenes(
+    catalogue: str | Path,
+    *,
+    aoi: str | None = None,
+    layer: str | None = None,
+    period: tuple[date, date | None] | None = None,
+    max_cloud_cover: float = 100.0,
+    tiles: Sequence[str] = (),
+    level: str | None = None,
+) -> Selection:
+    """Scenes of a catalogue that match, with the newest baseline of each pass.
+
+    Parameters
+    ----------
+    aoi, layer : str, optional
+        As in `tile`.
+    period : tuple of date, optional
+        First and last day; None for no end.
+    max_cloud_cover : float
+        Percent.
+    tiles : sequence of str
+        Names of tiles as `tile_names` gives them; all if empty.
+    level : str, optional
+        Processing level, `L2A`.
+
+    Raises
+    ------
+    CatalogueError
+        If the catalogue is missing or damaged.
+    """
+    from hpckit.catalogue.catalogue import acquisitions, read, select
+
+    chosen, unfit = select(
+        read(Path(catalogue)),
+        aoi=None if aoi is None else _area(aoi, layer, None),
+        period=period,
+        max_cloud_cover=max_cloud_cover,
+        tiles=tiles or None,
+        level=level,
+    )
+    found, superseded = acquisitions(chosen)
+    return Selection(found, [*superseded, *unfit])
+
+
+def tile_names(text: str) -> set[str]:
+    """Names of tiles that a text stands for, of whatever sensor.
+
+    Raises
+    ------
+    ValueError
+        If it is a tile of none.
+    """
+    from hpckit.sensors.registry import sensors
+
+    found, faults = set(), []
+    for sensor in sensors():
+        try:
+            found.add(sensor.tile(text))
+        except ValueError as error:
+            faults.append(str(error))
+    if not found:
+        raise ValueError(faults[0])
+    return found
+
+
+def check(campaign: str | Path) -> list[FieldCheck]:
+    """Check a campaign file and its inputs.
+
+    Raises
+    ------
+    CampaignError
+        If the file itself is wrong.
+    """
+    from hpckit.production.check import check_campaign
+
+    return check_campaign(load_campaign(Path(campaign)))
+
+
+def plan(
+    campaign: str | Path,
+    *,
+    workers: int | None = None,
+    site: str | None = None,
+    console: Console = QUIET,
+) -> Forecast:
+    """Plan a campaign; compute nothing.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes on this machine; its cores if not given.
+    site : str, optional
+        Name or file of a site, to lay its job arrays out.
+
+    Raises
+    ------
+    CampaignError, CatalogueError, PlanError, SiteError
+        If it cannot be planned.
+    """
+    from hpckit.production.driver import plan_campaign
+
+    loaded = load_campaign(Path(campaign))
+    if site is not None:
+        return _plan_on_site(loaded, find_site(site, loaded.folder), console)
+    planned, found = plan_campaign(loaded, console, workers)
+    return Forecast(found, unread=planned.unread)
+
+
+def run(
+    campaign: str | Path, *, workers: int | None = None, with_sync: bool = True, console: Console = QUIET
+) -> Result:
+    """Run the unfinished units of a campaign on this machine, and load the results into the store.
+
+    Raises
+    ------
+    BusyError
+        If another process, or a job, works on the same run.
+    """
+    from hpckit.production.driver import run_campaign
+
+    return run_campaign(load_campaign(Path(campaign)), console, workers=workers, with_sync=with_sync)
+
+
+def verify(campaign: str | Path, *, console: Console = QUIET) -> list[Fault]:
+    """Find faulty files of cube, composites and results; the next run writes them again."""
+    from hpckit.production.driver import verify_campaign
+
+    return verify_campaign(load_campaign(Path(campaign)), console)
+
+
+def sync(campaign: str | Path, *, submission: int | None = None, console: Console = QUIET) -> Synced:
+    """Write collections and mosaics of composites, and make the store hold the results of the run.
+
+    Parameters
+    ----------
+    campaign : str or Path
+        A campaign file, whose store counts as it is now, or a run directory.
+    submission : int, optional
+        Load what this submission works from.
+    """
+    from hpckit.production.sync import sync as load
+    from hpckit.reduce.composites.publish import publish
+    from hpckit.runs.run import find_run, open_frozen
+    from hpckit.submissions.submission import load as load_submission
+
+    found = find_run(Path(campaign))
+    if submission is not None:
+        found = open_frozen(found.path, load_submission(found.path / "submissions" / f"{submission:04d}").frozen)
+    present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
+    collections = publish(present)
+    loads = bool(present.signatures) or not present.composites
+    return Synced(collections, load(present, found, console) if loads else None)
+
+
+def submit(
+    campaign: str | Path,
+    site: str | None = None,
+    *,
+    request: Request | None = None,
+    console: Console = QUIET,
+) -> Submission | None:
+    """Submit unfinished units to a cluster, as a chain of job arrays that is accepted completely or not at all.
+
+    If all units are done and the store lacks results, only the sync is submitted.
+
+    Parameters
+    ----------
+    site : str, optional
+        Name or file of a site; that which this machine belongs to if not given.
+
+    Returns
+    -------
+    Submission or None
+        None if nothing is left to do; the console says so.
+    """
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.jobs.submit import submit_campaign
+
+    loaded = load_campaign(Path(campaign))
+    return submit_campaign(loaded, find_site(site, loaded.folder), console, request=request or Request())
+
+
+def update(
+    campaign: str | Path,
+    *,
+    site: str | None = None,
+    here: bool = False,
+    workers: int | None = None,
+    request: Request | None = None,
+    notify: Sequence[str] = (),
+    console: Console = QUIET,
+) -> Update:
+    """Search for new products, and bring cube, results and store up to date; do nothing if nothing is new.
+
+    Parameters
+    ----------
+    site : str, optional
+        Name or file of a site to submit to; that of the last submission if not given.
+    here : bool
+        Run on this machine, also if the campaign was submitted before.
+    workers : int, optional
+        Processes on this machine; its cores if not given.
+    request : Request, optional
+        Resources of jobs.
+    notify : sequence of str
+        Who gets a message if something changed or failed; see `hpckit.jobs.notify.notify`.
+    """
+    from dataclasses import asdict
+
+    from hpckit.jobs import update as updating
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.jobs.notify import notify as send
+    from hpckit.submissions.submission import latest
+
+    loaded = load_campaign(Path(campaign))
+    last = None if here or site is not None else latest(loaded.run_dir)
+    target = find_site(site, loaded.folder) if site is not None else last.site if last is not None else None
+    made = (
+        updating.update_here(loaded, console, workers)
+        if target is None
+        else updating.update_on_site(loaded, target, console, request or Request())
+    )
+    if updating.is_news(made, loaded.run_dir):
+        facts = {"campaign": loaded.name, "path": str(loaded.path), **asdict(made)}
+        subject = f"hpckit: campaign {loaded.name}: {made.state}"
+        for failure in filter(None, (send(one, subject, made.describe(), facts) for one in notify)):
+            console.warn(failure)
+    return made
+
+
+def search(
+    output: str | Path,
+    *,
+    members: Sequence[str],
+    collections: Sequence[str] = (),
+    aoi: str | Path,
+    period: tuple[date, date | None],
+    cql2: str | None = None,
+    console: Console = QUIET,
+) -> Found:
+    """Search several STAC APIs at once, and freeze the items found as stac-geoparquet.
+
+    Parameters
+    ----------
+    output : str or Path
+        File to write, if something was found.
+    members : sequence of str
+        Addresses of STAC APIs, or names in `hpckit.catalogue.federation.MEMBERS`; of copies of a product the item of
+        the first member is taken.
+    collections : sequence of str
+        Collections of the members; the one that campaigns have by default if none is given.
+    aoi : str or Path
+        Vector file, WKT or `W,S,E,N`.
+    period : two dates
+        First and last day, UTC, both included; a last day of None is no end.
+    cql2 : str, optional
+        Filter, `eo:cloud_cover < 40`.
+
+    Returns
+    -------
+    Found
+        Items, and a report of each member; members that fail are in there.
+    """
+    from hpckit.catalogue import federation
+    from hpckit.sensors.registry import DEFAULT
+
+    with console.progress("search") as progress:
+        area, names = _area(str(aoi), None, None), collections or [DEFAULT]
+        found = federation.search(members, names, area, period, cql2=cql2, progress=progress)
+    if found.items:
+        federation.write(Path(output), found.items)
+    return found
+
+
+def write_jobs(
+    campaign: str | Path,
+    site: str | None = None,
+    *,
+    request: Request | None = None,
+    folder: Path | None = None,
+    console: Console = QUIET,
+) -> Submission | None:
+    """Write elements and job scripts, to read or to submit by hand; None if nothing is left to do.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where to write the scripts, beside the run directory.
+    """
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.jobs.submit import draft, say_nothing_left, write_dry
+    from hpckit.runs.run import claim, open_run
+
+    loaded = load_campaign(Path(campaign))
+    opened = open_run(loaded)
+    with claim(opened):
+        drafted = draft(opened, find_site(site, loaded.folder), request or Request(), console)
+        if drafted.is_empty:
+            say_nothing_left(drafted, console)
+            return None
+        return write_dry(drafted, folder)
+
+
+def status(run: str | Path, *, console: Console = QUIET) -> Progress:
+    """State of a run, on this machine or on a cluster.
+
+    Raises
+    ------
+    RunError, PlanError
+        If the campaign was never run or planned.
+    """
+    from hpckit.runs.run import find_run
+    from hpckit.runs.status import read_status
+    from hpckit.submissions.submission import latest
+
+    found = find_run(Path(run))
+    last = latest(found.path)
+    seen = refresh(found, last, console) if last is not None else []
+    since = last.created if last is not None and not last.is_over else None
+    return Progress(read_status(found, since), last, seen)
+
+
+def follow(
+    run: str | Path, *, unanswered: Callable[[SchedulerUnavailableError], None] = lambda error: None
+) -> Iterator[Progress]:
+    """Follow the last submission of a run until all its jobs are over.
+
+    Parameters
+    ----------
+    unanswered : callable
+        Called with what a query of the scheduler failed with; it is asked again later.
+
+    Raises
+    ------
+    SubmissionError
+        If nothing was submitted.
+    """
+    from hpckit.runs.status import read_status
+    from hpckit.submissions.follow import watch
+
+    found, last, scheduler, runner = open_submission(run)
+    for seen in watch(last, scheduler, runner, unanswered):
+        yield Progress(read_status(found, None if last.is_over else last.created), last, seen)
+
+
+def retry(
+    run: str | Path,
+    site: str | None = None,
+    *,
+    request: Request | None = None,
+    only_failed: bool = False,
+    console: Console = QUIET,
+) -> Submission | None:
+    """Resubmit unfinished units, with more memory or time where they ran out; None if nothing is left."""
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.jobs.resubmit import resubmit
+    from hpckit.runs.run import find_run
+
+    found = find_run(Path(run))
+    chosen = find_site(site, found.campaign.folder) if site is not None else None
+    return resubmit(found, console, request=request or Request(), site=chosen, only_failed=only_failed)
+
+
+def cancel(run: str | Path) -> tuple[Submission, int | None]:
+    """Cancel all jobs of a run; finished work is kept.
+
+    Returns
+    -------
+    submission : Submission
+        The last one.
+    jobs : int or None
+        Jobs that waited or ran; None if it was over before.
+
+    Raises
+    ------
+    SubmissionError
+        If nothing was submitted.
+    """
+    from hpckit.submissions import idle
+
+    _, last, scheduler, runner = open_submission(run)
+    return last, None if last.is_over else idle.cancel(last, scheduler, runner)
 
 
 def open_campaign(path: str | Path) -> CampaignView:
-    """Open a campaign to look at what it has produced.
+    """Open a campaign to look at its results.
 
     Parameters
     ----------
@@ -48,281 +591,140 @@ def open_campaign(path: str | Path) -> CampaignView:
     RunError
         If `path` is a directory without a run.
     """
+    from hpckit.look.view import CampaignView
+    from hpckit.runs.run import find_run
+
     path = Path(path)
-    if path.is_dir():
-        from hpckit.run import find_run
-
-        return CampaignView(find_run(path).campaign)
-    return CampaignView(load_campaign(path))
+    return CampaignView(find_run(path).campaign if path.is_dir() else load_campaign(path))
 
 
-@dataclass(frozen=True, slots=True)
-class CampaignView:
-    """What a campaign has produced, to read and to look at; nothing here changes anything."""
+def cube(campaign: str | Path, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
+    """Open a tile of the cube, lazily; see `CampaignView.cube`."""
+    return open_campaign(campaign).cube(tile, resolution_m)
 
-    campaign: Campaign
 
-    @property
-    def tiles(self) -> list[str]:
-        """Tiles of the cube, `31UFU`."""
-        from hpckit.cube.read import tiles
+def composite(
+    campaign: str | Path, name: str | None = None, tile: str | None = None, resolution_m: int | None = None
+) -> xarray.Dataset:
+    """Open a tile of a composite, lazily; see `CampaignView.composite`."""
+    return open_campaign(campaign).composite(name, tile, resolution_m)
 
-        return tiles(self.campaign.cube_path)
 
-    def cube(self, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
-        """Open a tile of the cube, lazily.
+def series(
+    campaign: str | Path, zone: str | int, band: str | None = None, reduction: str | None = None
+) -> pd.DataFrame:
+    """Signatures of one zone over time; see `CampaignView.series`."""
+    return open_campaign(campaign).series(zone, band, reduction)
 
-        Parameters
-        ----------
-        tile : str, optional
-            May be left out where the cube has one tile only.
-        resolution_m : int, optional
-            10, 20 or 60; the finest that the tile has unless told otherwise.
 
-        Returns
-        -------
-        xarray.Dataset
-            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone; with
-            `acquisition`, `platform`, `relative_orbit`, `processing_baseline` and `cloud_cover` by `time`.
+def signatures(campaign: str | Path, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
+    """Signatures of all zones over time; see `CampaignView.signatures`."""
+    return open_campaign(campaign).signatures(band, reduction)
 
-        Raises
-        ------
-        CubeError
-            If the cube has no such tile or resolution.
-        """
-        from hpckit.cube.layout import ACQUISITIONS
-        from hpckit.cube.read import bands, open_tile
 
-        tile = self.tile(tile)
-        finest = min((ref.resolution_m for ref in bands(self.campaign.cube_path, tile)), default=10)
-        dataset = open_tile(self.campaign.cube_path, tile, resolution_m or finest)
-        made = dataset.attrs.pop(ACQUISITIONS)
-        return dataset.assign_coords(
-            acquisition=("time", [item["id"] for item in made]),
-            platform=("time", [item["platform"] for item in made]),
+def zones(campaign: str | Path, reduction: str | None = None) -> ZoneLayer:
+    """Zones of a reduction; see `CampaignView.zones`."""
+    return open_campaign(campaign).zones(reduction)
+
+
+def items(campaign: str | Path) -> list[dict[str, Any]]:
+    """STAC items of the products that a run uses.
+
+    Raises
+    ------
+    RunError
+        If the campaign was never run or planned.
+    """
+    from hpckit.catalogue import catalogue
+    from hpckit.catalogue.stac import to_item
+    from hpckit.runs.run import find_run
+
+    return [to_item(scene) for scene in catalogue.read(find_run(Path(campaign)).selected)]
+
+
+def find_site(name: str | None, folder: Path) -> Site:
+    """Site by name or file, or the one that this machine belongs to.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the campaign: site files are looked for there, too.
+
+    Raises
+    ------
+    SiteError
+        If there is none.
+    """
+    from hpckit.sites import site
+
+    folders = [folder, folder / "site-configs"]
+    chosen = name or site.identify_site(folders)
+    if chosen is None:
+        raise SiteError(
+            "this machine belongs to no site that is known",
+            hint="give --site NAME (`hpckit site list`), or write a file for this cluster: `hpckit site probe`",
         )
-
-    def series(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
-        """Read the signatures of one zone from the store.
-
-        Parameters
-        ----------
-        zone : str or int
-            Identifier of the zone.
-        band : str, optional
-            Band or index; NDVI if the reduction has it, else its first band.
-        reduction : str, optional
-            The first one of the campaign unless told otherwise.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row per acquisition, sorted by time: `time`, `valid` and `total` pixels, the statistics in
-            reflectance or the index' own unit, and where the observation comes from.
-
-        Raises
-        ------
-        ZoneError
-            If there is no such zone; the hint names close ones.
-        StoreError
-            If the store cannot be read.
-        CampaignError
-            If there is no such reduction or band.
-        """
-        chosen = self.reduction(reduction)
-        return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
-
-    def zones(self, reduction: str | None = None) -> ZoneLayer:
-        """Zones of a reduction, as the run has frozen them, or else as the layer has them now.
-
-        Raises
-        ------
-        ZoneError
-            If the layer cannot be read.
-        """
-        from hpckit.reduce.zones import load_zones, read_zones
-
-        chosen = self.reduction(reduction)
-        frozen = self.campaign.run_dir / "zones" / f"{chosen.name}.parquet"
-        if frozen.exists():
-            return load_zones(frozen)
-        return read_zones(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer)
-
-    def status(self) -> Status:
-        """How far the run is: units done, failed and waiting.
-
-        Raises
-        ------
-        RunError
-            If the campaign was never run.
-        """
-        from hpckit.run import find_run
-        from hpckit.status import read_status
-
-        return read_status(find_run(self.campaign.run_dir))
-
-    def plot_series(
-        self, zones: str | int | Iterable[str | int], band: str | None = None, reduction: str | None = None
-    ) -> Picture:
-        """Draw the series of one zone, or of up to eight; parameters and errors as for `series`."""
-        from hpckit.look.series import ZoneSeries, draw_series
-
-        names = [str(name) for name in ([zones] if isinstance(zones, (str, int)) else zones)]
-        chosen = self.reduction(reduction)
-        band = self.band(band, chosen.name)
-        frames = self._read(names, band, chosen)
-        labels = self.labels(names, chosen.name)
-        return draw_series(
-            [
-                ZoneSeries(name, band, self.campaign.name, frames[name], label)
-                for name, label in zip(names, labels, strict=True)
-            ]
-        )
-
-    def quicklook(
-        self,
-        tile: str | None = None,
-        *,
-        when: date | int | None = None,
-        rgb: Sequence[str] | None = None,
-        index: str | None = None,
-        zones: bool = True,
-        clouds: bool = False,
-        window: Bounds | None = None,
-        stretch: Literal["fixed", "percentile"] = "fixed",
-    ) -> Picture:
-        """Draw one date of a tile.
-
-        Parameters
-        ----------
-        tile : str, optional
-            May be left out where the cube has one tile only.
-        when : date or int, optional
-            Day, or position on the time axis; the clearest date unless told otherwise.
-        rgb : sequence of three str, optional
-            Bands as red, green and blue; true colour if the cube has it, else NDVI.
-        index : str, optional
-            NDVI, an index of a reduction, or a band, instead of `rgb`.
-        zones : bool
-            Outline the zones of the first reduction.
-        clouds : bool
-            Outline what the scene classification takes for cloud.
-        window : four float, optional
-            West, south, east, north: metres in the tile's CRS, or degrees.
-        stretch : {"fixed", "percentile"}
-            Visible bands from 0 to 0.3, or as the date's own percentiles tell.
-
-        Raises
-        ------
-        CubeError
-            If the cube lacks the tile, date or band.
-        """
-        from hpckit.cube.read import bands, geometry
-        from hpckit.look import pixels, quicklook
-
-        tile, cube = self.tile(tile), self.campaign.cube_path
-        indices = {name: text for reduction in self.campaign.signatures for name, text in reduction.indices.items()}
-        shown = quicklook.compose(bands(cube, tile), indices, rgb, index)
-        refs = [pixels.find_band(cube, tile, band) for band in shown.bands]
-        if when is None:
-            when = pixels.clearest(cube, tile, window)
-        elif isinstance(when, date):
-            when = pixels.find_date(geometry(cube, tile, refs[0].resolution_m), when)
-        snapshot = pixels.read_snapshot(cube, tile, when, refs, window, with_classes=clouds)
-        layer = self.zones() if zones and self.campaign.signatures else None
-        name = self.campaign.name
-        if shown.index is not None and shown.expression is not None:
-            return quicklook.draw_index(snapshot, shown.index, shown.expression, zones=layer, name=name)
-        return quicklook.draw_rgb(snapshot, [ref.name for ref in refs], zones=layer, stretch=stretch, name=name)
-
-    def tile(self, tile: str | None = None) -> str:
-        """Check the name of a tile; the only one, if none is given.
-
-        Raises
-        ------
-        CubeError
-            If the cube has no such tile, or several and none is named.
-        """
-        known = self.tiles
-        if not known:
-            raise CubeError(f"{self.campaign.cube_path}: no cube there yet", hint="`hpckit run CAMPAIGN` makes it")
-        if tile is None and len(known) == 1:
-            return known[0]
-        if tile is None:
-            raise CubeError(f"the cube has {len(known)} tiles", hint=f"choose one of {', '.join(known)}")
-        named = {name.upper(): name for name in known}
-        wanted = named.get(tile.upper().removeprefix("T"))
-        if wanted is None:
-            raise CubeError(f"the cube has no tile {tile}", hint=f"it has {', '.join(known)}")
-        return wanted
-
-    def reduction(self, name: str | None = None) -> Signatures:
-        """Find a reduction by name; the first one, if none is given.
-
-        Raises
-        ------
-        CampaignError
-            If there is none of that name, or none at all.
-        """
-        known = {reduction.name: reduction for reduction in self.campaign.signatures}
-        if not known:
-            raise CampaignError(f"{self.campaign.path}: the campaign has no reductions, so there are no series")
-        if name is None:
-            return self.campaign.signatures[0]
-        if name not in known:
-            raise CampaignError(f"no reduction {name!r}", hint=f"the campaign has {', '.join(known)}")
-        return known[name]
-
-    def band(self, band: str | None = None, reduction: str | None = None) -> str:
-        """Check the name of a band or index of a reduction; NDVI or the first one, if none is given.
-
-        Raises
-        ------
-        CampaignError
-            If the reduction has no such band.
-        """
-        chosen = self.reduction(reduction)
-        bands = [text for text in chosen.bands if self.campaign.ref(text).band.kind != "class"]
-        known = {name.upper(): name for name in [*chosen.indices, *bands]}
-        if band is None:
-            return known.get("NDVI") or [*bands, *chosen.indices][0]
-        if band.upper() not in known:
-            raise CampaignError(
-                f"reduction {chosen.name!r} has no band or index {band!r}", hint=f"it has {', '.join(known.values())}"
-            )
-        return known[band.upper()]
-
-    def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
-        """What the zone layer says that zones are, a crop for example; None where it does not."""
-        from hpckit.look.labels import zone_labels
-
-        chosen = self.reduction(reduction)
-        return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
-
-    def _read(self, zones: Sequence[str], band: str, reduction: Signatures) -> dict[str, pd.DataFrame]:
-        from hpckit.store import open_store
-
-        store = open_store(self.campaign)
-        try:
-            return {zone: _read_one(store, reduction.name, zone, band) for zone in zones}
-        finally:
-            store.close()
+    return site.find_site(chosen, folders)
 
 
-def _read_one(store: Store, reduction: str, zone: str, band: str) -> pd.DataFrame:
-    frame = store.series(reduction, zone, band)
-    if frame.empty:
-        ids = sorted(store.zone_ids(reduction))
-        if zone not in set(ids):
-            raise ZoneError(f"no zone {zone!r} in reduction {reduction!r}", hint=_close_ids(zone, ids))
-    return frame
+def open_submission(run: str | Path) -> tuple[Run, Submission, Scheduler, Runner]:
+    """The last submission of a run, with its scheduler.
+
+    Raises
+    ------
+    SubmissionError
+        If nothing was submitted.
+    """
+    from hpckit.runs.run import find_run
+    from hpckit.sites.site import scheduler_of
+    from hpckit.submissions.idle import runner_of
+    from hpckit.submissions.submission import latest
+
+    found = find_run(Path(run))
+    last = latest(found.path)
+    if last is None:
+        raise SubmissionError(f"{found.path}: nothing was submitted yet", hint="`hpckit submit CAMPAIGN --site SITE`")
+    scheduler = scheduler_of(last.site)
+    return found, last, scheduler, runner_of(last.site, scheduler)
 
 
-def _close_ids(zone: str, ids: Sequence[str]) -> str | None:
-    """Name the closest of a sorted list: of its alphabetical neighbours only, for the list may be long."""
-    if not ids:
-        return None
-    place = bisect(ids, zone)
-    near = ids[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
-    close = difflib.get_close_matches(zone, near, n=5)
-    return f"did you mean {', '.join(close)}?" if close else f"it has {len(ids)} zones, {ids[0]} to {ids[-1]}"
+def refresh(run: Run, submission: Submission, console: Console, *, details: bool = False) -> list[ElementState]:
+    """State of a submission in the scheduler; a warning and an empty list if it does not answer.
+
+    Parameters
+    ----------
+    details : bool
+        Also ask what elements used.
+    """
+    from hpckit.sites.site import scheduler_of
+    from hpckit.submissions.follow import look
+    from hpckit.submissions.idle import runner_of
+
+    scheduler = scheduler_of(submission.site)
+    runner = runner_of(submission.site, scheduler)
+    try:
+        return look(submission, scheduler, runner, details=details)
+    except HpckitError as error:
+        console.warn(f"{error}; the journals say what is done")
+        return []
+
+
+def _area(aoi: str, layer: str | None, crs: str | None) -> shapely.Geometry:
+    from hpckit.space.aoi import read_aoi
+    from hpckit.space.areafile import AreaFile
+
+    return read_aoi(aoi if layer is None and crs is None else AreaFile(path=aoi, layer=layer, crs=crs))
+
+
+def _plan_on_site(campaign: Campaign, site: Site, console: Console) -> Forecast:
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.jobs.submit import draft
+    from hpckit.production.estimate import estimate
+    from hpckit.runs.frozen import adopt
+    from hpckit.runs.run import claim, open_run
+
+    opened = open_run(campaign)
+    with claim(opened):
+        drafted = draft(opened, site, Request(account="?"), console)
+        adopt(drafted.run, works=False)
+    return Forecast(estimate(drafted.planned, 1), drafted.layout, site, drafted.planned.unread)

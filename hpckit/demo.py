@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import cache
@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 import shapely
 
-from hpckit.console import Console
+from hpckit.base.console import Console
+from hpckit.base.files import write_json, write_text
 from hpckit.errors import HpckitError
-from hpckit.files import write_json, write_text
 from hpckit.testing.landscape import Landscape, Pass, season, write_pass
 
 _MARK: Final = "demo.json"
@@ -86,8 +86,8 @@ def run_demo(folder: Path, console: Console, *, seed: int = 7, dates: int | None
     int
         Exit code.
     """
-    from hpckit.campaign import load_campaign
-    from hpckit.driver import run_campaign, verify_campaign
+    from hpckit.campaign.campaign import load_campaign
+    from hpckit.production.driver import run_campaign, verify_campaign
 
     path = make_data(folder, console, seed=seed, dates=dates, workers=workers)
     campaign = load_campaign(path)
@@ -112,25 +112,28 @@ def draw(path: Path, console: Console, day: str) -> list[tuple[str, Path]]:
     list of tuple
         What was drawn, and where it is.
     """
-    from hpckit.cli.look import quicklook, report, series
+    from hpckit.api import open_campaign
+    from hpckit.look.report import write_report
+    from hpckit.runs.run import find_run
 
-    folder = path.parent
-    commands = (
-        ("series", series, ["--zone", "P0009", "--plot", str(folder / "series.png")], "series.png"),
-        ("quicklook", quicklook, ["--date", day, "-o", str(folder / "quicklook.png")], "quicklook.png"),
+    view, folder = open_campaign(path), path.parent
+    when = date.fromisoformat(day)
+    pictures: tuple[tuple[str, str, Callable[[Path], object]], ...] = (
+        ("series --zone P0009 --plot", "series.png", lambda file: view.plot_series("P0009").save(file)),
+        (f"quicklook --date {day} -o", "quicklook.png", lambda file: view.quicklook(when=when).save(file)),
         (
-            "quicklook",
-            quicklook,
-            ["--date", day, "--index", "NDVI", "-o", str(folder / "ndvi.png")],
+            f"quicklook --date {day} --index NDVI -o",
             "ndvi.png",
+            lambda file: view.quicklook(when=when, index="NDVI").save(file),
         ),
-        ("report", report, ["-o", str(folder / "report.html")], "report.html"),
+        ("report -o", "report.html", lambda file: write_report(find_run(view.campaign.run_dir), file)),
     )
     drawn = []
-    for name, command, options, file in commands:
-        console.say(f"$ hpckit {name} {path} {' '.join(options)}")
-        command.main([str(path), *options], standalone_mode=False)
-        drawn.append((f"{name} ({file.rpartition('.')[0]})", folder / file))
+    for command, name, draw_into in pictures:
+        verb, _, options = command.partition(" ")
+        console.say(f"$ hpckit {verb} {path} {options} {folder / name}")
+        draw_into(folder / name)
+        drawn.append((f"{verb} ({name.rpartition('.')[0]})", folder / name))
     return drawn
 
 
@@ -154,7 +157,7 @@ def compare_with_truth(path: Path, seed: int) -> tuple[float, int]:
     compared : int
         Parcel observations compared.
     """
-    from hpckit.campaign import load_campaign
+    from hpckit.campaign.campaign import load_campaign
     from hpckit.store import open_store
 
     landscape = Landscape(seed=seed)

@@ -5,12 +5,43 @@ The command line prints them without a traceback and exits with `exit_code`.
 
 from __future__ import annotations
 
+import errno
+import re
+from pathlib import Path
+from typing import Final
+
 EX_FAILED = 1
 """Exit code of a named failure."""
 EX_USAGE = 2
 """Exit code of a wrong command line."""
 EX_TEMPFAIL = 75
-"""Exit code of a failure that may pass by itself (sysexits.h, EX_TEMPFAIL)."""
+"""Exit code of a temporary failure (sysexits.h, EX_TEMPFAIL)."""
+
+
+_PASSING: Final = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOLCK,
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.EREMOTEIO,
+        errno.ENOLINK,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENETRESET,
+        errno.ECONNRESET,
+        errno.ECONNREFUSED,
+        errno.ECONNABORTED,
+        524,
+    }
+)
+"""What a mount, server or network says that does not answer; 524 is ENOTSUPP of Linux, of network mounts."""
 
 
 class HpckitError(Exception):
@@ -25,6 +56,14 @@ class HpckitError(Exception):
     """
 
     exit_code = EX_FAILED
+    code = "hpckit"
+    """Stable name of the kind of error, for programs: `store-unavailable`."""
+
+    def __init_subclass__(cls) -> None:
+        """Name the kind of error after its class."""
+        super().__init_subclass__()
+        words = re.findall(r"[A-Z][a-z0-9]*", cls.__name__.removesuffix("Error"))
+        cls.code = "-".join(words).lower()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -37,11 +76,37 @@ class HpckitError(Exception):
         return f"{self.message}: {cause}" if cause is not None else self.message
 
 
+def is_temporary(error: BaseException) -> bool:
+    """Whether an error may pass by itself: a file system, server or scheduler does not answer at the moment."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _PASSING:
+            return True
+        if isinstance(cause, HpckitError) and cause.exit_code == EX_TEMPFAIL:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+class FileUnavailableError(HpckitError):
+    """A file cannot be read at the moment; its state counts as unknown."""
+
+    exit_code = EX_TEMPFAIL
+
+
+class DamagedFileError(HpckitError):
+    """A file of our own was read well, and is not what we write."""
+
+
 class CampaignError(HpckitError, ValueError):
     """The campaign file, or something that it points to, is wrong."""
 
 
-class AoiError(HpckitError, ValueError):
+class VectorError(HpckitError, ValueError):
+    """A vector file cannot be read, or does not say what it must."""
+
+
+class AoiError(VectorError):
     """An area of interest cannot be read or makes no sense."""
 
 
@@ -57,11 +122,37 @@ class CatalogueError(HpckitError):
     """A catalogue of scenes cannot be read or is empty."""
 
 
+class CatalogueUnavailableError(CatalogueError):
+    """A catalogue on the network does not answer at the moment."""
+
+    exit_code = EX_TEMPFAIL
+
+
 class CubeError(HpckitError):
     """A cube is missing, of another layout, or damaged."""
 
 
-class ZoneError(HpckitError, ValueError):
+class ShardError(CubeError):
+    """A shard is gone, or is not the one that was written.
+
+    Parameters
+    ----------
+    store : Path
+        Cube, or Zarr group of a composite.
+    key : str
+        Path of the shard in it.
+    kind : str
+        `missing` or `corrupt`.
+    """
+
+    def __init__(self, store: Path, key: str, kind: str, detail: str) -> None:
+        super().__init__(f"{store / key}: {detail}", hint="`hpckit verify`, then `hpckit run` writes it again")
+        self.store = store
+        self.key = key
+        self.kind = kind
+
+
+class ZoneError(VectorError):
     """A zone layer is unusable: no identifiers, duplicates, no CRS, nothing inside."""
 
 
@@ -92,7 +183,7 @@ class StoreError(HpckitError):
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached just now; what was spooled is kept."""
+    """The store cannot be reached at the moment; results stay in the spool."""
 
     exit_code = EX_TEMPFAIL
 
@@ -106,7 +197,7 @@ class SchedulerError(HpckitError):
 
 
 class SchedulerUnavailableError(SchedulerError):
-    """The scheduler does not answer just now; jobs that it has go on."""
+    """The scheduler does not answer at the moment; its jobs continue."""
 
     exit_code = EX_TEMPFAIL
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpckit.site import Site, load_site
+from hpckit.sites.site import Site, load_site
 
 # Works before and after the command is listed in hpckit.cli.
 _MAIN = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pyogrio
 import shapely
 
-from hpckit.campaign import Campaign
+from hpckit.campaign.campaign import Campaign
 from hpckit.store import open_store
 from tests import products
 
@@ -98,9 +98,9 @@ def make(folder: Path) -> None:
 
 
 def copy(made: Path, target: Path) -> Path:
+    """Another folder with the same campaign. No hard links: what one test does to a file would be seen by others."""
     target.mkdir(parents=True)
-    (target / "scenes").mkdir()
-    subprocess.run(["cp", "-al", *made.glob("scenes/*"), target / "scenes"], check=True)
+    shutil.copytree(made / "scenes", target / "scenes")
     for name in ("zones.gpkg", "campaign.yaml"):
         (target / name).write_bytes((made / name).read_bytes())
     return target / "campaign.yaml"

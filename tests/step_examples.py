@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from hpckit.grid import mgrs_tile
+from hpckit.space.mgrs import mgrs_tile
 from hpckit.testing.radar import RadarSpec, write_series
 from tests import small_campaign
 from tests.small_campaign import write_zones

@@ -12,47 +12,56 @@ from typing import Any, Final
 
 import click
 
-import hpckit
+from hpckit.base.distribution import namesake
+from hpckit.base.version import __version__
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Start": {
         "init": ("hpckit.cli.campaign:init", "Write a commented campaign file."),
-        "check": ("hpckit.cli.campaign:check", "Check a campaign and all that it points to."),
+        "check": ("hpckit.cli.campaign:check", "Check a campaign file and its inputs."),
         "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of campaign or site files."),
-        "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run everything on it."),
+        "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run a campaign on it."),
     },
     "Data": {
         "tile": ("hpckit.cli.tile:tile", "Cut an area of interest into tiles."),
-        "scenes": ("hpckit.cli.scenes:scenes", "Find products; list what a catalogue has."),
+        "scenes": ("hpckit.cli.scenes:scenes", "Find products; list the content of a catalogue."),
     },
     "Production": {
-        "plan": ("hpckit.cli.run:plan", "Show what a run will do and cost."),
-        "run": ("hpckit.cli.run:run", "Run ingest, index, reduce and sync here."),
-        "status": ("hpckit.cli.run:status", "Show how far a run is, and what failed."),
-        "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale files of cube and composites."),
+        "plan": ("hpckit.cli.run:plan", "Show the work and the cost of a run."),
+        "run": ("hpckit.cli.run:run", "Run all stages on this machine, and load the results."),
+        "status": ("hpckit.cli.run:status", "Show the progress and the failures of a run."),
+        "update": ("hpckit.cli.update:update", "Work on what is new, if anything is; for cron."),
+        "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale files of the cube and composites."),
         "sync": ("hpckit.cli.sync:sync", "Load spooled results into the store."),
     },
     "Cluster": {
         "submit": ("hpckit.cli.cluster:submit", "Submit a campaign to Slurm or PBS as job arrays."),
         "watch": ("hpckit.cli.cluster:watch", "Follow a submitted run until it is over."),
         "logs": ("hpckit.cli.cluster:logs", "Show the log of a unit, element or job."),
-        "retry": ("hpckit.cli.cluster:retry", "Submit again what is not done, with more of what was short."),
+        "retry": (
+            "hpckit.cli.cluster:retry",
+            "Resubmit unfinished units, with more memory or time where they ran out.",
+        ),
         "cancel": ("hpckit.cli.cluster:cancel", "Cancel the jobs of a run."),
-        "site": ("hpckit.cli.site:site", "Describe clusters: list, show, validate, probe, check."),
-        "image": ("hpckit.cli.image:image", "Build, test and ship the Apptainer image that jobs run in."),
+        "site": ("hpckit.cli.site:site", "List, show, validate, probe and check site files."),
+        "image": ("hpckit.cli.image:image", "Build, test and copy the Apptainer image in which jobs run."),
         "dask": ("hpckit.cli.dask:dask", "Start Dask workers on a cluster, for notebooks."),
         "login": ("hpckit.cli.login:login", "Log in to clusters by ssh: show, check, open, close."),
     },
     "Look": {
         "series": ("hpckit.cli.look:series", "Time series of a zone: table, CSV, JSON or plot."),
-        "quicklook": ("hpckit.cli.look:quicklook", "Picture of a cube date with zones."),
+        "quicklook": ("hpckit.cli.look:quicklook", "Picture of one date of the cube, with zones."),
         "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
     },
 }
 
 
-_HIDDEN: Final = {"worker": "hpckit.cli.cluster:worker", "gate": "hpckit.cli.cluster:gate"}
-"""Called by job scripts."""
+_HIDDEN: Final = {
+    "worker": "hpckit.cli.cluster:worker",
+    "gate": "hpckit.cli.cluster:gate",
+    "kernels": "hpckit.cli.cluster:kernels",
+}
+"""Called by job scripts, `submit` and definition files of images."""
 
 
 class LazyGroup(click.Group):
@@ -93,15 +102,13 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Try `hpckit demo`; every command explains itself with -h.",
+    epilog="Try `hpckit demo`; -h shows the help of each command.",
 )
-@click.version_option(hpckit.__version__, prog_name="hpckit")
+@click.version_option(__version__, prog_name="hpckit")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.option(
-    "--host", metavar="SITE", help="Run the command on the login node of a site, the campaign staged there."
-)
+@click.option("--host", metavar="SITE", help="Copy the campaign to a site and run the command on its login node.")
 def cli(debug: bool, host: str | None) -> None:
-    """From Sentinel scenes to Zarr cubes to parcel signatures.
+    """Turn Sentinel products into data cubes, composites and time series of parcels.
 
     \b
     Example:
@@ -115,10 +122,12 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; errors that are meant for people are one sentence and an exit code."""
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
+    if foreign := namesake(__file__.rpartition("/cli/")[0]):
+        click.echo(f"hpckit: {foreign}", err=True)
     try:
         host, rest = _split_host(arguments)
         if host is not None:
-            from hpckit.remote import run_there
+            from hpckit.jobs.remote import run_there
 
             sys.exit(run_there(host, rest))
         # Not standalone: click hands the code of --help and ctx.exit() back instead of leaving.
@@ -129,7 +138,7 @@ def main(args: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("hpckit: stopped; what was done is kept, the same command goes on", err=True)
+        click.echo("hpckit: stopped; finished work is kept, and the same command continues", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -154,18 +163,18 @@ def _split_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _explain(error: Exception) -> int:
     """Say in a sentence what went wrong, and give the exit code."""
-    from hpckit.errors import EX_FAILED, HpckitError
+    from hpckit.errors import EX_FAILED, EX_TEMPFAIL, HpckitError, is_temporary
 
     if isinstance(error, HpckitError):
         click.echo(f"hpckit: {error}", err=True)
         if error.hint:
             click.echo(f"  hint: {error.hint}", err=True)
-        return error.exit_code
+        return EX_TEMPFAIL if error.exit_code == EX_FAILED and is_temporary(error) else error.exit_code
     if isinstance(error, OSError):
         click.echo(f"hpckit: {error}", err=True)
-        return EX_FAILED
+        return EX_TEMPFAIL if is_temporary(error) else EX_FAILED
     click.echo(
-        f"hpckit: a fault in hpckit itself: {type(error).__name__}: {error}\n"
+        f"hpckit: an error in hpckit itself: {type(error).__name__}: {error}\n"
         "  hint: run it again with `hpckit --debug …` and report the traceback",
         err=True,
     )

@@ -11,8 +11,8 @@ import click
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--name", help="Name of the campaign. Default: that of the folder.")
-@click.option("--force", is_flag=True, help="Overwrite a campaign file that is there.")
+@click.option("--name", help="Name of the campaign. Default: the name of the folder.")
+@click.option("--force", is_flag=True, help="Overwrite an existing campaign file.")
 def init(folder: Path, name: str | None, force: bool) -> None:
     """Write a commented campaign.yaml to FOLDER.
 
@@ -23,12 +23,12 @@ def init(folder: Path, name: str | None, force: bool) -> None:
     import re
     from importlib import resources
 
+    from hpckit.base.files import write_text
     from hpckit.errors import CampaignError
-    from hpckit.files import write_text
 
     path = folder / "campaign.yaml"
     if path.exists() and not force:
-        raise CampaignError(f"{path}: is there already", hint="--force overwrites it")
+        raise CampaignError(f"{path}: exists already", hint="--force overwrites it")
     chosen = name or re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-.") or "campaign"
     text = resources.files("hpckit").joinpath("data/campaign.yaml").read_text(encoding="utf-8")
     write_text(path, text.replace("@NAME@", chosen))
@@ -39,9 +39,10 @@ def init(folder: Path, name: str | None, force: bool) -> None:
 @click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 def check(campaign: Path, as_json: bool) -> None:
-    """Check a campaign file and all that it points to.
+    """Check a campaign file and its inputs.
 
-    Says in a table what was found: area, scenes, bands, zones, store. Exit code 1 if anything is wrong.
+    Prints a table with the area, scenes, bands, zones and store. Exit code 1 if there is an error, 75 if files or
+    the store cannot be read at the moment and nothing else is wrong.
 
     \b
     Example:
@@ -49,10 +50,10 @@ def check(campaign: Path, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from hpckit.campaign import load_campaign
-    from hpckit.check import check_campaign
+    from hpckit import api
+    from hpckit.errors import EX_FAILED, EX_TEMPFAIL
 
-    findings = check_campaign(load_campaign(campaign))
+    findings = api.check(campaign)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1, ensure_ascii=False))
     else:
@@ -66,22 +67,25 @@ def check(campaign: Path, as_json: bool) -> None:
             mark = Text(finding.verdict, style[finding.verdict])
             table.add_row(Text(finding.what), mark, Text(finding.text), Text(finding.remedy))
         Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160).print(table)
-    raise SystemExit(1 if any(finding.verdict == "error" for finding in findings) else 0)
+    if any(finding.verdict == "error" and not finding.temporary for finding in findings):
+        raise SystemExit(EX_FAILED)
+    raise SystemExit(EX_TEMPFAIL if any(finding.temporary for finding in findings) else 0)
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(["campaign", "site"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of the campaign file or of site files, for editors that complete and check YAML.
+    """Print the JSON schema of the campaign file or of site files, with which editors complete and check YAML.
 
     \b
     Example:
       hpckit schema campaign > campaign.schema.json
       hpckit schema site > site.schema.json
     """
-    from hpckit.campaign import Campaign
-    from hpckit.site import Site
+    from hpckit.base.document import json_schema
+    from hpckit.campaign.campaign import Campaign
+    from hpckit.sites.site import Site
 
     model = Campaign if kind == "campaign" else Site
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema(model)}
     click.echo(json.dumps({**document, "title": f"hpckit {kind}"}, indent=1, ensure_ascii=False))

@@ -9,21 +9,21 @@ import click
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"))
-@click.option("--seed", default=7, show_default=True, help="Another landscape for another number.")
+@click.option("--seed", default=7, show_default=True, help="Each number gives another landscape.")
 @click.option("--dates", type=click.IntRange(1), help="Number of overpasses. Default: a season.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes.")
 @click.option("--only-data", is_flag=True, help="Write products, parcels and campaign file, and stop.")
 def demo(folder: Path, seed: int, dates: int | None, workers: int, only_data: bool) -> None:
-    """Make a small Sentinel-2 series in FOLDER and run everything on it.
+    """Make a small Sentinel-2 series in FOLDER and run a campaign on it.
 
-    The products have true SAFE layout, metadata and tiled JPEG 2000, two processing baselines, clouds and
-    crops through a season; only the landscape is made up.
+    The landscape is artificial, but the products have the true format: SAFE layout, metadata, tiled JPEG 2000 and
+    two processing baselines, with clouds and crops during a season.
 
     \b
     Example:
       hpckit demo
     """
-    from hpckit.console import Console
+    from hpckit.base.console import Console
     from hpckit.demo import make_data, run_demo
 
     console = Console()

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from hpckit.cli.tables import print_out, table
-from hpckit.errors import HpckitError, SubmissionError
-from hpckit.quantities import format_bytes, format_duration, format_walltime
+from hpckit.base.quantities import format_bytes, format_count, format_duration, format_walltime
+from hpckit.cli.tables import print_out, table, unread_products
+from hpckit.errors import EX_TEMPFAIL, HpckitError, SubmissionError
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from hpckit.arrays import Layout
-    from hpckit.console import Console
-    from hpckit.follow import Seen
-    from hpckit.run import Run
-    from hpckit.scheduler.model import Scheduler
-    from hpckit.scheduler.runner import Runner
-    from hpckit.site import Site
-    from hpckit.status import Status
-    from hpckit.submission import StageLayout, Submission
+    from hpckit.base.console import Console
+    from hpckit.jobs.jobarrays import Layout
+    from hpckit.runs.run import Run
+    from hpckit.runs.status import Status
+    from hpckit.sites.scheduler.base import Scheduler
+    from hpckit.sites.scheduler.model import Runner
+    from hpckit.sites.site import Site
+    from hpckit.submissions.follow import ElementState
+    from hpckit.submissions.submission import StageLayout, Submission
 
 _SHOWN: Final = 8
+_ONLY_SYNC: Final = "all units are done; the sync loads their results into the store"
 
 
 def show_layout(layout: Layout, site: Site) -> None:
     """Show what would be submitted."""
     if not layout.stages:
-        print_out("nothing is left to do")
+        print_out("no unit is left to do")
         return
     print_out(f"on {site.name}:")
     print_out(_layout_table(layout.stages))
@@ -46,57 +48,96 @@ def show_layout(layout: Layout, site: Site) -> None:
 
 
 def show_submission(submission: Submission | None, campaign: Path) -> None:
-    """Say what was submitted."""
+    """Say what was submitted, if anything was."""
     if submission is None:
-        print_out("nothing is left to do")
         return
     print_out(f"submission {submission.number} on {submission.site.name}")
-    print_out(_layout_table(submission.stages))
+    print_out(_layout_table(submission.stages) if submission.stages else _ONLY_SYNC)
     for item in submission.submitted()[:_SHOWN]:
         print_out(f"  {item.stage}: job {item.id}")
     if len(submission.submitted()) > _SHOWN:
-        print_out(f"  … and {len(submission.submitted()) - _SHOWN} more jobs")
+        print_out(f"  … and {format_count(len(submission.submitted()) - _SHOWN, 'more job')}")
     print_out(f"follow it with `hpckit watch {campaign}`")
     if not any(job.stage == "sync" for job in submission.jobs):
         print_out(f"the nodes may not reach the database: run `hpckit sync {campaign}` here at the end")
 
 
+def exit_code(submission: Submission | None, console: Console) -> int:
+    """Exit code of a command that submits: 75 if products could not be read, and so are left out."""
+    if submission is None or not submission.unread:
+        return 0
+    unread = unread_products(submission.unread)
+    console.warn(f"{unread}, and left out; submit again when the file system answers")
+    return EX_TEMPFAIL
+
+
 def show_dry_run(submission: Submission, folder: Path | None, console: Console) -> None:
     """Say what was written, and how to submit it by hand."""
     place = folder or submission.path
-    print_out(_layout_table(submission.stages))
+    print_out(_layout_table(submission.stages) if submission.stages else _ONLY_SYNC)
     for job in submission.jobs:
         after = f"  (after {' and '.join(job.follows)})" if job.follows else ""
         print_out(f"{place / job.script.name}{after}")
     console.say("nothing was submitted; these scripts may be submitted by hand, each after those named beside it")
 
 
-def show_activity(submission: Submission, seen: Sequence[Seen]) -> None:
+def show_activity(submission: Submission, seen: Sequence[ElementState]) -> None:
     """Show what the scheduler says of the elements."""
     if not submission.is_over and not submission.has("released"):
         print_out(
-            f"\nsubmission {submission.number} is being submitted, or was cut in doing so: then its jobs do nothing, "
-            "and `hpckit retry` cancels them or lets them go"
+            f"\nsubmission {submission.number} is incomplete: it is still being submitted, or was interrupted. "
+            "If interrupted, its jobs do no work; `hpckit retry` cleans up"
         )
     if not seen:
         return
     print_out(f"\nsubmission {submission.number} on {submission.site.name}")
     print_out(_activity(seen))
-    for line in _troubles(seen):
+    from hpckit.sites.site import scheduler_of
+
+    for line in _troubles(scheduler_of(submission.site), seen):
         print_out(line)
 
 
 def show_watch(run: Run, submission: Submission, scheduler: Scheduler, runner: Runner, *, once: bool) -> int:
     """Follow a submission until it is over; give the exit code."""
-    from hpckit.follow import look, watch
+    from hpckit.base.console import Console
+    from hpckit.submissions.follow import look, watch
 
-    looks = iter([look(submission, scheduler, runner)]) if once else watch(submission, scheduler, runner)
-    if sys.stdout.isatty():
-        _watch_live(run, looks)
-    else:
-        _watch_lines(run, looks)
-    status = _status(run)
-    return 1 if submission.is_over and any(stage.failed or stage.waiting for stage in status.stages) else 0
+    said: set[str] = set()
+
+    def unanswered(error: HpckitError) -> None:
+        if str(error) not in said:
+            Console().warn(f"{error}; it is asked again")
+        said.add(str(error))
+
+    looks = iter([look(submission, scheduler, runner)]) if once else watch(submission, scheduler, runner, unanswered)
+    seen = (_watch_live if sys.stdout.isatty() else _watch_lines)(run, scheduler, looks)
+    if once and not submission.is_over:
+        return 0
+    if not submission.is_over:
+        click.echo(f"hpckit: {_why_not_followed(submission)}", err=True)
+        return 1
+    if _lacks_sync(seen):
+        again = f"`hpckit submit {run.campaign.path}` submits it again"
+        click.echo(f"hpckit: the sync did not succeed; {again}", err=True)
+        return 1
+    return 1 if any(stage.failed or stage.waiting for stage in _status(run).stages) else 0
+
+
+def _lacks_sync(seen: Sequence[ElementState]) -> bool:
+    """Whether a job was to load the results into the store, and is not known to have done so."""
+    from hpckit.sites.scheduler.model import State
+
+    return any(item.stage == "sync" and item.state is not State.SUCCEEDED for item in seen)
+
+
+def _why_not_followed(submission: Submission) -> str:
+    if submission.has("committed"):
+        return f"submission {submission.number} was written to be submitted by hand; `hpckit status` counts its units"
+    return (
+        f"submission {submission.number} was interrupted before all jobs were accepted, so its jobs do no work; "
+        "`hpckit retry` submits again"
+    )
 
 
 def show_logs(run: Run, submission: Submission, scheduler: Scheduler, what: str, lines: int) -> None:
@@ -112,11 +153,11 @@ def show_logs(run: Run, submission: Submission, scheduler: Scheduler, what: str,
     if output is None or not output.exists():
         raise SubmissionError(
             f"element {stage}:{element} has no output yet",
-            hint="it may wait in the queue: `hpckit status` tells",
+            hint="it may wait in the queue: see `hpckit status`",
         )
     click.echo(f"==> {output}")
     click.echo("\n".join(output.read_text(errors="replace").splitlines()[-lines:]))
-    from hpckit.element import writer_name
+    from hpckit.submissions.attempts import writer_name
 
     base = run.path / "logs" / writer_name(submission.number, stage, element)
     for path in sorted(base.parent.glob(f"{base.name}*.log")):
@@ -144,9 +185,9 @@ def _layout_table(stages: Sequence[StageLayout]) -> Table:
     return made
 
 
-def _activity(seen: Sequence[Seen]) -> Table:
-    from hpckit.follow import count
-    from hpckit.scheduler.model import State
+def _activity(seen: Sequence[ElementState]) -> Table:
+    from hpckit.sites.scheduler.model import State
+    from hpckit.submissions.follow import count
 
     counts = count(seen)
     states = [state for state in State if any(state in stage for stage in counts.values())]
@@ -156,35 +197,46 @@ def _activity(seen: Sequence[Seen]) -> Table:
     return made
 
 
-def _troubles(seen: Sequence[Seen]) -> list[str]:
+def _troubles(scheduler: Scheduler, seen: Sequence[ElementState]) -> list[str]:
     """A line for each kind of trouble, with some of the elements that have it."""
-    from hpckit.scheduler.model import State
+    from hpckit.sites.scheduler.model import State
 
-    fine = (State.RUNNING, State.SUCCEEDED, State.PENDING)
-    kinds: dict[tuple[str, str, str], list[Seen]] = {}
+    fine = (State.RUNNING, State.SUCCEEDED, State.PENDING, State.GAVE_BACK)
+    kinds: dict[tuple[str, str, str], list[ElementState]] = {}
     for item in seen:
-        state = item.sighting.state
-        if state not in fine and not (state is State.FAILED and item.sighting.exit_code == 75):
+        state = item.state
+        if state not in fine:
             word = "" if item.sighting.word.lower() == state.value else f" ({item.sighting.word})"
-            kinds.setdefault((item.stage, state.value + word, item.sighting.reason), []).append(item)
-    return [
-        f"{len(items)} of {stage} {what}{': ' + reason if reason else ''}: "
-        + ", ".join(item.id for item in items[:3])
-        + (", …" if len(items) > 3 else "")
-        for (stage, what, reason), items in kinds.items()
-    ]
+            # Lines that differ in numbers only (elements, hosts, seconds) say the same.
+            alike = re.sub(r"\d+", "#", item.sighting.reason)
+            kinds.setdefault((item.stage, state.value + word, alike), []).append(item)
+    lines = [_trouble(scheduler, stage, what, items) for (stage, what, _), items in kinds.items()]
+    return lines[:_SHOWN] + ([f"… and {len(lines) - _SHOWN} other kinds"] if len(lines) > _SHOWN else [])
 
 
-def _watch_live(run: Run, looks: object) -> None:
+def _trouble(scheduler: Scheduler, stage: str, what: str, items: Sequence[ElementState]) -> str:
+    from hpckit.sites.scheduler.model import State
+
+    first = items[0]
+    names = ", ".join(item.id for item in items[:3]) + (", …" if len(items) > 3 else "")
+    reason = f": {first.sighting.reason}" if first.sighting.reason else ""
+    todo = scheduler.remedy(first.sighting.reason, first.id) if first.state is State.HELD else ""
+    return f"{len(items)} of {stage} {what} ({names}){reason}" + (f"\n  {todo}" if todo else "")
+
+
+def _watch_live(run: Run, scheduler: Scheduler, looks: Iterable[list[ElementState]]) -> list[ElementState]:
+    """Show what is seen until nothing more comes; return what was seen last."""
     from rich.console import Console as RichConsole
     from rich.live import Live
 
+    seen: list[ElementState] = []
     with Live(console=RichConsole(), refresh_per_second=2) as live:
-        for seen in looks:  # type: ignore[attr-defined]
-            live.update(_picture(run, seen))
+        for seen in looks:
+            live.update(_picture(run, scheduler, seen))
+    return seen
 
 
-def _picture(run: Run, seen: Sequence[Seen]) -> Group:
+def _picture(run: Run, scheduler: Scheduler, seen: Sequence[ElementState]) -> Group:
     from rich.console import Group
 
     status = _status(run)
@@ -192,14 +244,17 @@ def _picture(run: Run, seen: Sequence[Seen]) -> Group:
     for stage in status.stages:
         left = "" if stage.left_s is None else f"about {format_duration(stage.left_s)}"
         made.add_row(stage.stage, str(stage.done), str(stage.failed), str(stage.waiting), left)
-    return Group(f"{run.campaign.name}  {datetime.now():%H:%M:%S}", made, _activity(seen), *_troubles(seen))
+    title = f"{run.campaign.name}  {datetime.now():%H:%M:%S}"
+    return Group(title, made, _activity(seen), *_troubles(scheduler, seen))
 
 
-def _watch_lines(run: Run, looks: object) -> None:
-    from hpckit.follow import count
+def _watch_lines(run: Run, scheduler: Scheduler, looks: Iterable[list[ElementState]]) -> list[ElementState]:
+    """Write a line whenever what is seen changes; return what was seen last."""
+    from hpckit.submissions.follow import count
 
     before = ""
-    for seen in looks:  # type: ignore[attr-defined]
+    seen: list[ElementState] = []
+    for seen in looks:
         stages = _status(run).stages
         units = ", ".join(f"{s.stage} {s.done}/{s.done + s.failed + s.waiting}" for s in stages)
         elements = "; ".join(
@@ -210,11 +265,12 @@ def _watch_lines(run: Run, looks: object) -> None:
         if line != before:
             click.echo(f"{time.strftime('%H:%M:%S')} {line}")
         before = line
+    return seen
 
 
 def _status(run: Run) -> Status:
-    from hpckit.status import read_status
-    from hpckit.submission import latest
+    from hpckit.runs.status import read_status
+    from hpckit.submissions.submission import latest
 
     submission = latest(run.path)
     return read_status(run, None if submission is None or submission.is_over else submission.created)
@@ -227,10 +283,11 @@ def _find_element(submission: Submission, scheduler: Scheduler, what: str) -> tu
         return stage, int(number or 0)
     for item in submission.submitted():
         for index in range(item.count):
-            if what in (scheduler.element_id(item.id, index), item.id):
+            ids = (scheduler.element_id(item.id, index), item.id)
+            if what in ids or what in [each.partition(";")[0] for each in ids]:
                 element = item.element(index)
                 return item.stage, item.first if element is None else element
-    from hpckit.elements import read_membership
+    from hpckit.jobs.elements import read_membership
 
     for stage, element, unit, _ in read_membership(submission.elements):
         if unit == what:
@@ -250,18 +307,3 @@ def _output(submission: Submission, stage: str, element: int) -> Path | None:
             if item.element(index if item.index is None else None) == element or item.element(index) == element:
                 return submission.log(item, index)
     return None
-
-
-def refresh(run: Run, submission: Submission, console: Console, *, details: bool = False) -> list[Seen]:
-    """What the scheduler says now; a warning, and nothing, where it does not answer."""
-    from hpckit.follow import look
-    from hpckit.scheduler import scheduler_of
-    from hpckit.submit import runner_of
-
-    scheduler = scheduler_of(submission.site)
-    runner = runner_of(submission.site, scheduler)
-    try:
-        return look(submission, scheduler, runner, details=details)
-    except HpckitError as error:
-        console.warn(f"{error}; the journals tell what is done")
-        return []

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from hpckit.base.quantities import format_count
 from hpckit.cli.tables import print_out
 
 if TYPE_CHECKING:
-    from hpckit.image.compare import Comparison
-    from hpckit.image.recipe import Recipe
-    from hpckit.site import Site
+    from hpckit.sites.image.compare import Comparison
+    from hpckit.sites.image.recipe import Recipe
+    from hpckit.sites.site import Site
 
 _SHOWN: Final = 5
 """Files of a cause that are named."""
@@ -23,16 +24,21 @@ COMMAND = click.option(
     "--command", default="apptainer", show_default=True, metavar="PATH", help="Apptainer, or Singularity."
 )
 
-NO_HTTPS = click.option("--no-https", is_flag=True, help="A registry that speaks plain HTTP.")
+NO_HTTPS = click.option("--no-https", is_flag=True, help="The registry uses plain HTTP.")
 
 
 def _recipe_options(command: Any) -> Any:
     for option in (
-        click.option("--mirror", default="", metavar="URL", help="Of Debian's packages. Default: this machine's."),
+        click.option(
+            "--mirror",
+            default="",
+            metavar="URL",
+            help="Mirror of Debian's packages. Default: the mirror of this machine.",
+        ),
         click.option("--base", metavar="BASE", help="debian (default), a docker:// URI, or an image file."),
-        click.option("--cuda", metavar="VERSION", help="With CUDA's libraries, 12.4 for example."),
-        click.option("--mpi", type=click.Choice(["openmpi", "mpich", "none"]), help="Default: that of the site."),
-        click.option("--site", metavar="SITE", help="Site that it is for."),
+        click.option("--cuda", metavar="VERSION", help="Add CUDA's libraries, 12.4 for example."),
+        click.option("--mpi", type=click.Choice(["openmpi", "mpich", "none"]), help="Default: the MPI of the site."),
+        click.option("--site", metavar="SITE", help="Site for which the image is built."),
     ):
         command = option(command)
     return command
@@ -40,7 +46,7 @@ def _recipe_options(command: Any) -> Any:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def image() -> None:
-    """Build, test and ship the Apptainer image in which jobs run.
+    """Build, test and copy the Apptainer image in which jobs run.
 
     \b
     Example:
@@ -52,7 +58,9 @@ def image() -> None:
 
 @image.command("def")
 @_recipe_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for it and its lock file.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the definition file and its lock file."
+)
 def definition(
     site: str | None, mpi: Any, cuda: str | None, base: str | None, mirror: str, output: Path | None
 ) -> None:
@@ -65,9 +73,9 @@ def definition(
     """
     import shutil
 
-    from hpckit.console import Console
-    from hpckit.files import write_text
-    from hpckit.image.lint import lint
+    from hpckit.base.console import Console
+    from hpckit.base.files import write_text
+    from hpckit.sites.image.lint import lint
 
     recipe = _recipe(site, mpi, cuda, base, mirror)
     text = recipe.definition()
@@ -91,10 +99,10 @@ def definition(
     type=click.Choice(["gzip", "zstd"]),
     default="gzip",
     show_default=True,
-    help="zstd imports a third faster, where the site can read it.",
+    help="With zstd, imports take a third less time, if the site can read it.",
 )
-@click.option("--force", is_flag=True, help="Build also if nothing changed, and compare.")
-@click.option("--no-test", is_flag=True, help="Leave the image's own test for later.")
+@click.option("--force", is_flag=True, help="Build also if no input changed, and compare.")
+@click.option("--no-test", is_flag=True, help="Skip the image's own test.")
 def build(
     sif: Path,
     site: str | None,
@@ -107,19 +115,19 @@ def build(
     force: bool,
     no_test: bool,
 ) -> None:
-    """Build an image as an ordinary user; one that was made of the same is kept.
+    """Build an image as an ordinary user; keep the existing one if its inputs are the same.
 
-    Wheels are downloaded once, as the lock file has them with their hashes. Nothing is left under the final
-    name until the image is whole.
+    Downloads the wheels once, with the versions and hashes of the lock file. No file has the final name until the
+    image is complete.
 
     \b
     Example:
       hpckit image build hpckit.sif
       hpckit image build hpckit-mpich.sif --mpi mpich --cuda 12.4
     """
-    from hpckit.console import Console
-    from hpckit.image.build import build as build_image
-    from hpckit.quantities import format_bytes
+    from hpckit.base.console import Console
+    from hpckit.base.quantities import format_bytes
+    from hpckit.sites.image.build import build as build_image
 
     console = Console()
     recipe = _recipe(site, mpi, cuda, base, mirror)
@@ -135,20 +143,20 @@ def build(
     what = "is up to date" if built.reused else "built"
     console.say(f"{built.path} {what}: {format_bytes(built.size)}")
     if built.against is not None:
-        console.say("against the one that was there, made of the same:")
+        console.say("compared with the image that existed before, from the same inputs:")
         for line in _told(built.against, everything=False):
             console.say(f"    {line}")
 
 
 @image.command()
 @SIF
-@click.option("--site", metavar="SITE", help="Site whose launcher, binds and GPUs are tried.")
+@click.option("--site", metavar="SITE", help="Site whose launcher, binds and GPUs are tested.")
 @COMMAND
-@click.option("--quick", is_flag=True, help="Without the image's own test, a miniature campaign.")
-@click.option("--no-ranks", is_flag=True, help="Without the job of two ranks.")
-@click.option("--account", default="", metavar="NAME", help="Who pays for that job.")
-@click.option("--wait", default="15min", show_default=True, metavar="TIME", help="How long to wait for it.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--quick", is_flag=True, help="Skip the image's own test, a miniature campaign.")
+@click.option("--no-ranks", is_flag=True, help="Skip the job of two ranks.")
+@click.option("--account", default="", metavar="NAME", help="Account for this job.")
+@click.option("--wait", default="15min", show_default=True, metavar="TIME", help="Maximum time to wait for it.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def test(
     sif: Path,
     site: str | None,
@@ -159,9 +167,9 @@ def test(
     wait: str,
     as_json: bool,
 ) -> None:
-    """Try an image here: a miniature campaign, scratch, binds, GPU, and two ranks under the site's launcher.
+    """Test an image here: a miniature campaign, scratch, binds, GPU, and two ranks under the site's launcher.
 
-    Run it on a login node: two ranks on two nodes are submitted as a small job and waited for; inside an
+    Run it on a login node: it submits two ranks on two nodes as a small job and waits for them; inside an
     allocation they start at once. Exit code 1 if something does not work.
 
     \b
@@ -171,9 +179,9 @@ def test(
     """
     from dataclasses import asdict
 
-    from hpckit.image.check import check
-    from hpckit.quantities import parse_walltime
-    from hpckit.site import find_site
+    from hpckit.base.quantities import parse_walltime
+    from hpckit.jobs.imagecheck import check
+    from hpckit.sites.site import find_site
 
     try:
         wait_s = parse_walltime(wait)
@@ -202,7 +210,7 @@ def test(
 @image.command()
 @SIF
 @COMMAND
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def info(sif: Path, command: str, as_json: bool) -> None:
     """Show size, processor, signature and labels of an image.
 
@@ -210,9 +218,9 @@ def info(sif: Path, command: str, as_json: bool) -> None:
     Example:
       hpckit image info hpckit.sif
     """
-    from hpckit.image.info import read_info
-    from hpckit.image.tools import command_of
-    from hpckit.quantities import format_bytes
+    from hpckit.base.quantities import format_bytes
+    from hpckit.sites.image.info import read_info
+    from hpckit.sites.image.tools import command_of
 
     found = read_info(sif, command_of(command)[0])
     if as_json:
@@ -232,19 +240,19 @@ def info(sif: Path, command: str, as_json: bool) -> None:
 @image.command()
 @click.argument("first", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("second", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--all", "everything", is_flag=True, help="Each file, not the first few of a cause.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.option("--all", "everything", is_flag=True, help="List every file, instead of the first few of each cause.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def compare(first: Path, second: Path, everything: bool, as_json: bool) -> None:
-    """Tell whether two images hold the same, and what each difference comes from.
+    """Compare the files of two images, and show the cause of each difference.
 
-    Files are compared by content, mode and owner; those that differ by their time alone are counted. Exit code 1
-    if anything else differs. Both are unpacked to a temporary folder, one after the other.
+    Compares content, mode and owner; files that differ only in their time are counted. Exit code 1 if anything
+    else differs. Unpacks both images to a temporary folder, one after the other.
 
     \b
     Example:
       hpckit image compare monday.sif tuesday.sif
     """
-    from hpckit.image.compare import compare_images
+    from hpckit.sites.image.compare import compare_images
 
     found = compare_images(first, second)
     print_out(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(_told(found, everything)))
@@ -266,13 +274,13 @@ def push(sif: Path, target: str, command: str, no_https: bool) -> None:
       hpckit image push hpckit.sif snellius:/projects/eo/hpckit.sif
       hpckit image push hpckit.sif oras://registry.example/eo/hpckit:0.1
     """
-    from hpckit.image.push import push_to_host, push_to_registry, push_to_site
+    from hpckit.sites.image.push import push_to_host, push_to_registry, push_to_site
 
     if "://" in target:
         push_to_registry(sif, target, command=command, tls=not no_https)
         return
     if ":" not in target:
-        raise click.UsageError(f"{target!r} is no target: write SITE:PATH, HOST:PATH or oras://…")
+        raise click.UsageError(f"{target!r} is not a target: write SITE:PATH, HOST:PATH or oras://…")
     site = _site_named(target.partition(":")[0])
     if site is not None:
         push_to_site(sif, site, target.partition(":")[2])
@@ -286,7 +294,7 @@ def push(sif: Path, target: str, command: str, no_https: bool) -> None:
 @COMMAND
 @NO_HTTPS
 def pull(source: str, sif: Path, command: str, no_https: bool) -> None:
-    """Fetch an image from a registry; nothing stands under its name until it is whole.
+    """Fetch an image from a registry; no file has its name until it is complete.
 
     SOURCE is oras://REGISTRY/NAME:TAG.
 
@@ -294,7 +302,7 @@ def pull(source: str, sif: Path, command: str, no_https: bool) -> None:
     Example:
       hpckit image pull oras://registry.example/eo/hpckit:0.1 hpckit.sif
     """
-    from hpckit.image.push import pull_from_registry
+    from hpckit.sites.image.push import pull_from_registry
 
     pull_from_registry(source, sif.absolute(), command=command, tls=not no_https)
 
@@ -309,7 +317,7 @@ def sign(sif: Path, command: str) -> None:
     Example:
       hpckit image sign hpckit.sif
     """
-    from hpckit.image.push import sign as sign_image
+    from hpckit.sites.image.push import sign as sign_image
 
     sign_image(sif, command=command)
 
@@ -317,11 +325,11 @@ def sign(sif: Path, command: str) -> None:
 def _told(found: Comparison, everything: bool) -> Iterator[str]:
     """A comparison, for people."""
     if found.same_bytes:
-        yield f"the same, to the byte: {found.files} files"
+        yield f"the same, to the byte: {format_count(found.files, 'file')}"
         return
     differ = sum(len(items) for items in found.causes.values())
     says = "the same" if found.same else f"{differ} differ"
-    yield f"{says}: {found.files} files, {found.times} by their time alone"
+    yield f"{says}: {format_count(found.files, 'file')}, {found.times} by their time alone"
     yield from found.labels
     for cause, items in found.causes.items():
         yield f"{cause}: {len(items)}"
@@ -332,8 +340,8 @@ def _told(found: Comparison, everything: bool) -> Iterator[str]:
 
 
 def _recipe(site: str | None, mpi: Any, cuda: str | None, base: str | None, mirror: str) -> Recipe:
-    from hpckit.image.recipe import recipe_for
-    from hpckit.site import find_site
+    from hpckit.sites.image.recipe import recipe_for
+    from hpckit.sites.site import find_site
 
     return recipe_for(find_site(site) if site else None, mpi=mpi, cuda=cuda, base=base, mirror=mirror)
 
@@ -341,7 +349,7 @@ def _recipe(site: str | None, mpi: Any, cuda: str | None, base: str | None, mirr
 def _site_named(name: str) -> Site | None:
     """Site of that name with a login; None if it is the name of a host."""
     from hpckit.errors import SiteError
-    from hpckit.site import find_site
+    from hpckit.sites.site import find_site
 
     try:
         site = find_site(name)

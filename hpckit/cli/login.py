@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from hpckit.login.members import Member
-    from hpckit.login.names import Access
+    from hpckit.sites.login.members import Member
+    from hpckit.sites.login.names import Access
 
 _WORDS: Final = (
     ("--co", "Short name of your collaboration in SRAM."),
     ("--uid", "Your user name in SRAM."),
     ("--org", "Short name of the organisation in SRAM."),
-    ("--user", "Your account at the site, where it is not SRAM's."),
+    ("--user", "Your account at the site, if the site has its own accounts."),
     ("--key", "Private key. Default: the first usual one in ~/.ssh."),
 )
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 
 
 def _who(command: Callable[..., Any]) -> Callable[..., Any]:
-    """SITE, and the options that make a login name."""
+    """SITE, and the options from which a login name is made."""
     for option, text in reversed(_WORDS):
         variable = f"HPCKIT_{option[2:].upper()}"
-        command = click.option(option, envvar=variable, help=f"{text} Remembered.")(command)
+        command = click.option(option, envvar=variable, help=f"{text} Stored for later.")(command)
     return click.argument("site")(command)
 
 
@@ -53,14 +53,14 @@ def login() -> None:
 def show(site: str, write: bool, as_json: bool, **given: str | None) -> None:
     """Show the login name and the `Host` block for ssh.
 
-    With --write the block goes to a file of its own, and you are told which line ~/.ssh/config needs; that file
+    With --write the block goes to a file of its own, and the line is printed that ~/.ssh/config needs; that file
     is never changed.
 
     \b
     Example:
       hpckit login show delena --co mycrop --uid jdoe
     """
-    from hpckit.login.config import host_blocks, include_line, is_included, write_snippet
+    from hpckit.sites.login.config import host_blocks, include_line, is_included, write_snippet
 
     access = _access(site, given)
     written = write_snippet(access) if write else None
@@ -80,16 +80,16 @@ def show(site: str, write: bool, as_json: bool, **given: str | None) -> None:
 @login.command(name="open")
 @_who
 def open_(site: str, **given: str | None) -> None:
-    """Open the connection that all other commands use; you answer what the site asks.
+    """Open the connection that all other commands use; you answer the questions of the site.
 
-    A link or QR code, a code, a password, a choice of groups: once, then commands need nobody for 8 hours after
-    the last one of them.
+    The site may show a link or QR code, or ask for a code, a password or a choice of groups. You answer once;
+    the connection ends 8 hours after its last use.
 
     \b
     Example:
       hpckit login open delena
     """
-    from hpckit.login.ssh import Session
+    from hpckit.sites.login.ssh import Session
 
     session = Session(_access(site, given))
     if session.is_open():
@@ -109,7 +109,7 @@ def status(site: str, as_json: bool, **given: str | None) -> None:
     Example:
       hpckit login status delena || hpckit login open delena
     """
-    from hpckit.login.ssh import Session
+    from hpckit.sites.login.ssh import Session
 
     session = Session(_access(site, given))
     is_open = session.is_open()
@@ -123,13 +123,13 @@ def status(site: str, as_json: bool, **given: str | None) -> None:
 @login.command()
 @_who
 def close(site: str, **given: str | None) -> None:
-    """Close the connection; jobs at the site go on.
+    """Close the connection; jobs at the site continue.
 
     \b
     Example:
       hpckit login close delena
     """
-    from hpckit.login.ssh import Session
+    from hpckit.sites.login.ssh import Session
 
     session = Session(_access(site, given))
     click.echo(f"{session.site.name}: {'closed' if session.close() else 'was not open'}", err=True)
@@ -139,10 +139,10 @@ def close(site: str, **given: str | None) -> None:
 @_who
 @_AS_JSON
 def check(site: str, as_json: bool, **given: str | None) -> None:
-    """Test a login part by part: key, agent, host, login, groups, accounts.
+    """Test each part of a login: key, agent, host, login, groups, accounts.
 
-    Each line says yes or no, what was found, and what to do. Nothing is asked; no password or code is tried.
-    Exit code 1 if something that is needed is missing.
+    Each line has yes or no, the result, and a remedy. The test asks nothing, and tries no password or code.
+    Exit code 1 if something necessary is missing.
 
     
     Example:
@@ -150,16 +150,16 @@ def check(site: str, as_json: bool, **given: str | None) -> None:
     """
     from dataclasses import asdict
 
-    from hpckit.login.check import check as test
-    from hpckit.login.check import failed
-    from hpckit.login.ssh import Session
+    from hpckit.base.findings import failed
+    from hpckit.sites.login.check import check as test
+    from hpckit.sites.login.ssh import Session
 
     findings = test(Session(_access(site, given)))
     if as_json:
         _echo_json([asdict(finding) for finding in findings])
     for finding in () if as_json else findings:
         answer = {True: "yes", False: "no" if finding.needed else "no?", None: "-"}[finding.ok]
-        click.echo(f"{answer:<4}{finding.name:<14}{finding.sentence}")
+        click.echo(f"{answer:<4}{finding.what:<14}{finding.says}")
         if finding.remedy and finding.ok is not True:
             click.echo(f"{'':<18}-> {finding.remedy}")
     raise SystemExit(1 if failed(findings) else 0)
@@ -169,12 +169,12 @@ def check(site: str, as_json: bool, **given: str | None) -> None:
 @click.argument("site")
 @click.option("--ldap", "by_ldap", is_flag=True, help="Ask SRAM's LDAP, as the operator of the service.")
 @click.option("--co", help="Only this collaboration, by its short name.")
-@click.option("--uri", help="Address of the LDAP server. Default: that of the site file, or SRAM's.")
+@click.option("--uri", help="Address of the LDAP server. Default: the address in the site file, or SRAM's.")
 @click.option("--bind-dn", help="Default: cn=admin,BASE.")
 @click.option(
     "--ca-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Certificates of the authorities to trust. Default: the system's.",
+    help="Certificates of the authorities to trust. Default: those of the system.",
 )
 @_AS_JSON
 def members(
@@ -186,10 +186,10 @@ def members(
     ca_file: Path | None,
     as_json: bool,
 ) -> None:
-    """List who may log in, and what the others miss: for operators of a service.
+    """List who may log in, and what is missing for the others: for operators of a service.
 
-    Members cannot read SRAM's LDAP; it wants the service's own password, which is taken from the environment
-    variable SRAM_LDAP_PASSWD and from nowhere else. Nothing is written.
+    Members cannot read SRAM's LDAP: it needs the service's own password, which is taken only from the environment
+    variable SRAM_LDAP_PASSWD. Writes no file.
 
     \b
     Example:
@@ -197,8 +197,8 @@ def members(
       hpckit login members delena --ldap --co mycrop
     """
     from hpckit.errors import LoginError
-    from hpckit.login.members import read_members
-    from hpckit.site import find_site
+    from hpckit.sites.login.members import read_members
+    from hpckit.sites.site import find_site
 
     if not by_ldap:
         raise LoginError(
@@ -236,14 +236,14 @@ def _show_members(found: Sequence[Member]) -> None:
 
 
 def _access(site: str, given: dict[str, str | None]) -> Access:
-    from hpckit.login.names import find_access
-    from hpckit.site import find_site
+    from hpckit.sites.login.names import find_access
+    from hpckit.sites.site import find_site
 
     return find_access(find_site(site, [Path.cwd()]), given)
 
 
 def _facts(access: Access) -> dict[str, Any]:
-    from hpckit.login.config import control_stem, host_blocks, include_line, is_included, snippet_path
+    from hpckit.sites.login.config import control_stem, host_blocks, include_line, is_included, snippet_path
 
     return {
         "site": access.site.name,

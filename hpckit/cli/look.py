@@ -48,9 +48,10 @@ def series(
     form: str | None,
     plot: Path | None,
 ) -> None:
-    """Show the time series of zones: print it, or draw it.
+    """Print or plot the time series of zones.
 
-    CAMPAIGN is a campaign file or a run directory.
+    CAMPAIGN is a campaign file or a run directory. A zone that was never observed is not an error; a line on
+    stderr reports it.
 
     \b
     Examples:
@@ -61,16 +62,20 @@ def series(
     if band and index:
         raise click.UsageError("give either --band or --index")
     from hpckit.api import open_campaign
+    from hpckit.look.observed import never_observed
     from hpckit.look.style import check_format
     from hpckit.look.tables import print_series
 
     view = open_campaign(campaign)
     if plot is not None:
         check_format(plot)
+    frames = {zone: view.series(zone, band or index, reduction) for zone in zones}
+    for unseen in filter(None, map(never_observed, frames, frames.values())):
+        click.echo(unseen, err=True)
+    if plot is not None:
         view.plot_series(zones, band or index, reduction).save(plot)
         click.echo(plot)
     if form is not None or plot is None:
-        frames = {zone: view.series(zone, band or index, reduction) for zone in zones}
         print_series(frames, view.band(band or index, reduction), form)
 
 
@@ -79,15 +84,17 @@ def series(
 @click.option("--tile", metavar="TILE", help="Tile, like 31UFU. Default: the only one.")
 @click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Day. Default: the clearest date.")
 @click.option("--time-index", type=int, help="Position on the time axis instead; -1 is the latest date.")
-@click.option("--rgb", metavar="R,G,B", help="Bands as red, green, blue. Default: B04,B03,B02, or else NDVI.")
+@click.option("--rgb", metavar="R,G,B", help="Bands as red, green, blue. Default: B04,B03,B02, NDVI, or a band.")
 @click.option("--index", metavar="INDEX", help="NDVI, an index of the campaign, or a band.")
 @click.option("--composite", metavar="NAME", help="Draw this composite instead of a date.")
-@click.option("--period", metavar="LABEL", help="Of the composite, like 2024-05. Default: the first.")
-@click.option("--method", metavar="METHOD", help="Of the composite, like median. Default: the first.")
+@click.option("--period", metavar="LABEL", help="Period of the composite, like 2024-05. Default: the first.")
+@click.option("--method", metavar="METHOD", help="Method of the composite, like median. Default: the first.")
 @click.option("--zones/--no-zones", default=True, help="Outline the zones. Default: yes.")
 @click.option("--clouds", is_flag=True, help="Outline the clouds of the scene classification.")
 @click.option("--window", type=_Numbers(), help="Part of the tile: metres in its CRS, or degrees.")
-@click.option("--stretch", type=click.Choice(["fixed", "percentile"]), default="fixed", show_default=True)
+@click.option(
+    "--stretch", type=click.Choice(["fixed", "percentile"]), default="fixed", show_default=True, help="Contrast."
+)
 @click.option(
     "-o", "--output", type=PICTURE, metavar="FILE", help=".png, .svg or .pdf. Default: a name in this folder."
 )
@@ -110,7 +117,7 @@ def quicklook(
     """Draw one date of the cube, or a period of a composite, with the zones on top.
 
     CAMPAIGN is a campaign file or a run directory. Prints the name of the picture. With --stretch fixed, visible
-    bands run from reflectance 0 to 0.3 on every date; with percentile, as the date's own values tell.
+    bands have the range of reflectance 0 to 0.3 on every date; with percentile, its percentiles set the range.
 
     \b
     Examples:
@@ -124,7 +131,7 @@ def quicklook(
     if rgb and index:
         raise click.UsageError("give either --rgb or --index")
     if composite is None and (period or method):
-        raise click.UsageError("--period and --method are of a composite; give --composite NAME")
+        raise click.UsageError("--period and --method select from a composite; give --composite NAME")
     if composite is not None and (day or time_index is not None or clouds):
         raise click.UsageError("a composite has neither --date nor --time-index nor --clouds; give --period")
     from hpckit.api import open_campaign
@@ -178,19 +185,19 @@ def quicklook(
 def report(run: Path, output: Path | None) -> None:
     """Write a report of a run: one HTML page with timings, failures, throughput and pictures.
 
-    Of a run on a cluster also what its jobs used of what they were given.
+    For a run on a cluster, the page also shows the used and the requested resources of its jobs.
 
-    RUN is a campaign file or a run directory. The page needs nothing else: mail it, or put it on a server.
+    RUN is a campaign file or a run directory. The page is a single file: mail it, or put it on a server.
 
     \b
     Example:
       hpckit report campaign.yaml -o report.html
     """
-    from hpckit.cli.follow import refresh
-    from hpckit.console import Console
+    from hpckit.api import refresh
+    from hpckit.base.console import Console
     from hpckit.look.report import write_report
-    from hpckit.run import find_run
-    from hpckit.submission import submissions
+    from hpckit.runs.run import find_run
+    from hpckit.submissions.submission import submissions
 
     found = find_run(run)
     for submission in submissions(found.path):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from hpckit.campaign import Campaign
+from hpckit.errors import EX_FAILED, EX_TEMPFAIL
 
 CAMPAIGN = click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
 WORKERS = click.option(
@@ -21,122 +19,100 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON o
 @CAMPAIGN
 @WORKERS
 @AS_JSON
-@click.option("--site", metavar="SITE", help="Also show elements, node-hours and expected end on this site.")
+@click.option("--site", metavar="SITE", help="Also show elements, node-hours and duration on this site.")
 def plan(campaign: Path, workers: int | None, as_json: bool, site: str | None) -> None:
-    """Show what a run will do and cost: units, bytes, files, memory, core-hours.
+    """Show the work and the cost of a run: units, bytes, files, memory, core-hours.
 
-    Nothing is computed yet. A plan that cannot fit into memory or on the disk is refused with the numbers.
+    Computes no results. Refuses a plan that does not fit into memory or on the disk, and shows the numbers. Exit code
+    75 if products cannot be read at the moment: the plan may lack work.
 
     \b
     Example:
       hpckit plan campaign.yaml --workers 2
       hpckit plan campaign.yaml --site snellius
     """
-    from hpckit.campaign import load_campaign
+    from hpckit import api
+    from hpckit.base.console import Console
+    from hpckit.cli.follow import show_layout
     from hpckit.cli.tables import show_plan
-    from hpckit.console import Console
-    from hpckit.driver import plan_campaign
-    from hpckit.estimate import require_fit
 
-    loaded = load_campaign(campaign)
-    if site is not None:
-        _plan_on_site(loaded, site, as_json=as_json)
-        return
-    _, _, estimate = plan_campaign(loaded, Console(), workers)
-    show_plan(estimate, as_json=as_json)
-    require_fit(estimate)
+    found = api.plan(campaign, workers=workers, site=site, console=Console())
+    show_plan(found.estimate, found.layout, found.unread, as_json=as_json)
+    if found.layout is None or found.site is None:
+        found.estimate.require_fit()
+    elif not as_json:
+        show_layout(found.layout, found.site)
+    raise SystemExit(EX_TEMPFAIL if found.unread else 0)
 
 
 @click.command()
 @CAMPAIGN
 @WORKERS
-@click.option("--no-sync", is_flag=True, help="Leave the results in the spool; `hpckit sync` loads them later.")
+@click.option("--no-sync", is_flag=True, help="Do not load the results; `hpckit sync` loads them later.")
 def run(campaign: Path, workers: int | None, no_sync: bool) -> None:
-    """Run ingest, index, reduce and sync on this machine.
+    """Run all stages of a campaign on this machine, and load the results into the store.
 
-    It may be stopped at any moment, by Ctrl-C, kill -9 or a power cut: the same command goes on where it was.
-    Exit code 1 if units failed; `hpckit status` tells which and why.
+    You can stop it at any time by Ctrl-C or kill -9: the same command continues with the missing work.
+    Exit code 1 if units failed; `hpckit status` shows which and why.
 
     \b
     Example:
       hpckit run campaign.yaml --workers 2
     """
-    from hpckit.campaign import load_campaign
+    from hpckit import api
+    from hpckit.base.console import Console
     from hpckit.cli.tables import show_result
-    from hpckit.console import Console
-    from hpckit.driver import run_campaign
 
     console = Console()
-    result = run_campaign(load_campaign(campaign), console, workers=workers, with_sync=not no_sync)
+    result = api.run(campaign, workers=workers, with_sync=not no_sync, console=console)
     show_result(result, console)
     raise SystemExit(result.exit_code)
 
 
 @click.command()
 @CAMPAIGN
-@click.option("--json", "as_json", is_flag=True, help="List the faults in JSON on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="List the faulty files in JSON on stdout.")
 def verify(campaign: Path, as_json: bool) -> None:
-    """Compare cube and composites with what was written: missing, corrupt and stale shards, GeoTIFFs, mosaics.
+    """Find missing, corrupt and stale files of the cube and composites: shards, GeoTIFFs, mosaics.
 
-    What is found is marked, so that the next `hpckit run` writes exactly those files anew. Exit code 1 if
-    there is any fault.
+    Faulty files are marked, so that the next `hpckit run` writes exactly these files again. Exit code 1 if
+    any file is faulty, 75 if some files cannot be read at the moment.
 
     \b
     Example:
-      hpckit verify campaign.yaml && echo sound
+      hpckit verify campaign.yaml && echo all files are correct
     """
-    from hpckit.campaign import load_campaign
+    from hpckit import api
+    from hpckit.base.console import Console
     from hpckit.cli.tables import show_faults
-    from hpckit.console import Console
-    from hpckit.driver import verify_campaign
 
-    faults = verify_campaign(load_campaign(campaign), Console())
+    faults = api.verify(campaign, console=Console())
     show_faults(faults, as_json=as_json)
-    raise SystemExit(1 if faults else 0)
+    if any(fault.kind != "unread" for fault in faults):
+        raise SystemExit(EX_FAILED)
+    raise SystemExit(EX_TEMPFAIL if faults else 0)
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @AS_JSON
 def status(run: Path, as_json: bool) -> None:
-    """Show how far a run is: units done, failed and waiting per stage, and why units failed.
+    """Show the units done, failed and waiting in each stage of a run, and why units failed.
 
-    Of a run on a cluster also what the scheduler says of its elements. RUN is a campaign file or a run directory.
+    For a run on a cluster, also show the state of its elements in the scheduler.
+    RUN is a campaign file or a run directory.
 
     \b
     Example:
       hpckit status campaign.yaml
     """
-    from hpckit.cli.follow import refresh, show_activity
+    from hpckit import api
+    from hpckit.base.console import Console
+    from hpckit.cli.follow import show_activity
     from hpckit.cli.tables import show_status
-    from hpckit.console import Console
-    from hpckit.follow import count
-    from hpckit.run import find_run
-    from hpckit.status import read_status
-    from hpckit.submission import latest
+    from hpckit.submissions.follow import count
 
-    found = find_run(run)
-    submission = latest(found.path)
-    seen = refresh(found, submission, Console()) if submission is not None else []
-    since = submission.created if submission is not None and not submission.is_over else None
-    show_status(read_status(found, since), count(seen), as_json=as_json)
-    if submission is not None and not as_json:
-        show_activity(submission, seen)
-
-
-def _plan_on_site(campaign: Campaign, name: str, *, as_json: bool) -> None:
-    from hpckit.arrays import Request
-    from hpckit.cli.cluster import choose_site
-    from hpckit.cli.follow import show_layout
-    from hpckit.cli.tables import show_plan
-    from hpckit.console import Console
-    from hpckit.estimate import estimate
-    from hpckit.run import claim, open_run
-    from hpckit.submit import draft
-
-    site, run = choose_site(name, campaign.folder), open_run(campaign)
-    with claim(run):
-        prepared, drafted = draft(run, site, Request(account="?"), Console())
-    show_plan(estimate(prepared, drafted.plan, 1), drafted.layout, as_json=as_json)
-    if not as_json:
-        show_layout(drafted.layout, site)
+    found = api.status(run, console=Console())
+    show_status(found.status, count(found.seen), as_json=as_json)
+    if found.submission is not None and not as_json:
+        show_activity(found.submission, found.seen)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from hpckit.site import Site
+    from hpckit.sites.site import Site
 
 
 @click.group()
 def site() -> None:
-    """Describe clusters: list, show, validate, probe and check site files.
+    """List, show, validate, probe and check site files, which describe clusters.
 
     \b
     Example:
@@ -25,7 +25,7 @@ def site() -> None:
 @site.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def list_sites(as_json: bool) -> None:
-    """List the sites that are known; the one that you stand on is marked.
+    """List the known sites; `*` marks the one that you are on.
 
     \b
     Example:
@@ -35,7 +35,7 @@ def list_sites(as_json: bool) -> None:
 
     from hpckit.cli.tables import print_out, table
     from hpckit.errors import SiteError
-    from hpckit.site import identify_site, load_site, site_files
+    from hpckit.sites.site import identify_site, load_site, site_files
 
     here = identify_site([Path.cwd()])
     rows: list[tuple[str, str, str, str]] = []
@@ -59,7 +59,7 @@ def list_sites(as_json: bool) -> None:
 
 @site.command()
 @click.argument("name")
-@click.option("--file", "as_file", is_flag=True, help="Print the file as it is, comments and all.")
+@click.option("--file", "as_file", is_flag=True, help="Print the file itself, with its comments.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def show(name: str, as_file: bool, as_json: bool) -> None:
     """Show a site: partitions, limits, accounts, storage and login.
@@ -69,7 +69,7 @@ def show(name: str, as_file: bool, as_json: bool) -> None:
       hpckit site show snellius
       hpckit site show snellius --file > ~/.config/hpckit/sites/snellius.yaml
     """
-    from hpckit.site import find_site
+    from hpckit.sites.site import find_site
 
     found = find_site(name, [Path.cwd()])
     if as_file:
@@ -83,14 +83,14 @@ def show(name: str, as_file: bool, as_json: bool) -> None:
 @site.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def validate(files: tuple[Path, ...]) -> None:
-    """Check site files; every fault with its line and remedy. Exit code 1 if there is any.
+    """Check site files, and report every error with its line and remedy. Exit code 1 if there is any.
 
     \b
     Example:
       hpckit site validate ~/.config/hpckit/sites/*.yaml
     """
     from hpckit.errors import SiteError
-    from hpckit.site import load_site
+    from hpckit.sites.site import load_site
 
     faulty = False
     for path in files:
@@ -104,24 +104,24 @@ def validate(files: tuple[Path, ...]) -> None:
 
 
 @site.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; stdout if not given.")
-@click.option("--name", help="Name of the site. Default: that of the file, or `here`.")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File. Default: stdout.")
+@click.option("--name", help="Name of the site. Default: the name of the file, or `here`.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def probe(output: Path | None, name: str | None, force: bool) -> None:
-    """Ask the cluster that you stand on, and write a first site file.
+    """Ask the cluster that you are on, and write a first site file.
 
     \b
     Example:
       hpckit site probe -o ~/.config/hpckit/sites/mycluster.yaml
     """
-    from hpckit.console import Console
+    from hpckit.base.console import Console
+    from hpckit.base.files import write_text
     from hpckit.errors import SiteError
-    from hpckit.files import write_text
-    from hpckit.probe.facts import gather
-    from hpckit.probe.sitefile import site_file
+    from hpckit.sites.probe.gather import gather
+    from hpckit.sites.probe.sitefile import site_file
 
     if output is not None and output.exists() and not force:
-        raise SiteError(f"{output}: is there already", hint="give --force to write over it, or another name")
+        raise SiteError(f"{output}: exists already", hint="--force overwrites it; or give another name")
     facts = gather()
     text = site_file(facts, name or (output.stem if output is not None else "here"))
     if output is None:
@@ -137,7 +137,7 @@ def probe(output: Path | None, name: str | None, force: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def check(name: str, as_json: bool) -> None:
-    """Compare a site file with the cluster that you stand on. Exit code 1 if something does not match.
+    """Compare a site file with the cluster that you are on. Exit code 1 if something does not match.
 
     \b
     Example:
@@ -147,11 +147,13 @@ def check(name: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from hpckit.cli.tables import print_out, table
-    from hpckit.probe.check import check as compare
-    from hpckit.probe.facts import gather
-    from hpckit.site import find_site
+    from hpckit.jobs.warm import check_kernels
+    from hpckit.sites.probe.compare import compare
+    from hpckit.sites.probe.gather import gather
+    from hpckit.sites.site import find_site
 
-    findings = compare(find_site(name, [Path.cwd()]), gather())
+    found = find_site(name, [Path.cwd()])
+    findings = [*compare(found, gather(scheduler=found.scheduler)), check_kernels(found)]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -164,8 +166,8 @@ def check(name: str, as_json: bool) -> None:
 
 
 def _show(found: Site) -> None:
+    from hpckit.base.quantities import format_bytes, format_duration
     from hpckit.cli.tables import print_out, table
-    from hpckit.quantities import format_bytes, format_duration
 
     print_out(f"{found.name}: {found.title or found.scheduler} ({found.path})")
     made = table("partition", "cores", "memory", "walltime", "GPUs", "queued jobs")

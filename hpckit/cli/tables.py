@@ -13,24 +13,26 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
-from hpckit.quantities import format_bytes, format_duration
+from hpckit.base.quantities import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
-    from hpckit.arrays import Layout
-    from hpckit.console import Console
-    from hpckit.cube.verify import Fault
-    from hpckit.driver import Result
-    from hpckit.estimate import Estimate
-    from hpckit.scheduler.model import State
-    from hpckit.status import Status
+    from hpckit.base.console import Console
+    from hpckit.cubes.verify import Fault
+    from hpckit.jobs.jobarrays import Layout
+    from hpckit.production.driver import Result
+    from hpckit.production.estimate import Estimate
+    from hpckit.runs.status import Status
+    from hpckit.sites.scheduler.model import State
 
 _SHOWN = 20
+_EXTENTS = {"aoi": "area", "zones": "zones", "granule": "all"}
 
 
-def show_plan(estimate: Estimate, layout: Layout | None = None, *, as_json: bool) -> None:
+def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0, *, as_json: bool) -> None:
     """Show what a plan will take, here or, with a layout, on a site."""
     if as_json:
         facts = asdict(estimate) | {"mean_file_bytes": estimate.mean_file_bytes, "peak_memory": estimate.peak_memory}
+        facts |= {"unread": unread}
         _echo_json(facts if layout is None else facts | {"site": [asdict(stage) for stage in layout.stages]})
         return
     made = table("stage", "units", "to do", "core time", "memory per process")
@@ -38,19 +40,23 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, *, as_json: bool
         time = format_duration(stage.core_hours * 3600) if stage.pending else "-"
         made.add_row(stage.stage, str(stage.units), str(stage.pending), time, format_bytes(stage.peak_memory))
     print_out(made)
+    if estimate.all_windows:
+        print_out(f"windows: {estimate.windows} of {estimate.all_windows} ({_EXTENTS[estimate.extent]})")
     print_out(
-        f"cube: {format_bytes(estimate.cube_bytes)} in {estimate.files} files "
+        f"cube: {format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')} "
         f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
     )
     if estimate.composite_bytes:
-        print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with what passes while they are written")
+        print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with temporary files")
+    if unread:
+        print_out(f"{unread_products(unread)}, so the plan may lack work")
     if layout is not None:
         return
     print_out(
-        f"memory: {format_bytes(estimate.peak_memory)} for {estimate.workers} workers; "
+        f"memory: {format_bytes(estimate.peak_memory)} for {format_count(estimate.workers, 'worker')}; "
         f"{format_bytes(estimate.available_memory)} free\n"
         f"time: about {format_duration(sum(s.core_hours for s in estimate.stages) * 3600 / estimate.workers)} "
-        f"with {estimate.workers} workers"
+        f"with {format_count(estimate.workers, 'worker')}"
     )
 
 
@@ -59,11 +65,20 @@ def show_result(result: Result, console: Console) -> None:
     done = ", ".join(f"{stage} {count}" for stage, count in result.done.items()) or "nothing was left to do"
     console.say(f"units done: {done}")
     if result.sync is not None:
-        console.say(f"store: {result.sync.rows} records loaded from {result.sync.loaded} spool files")
+        rows, loaded = format_count(result.sync.rows, "record"), format_count(result.sync.loaded, "spool file")
+        console.say(f"store: {rows} loaded from {loaded}")
     if result.stopped:
-        console.say("stopped before the end; the same command goes on")
+        console.say("stopped before the end; the same command continues")
+    if result.unread:
+        console.say(f"{unread_products(result.unread)}; run the command again when the file system answers")
     if result.failed:
-        console.say(f"{len(result.failed)} units failed; `hpckit status {result.run.campaign.path}` tells why")
+        failed = format_count(len(result.failed), "unit")
+        console.say(f"{failed} failed; `hpckit status {result.run.campaign.path}` shows why")
+
+
+def unread_products(number: int) -> str:
+    """Half a sentence on what the file system refuses."""
+    return f"{format_count(number, 'product or folder', 'products or folders')} cannot be read at the moment"
 
 
 def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
@@ -78,11 +93,19 @@ def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
         print_out(made)
     if len(faults) > _SHOWN:
         print_out(f"… and {len(faults) - _SHOWN} more; --json lists all")
-    print_out(f"{len(faults)} faulty files" + ("; `hpckit run` writes them anew" if faults else ": all is sound"))
+    unread = sum(fault.kind == "unread" for fault in faults)
+    faulty = len(faults) - unread
+    if faulty or not faults:
+        remedy = "; `hpckit run` writes faulty files again" if faulty else ": all files are correct"
+        print_out(format_count(faulty, "faulty file") + remedy)
+    if unread:
+        print_out(
+            f"{format_count(unread, 'file')} cannot be read at the moment, so the state is unknown; verify again"
+        )
 
 
 def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | None = None, *, as_json: bool) -> None:
-    """Show how far a run is."""
+    """Show the progress of a run."""
     if as_json:
         _echo_json(asdict(status) | {"elements": elements or {}})
         return
@@ -97,7 +120,8 @@ def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | No
         print_out(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
     if status.slivers:
         print_out(
-            f"{status.slivers} zones hold no pixel centre: their signatures are empty (`coverage: fraction` helps)"
+            f"{format_count(status.slivers, 'zone')} without a pixel centre: empty signatures "
+            "(`coverage: fraction` helps)"
         )
 
 

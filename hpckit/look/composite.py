@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from hpckit.campaign import Campaign
-from hpckit.composites.settings import Composite
-from hpckit.composites.units import intervals, store_path
-from hpckit.cube.read import read_info
-from hpckit.cube.region import Box, read_region
+from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.composite import Composite
+from hpckit.campaign.expression import Expression
+from hpckit.cubes.arrays import existing_metadata, read_array, read_coordinate
+from hpckit.cubes.objects import Objects, objects_at
+from hpckit.cubes.read import geometry
 from hpckit.errors import CubeError
-from hpckit.look.pixels import Bounds, Extent, Layer, Snapshot, find_band, plan_extent
-from hpckit.look.quicklook import NDVI, TRUE_COLOUR, draw_index, draw_rgb
+from hpckit.look.pixels import Bounds, Layer, PictureExtent, Snapshot, find_band, plan_extent, read_layer
+from hpckit.look.quicklook import draw_index, draw_rgb
 from hpckit.look.style import Picture
-from hpckit.reduce.expression import Expression
-from hpckit.reduce.zones import ZoneLayer
+from hpckit.reduce.composites.hierarchy import PERIODS
+from hpckit.reduce.composites.units import zarr_path
+from hpckit.space.zones import ZoneLayer
 
 
 def draw_composite(
@@ -57,30 +56,29 @@ def draw_composite(
         If there is no such composite, period or layer, or it is not made yet.
     """
     composite = _composite(campaign, name)
-    number, label = _period(campaign, composite, period)
+    path = zarr_path(campaign, composite)
+    number, label, start = _period(objects_at(path), tile, composite, period)
     chosen = method or next((m for m in composite.methods if m != "count"), composite.methods[0])
     refs = [campaign.ref(text) for text in composite.bands]
-    names = [ref.name for ref in refs]
+    names, shown = [ref.name for ref in refs], campaign.sensor.pictures
     if rgb is None and index is None:
-        rgb = TRUE_COLOUR if set(TRUE_COLOUR) <= set(names) else None
+        rgb = shown.colour if shown.colour and set(shown.colour) <= set(names) else None
         index = None if rgb else names[0]
-    ndvi = index is not None and index.upper() == "NDVI" and index not in composite.indices
-    wanted = list(rgb) if rgb else sorted(Expression.parse(NDVI).bands) if ndvi else [str(index)]
+    ndvi = index is not None and index.upper() == "NDVI" and index not in composite.indices and bool(shown.index)
+    wanted = list(rgb) if rgb else sorted(Expression.parse(shown.index).bands) if ndvi else [str(index)]
     of_name = {ref.name: ref for ref in refs}
     finest = [of_name.get(band, refs[0]) for band in wanted]
     extent = plan_extent(
         campaign.cube_path, tile, [find_band(campaign.cube_path, tile, str(r)) for r in finest], window
     )
-    store = store_path(campaign, composite)
-    layers = {band: _layer(store / tile, chosen, band, number, extent) for band in wanted}
-    start = intervals(campaign, composite)[number].start
+    layers = {band: _layer(path, tile, chosen, band, number, extent) for band in wanted}
     made = {"time": f"{start}T00:00:00+00:00", "hpckit:period": label, "products": []}
-    snapshot = Snapshot(tile, extent, made, layers, None)
+    snapshot = Snapshot(tile, extent, made, layers, None, campaign.sensor)
     caption = f"{campaign.name}, {composite.name}: {chosen}"
     if rgb:
         return draw_rgb(snapshot, wanted, zones=zones, stretch=stretch, name=caption)
-    shown = "NDVI" if ndvi else str(index)
-    return draw_index(snapshot, shown, NDVI if ndvi else shown, zones=zones, name=caption)
+    title, expression = ("NDVI", shown.index) if ndvi else (str(index), str(index))
+    return draw_index(snapshot, title, expression, zones=zones, name=caption)
 
 
 def _composite(campaign: Campaign, name: str) -> Composite:
@@ -90,58 +88,38 @@ def _composite(campaign: Campaign, name: str) -> Composite:
     return known[name]
 
 
-def _period(campaign: Campaign, composite: Composite, label: str | None) -> tuple[int, str]:
-    labels = [item.label for item in intervals(campaign, composite)]
-    if label is None:
-        return 0, labels[0]
+def _period(objects: Objects, tile: str, composite: Composite, wanted: str | None) -> tuple[int, str, np.datetime64]:
+    """Number, label and first day of a period of a tile."""
+    groups = objects.list(tile)
+    if not groups:
+        raise CubeError(f"composite {composite.name!r} is not made yet on tile {tile}", hint="`hpckit run`")
+    group = f"{tile}/{groups[0]}"
+    labels = list(existing_metadata(objects, group)["attributes"][PERIODS])
+    label = wanted or labels[0]
     if label not in labels:
         shown = ", ".join(labels[:6]) + (" …" if len(labels) > 6 else "")
         raise CubeError(f"composite {composite.name!r} has no period {label!r}", hint=f"it has {shown}")
-    return labels.index(label), label
+    number = labels.index(label)
+    days = read_coordinate(objects, f"{group}/time")[number]
+    return number, label, np.datetime64(int(days), "D")
 
 
-def _layer(folder: Path, method: str, band: str, period: int, extent: Extent) -> Layer:
-    """Mean of the valid pixels in each pixel of the picture, in physical units."""
-    path = _find(folder, method, band)
-    info, notes = read_info(path), _notes(path)
-    group = _notes(path.parent)
-    edge, _, west, _, _, north = group["spatial:transform"]
-    step, repeat = max(1, round(extent.pixel_m / edge)), max(1, round(edge / extent.pixel_m))
-    rows, columns = -(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat)
-    top, left = round((north - extent.north) / edge), round((extent.west - west) / edge)
-    found = np.full((rows, columns), np.nan, dtype=np.float32)
-    at_once = max(1, 512 // step)
-    fill = np.nan if info.dtype == "float32" else 0.0
-    for first in range(0, rows, at_once):
-        count = min(at_once, rows - first)
-        box = Box(top + first * step, left, top + (first + count) * step, left + columns * step)
-        values = read_region(info, box, range(period, period + 1), fill=fill)[0].astype(np.float64)
-        values[values == notes.get("_FillValue", np.nan)] = np.nan
-        found[first : first + count] = _means(values, step)
-    physical = found * np.float32(notes.get("scale_factor", 1)) + np.float32(notes.get("add_offset", 0))
-    return np.asarray(physical.repeat(repeat, 0).repeat(repeat, 1)[: extent.shape[0], : extent.shape[1]])
+def _layer(path: Path, tile: str, method: str, band: str, period: int, extent: PictureExtent) -> Layer:
+    objects = objects_at(path)
+    group, name = _find(objects, tile, method, band)
+    where = geometry(path, tile, int(group.strip("rm")))
+    return read_layer(read_array(objects, f"{tile}/{group}/{name}"), where, period, extent)
 
 
-def _means(values: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
-    """Means of blocks, of what is not NaN."""
-    rows, columns = values.shape
-    blocks = values.reshape(rows // step, step, columns // step, step)
-    known = np.isfinite(blocks)
-    with np.errstate(invalid="ignore"):
-        means: npt.NDArray[np.float64] = np.where(known, blocks, 0).sum(axis=(1, 3)) / known.sum(axis=(1, 3))
-    return means
-
-
-def _find(folder: Path, method: str, band: str) -> Path:
+def _find(objects: Objects, tile: str, method: str, band: str) -> tuple[str, str]:
+    """Group and name of the array of a layer."""
     names = [f"{band}_{method}", f"{method}_{band}", band]
-    for group in sorted(folder.glob("r*m")):
+    for group in objects.list(tile):
+        held = objects.list(f"{tile}/{group}")
         for name in names:
-            if (group / name / "zarr.json").exists():
-                return group / name
+            if name in held:
+                return group, name
     raise CubeError(
-        f"{folder}: no layer {names[0]}", hint="see the composite's methods and bands; `hpckit run` makes it"
+        f"{objects.path / tile}: no layer {names[0]}",
+        hint="see the composite's methods and bands; `hpckit run` makes it",
     )
-
-
-def _notes(path: Path) -> dict[str, Any]:
-    return dict(json.loads((path / "zarr.json").read_text())["attributes"])

@@ -6,8 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpckit.cube.manifest import Manifest
-from hpckit.cube.read import array_info, bands, tiles
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.cubes.arrays import Array
+from hpckit.cubes.manifest import Manifest
+from hpckit.cubes.read import band_array, bands, held_windows, tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,13 @@ class CubeFacts:
     inodes: int
     """Files and folders, metadata included."""
     pixels: int
-    """Pixels that the arrays hold, nodata included."""
+    """Pixels of the windows that the cube holds, nodata included."""
     raw_bytes: int
-    """Bytes of the arrays uncompressed."""
+    """Bytes of these uncompressed."""
+    windows: int
+    """Windows that the cube holds, of all tiles and bands."""
+    all_windows: int
+    """Windows that these tiles have."""
 
     @property
     def mean_bytes(self) -> float:
@@ -45,17 +53,28 @@ def cube_facts(cube: Path) -> CubeFacts | None:
     records = Manifest.load(cube).records()
     sizes = [record.nbytes for record in records if record.nbytes]
     held = {tile: bands(cube, tile) for tile in names}
-    infos = [array_info(cube, tile, ref) for tile, refs in held.items() for ref in refs]
-    pixels = [info.shape[0] * info.shape[1] * info.shape[2] for info in infos]
+    arrays = [band_array(cube, tile, ref) for tile, refs in held.items() for ref in refs]
+    windows = [held_windows(array) for array in arrays]
+    pixels = [array.shape[0] * _pixels(array, some) for array, some in zip(arrays, windows, strict=True)]
     return CubeFacts(
         tiles=len(names),
         bands=tuple(dict.fromkeys(str(ref) for refs in held.values() for ref in refs)),
-        dates=sum(array_info(cube, tile, refs[0]).shape[0] for tile, refs in held.items() if refs),
+        dates=sum(band_array(cube, tile, refs[0]).shape[0] for tile, refs in held.items() if refs),
         shards=len(sizes),
         shard_bytes=sum(sizes),
         largest=max(sizes, default=0),
         empty=len(records) - len(sizes),
         inodes=sum(len(folders) + len(files) for _, folders, files in os.walk(cube)),
         pixels=sum(pixels),
-        raw_bytes=sum(n * (1 if info.dtype == "uint8" else 2) for n, info in zip(pixels, infos, strict=True)),
+        raw_bytes=sum(n * np.dtype(array.dtype).itemsize for n, array in zip(pixels, arrays, strict=True)),
+        windows=sum(int(some.sum()) for some in windows),
+        all_windows=sum(some.size for some in windows),
     )
+
+
+def _pixels(array: Array, held: npt.NDArray[np.bool_]) -> int:
+    """Pixels of the windows of one date that are held."""
+    edge, (rows, columns) = array.grid.window, array.shape[1:]
+    heights = np.minimum(edge, rows - edge * np.arange(held.shape[0]))
+    widths = np.minimum(edge, columns - edge * np.arange(held.shape[1]))
+    return int((held * heights[:, None] * widths).sum())

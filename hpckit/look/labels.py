@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.errors import VectorError
+from hpckit.space.vector.formats import DRIVERS, ogr_alone, require_known
+
 _CROP: Final = re.compile(r"crop|gewas|kultur|cultur|cultivo|coltura|landuse|land_use", re.IGNORECASE)
 _CODE: Final = re.compile(r"code|id$|year|jahr|cat", re.IGNORECASE)
 _LONGEST: Final = 60
@@ -30,12 +33,14 @@ def zone_labels(path: Path, id_field: str, layer: str | None, zones: Sequence[st
     import pyogrio
 
     try:
-        info = pyogrio.read_info(path, layer=layer)
-        field = _crop_field(list(info["fields"]))
-        if field is None or id_field not in info["fields"]:
-            return [None] * len(zones)
-        _, _, _, columns = pyogrio.raw.read(path, layer=layer, columns=[id_field, field], read_geometry=False)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError):
+        require_known(path)
+        with ogr_alone():
+            info = pyogrio.read_info(path, layer=layer)
+            field = _crop_field(list(info["fields"]))
+            if field is None or id_field not in info["fields"] or info["driver"] not in DRIVERS:
+                return [None] * len(zones)
+            _, _, _, columns = pyogrio.raw.read(path, layer=layer, columns=[id_field, field], read_geometry=False)
+    except (VectorError, pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError):
         return [None] * len(zones)
     order = [name for name in info["fields"] if name in (id_field, field)]
     by_name = dict(zip(order, columns, strict=True))

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.look.pixels import Bounds, Extent, Snapshot
+from hpckit.look.pixels import Bounds, PictureExtent, Snapshot
 from hpckit.look.style import FAINT, INK, MUTED, VERMILION, new_figure
-from hpckit.reduce.zones import ZoneLayer
+from hpckit.sensors.masks import flagged
+from hpckit.space.vector.project import project
+from hpckit.space.zones import ZoneLayer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CLOUDS: Final = (8, 9, 10)
 _LABELLED_ZONES: Final = 30
 _WIDTH_IN: Final = 8.0
 
@@ -56,15 +57,16 @@ def map_frame(
 def decorate(axes: Axes, snapshot: Snapshot, zones: ZoneLayer | None, *, colour: str) -> None:
     """Lay clouds, zones (in `colour`) and a scale bar over the pixels, and fit the axes to them."""
     west, south, east, north = snapshot.extent.bounds
-    if snapshot.classes is not None:
-        _draw_clouds(axes, snapshot.extent, np.isin(snapshot.classes, _CLOUDS))
+    mask = snapshot.sensor.mask
+    if snapshot.classes is not None and mask is not None:
+        _draw_clouds(axes, snapshot.extent, flagged(mask.band, snapshot.classes, mask.clouds))
     if zones is not None:
         _draw_zones(axes, *outlines(zones, snapshot.extent), colour)
     _scale_bar(axes, snapshot.extent)
     axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
 
 
-def outlines(zones: ZoneLayer, extent: Extent) -> tuple[Rings, list[tuple[str, float, float]]]:
+def outlines(zones: ZoneLayer, extent: PictureExtent) -> tuple[Rings, list[tuple[str, float, float]]]:
     """Bring the zones that a picture shows into its CRS.
 
     Returns
@@ -79,9 +81,7 @@ def outlines(zones: ZoneLayer, extent: Extent) -> tuple[Rings, list[tuple[str, f
 
     forward = pyproj.Transformer.from_crs(zones.crs, extent.epsg, always_xy=True)
     near = _candidates(zones, forward, extent.bounds)
-    moved = shapely.transform(
-        zones.geometries[near], lambda xy: np.column_stack(forward.transform(xy[:, 0], xy[:, 1]))
-    )
+    moved = project(zones.geometries[near], pyproj.CRS(zones.crs), pyproj.CRS.from_epsg(extent.epsg))
     shown = shapely.intersects(moved, shapely.box(*extent.bounds))
     rings = shapely.get_rings(shapely.get_parts(moved[shown]))
     points = shapely.point_on_surface(moved[shown])
@@ -107,7 +107,7 @@ def _coverage(valid: npt.NDArray[np.bool_]) -> str:
     return "" if fraction > 0.9995 else f"{fraction:.0%}".replace("%", " % covered")
 
 
-def _coordinates(axes: Axes, extent: Extent) -> None:
+def _coordinates(axes: Axes, extent: PictureExtent) -> None:
     """Ticks at round kilometres, none so near to a corner that labels touch."""
     from matplotlib.ticker import MaxNLocator
 
@@ -140,7 +140,7 @@ def _draw_zones(axes: Axes, rings: Rings, labels: list[tuple[str, float, float]]
         text.set_path_effects([withStroke(linewidth=1.8, foreground=casing, alpha=0.6)])
 
 
-def _draw_clouds(axes: Axes, extent: Extent, cloudy: npt.NDArray[np.bool_]) -> None:
+def _draw_clouds(axes: Axes, extent: PictureExtent, cloudy: npt.NDArray[np.bool_]) -> None:
     if cloudy.any() and not cloudy.all():
         west, south, east, north = extent.bounds
         half = extent.pixel_m / 2
@@ -150,7 +150,7 @@ def _draw_clouds(axes: Axes, extent: Extent, cloudy: npt.NDArray[np.bool_]) -> N
         axes.contour(x, y, cloudy, [0.5], colors=VERMILION, linewidths=0.8, linestyles="dashed", zorder=2)
 
 
-def _scale_bar(axes: Axes, extent: Extent) -> None:
+def _scale_bar(axes: Axes, extent: PictureExtent) -> None:
     """A round length of about a fifth of the width, at the lower right."""
     west, south, east, north = extent.bounds
     length = _round_length((east - west) / 5)
@@ -179,8 +179,12 @@ def _round_length(metres: float) -> float:
 def _provenance(snapshot: Snapshot) -> str:
     made: Mapping[str, Any] = snapshot.acquisition
     orbit, baseline = made.get("relative_orbit"), made.get("processing_baseline")
-    mission = f"Sentinel-{str(made.get('platform') or 'S2')[1]}"
-    parts = [mission, made.get("platform"), orbit and f"orbit {orbit:03d}", baseline and f"baseline {baseline}"]
+    parts = [
+        snapshot.sensor.origin.mission,
+        made.get("platform"),
+        orbit and f"orbit {orbit:03d}",
+        baseline and f"baseline {baseline}",
+    ]
     parts.append(f"{snapshot.extent.pixel_m} m pixels")
     parts.append(None if snapshot.classes is None else "dashed: clouds of the scene classification")
     return " · ".join(str(part) for part in parts if part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,9 +12,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.cube.read import Geometry, array_info, bands, geometry, read_plane
+from hpckit.cubes.arrays import Array, read_coordinate
+from hpckit.cubes.objects import objects_at
+from hpckit.cubes.read import Geometry, band_array, bands, geometry, held_windows
+from hpckit.cubes.region import Box, read_region
 from hpckit.errors import CubeError
-from hpckit.scenes.bands import CLOUDY_CLASSES, BandRef
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.masks import MaskBand, flagged
+from hpckit.sensors.sensor import Sensor
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""
@@ -29,7 +33,7 @@ _CANDIDATES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class PictureExtent:
     """The pixels of a picture: a north-up grid of square pixels in a tile's CRS."""
 
     epsg: int
@@ -56,13 +60,16 @@ class Snapshot:
     """One date of a tile, or of a part of it."""
 
     tile: str
-    extent: Extent
+    extent: PictureExtent
     acquisition: Mapping[str, Any]
     """id, time, platform, relative_orbit, processing_baseline, products."""
     layers: Mapping[str, Layer]
     """Bands in physical units by name; NaN where there are no data."""
-    classes: npt.NDArray[np.uint8] | None
-    """Scene classification, where the cube has it and it was asked for."""
+    classes: npt.NDArray[Any] | None
+    """Pixels of the sensor's mask, where the cube has it and it was asked for."""
+    sensor: Sensor
+    part: str = ""
+    """Which part of the tile the cube holds, where that is not all of it."""
 
     @property
     def time(self) -> datetime:
@@ -79,7 +86,7 @@ def find_band(cube: Path, tile: str, text: str) -> BandRef:
         If the tile has no such band.
     """
     held = bands(cube, tile)
-    named = [ref for ref in held if text.strip().upper() in (ref.name, ref.key.upper())]
+    named = [ref for ref in held if text.strip().upper() in (ref.name.upper(), ref.key.upper())]
     if not named:
         raise CubeError(
             f"tile {tile} of {cube} has no band {text.strip()!r}",
@@ -94,7 +101,7 @@ def find_date(where: Geometry, day: date) -> int:
     Raises
     ------
     CubeError
-        If nothing was acquired on it; the hint tells the nearest days.
+        If nothing was acquired on it; the hint names the nearest days.
     """
     days = [datetime.fromisoformat(item["time"]).date() for item in where.acquisitions]
     if day in days:
@@ -103,22 +110,22 @@ def find_date(where: Geometry, day: date) -> int:
     raise CubeError(f"no acquisition on {day}", hint=f"the nearest are {', '.join(map(str, nearest))}")
 
 
-def clearest(cube: Path, tile: str, window: Bounds | None = None) -> int:
+def clearest(cube: Path, tile: str, sensor: Sensor, window: Bounds | None = None) -> int:
     """Position of the date with the most valid and cloudless pixels, among those least cloudy by metadata.
 
     Of dates that are equally clear, the latest.
     """
     held = bands(cube, tile)
-    scl = next((ref for ref in held if ref.name == "SCL"), None)
-    ref = scl or held[0]
+    classes, mask = _mask(held, sensor.mask), sensor.mask
+    ref = classes or held[0]
     covers = _cloud_covers(cube, tile, ref)
     # NaN sorts last: dates of unknown cover come after the known ones.
     candidates = np.argsort(covers, kind="stable")[:_CANDIDATES].tolist()
     extent = plan_extent(cube, tile, [ref], window, max_edge=MAX_EDGE // 4)
 
     def clear_pixels(index: int) -> int:
-        if scl is not None:
-            return int((~np.isin(_read_classes(cube, tile, scl, index, extent), CLOUDY_CLASSES)).sum())
+        if classes is not None and mask is not None:
+            return int((~flagged(mask.band, _read_classes(cube, tile, classes, index, extent), mask.hide)).sum())
         return int(np.isfinite(_read_layer(cube, tile, ref, index, extent)).sum())
 
     return int(max(sorted(candidates, reverse=True), key=clear_pixels))
@@ -129,6 +136,7 @@ def read_snapshot(
     tile: str,
     time_index: int,
     refs: Sequence[BandRef],
+    sensor: Sensor,
     window: Bounds | None = None,
     *,
     with_classes: bool = False,
@@ -152,17 +160,26 @@ def read_snapshot(
     if not -count <= time_index < count:
         raise CubeError(f"no date number {time_index}; tile {tile} has {count}, counted from 0")
     index = time_index % count
-    scl = next((ref for ref in bands(cube, tile) if ref.name == "SCL"), None) if with_classes else None
-    extent = plan_extent(cube, tile, [*refs, scl] if scl else refs, window)
+    mask = _mask(bands(cube, tile), sensor.mask) if with_classes else None
+    extent = plan_extent(cube, tile, [*refs, mask] if mask else refs, window)
     layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
-    classes = None if scl is None else _read_classes(cube, tile, scl, index, extent)
-    return Snapshot(tile, extent, where.acquisitions[index], layers, classes)
+    classes = None if mask is None else _read_classes(cube, tile, mask, index, extent)
+    held = held_windows(band_array(cube, tile, refs[0]))
+    part = "" if held.all() else f"{held.sum()} of {held.size} windows ingested"
+    return Snapshot(tile, extent, where.acquisitions[index], layers, classes, sensor, part)
+
+
+def _mask(held: Sequence[BandRef], mask: MaskBand | None) -> BandRef | None:
+    """The sensor's mask, where the cube has it."""
+    return next((ref for ref in held if mask is not None and ref.name == mask.name), None)
 
 
 def plan_extent(
     cube: Path, tile: str, refs: Sequence[BandRef], window: Bounds | None, *, max_edge: int = MAX_EDGE
-) -> Extent:
+) -> PictureExtent:
     """Choose the pixels of a picture: whole multiples of the bands' pixels, on their grid.
+
+    Without a window they cover the windows that the cube holds.
 
     Raises
     ------
@@ -172,12 +189,34 @@ def plan_extent(
     resolutions = sorted({ref.resolution_m for ref in refs})
     finest, coarsest = resolutions[0], resolutions[-1]
     where = geometry(cube, tile, finest)
-    west, south, east, north = _clip(where, tile, window, coarsest)
+    west, south, east, north = _clip(where, tile, window or _held(cube, tile, refs, where), coarsest)
     pixel = finest * max(1, ceil(max(east - west, north - south) / finest / max_edge))
     while any(pixel % m and m % pixel for m in resolutions):
         pixel += finest
     shape = (max(1, round((north - south) / pixel)), max(1, round((east - west) / pixel)))
-    return Extent(where.epsg, west, north, pixel, shape)
+    return PictureExtent(where.epsg, west, north, pixel, shape)
+
+
+def _held(cube: Path, tile: str, refs: Sequence[BandRef], where: Geometry) -> Bounds | None:
+    """Bounds of the windows that the cube holds of some of the bands; None where that is all, or nothing."""
+    found = []
+    for ref in refs:
+        array = band_array(cube, tile, ref)
+        held, edge = held_windows(array), array.grid.window * ref.resolution_m
+        if held.all() or not held.any():
+            return None
+        rows, columns = np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))
+        left, top = where.transform.c, where.transform.f
+        found.append(
+            (
+                left + columns[0] * edge,
+                top - (rows[-1] + 1) * edge,
+                left + (columns[-1] + 1) * edge,
+                top - rows[0] * edge,
+            )
+        )
+    west, south, east, north = zip(*found, strict=True)
+    return (min(west), min(south), max(east), max(north))
 
 
 def _clip(where: Geometry, tile: str, window: Bounds | None, snap_m: int) -> Bounds:
@@ -213,29 +252,38 @@ def _to_metres(window: Bounds, epsg: int) -> Bounds:
     return (west, south, east, north)
 
 
-def _read_layer(cube: Path, tile: str, ref: BandRef, index: int, extent: Extent) -> Layer:
-    """Mean of the valid pixels in each pixel of the picture, in physical units."""
-    notes = json.loads((array_info(cube, tile, ref).path / "zarr.json").read_text())["attributes"]
-    step = max(1, extent.pixel_m // ref.resolution_m)
-    repeat = max(1, ref.resolution_m // extent.pixel_m)
-    shape = (-(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat))
+def read_layer(array: Array, where: Geometry, index: int, extent: PictureExtent) -> Layer:
+    """Mean of the valid pixels in each pixel of the picture, in physical units.
+
+    Parameters
+    ----------
+    where : Geometry
+        Of the array's group.
+    index : int
+        Position on the time axis.
+    """
+    step, repeat, shape = _scale(where, extent)
     sums, counts = np.zeros(shape, np.float64), np.zeros(shape, np.int64)
-    fill = notes.get("_FillValue")
-    for row, block in _stripes(cube, tile, ref, index, extent):
-        valid = np.ones(block.shape, bool) if fill is None else block != fill
-        _add_blocks(sums, block, row, step)
+    notes = array.attributes
+    for row, block in _stripes(array, where, index, extent):
+        valid = np.isfinite(block) & (block != notes.get("_FillValue", np.nan))
+        _add_blocks(sums, np.where(valid, block, 0), row, step)
         _add_blocks(counts, valid, row, step)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = sums / counts * notes.get("scale_factor", 1) + notes.get("add_offset", 0)
     return _enlarge(means.astype(np.float32), repeat, extent.shape)
 
 
-def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: Extent) -> npt.NDArray[np.uint8]:
+def _read_layer(cube: Path, tile: str, ref: BandRef, index: int, extent: PictureExtent) -> Layer:
+    return read_layer(band_array(cube, tile, ref), geometry(cube, tile, ref.resolution_m), index, extent)
+
+
+def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: PictureExtent) -> npt.NDArray[Any]:
     """Class of one pixel of the cube for each pixel of the picture."""
-    step = max(1, extent.pixel_m // ref.resolution_m)
-    repeat = max(1, ref.resolution_m // extent.pixel_m)
-    classes = np.zeros((-(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat)), np.uint8)
-    for row, block in _stripes(cube, tile, ref, index, extent):
+    where = geometry(cube, tile, ref.resolution_m)
+    step, repeat, shape = _scale(where, extent)
+    classes = np.zeros(shape, ref.dtype)
+    for row, block in _stripes(band_array(cube, tile, ref), where, index, extent):
         first = -(row - step // 2) % step
         picked = block[first::step, step // 2 :: step]
         start = (row + first) // step
@@ -244,22 +292,25 @@ def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: Exten
     return _enlarge(classes, repeat, extent.shape)
 
 
+def _scale(where: Geometry, extent: PictureExtent) -> tuple[int, int, tuple[int, int]]:
+    """Pixels of an array in one of the picture, or the other way round, and the shape that all of them have."""
+    edge = round(where.transform.a)
+    step, repeat = max(1, extent.pixel_m // edge), max(1, edge // extent.pixel_m)
+    return step, repeat, (-(-extent.shape[0] // repeat), -(-extent.shape[1] // repeat))
+
+
 def _stripes(
-    cube: Path, tile: str, ref: BandRef, index: int, extent: Extent
+    array: Array, where: Geometry, index: int, extent: PictureExtent
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Pixels of one date within an extent, one row of windows at a time, with their first row in it."""
-    where = geometry(cube, tile, ref.resolution_m)
     west, south, east, north = extent.bounds
-    edge, window = ref.resolution_m, array_info(cube, tile, ref).grid.window
-    rows = (round((where.transform.f - north) / edge), round((where.transform.f - south) / edge))
-    columns = slice(round((west - where.transform.c) / edge), round((east - where.transform.c) / edge))
-    count = tuple(-(-n // window) for n in where.shape)
-    for number in range(rows[0] // window, min(count[0], -(-rows[1] // window))):
-        wanted = np.zeros(count, bool)
-        wanted[number, columns.start // window : -(-columns.stop // window)] = True
-        first, last = max(rows[0], number * window), min(rows[1], (number + 1) * window)
-        plane = read_plane(cube, tile, ref, index, wanted)
-        yield first - rows[0], plane[first:last, columns]
+    left, top = (round(value) for value in ~where.transform @ (west, north))
+    right, bottom = (round(value) for value in ~where.transform @ (east, south))
+    window = array.grid.window
+    for first in range(top // window * window, bottom, window):
+        box = Box(max(top, first), left, min(bottom, first + window), right).within(array.shape)
+        if box.top < box.bottom and box.left < box.right:
+            yield box.top - top, read_region(array, box, range(index, index + 1))[0]
 
 
 def _add_blocks(totals: npt.NDArray[Any], values: npt.NDArray[Any], row: int, step: int) -> None:
@@ -279,7 +330,4 @@ def _enlarge(values: npt.NDArray[Any], repeat: int, shape: tuple[int, int]) -> n
 
 
 def _cloud_covers(cube: Path, tile: str, ref: BandRef) -> npt.NDArray[np.float32]:
-    import zarr
-
-    covers = zarr.open_array(cube / tile / ref.group / "cloud_cover", mode="r")[:]
-    return np.asarray(covers, dtype=np.float32)
+    return read_coordinate(objects_at(cube), f"{tile}/{ref.group}/cloud_cover").astype(np.float32)

@@ -8,25 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from hpckit.campaign.expression import Expression
 from hpckit.errors import CubeError
 from hpckit.look.mapframe import decorate, map_frame
 from hpckit.look.pixels import Layer, Snapshot
-from hpckit.look.radar import decibels, is_power, is_radar
+from hpckit.look.radar import decibels
 from hpckit.look.style import INK, Picture, house_style
-from hpckit.reduce.expression import Expression
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.scenes.bands import BANDS, BandRef
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.sensor import Sensor, band_of
+from hpckit.space.zones import ZoneLayer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
-
-TRUE_COLOUR: Final = ("B04", "B03", "B02")
-"""Red, green, blue."""
-
-NDVI: Final = "(B08 - B04) / (B08 + B04)"
-"""Known without being in the campaign file."""
 
 VISIBLE_RANGE: Final = (0.0, 0.3)
 """Reflectance from black to white for visible bands, equal for all dates so that they can be compared."""
@@ -58,12 +53,19 @@ class Composition:
 
 
 def compose(
-    held: Iterable[BandRef], indices: Mapping[str, str], rgb: Sequence[str] | None = None, index: str | None = None
+    sensor: Sensor,
+    held: Iterable[BandRef],
+    indices: Mapping[str, str],
+    rgb: Sequence[str] | None = None,
+    index: str | None = None,
 ) -> Composition:
-    """Choose what to show: what is asked for, or else true colour if the cube has it, or VV of radar, or else NDVI.
+    """Choose what to show: what is asked for, or else true colour if the cube has it, or one band of radar, or NDVI,
+    or another index that its bands allow, or else one band in grey.
 
     Parameters
     ----------
+    sensor : Sensor
+        That the bands are of.
     held : iterable of BandRef
         Bands of the cube.
     indices : mapping of str to str
@@ -78,18 +80,21 @@ def compose(
     CubeError
         If there is no such index, or a band holds classes, of which no mean can be shown.
     """
-    names = {ref.name for ref in held}
-    if rgb is None and index is None and names.issuperset(TRUE_COLOUR):
-        rgb = TRUE_COLOUR
-    if rgb is None and index is None and any(map(is_radar, names)):
-        index = next((name for name in ("VV", "HH") if name in names), min(names))
+    names, shown = {ref.name for ref in held}, sensor.pictures
+    if rgb is None and index is None and shown.colour and names.issuperset(shown.colour):
+        rgb = shown.colour
+    if rgb is None and index is None and shown.is_grey and names:
+        index = next((name for name in shown.grey if name in names), min(names))
+    if rgb is None and index is None and names:
+        index = _instead_of_colour(sensor, names, indices)
     if rgb is not None and len(rgb) != 3:
-        raise CubeError(f"{','.join(rgb)}: a colour picture needs three bands", hint="for example B04,B03,B02")
-    chosen = Composition(tuple(rgb)) if rgb is not None else _one_value(index or "NDVI", indices)
-    for band in chosen.bands:
-        name = band.strip().upper().partition("@")[0]
-        if name in BANDS and BANDS[name].kind == "class":
-            raise CubeError(f"{name} holds classes, of which a picture cannot show means")
+        example = ",".join(shown.colour or list(sensor.bands)[:3])
+        raise CubeError(f"{','.join(rgb)}: a colour picture needs three bands", hint=f"for example {example}")
+    chosen = Composition(tuple(rgb)) if rgb is not None else _one_value(sensor, index or "NDVI", indices)
+    for text in chosen.bands:
+        band = band_of(sensor, text)
+        if band is not None and band.is_categorical:
+            raise CubeError(f"{band.name} holds classes, of which a picture cannot show means")
     return chosen
 
 
@@ -113,15 +118,17 @@ def draw_rgb(
     name : str
         Name of the campaign, for the caption.
     """
-    layers = [_displayed(band, snapshot.layers[band]) for band in bands]
-    limits = [_limits(band, layer, stretch) for band, layer in zip(bands, layers, strict=True)]
+    sensor = snapshot.sensor
+    layers = [_displayed(sensor, band, snapshot.layers[band]) for band in bands]
+    limits = [_limits(sensor, band, layer, stretch) for band, layer in zip(bands, layers, strict=True)]
     channels = [_stretched(layer, low, high) for layer, (low, high) in zip(layers, limits, strict=True)]
     valid = np.logical_and.reduce([np.isfinite(layer) for layer in layers])
     image = np.dstack([*channels, valid.astype(np.float32)])
-    title = "True colour" if tuple(bands) == TRUE_COLOUR else " / ".join(bands)
+    title = "True colour" if tuple(bands) == sensor.pictures.colour else " / ".join(bands)
     ranges = dict.fromkeys(f"{low:.2g} to {high:.2g}" for low, high in limits)
-    unit = "dB" if all(map(is_power, bands)) else "" if any(map(is_radar, bands)) else "reflectance"
-    facts = [", ".join(bands) if title == "True colour" else "", f"{unit} {', '.join(ranges)}".strip()]
+    kinds = {band.kind if (band := band_of(sensor, text)) else "value" for text in bands}
+    unit = "dB" if kinds == {"power"} else "reflectance" if "reflectance" in kinds else ""
+    facts = [", ".join(bands) if title == "True colour" else "", f"{unit} {', '.join(ranges)}".strip(), snapshot.part]
     with house_style():
         figure, axes = map_frame(snapshot, title, facts, valid, name)
         axes.imshow(
@@ -145,10 +152,13 @@ def draw_index(
     name : str
         Name of the campaign, for the caption.
     """
-    values = _displayed(expression, Expression.parse(expression).evaluate(dict(snapshot.layers)))
+    parsed = Expression.parse(expression)
+    layers = {band: snapshot.layers[_layer_name(band, snapshot)] for band in parsed.bands}
+    sensor = snapshot.sensor
+    values, alone = _displayed(sensor, expression, parsed.evaluate(layers)), band_of(sensor, expression)
     valid = np.isfinite(values)
-    colours, low, high = _colours(index, values)
-    facts = ["dB" if is_power(expression) else expression if expression not in BANDS else ""]
+    colours, low, high = _colours(sensor, index, values)
+    facts = [expression if alone is None else "dB" if alone.kind == "power" else "", snapshot.part]
     with house_style():
         figure, axes = map_frame(snapshot, index, facts, valid, name, colour_bar=True)
         drawn = axes.imshow(
@@ -165,19 +175,48 @@ def draw_index(
         return Picture(figure)
 
 
-def _one_value(wanted: str, indices: Mapping[str, str]) -> Composition:
-    known = {"NDVI": NDVI, **indices}
+def _layer_name(band: str, snapshot: Snapshot) -> str:
+    """Layer of a picture that a band of an expression is; layers have the names of bands without resolution."""
+    known = band_of(snapshot.sensor, band)
+    return band if band in snapshot.layers or known is None else known.name
+
+
+def _known_indices(sensor: Sensor, indices: Mapping[str, str]) -> dict[str, str]:
+    """NDVI, which needs no campaign file, and those of the campaign."""
+    own = sensor.pictures.index
+    return {**({"NDVI": own} if own else {}), **indices}
+
+
+def _instead_of_colour(sensor: Sensor, names: set[str], indices: Mapping[str, str]) -> str:
+    """NDVI, another index of the campaign, or a band: the first that the cube has all bands of."""
+    for name, text in _known_indices(sensor, indices).items():
+        if {band.partition("@")[0] for band in Expression.parse(text).bands} <= names:
+            return name
+    shown = [name for name, band in sensor.bands.items() if name in names and not band.is_categorical]
+    preferred = [name for name in sensor.pictures.grey if name in shown]
+    found = next(iter([*preferred, *shown]), None)
+    if found is None:
+        raise CubeError(
+            f"the cube has no band that a picture can show: {', '.join(sorted(names)) or 'none at all'}",
+            hint=f"name {', '.join(sensor.pictures.colour)}, or one other band, in the campaign file",
+        )
+    return found
+
+
+def _one_value(sensor: Sensor, wanted: str, indices: Mapping[str, str]) -> Composition:
+    known = _known_indices(sensor, indices)
     name = next((name for name in known if name.upper() == wanted.upper()), None)
     if name is not None:
         return Composition(tuple(sorted(Expression.parse(known[name]).bands)), name, known[name])
-    band = wanted.strip().upper()
-    if band.partition("@")[0] not in BANDS:
+    band = band_of(sensor, wanted)
+    if band is None:
         raise CubeError(f"no index {wanted!r}", hint=f"known are {', '.join(known)}, and the bands of the cube")
-    return Composition((band,), band, band.partition("@")[0])
+    _, at, size = wanted.strip().partition("@")
+    return Composition((f"{band.name}{at}{size.upper()}",), f"{band.name}{at}{size.upper()}", band.name)
 
 
-def _limits(band: str, layer: Layer, stretch: str) -> tuple[float, float]:
-    if stretch == "fixed" and band in ("B01", *TRUE_COLOUR):
+def _limits(sensor: Sensor, band: str, layer: Layer, stretch: str) -> tuple[float, float]:
+    if stretch == "fixed" and band in sensor.pictures.visible:
         return VISIBLE_RANGE
     known = layer[np.isfinite(layer)]
     if known.size == 0:
@@ -186,16 +225,17 @@ def _limits(band: str, layer: Layer, stretch: str) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1e-3)
 
 
-def _displayed(band: str, layer: Layer) -> Layer:
+def _displayed(sensor: Sensor, text: str, layer: Layer) -> Layer:
     """Backscatter in dB, all else as it is."""
-    return decibels(layer) if is_power(band) else layer
+    band = band_of(sensor, text)
+    return decibels(layer) if band is not None and band.kind == "power" else layer
 
 
 def _stretched(layer: Layer, low: float, high: float) -> Layer:
     return np.asarray(np.clip((layer - low) / (high - low), 0, 1) ** (1 / _GAMMA), dtype=np.float32)
 
 
-def _colours(index: str, values: Layer) -> tuple[Colormap, float, float]:
+def _colours(sensor: Sensor, index: str, values: Layer) -> tuple[Colormap, float, float]:
     """Colours and range of an index: NDVI's own, symmetric about zero, or one-sided."""
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
@@ -206,7 +246,7 @@ def _colours(index: str, values: Layer) -> tuple[Colormap, float, float]:
         return LinearSegmentedColormap.from_list("ndvi", stops), low, high
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, _PERCENTILES).tolist() if known.size else (0.0, 1.0)
-    if is_power(index):
+    if band_of(sensor, index) is not None:
         return colormaps["gray"], low, high if high > low else low + 1e-3
     if low < -0.05 * high and high > 0:
         reach = max(-low, high)

@@ -1,4 +1,4 @@
-"""Sentinel-1 in pictures: power in decibels, ascending and descending passes apart.
+"""Radar in pictures: power in decibels, ascending and descending passes apart.
 
 Statistics are made of linear power and only shown in dB: the mean of dB is not the dB of the mean.
 """
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.look.style import BLUE
-from hpckit.scenes.bands import BANDS, RADAR_SCALE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,18 +24,6 @@ DESCENDING: Final = "#b5651d"
 
 _LEAST: Final = 1e-5
 """Power that is shown as the lowest, -50 dB: far below the instrument's noise."""
-
-
-def is_radar(band: str) -> bool:
-    """Whether a band is Sentinel-1's."""
-    name = band.strip().upper().partition("@")[0]
-    return name in BANDS and BANDS[name].kind in RADAR_SCALE
-
-
-def is_power(band: str) -> bool:
-    """Whether a band is backscatter, which is shown in dB."""
-    name = band.strip().upper().partition("@")[0]
-    return name in BANDS and BANDS[name].kind == "power"
 
 
 def decibels(power: Layer) -> Layer:
@@ -56,10 +43,10 @@ def in_decibels(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def directions(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
-    """Parts of a series by direction of flight: name, colour, rows; none for Sentinel-2."""
+    """Parts of a series by direction of flight: name, colour, rows; none where passes have none."""
     if "acquisition" not in frame:
         return []
-    told = frame["acquisition"].astype(str).str.extract(r"^S1[A-Z]_(ASC|DES)_", expand=False)
+    told = frame["acquisition"].astype(str).str.extract(r"^[^_]+_(ASC|DES)_", expand=False)
     parts = [
         ("ascending", ASCENDING, frame[told == "ASC"]),
         ("descending", DESCENDING, frame[told == "DES"]),

@@ -9,23 +9,26 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from hpckit.api import CampaignView
+from hpckit.base.files import write_text
+from hpckit.base.quantities import format_bytes, format_count, format_duration, format_large
 from hpckit.errors import HpckitError
-from hpckit.files import write_text
-from hpckit.journal import Entry, outcomes, read_journal
 from hpckit.look.cubefacts import CubeFacts, cube_facts
+from hpckit.look.observed import never_observed
 from hpckit.look.style import Picture
 from hpckit.look.timeline import busy_seconds, draw_timeline
-from hpckit.plan import STAGES, Unit, read_plan
-from hpckit.quantities import format_bytes, format_duration
-from hpckit.run import Run
-from hpckit.submission import submissions
-from hpckit.usage import StageUsage, usage
+from hpckit.look.view import CampaignView
+from hpckit.production.stages import stages_of
+from hpckit.runs.journal import Entry, outcomes, read_journal
+from hpckit.runs.plan import Unit, read_plan
+from hpckit.runs.run import Run
+from hpckit.submissions.submission import submissions
+from hpckit.submissions.usage import StageUsage, usage
 
 _TEMPLATE: Final = "report.html.j2"
 _UNITS_SHOWN: Final = 20
@@ -34,7 +37,7 @@ _SERIES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageRow:
     """How the units of a stage went."""
 
     name: str
@@ -57,7 +60,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailureRow:
     """Units that failed for one reason."""
 
     reason: str
@@ -70,7 +73,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Zones:
+class ZoneRow:
     """What became of the zones of a reduction."""
 
     reduction: str
@@ -83,15 +86,15 @@ class Zones:
 
 @dataclass(slots=True)
 class Report:
-    """All that the page tells."""
+    """Everything that the page shows."""
 
     run: Run
     facts: Mapping[str, Any]
     """The run's own description, `run.json`."""
-    stages: list[Stage]
-    failures: list[Failure]
+    stages: list[StageRow]
+    failures: list[FailureRow]
     selection: Mapping[str, Any]
-    zones: list[Zones]
+    zones: list[ZoneRow]
     cube: CubeFacts | None
     spool: tuple[int, int]
     """Segments and bytes."""
@@ -110,10 +113,10 @@ class Report:
         """One word for the style, and one sentence on how the run stands."""
         failed, waiting = sum(stage.failed for stage in self.stages), sum(stage.waiting for stage in self.stages)
         if failed:
-            return "failed", f"{failed} unit{'s' * (failed > 1)} failed"
+            return "failed", f"{format_count(failed, 'unit')} failed"
         if not self.stages:
             return "waiting", "not started"
-        return ("waiting", f"{waiting} units to do") if waiting else ("done", "complete")
+        return ("waiting", f"{format_count(waiting, 'unit')} to do") if waiting else ("done", "complete")
 
 
 def write_report(run: Run, path: Path | None = None) -> Path:
@@ -122,7 +125,7 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     Parameters
     ----------
     path : Path, optional
-        `report.html` in the run directory unless told otherwise.
+        By default `report.html` in the run directory.
 
     Raises
     ------
@@ -146,7 +149,7 @@ def collect(run: Run) -> Report:
         run=run,
         facts=_read_json(run.path / "run.json"),
         stages=list(_stages(units, entries, known)),
-        failures=_failures(known.values()),
+        failures=_failures(known.values(), list(dict.fromkeys(unit.stage for unit in units))),
         selection=_read_json(run.selection),
         zones=[],
         cube=None,
@@ -163,7 +166,8 @@ def collect(run: Run) -> Report:
     with _noting(report, "store"):
         report.store = _store_summary(run)
     if entries:
-        report.timeline = _encode(draw_timeline(entries))
+        colours = {stage.name: stage.colour for stage in stages_of(run.campaign)}
+        report.timeline = _encode(draw_timeline(entries, colours))
     _add_pictures(report)
     return report
 
@@ -178,6 +182,7 @@ def render(report: Report) -> str:
     environment.filters |= {
         "bytes": format_bytes,
         "duration": format_duration,
+        "large": format_large,
         "brief": lambda seconds: f"{seconds * 1000:.0f} ms" if seconds < 1 else format_duration(seconds),
         "count": lambda number: f"{number:,.0f}".replace(",", " "),
         "when": lambda text: f"{datetime.fromisoformat(str(text)):%-d %B %Y, %H:%M} UTC",
@@ -187,7 +192,7 @@ def render(report: Report) -> str:
     )
 
 
-def _stages(units: Sequence[Unit], entries: Sequence[Entry], known: Mapping[str, Entry]) -> Iterator[Stage]:
+def _stages(units: Sequence[Unit], entries: Sequence[Entry], known: Mapping[str, Entry]) -> Iterator[StageRow]:
     for name in dict.fromkeys(unit.stage for unit in units):
         mine = [known[unit.id] for unit in units if unit.stage == name and unit.id in known]
         done = [entry for entry in mine if entry.state == "done"]
@@ -196,7 +201,7 @@ def _stages(units: Sequence[Unit], entries: Sequence[Entry], known: Mapping[str,
         wall_s, workers = busy_seconds(attempts), len({entry.writer for entry in attempts})
         worked = sum(entry.seconds for entry in attempts)
         median, high, most = (float(value) for value in seconds)
-        yield Stage(
+        yield StageRow(
             name,
             total=sum(unit.stage == name for unit in units),
             done=len(done),
@@ -225,37 +230,33 @@ def _rates(entries: Sequence[Entry], wall_s: float) -> Iterator[str]:
         yield f"{total('zones') / wall_s:,.0f} zones/s".replace(",", " ")
 
 
-def _failures(entries: Iterable[Entry]) -> list[Failure]:
-    by_reason: dict[str, list[str]] = defaultdict(list)
+def _failures(entries: Iterable[Entry], stages: Sequence[str]) -> list[FailureRow]:
+    """Failed units by reason: causes before what follows from them, since a unit lacks those of an earlier stage."""
+    by_reason: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.state == "failed":
-            by_reason[entry.reason or "no reason given"].append(entry.unit)
-    groups = [Failure(reason, tuple(sorted(units))) for reason, units in by_reason.items()]
-    # Causes before what follows from them: a unit fails for want of those of an earlier stage.
-    return sorted(groups, key=lambda group: (_stage_rank(group.units[0]), -len(group.units), group.reason))
+            by_reason[entry.reason or "no reason given"].append(entry)
+    ranks = {reason: min(stages.index(entry.stage) for entry in mine) for reason, mine in by_reason.items()}
+    groups = [FailureRow(reason, tuple(sorted(entry.unit for entry in mine))) for reason, mine in by_reason.items()]
+    return sorted(groups, key=lambda group: (ranks[group.reason], -len(group.units), group.reason))
 
 
-def _stage_rank(unit: str) -> int:
-    stage = unit.partition("/")[0]
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)
-
-
-def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[Zones]:
+def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[ZoneRow]:
     view = CampaignView(run.campaign)
-    indexed = [entry for entry in entries if entry.stage == "index"]
+    laid = [entry for entry in entries if "slivers" in entry.metrics]
     for reduction in run.campaign.signatures:
         if not run.zones(reduction.name).exists():
             continue
         layer = view.zones(reduction.name)
-        mine = [entry for entry in indexed if f"/{reduction.name}/" in f"{entry.unit}/"]
+        mine = [entry for entry in laid if f"/{reduction.name}/" in f"{entry.unit}/"]
         slivers = sum(entry.metrics.get("slivers", 0) for entry in mine)
-        yield Zones(reduction.name, len(layer), layer.repaired, layer.dropped, int(slivers))
+        yield ZoneRow(reduction.name, len(layer), layer.repaired, layer.dropped, int(slivers))
 
 
 def _store_summary(run: Run) -> Mapping[str, Mapping[str, int]]:
     from hpckit.store import open_store
 
-    if run.campaign.store.dsn is None and not run.campaign.store_path.exists():
+    if run.campaign.store.is_file and not run.campaign.store_path.exists():
         return {}
     store = open_store(run.campaign)
     try:
@@ -274,7 +275,7 @@ def _add_pictures(report: Report) -> None:
 
 
 def _telling_zones(view: CampaignView) -> list[str]:
-    """Large zones, of different kinds where the layer tells kinds apart."""
+    """Large zones that were observed, of different kinds where the layer distinguishes kinds."""
     import shapely
 
     layer = view.zones()
@@ -282,7 +283,9 @@ def _telling_zones(view: CampaignView) -> list[str]:
     names = [layer.ids[row] for row in order.tolist()]
     labels = view.labels(names)
     first_of_kind = [names[labels.index(label)] for label in dict.fromkeys(labels)]
-    return list(dict.fromkeys([*first_of_kind, *names]))[:_SERIES_SHOWN]
+    telling = list(dict.fromkeys([*first_of_kind, *names]))
+    seen = (name for name in telling if never_observed(name, view.series(name)) is None)
+    return list(islice(seen, _SERIES_SHOWN)) or telling[:_SERIES_SHOWN]
 
 
 def _add_picture(report: Report, caption: str, draw: Callable[[], Picture]) -> None:

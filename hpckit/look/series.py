@@ -1,20 +1,21 @@
 """Time series of zones, drawn so that a person sees what was observed and what was cloud.
 
 A frame of a series has one row per acquisition, sorted by `time`, with `valid` and `total` pixels and the
-statistics of the reduction (`mean`, `std`, `min`, `max`, `p25`, …).
+statistics of the reduction (`mean`, `std`, `min`, `max`, `p25`, …); `observed` is False where there are no data.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from hpckit.base.quantities import format_count
 from hpckit.errors import HpckitError
 from hpckit.look import radar
 from hpckit.look.style import BLUE, FAINT, GREEN, HAIRLINE, MUTED, Picture, house_style, new_figure
-from hpckit.scenes.bands import BANDS, RADAR_SCALE
+from hpckit.sensors.sensor import Sensor, band_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +32,10 @@ MAX_ZONES: Final = 8
 
 _HOLLOW: Final[dict[str, Any]] = {"ls": "", "mfc": "white", "mec": FAINT, "mew": 1.1}
 
-RADAR_UNITS: Final = {"power": ", dB", "coherence": "", "angle": ", degrees"}
-"""What follows the name of a Sentinel-1 band."""
+_UNSEEN: Final[dict[str, Any]] = {"ls": "", "marker": "x", "ms": 3.6, "mec": FAINT, "mew": 0.9}
+
+_NAMED: Final = 4
+"""Platforms, tiles, orbits and baselines that the line under a picture names, of each."""
 
 _GAP_DAYS: Final = 45
 """Clear observations further apart than this are joined by a dotted line."""
@@ -48,11 +51,18 @@ class ZoneSeries:
     frame: pd.DataFrame
     label: str | None = None
     """What the zone is, a crop for example."""
+    sensor: Sensor = field(kw_only=True)
 
     @property
     def is_index(self) -> bool:
         """Whether it is a derived band, not one that the sensor measures."""
-        return self.band.partition("@")[0] not in BANDS
+        return band_of(self.sensor, self.band) is None
+
+    @property
+    def is_power(self) -> bool:
+        """Whether it is backscatter, which is shown in dB."""
+        band = band_of(self.sensor, self.band)
+        return band is not None and band.kind == "power"
 
     @property
     def title(self) -> str:
@@ -62,13 +72,8 @@ class ZoneSeries:
     @property
     def unit(self) -> str:
         """What the values are."""
-        if self.is_index:
-            return self.band
-        kind = BANDS[self.band.partition("@")[0]].kind
-        if kind in RADAR_SCALE:
-            return f"{self.band}{RADAR_UNITS[kind]}"
-        name = {"reflectance": "reflectance", "aot": "aerosol optical thickness", "wvp": "water vapour, cm"}
-        return f"{self.band} {name.get(kind, 'percent')}"
+        band = band_of(self.sensor, self.band)
+        return self.band if band is None else f"{self.band}{band.axis}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,16 @@ class Spread:
 
 
 def observations(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Divide a series into `clear`, `cloudy` (a few valid pixels) and `masked` (none) observations."""
+    """Divide a series: `clear`, `cloudy` (a few valid pixels), `masked` (none valid) and `unseen` (no data)."""
     fraction = (frame["valid"] / frame["total"].where(frame["total"] > 0)).fillna(0.0)
+    unseen = (fraction <= 0) & (frame["total"] <= 0)
+    if "observed" in frame:
+        unseen |= (fraction <= 0) & frame["observed"].eq(False).fillna(False).astype(bool)
     return {
         "clear": frame[fraction >= CLEAR],
         "cloudy": frame[(fraction > 0) & (fraction < CLEAR)],
-        "masked": frame[fraction <= 0],
+        "masked": frame[(fraction <= 0) & ~unseen],
+        "unseen": frame[unseen],
     }
 
 
@@ -111,7 +120,10 @@ def draw_series(series: Sequence[ZoneSeries]) -> Picture:
         If there are no series, more than `MAX_ZONES`, or one is empty.
     """
     if not 1 <= len(series) <= MAX_ZONES:
-        raise HpckitError(f"{len(series)} zones do not make a legible picture", hint=f"choose 1 to {MAX_ZONES}")
+        raise HpckitError(
+            f"{format_count(len(series), 'zone')} cannot be shown in one legible picture",
+            hint=f"choose 1 to {MAX_ZONES}",
+        )
     for item in series:
         if item.frame.empty:
             raise HpckitError(f"zone {item.zone} has no observations of {item.band}")
@@ -123,7 +135,7 @@ def draw_series(series: Sequence[ZoneSeries]) -> Picture:
 def _shown(series: ZoneSeries) -> pd.DataFrame:
     """Statistics as they are drawn: backscatter in dB."""
     frame = _on_naive_clock(series.frame)
-    return radar.in_decibels(frame) if radar.is_power(series.band) else frame
+    return radar.in_decibels(frame) if series.is_power else frame
 
 
 def _on_naive_clock(frame: pd.DataFrame) -> pd.DataFrame:
@@ -134,25 +146,28 @@ def _on_naive_clock(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _one(series: ZoneSeries) -> Figure:
-    height = 4.7
+    height = 4.9
     figure = new_figure(10, height)
-    figure.subplots_adjust(0.07, 0.74 / height, 0.97, 1 - 0.98 / height)
+    figure.subplots_adjust(0.07, 0.94 / height, 0.97, 1 - 0.98 / height)
     axes = figure.subplots()
     _draw(axes, series, [series])
     axes.set_ylabel(series.unit, labelpad=8)
     kinds = observations(series.frame)
     word = "complete" if radar.directions(series.frame) else "clear"
-    count = f"{len(kinds['clear'])} {word} of {len(series.frame)} observations"
-    _caption(figure, series.title, [series.unit, count], [series])
+    seen = len(series.frame) - len(kinds["unseen"])
+    facts = [series.unit, f"{len(kinds['clear'])} {word} of {format_count(seen, 'observation')}"]
+    if len(kinds["unseen"]):
+        facts.append(f"{len(kinds['unseen'])} without data")
+    _caption(figure, series.title, facts, [series])
     return figure
 
 
 def _several(series: Sequence[ZoneSeries]) -> Figure:
     columns = 1 if len(series) <= 3 else 2
     rows = -(-len(series) // columns)
-    height = 1.75 + 1.9 * rows
+    height = 1.95 + 1.9 * rows
     figure = new_figure(10, height)
-    figure.subplots_adjust(0.07, 0.7 / height, 0.97, 1 - 1.3 / height, wspace=0.08, hspace=0.36)
+    figure.subplots_adjust(0.07, 0.9 / height, 0.97, 1 - 1.3 / height, wspace=0.08, hspace=0.36)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, item in zip(grid.flat, series, strict=False):
         _draw(axes, item, series)
@@ -160,7 +175,7 @@ def _several(series: Sequence[ZoneSeries]) -> Figure:
     for axes in grid.flat[len(series) :]:
         axes.set_axis_off()
         grid[-2, 1].tick_params(labelbottom=True)
-    _caption(figure, f"{series[0].unit} of {len(series)} zones", ["the others in grey"], series)
+    _caption(figure, f"{series[0].unit} of {format_count(len(series), 'zone')}", ["the others in grey"], series)
     return figure
 
 
@@ -177,8 +192,10 @@ def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
     _draw_cloudy(axes, kinds["cloudy"], limits, size)
     bottom = axes.get_xaxis_transform()
     axes.vlines(kinds["masked"]["time"], 0, 0.035, transform=bottom, color=FAINT, lw=1.1, zorder=2)
+    axes.plot(kinds["unseen"]["time"], [0.018] * len(kinds["unseen"]), transform=bottom, **_UNSEEN)
     if kinds["clear"].empty:
-        axes.text(0.5, 0.5, "no clear observation", transform=axes.transAxes, ha="center", color=MUTED)
+        text = "never observed: no data" if len(kinds["unseen"]) == len(series.frame) else "no clear observation"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
     _date_axis(axes, *_extent(shown))
     axes.set_ylim(*limits)
     axes.grid(axis="y")
@@ -256,7 +273,7 @@ def _limits(series: Sequence[ZoneSeries]) -> tuple[float, float]:
     reach = max(high - low, 0.02) * 0.5
     near = cloudy[(cloudy >= low - reach) & (cloudy <= high + reach)].tolist()
     low, high = min([low, *near]), max([high, *near])
-    if radar.is_power(series[0].band):
+    if series[0].is_power:
         pass  # decibels have no zero to show
     elif not series[0].is_index:
         low = min(0.0, low)
@@ -285,14 +302,15 @@ def _caption(figure: Figure, title: str, facts: list[str], series: Sequence[Zone
     figure.text(0.07, 1 - 0.36 / height, title, size=15, weight="bold", va="center")
     subtitle = " · ".join([*facts, period, series[0].campaign])
     figure.text(0.07, 1 - 0.68 / height, subtitle, color=MUTED, va="center")
-    figure.text(0.07, 0.2 / height, _provenance(series), size=7.5, color=FAINT, va="center")
-    _legend(figure, series[0], bottom=0.115 / height)
+    figure.text(0.07, 0.14 / height, _provenance(series), size=7.5, color=FAINT, va="center")
+    _legend(figure, series, bottom=0.3 / height)
 
 
-def _legend(figure: Figure, series: ZoneSeries, *, bottom: float) -> None:
+def _legend(figure: Figure, shown: Sequence[ZoneSeries], *, bottom: float) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
+    series = shown[0]
     colour, columns = _colour(series), spread(series.frame)
     middle = "median" if columns.middle == "p50" else "mean"
     flights = radar.directions(series.frame)
@@ -308,8 +326,10 @@ def _legend(figure: Figure, series: ZoneSeries, *, bottom: float) -> None:
             label=f"{'' if flights else 'cloudy: '}under {CLEAR * 100:.0f} % valid",
             **_HOLLOW,
         ),
-        Line2D([], [], ls="", marker="|", ms=6, mec=FAINT, mew=1.2, label="nothing valid"),
+        Line2D([], [], ls="", marker="|", ms=6, mec=FAINT, mew=1.2, label="no clear pixel"),
     ]
+    if any(len(observations(item.frame)["unseen"]) for item in shown):
+        handles.append(Line2D([], [], label="no data: outside the swath", **_UNSEEN))
     figure.legend(
         handles=handles,
         loc="lower right",
@@ -327,14 +347,20 @@ def _provenance(series: Sequence[ZoneSeries]) -> str:
     import pandas as pd
 
     frame = pd.concat([item.frame for item in series])
-    parts = ["Sentinel-1" if radar.is_radar(series[0].band) or radar.directions(frame) else "Sentinel-2"]
+    parts = [series[0].sensor.origin.mission]
     for column, noun in (("platform", ""), ("tile", "tile"), ("relative_orbit", "orbit"), ("baseline", "baseline")):
         if column in frame and frame[column].notna().any():
             values = sorted(frame[column].dropna().unique())
             shown = [f"{value:03.0f}" if column == "relative_orbit" else str(value) for value in values]
             plural = f"{noun}s " if noun and len(shown) > 1 else f"{noun} " if noun else ""
-            parts.append(plural + ", ".join(shown))
+            parts.append(plural + _first_of(shown))
     return " · ".join(parts)
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """Names with commas between, as many as the line under a picture has room for."""
+    rest = len(names) - _NAMED
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:_NAMED])} and {rest} more"
 
 
 def _colour(series: ZoneSeries) -> str:

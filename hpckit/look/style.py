@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
+import shutil
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hpckit.base import account
+from hpckit.base.files import atomic_path, can_write_in
 from hpckit.errors import HpckitError
-from hpckit.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,14 +104,27 @@ def check_format(path: Path) -> str:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Set matplotlib's defaults while a figure is drawn or saved, and restore them."""
+    _give_folder()
     import matplotlib
 
     with matplotlib.rc_context(_settings()):
         yield
 
 
+def _give_folder() -> None:
+    """Give matplotlib a folder of its own where it cannot keep its list of fonts in the home folder."""
+    if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
+        return
+    usual = [account.folder(f"XDG_{kind.upper()}_HOME", f".{kind}") / "matplotlib" for kind in ("config", "cache")]
+    if not all(can_write_in(folder) for folder in usual):
+        made = tempfile.mkdtemp(prefix="hpckit-matplotlib-")
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = made
+
+
 def new_figure(width_in: float, height_in: float) -> Figure:
     """Make a figure that belongs to no window and no global list; size in inches."""
+    _give_folder()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

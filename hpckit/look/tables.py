@@ -44,8 +44,21 @@ def _joined(frames: Mapping[str, pd.DataFrame], band: str) -> pd.DataFrame:
         frame.drop(columns=["zone", "band"], errors="ignore").assign(zone=zone, band=band)
         for zone, frame in frames.items()
     ]
-    whole = pd.concat(parts, ignore_index=True)
-    return whole[["zone", "band", *(name for name in whole.columns if name not in ("zone", "band"))]]
+    # Without columns of zones that were never observed, whose types are not known.
+    whole = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return _shortest(whole[["zone", "band", *(name for name in whole.columns if name not in ("zone", "band"))]])
+
+
+def _shortest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Single-precision numbers as the shortest text that stands for them: 0.3, and not 0.30000001192."""
+    columns = {}
+    for name, column in frame.items():
+        if column.dtype.kind != "f":
+            continue
+        single = column.astype("float32")
+        if ((single == column) | column.isna()).all():
+            columns[str(name)] = [float(str(value)) for value in single.to_numpy()]
+    return frame.assign(**columns)
 
 
 def _json(frame: pd.DataFrame) -> str:
@@ -75,5 +88,7 @@ def _cell(name: str, row: Mapping[Any, Any]) -> str:
     if name == "time":
         return f"{value:%Y-%m-%d %H:%M}"
     if name == "valid":
+        if row.get("observed") is False:
+            return "no data"
         return f"{value:g}/{row['total']:g}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

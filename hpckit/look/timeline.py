@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,17 +15,10 @@ from hpckit.look.style import INK, MUTED, VERMILION, Picture, house_style, new_f
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from hpckit.journal import Entry
+    from hpckit.runs.journal import Entry
 
-STAGE_COLOURS: Final = {
-    "ingest": "#2166ac",
-    "index": "#b08a2e",
-    "reduce": "#0b7a5e",
-    "composite": "#7b3294",
-    "export": "#c2a5cf",
-}
-"""By stage; what failed is vermilion, steps of users are grey."""
-_STEP: Final = "#6b6b6b"
+_OTHER: Final = "#6b6b6b"
+"""Of stages that the campaign no longer has; what failed is vermilion."""
 
 _MAX_LANES: Final = 48
 _PAUSE_S: Final = 120.0
@@ -69,13 +62,15 @@ def busy_seconds(entries: Sequence[Entry]) -> float:
     return float(np.maximum(0.0, ended - np.maximum(began[order], latest)).sum())
 
 
-def draw_timeline(entries: Sequence[Entry]) -> Picture:
+def draw_timeline(entries: Sequence[Entry], colours: Mapping[str, str]) -> Picture:
     """Draw one lane per worker with its units, and below it how many units were done.
 
     Parameters
     ----------
     entries : sequence of Entry
         At least one attempt.
+    colours : mapping of str to str
+        Colour of each stage, in the order in which they run.
     """
     placed = spans(entries)
     lanes = _lanes(entries, placed)
@@ -86,10 +81,10 @@ def draw_timeline(entries: Sequence[Entry]) -> Picture:
         figure = new_figure(10, height)
         upper = figure.add_axes((0.07, 1 - (0.45 + lane_height) / height, 0.91, lane_height / height))
         lower = figure.add_axes((0.07, 0.55 / height, 0.91, progress / height), sharex=upper)
-        _draw_lanes(upper, entries, placed, lanes, count)
-        _draw_progress(lower, entries, placed)
+        _draw_lanes(upper, entries, placed, lanes, count, colours)
+        _draw_progress(lower, entries, placed, colours)
         _draw_pauses(upper, lower, placed)
-        _legend(figure, entries)
+        _legend(figure, entries, colours)
         lower.set_xlim(0, max(float(placed.end.max()), 0.1) * 1.005)
         return Picture(figure)
 
@@ -110,15 +105,17 @@ def _lanes(entries: Sequence[Entry], placed: Spans) -> dict[str, int]:
     return lanes
 
 
-def _draw_lanes(axes: Axes, entries: Sequence[Entry], placed: Spans, lanes: dict[str, int], count: int) -> None:
+def _draw_lanes(
+    axes: Axes, entries: Sequence[Entry], placed: Spans, lanes: dict[str, int], count: int, colours: Mapping[str, str]
+) -> None:
     from matplotlib.collections import PolyCollection
 
     shown = [n for n, entry in enumerate(entries) if lanes[entry.writer] < count]
     boxes = [_box(placed.start[n], placed.end[n], lanes[entries[n].writer]) for n in shown]
-    colours = [_colour(entries[n]) for n in shown]
+    faces = [_colour(entries[n], colours) for n in shown]
     # Seams between units only where units are wide enough to have some.
     seam = 0.35 if len(shown) < 400 * count else 0.0
-    axes.add_collection(PolyCollection(boxes, facecolors=colours, edgecolors="white", linewidths=seam))
+    axes.add_collection(PolyCollection(boxes, facecolors=faces, edgecolors="white", linewidths=seam))
     axes.set_ylim(count - 0.5, -0.5)
     labelled = range(count) if count <= 16 else range(0, count, 8)
     axes.set_yticks(list(labelled), labels=[str(n + 1) for n in labelled])
@@ -128,16 +125,16 @@ def _draw_lanes(axes: Axes, entries: Sequence[Entry], placed: Spans, lanes: dict
         axes.spines[side].set_visible(False)
 
 
-def _draw_progress(axes: Axes, entries: Sequence[Entry], placed: Spans) -> None:
+def _draw_progress(axes: Axes, entries: Sequence[Entry], placed: Spans, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    for stage in dict.fromkeys([*STAGE_COLOURS, *(entry.stage for entry in entries)]):
+    for stage in dict.fromkeys([*colours, *(entry.stage for entry in entries)]):
         mine = [n for n, entry in enumerate(entries) if entry.stage == stage and entry.state == "done"]
         if mine:
             ends = np.sort(placed.end[mine])
             done = np.arange(1, len(mine) + 1) / len(mine) * 100
             times, shares = np.append(placed.start[mine].min(), ends), np.append(0.0, done)
-            axes.step(times, shares, where="post", color=_stage_colour(stage), lw=1.6)
+            axes.step(times, shares, where="post", color=colours.get(stage, _OTHER), lw=1.6)
     axes.set_ylim(0, 104)
     axes.set_yticks([0, 50, 100], labels=["0", "50", "100 %"])
     axes.grid(axis="y")
@@ -159,12 +156,12 @@ def _draw_pauses(upper: Axes, lower: Axes, placed: Spans) -> None:
             axes.axvline(place, color=INK, lw=0.8, ls=(0, (1, 2)), zorder=5)
 
 
-def _legend(figure: Any, entries: Sequence[Entry]) -> None:
+def _legend(figure: Any, entries: Sequence[Entry], colours: Mapping[str, str]) -> None:
     from matplotlib.patches import Patch
 
     seen = dict.fromkeys(entry.stage for entry in entries)
-    stages = [stage for stage in dict.fromkeys([*STAGE_COLOURS, *seen]) if stage in seen]
-    handles = [Patch(fc=_stage_colour(stage), label=stage) for stage in stages]
+    stages = [stage for stage in dict.fromkeys([*colours, *seen]) if stage in seen]
+    handles = [Patch(fc=colours.get(stage, _OTHER), label=stage) for stage in stages]
     if any(entry.state == "failed" for entry in entries):
         handles.append(Patch(fc=VERMILION, label="failed"))
     figure.legend(
@@ -183,9 +180,5 @@ def _box(start: float, end: float, row: int) -> list[tuple[float, float]]:
     return [(start, row - 0.38), (end, row - 0.38), (end, row + 0.38), (start, row + 0.38)]
 
 
-def _colour(entry: Entry) -> str:
-    return VERMILION if entry.state == "failed" else _stage_colour(entry.stage)
-
-
-def _stage_colour(stage: str) -> str:
-    return STAGE_COLOURS.get(stage, _STEP)
+def _colour(entry: Entry, colours: Mapping[str, str]) -> str:
+    return VERMILION if entry.state == "failed" else colours.get(entry.stage, _OTHER)

@@ -14,19 +14,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from hpckit.base.apptainer import split_bind, variable_prefix
+from hpckit.base.files import PARTIAL, flush_tree, outermost
+from hpckit.base.quantities import format_duration, format_exit
+from hpckit.campaign.outputs import Listing, is_pattern
+from hpckit.campaign.step import Step
+from hpckit.campaign.words import expand
 from hpckit.errors import StepError
-from hpckit.files import PARTIAL, flush_tree, outermost
-from hpckit.plan import Unit
-from hpckit.quantities import format_duration
-from hpckit.run import Run
-from hpckit.steps.outputs import Listing, is_pattern
-from hpckit.steps.settings import Step
-from hpckit.steps.words import expand
+from hpckit.runs.plan import Unit
+from hpckit.runs.run import Run
 
 APPTAINER: Final = "HPCKIT_APPTAINER"
-"""Variable that tells what Apptainer is called on a node."""
+"""Variable with the name of the Apptainer command on a node."""
 MEMORY_MIB: Final = "HPCKIT_UNIT_MEMORY_MIB"
-"""Variable that tells the memory of a unit where a scheduler gave it: a site may ask for more, and so may a retry."""
+"""Variable with the memory of a unit where a scheduler gave it: a site may ask for more, and so may a retry."""
 _PDEATHSIG: Final = 1
 """prctl(2): a signal for this process when its parent dies."""
 _THREADS: Final = (
@@ -70,8 +71,8 @@ def run_command(run: Run, step: Step, unit: Unit, cores: int) -> dict[str, float
     try:
         scratch.mkdir(parents=True)
     except OSError as error:
-        # The same for all units, so that it is told once.
-        raise StepError(f"outputs cannot be written to {folder}: {error.strerror}", hint="mend `into`") from None
+        # The same text for all units, so that it is reported once.
+        raise StepError(f"outputs cannot be written to {folder}: {error.strerror}", hint="correct `into`") from None
     for text in step.outputs.values():
         parent = PurePosixPath(text).parent
         if not is_pattern(str(parent)):
@@ -108,7 +109,7 @@ def _inputs(run: Run, step: Step, words: Mapping[str, str]) -> dict[str, Path]:
         if not path.exists():
             raise StepError(
                 f"input {name} is not there: {path}",
-                hint="see why in the failures of the stage that makes it" if step.after else "mend its path",
+                hint="see why in the failures of the stage that makes it" if step.after else "correct its path",
             )
     return inputs
 
@@ -118,7 +119,7 @@ def _environment(step: Step, cores: int) -> dict[str, str]:
     threads = dict.fromkeys(_THREADS, str(cores))
     named = threads | step.environment
     if step.image is not None:
-        prefix = "SINGULARITYENV_" if "singularity" in _apptainer() else "APPTAINERENV_"
+        prefix = variable_prefix(_apptainer())
         named = {f"{prefix}{name}": value for name, value in named.items()}
     return {**os.environ, **named}
 
@@ -129,13 +130,14 @@ def _enter(run: Run, step: Step, seen: Sequence[Path], scratch: Path) -> list[st
     image = step.image if "://" in step.image else str(run.campaign.resolve(Path(step.image)))
     folders = [(str(path), str(path), "") for path in outermost([*seen, *(path.resolve() for path in seen)])]
     for text in step.binds:
-        source, _, rest = text.partition(":")
-        target, _, options = rest.partition(":")
-        folders.append((os.path.expandvars(source), os.path.expandvars(target or source), options))
+        source, target, options = split_bind(text)
+        folders.append((os.path.expandvars(source), os.path.expandvars(target), options))
     mounts = []
     for source, target, options in folders:
         if not Path(source).exists():
-            raise StepError(f"{source} is to be seen inside {image}, but is not here", hint="mend the step's binds")
+            raise StepError(
+                f"{source} shall be bound in {image}, but does not exist here", hint="correct the step's binds"
+            )
         fields = (f"source={source}", f"destination={target}")
         quoted = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
         mounts += ["--mount", f"type=bind,{quoted}{',' + options if options else ''}"]
@@ -171,7 +173,7 @@ def _execute(
                 preexec_fn=_die_with_parent,
             )
         except OSError as error:
-            raise StepError(f"{argv[0]}: cannot be started: {error.strerror}", hint="mend `command`") from error
+            raise StepError(f"{argv[0]}: cannot be started: {error.strerror}", hint="correct `command`") from error
         try:
             with _watched(process):
                 code = process.wait(timeout)
@@ -186,7 +188,7 @@ def _execute(
 
 
 def _where(log: Path) -> str:
-    """Where all that a command wrote is found; the same for all units, so that equal failures are told once."""
+    """Where the output of a command is; the same text for all units, so that equal failures are reported once."""
     return f"all that it wrote is in logs/exec/{log.parent.name}"
 
 
@@ -221,13 +223,9 @@ def _end_all(process: subprocess.Popen[bytes]) -> None:
 
 
 def ended(code: int) -> str:
-    """What an exit status says, also that of a shell which tells of the end of a child."""
-    number = -code if code < 0 else code - 128
-    if number == signal.SIGKILL:
-        return "the command was killed by SIGKILL (out of memory?)"
-    if number in set(signal.Signals):  # some numbers below NSIG have no name
-        return f"the command was killed by {signal.Signals(number).name}"
-    return f"the command ended with exit code {code}"
+    """Meaning of an exit status, also of a shell that reports the end of a child."""
+    said = format_exit(128 - code if code > 128 else code)
+    return f"the command was {said}" if said.startswith("killed") else f"the command ended with exit code {code}"
 
 
 def _last_words(log: Path) -> str:
@@ -246,7 +244,7 @@ def _publish(scratch: Path, folder: Path, step: Step, words: Mapping[str, str], 
     if missing:
         raise StepError(
             f"the command ended well, but did not write {', '.join(missing)} into {{out}}",
-            hint=f"mend `command` or `outputs`; {_where(log)}",
+            hint=f"correct `command` or `outputs`; {_where(log)}",
         )
     made = dict.fromkeys(path.relative_to(scratch) for paths in found.values() for path in paths)
     whole = [path for path in made if not any(parent in made for parent in path.parents)]

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from hpckit.campaign import Campaign
-from hpckit.campaign_scenes import Products
+from hpckit.base.files import digest, digest_json
+from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.outputs import Listing
+from hpckit.campaign.stages import is_step
+from hpckit.campaign.step import Step
+from hpckit.campaign.words import PATHS, expand, words_in
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.selection import find, fitting, misfit
+from hpckit.cubes.stage import Planning
+from hpckit.cubes.tiles import Tiles
 from hpckit.errors import CatalogueError, PlanError
-from hpckit.files import digest, digest_json
-from hpckit.image.sif import read_header
-from hpckit.journal import Entry, outcomes, read_journal
-from hpckit.plan import Unit, tiles_of
-from hpckit.run import Run
-from hpckit.scenes import catalogue
-from hpckit.scenes.model import Scene
-from hpckit.selection import fitting
-from hpckit.steps.outputs import Listing
-from hpckit.steps.settings import Step, is_step
-from hpckit.steps.words import PATHS, expand, words_in
-
-if TYPE_CHECKING:
-    from hpckit.production import Prepared
+from hpckit.runs.journal import Entry, outcomes
+from hpckit.runs.plan import Unit, tiles_of
+from hpckit.runs.run import Run
+from hpckit.sensors.model import Scene
+from hpckit.sensors.registry import sensor_of
+from hpckit.sites.image.sif import read_header
 
 _VERSION: Final = 1
 """Grows when the same command and inputs give other outputs."""
 _READ_WHOLE: Final = 64 * 2**20
-"""Inputs up to so many bytes count by their content, larger ones by size and time."""
+"""Inputs up to this number of bytes count by their content, larger ones by size and time."""
 _FEW: Final = 3
+
+Described = tuple[str, list[str], dict[str, str], str]
+"""Name, tiles, words and content of a product; a tile's content is that of the units it waits for."""
 
 
 def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalogue.Failure]:
@@ -54,76 +57,37 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
         if not report.scenes and _catalogue(run, step).exists():
             continue  # removed to save space; what was made from them counts
         if report.scenes:
-            catalogue.write(found_before, report.scenes)
+            catalogue.write(found_before, [*report.scenes, *report.kept])
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
-            reasons = Counter(item.reason for item in dropped).most_common(_FEW)
-            found = ", ".join(f"{count} times: {reason}" for reason, count in reasons) or "there is none"
+            why, remedy = misfit(dropped, f"steps.{step.name}.")
             raise CatalogueError(
                 f"{run.campaign.path}: step {step.name}: no product below {', '.join(map(str, paths))} fits the "
-                f"campaign ({found})",
-                hint="mend aoi, period or the step's `scenes`",
+                f"campaign ({why})",
+                hint=remedy,
             )
         catalogue.write(_catalogue(run, step), chosen)
     return failures
 
 
-def find(
-    campaign: Campaign,
-    products: Products,
-    previous: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> catalogue.ScanReport:
-    """Products below the paths of a step, and those that catalogues among these paths list.
-
-    Raises
-    ------
-    CatalogueError
-        If a path is not there.
-    """
-    paths = [campaign.resolve(path) for path in products.paths]
-    listed = [scene for path in paths if path.suffix == ".parquet" for scene in catalogue.read(path)]
-    report = catalogue.scan(
-        [path for path in paths if path.suffix != ".parquet"], previous=previous, progress=progress
-    )
-    scenes = list({scene.href: scene for scene in [*listed, *report.scenes]}.values())
-    return catalogue.ScanReport(scenes, report.failures, report.reused)
+def product_units(run: Run, step: Step, entries: Iterable[Entry]) -> list[Unit]:
+    """Units of a step that makes products, from its catalogue; their durations come from earlier entries."""
+    scenes = catalogue.read(_catalogue(run, step))
+    return list(_units(run, step, _of_scenes(scenes), {}, _measured(run, entries)))
 
 
-def product_units(run: Run) -> list[Unit]:
-    """Units of the steps that make products, from their catalogues."""
-    seconds = _measured(run)
-    return [
-        unit
-        for step in run.campaign.steps
-        if step.makes_products
-        for unit in _units(run, step, _of_scenes(catalogue.read(_catalogue(run, step))), {}, seconds)
-    ]
+def units(planning: Planning, step: Step) -> list[Unit]:
+    """Units of any other step: each depends on those of its tile, or product, in the stage that it waits for."""
+    tiles = planning.tiles
+    words = _of_tiles(tiles) if step.each == "tile" else _of_scenes(_used(tiles))
+    upstream = _upstream(step, step.waits_for(tiles.campaign.extensions), planning.units)
+    seconds = _measured(tiles.run, planning.entries)
+    return list(_units(tiles.run, step, words, upstream, seconds, planning.pending))
 
 
-def later_units(prepared: Prepared, before: Sequence[Unit], undone: AbstractSet[str]) -> list[Unit]:
-    """Units of all other steps.
-
-    Parameters
-    ----------
-    before : sequence of Unit
-        Hpckit's own: a step's unit depends on those of its tile in the stage that it waits for.
-    undone : set of str
-        Ids of those that have no valid result yet.
-    """
-    run, seconds = prepared.run, _measured(prepared.run)
-    made: list[Unit] = []
-    for step in run.campaign.steps:
-        if not step.makes_products:
-            upstream = _upstream(step, [*before, *made])
-            words = _of_tiles(prepared) if step.each == "tile" else _of_scenes(_used(prepared))
-            made += _units(run, step, words, upstream, seconds, undone)
-    return made
-
-
-def pending(run: Run, units: Sequence[Unit]) -> tuple[frozenset[str], frozenset[str]]:
+def pending(run: Run, entries: Iterable[Entry], units: Sequence[Unit]) -> tuple[frozenset[str], frozenset[str]]:
     """Ids of units that remain to be done, and of those among them that failed when they were tried."""
-    known = outcomes(read_journal(run.path), {unit.id: unit.inputs for unit in units}) if units else {}
+    known = outcomes(entries, {unit.id: unit.inputs for unit in units}) if units else {}
     left, failed, listing = set(), set(), Listing()
     for unit in units:
         entry: Entry | None = known.get(unit.id)
@@ -165,7 +129,7 @@ def make_folder(run: Run, step: Step) -> None:
         raise PlanError(
             f"{run.campaign.path}: step {step.name}: its outputs cannot be written to {into(run, step)}: "
             f"{error.strerror}",
-            hint="mend `into`, or who may write there",
+            hint="correct `into`, or the permissions of the folder",
         ) from None
 
 
@@ -173,52 +137,54 @@ def _catalogue(run: Run, step: Step) -> Path:
     return run.path / "steps" / f"{step.name}.parquet"
 
 
-def _measured(run: Run) -> dict[str, float]:
+def _measured(run: Run, entries: Iterable[Entry]) -> dict[str, float]:
     """Mean seconds of the units of each step that are done."""
     spent: dict[str, list[float]] = defaultdict(list)
-    for entry in read_journal(run.path) if run.campaign.steps else ():
+    for entry in entries if run.campaign.steps else ():
         if entry.state == "done" and run.campaign.step(entry.stage) is not None:
             spent[entry.stage].append(entry.seconds)
     return {stage: sum(times) / len(times) for stage, times in spent.items()}
 
 
-def _of_scenes(scenes: Iterable[Scene]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Name, tiles and words of each product, once."""
+def _of_scenes(scenes: Iterable[Scene]) -> Iterator[Described]:
+    """Each product, once."""
     for scene in sorted({scene.id: scene for scene in scenes}.values(), key=lambda scene: scene.id):
-        sensing = scene.datatake.split("_")[1] if scene.radar is None else f"{scene.sensed:%Y%m%dT%H%M%S}"
+        sensor = sensor_of(scene)
+        tile = scene.tile if sensor.has_tiles else ""
         yield (
             scene.id,
-            [scene.tile] if scene.tile and scene.radar is None else [],
+            [tile] if tile else [],
             {
                 "scene": scene.href,
                 "id": scene.id,
                 "platform": scene.platform,
                 "level": scene.level,
-                "tile": "" if scene.radar is not None else scene.tile,
-                "start": sensing,
+                "tile": tile,
+                "start": sensor.start(scene),
                 "date": f"{scene.sensed:%Y-%m-%d}",
                 "relative_orbit": str(scene.relative_orbit),
             },
+            scene.content,
         )
 
 
-def _of_tiles(prepared: Prepared) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    for tile in sorted(prepared.acquisitions):
-        frame = prepared.frame(tile)
+def _of_tiles(tiles: Tiles) -> Iterator[Described]:
+    for tile in sorted(tiles.acquisitions):
+        frame = tiles.frame(tile)
         west, south, east, north = (f"{value:.12g}" for value in frame.bounds)
-        words = {"tile": tile, "cube": str(prepared.spec.path), "epsg": str(frame.epsg)}
-        yield tile, [tile], words | {"west": west, "south": south, "east": east, "north": north}
+        words = {"tile": tile, "cube": str(tiles.spec.path), "epsg": str(frame.epsg)}
+        yield tile, [tile], words | {"west": west, "south": south, "east": east, "north": north}, ""
 
 
-def _used(prepared: Prepared) -> Iterator[Scene]:
-    return (scene for items in prepared.acquisitions.values() for item in items for scene in item.scenes)
+def _used(tiles: Tiles) -> Iterator[Scene]:
+    return (scene for items in tiles.acquisitions.values() for item in items for scene in item.scenes)
 
 
-def _upstream(step: Step, before: Iterable[Unit]) -> dict[str, list[Unit]]:
+def _upstream(step: Step, stage: str | None, before: Iterable[Unit]) -> dict[str, list[Unit]]:
     """Units that each tile, or product, waits for."""
     found: dict[str, list[Unit]] = defaultdict(list)
     for unit in before:
-        if unit.stage == step.waits_for:
+        if unit.stage == stage:
             for key in tiles_of(unit) if step.each == "tile" else [unit.id.rpartition("/")[2]]:
                 found[key].append(unit)
     return found
@@ -227,14 +193,14 @@ def _upstream(step: Step, before: Iterable[Unit]) -> dict[str, list[Unit]]:
 def _units(
     run: Run,
     step: Step,
-    described: Iterable[tuple[str, list[str], dict[str, str]]],
+    described: Iterable[Described],
     upstream: Mapping[str, list[Unit]],
     seconds: Mapping[str, float],
     undone: AbstractSet[str] = frozenset(),
 ) -> Iterator[Unit]:
     settings, folder = digest_json(unit_settings(run.campaign, step)), str(into(run, step))
     owner: dict[str, str] = {}
-    for name, tiles, words in described:
+    for name, tiles, words, content in described:
         for text in step.outputs.values():
             path = expand(text, words)
             if f"{folder}/{path}" == words.get("scene"):
@@ -250,15 +216,16 @@ def _units(
                 )
         plain = {key: value for key, value in words.items() if key not in PATHS}
         before = upstream.get(name, ())
-        inputs = digest_json([settings, plain, sorted(unit.inputs for unit in before)])[:16]
+        made_of = [settings, plain, sorted(unit.inputs for unit in before), *([content] if content else [])]
+        inputs = digest_json(made_of)[:16]
         args: dict[str, Any] = {"step": step.name, "tiles": tiles, "words": words}
-        if step.waits_for != "ingest":  # whether a cube is whole, its manifest tells
+        if step.waits_for(run.campaign.extensions) != "ingest":  # the manifest shows whether a cube is complete
             args["waits"] = [(unit.id, unit.inputs) for unit in before if is_step(unit.stage) or unit.id in undone]
         yield Unit(f"exec/{step.name}/{name}", step.stage, seconds.get(step.stage, step.seconds), inputs, args)
 
 
 def _image_mark(campaign: Campaign, step: Step) -> str:
-    """What tells an image from others: of a SIF file its id, time and size.
+    """What identifies an image: of a SIF file its id, time and size.
 
     Raises
     ------
@@ -290,7 +257,7 @@ def _fixed(campaign: Campaign, step: Step) -> dict[str, str]:
         if not path.exists():
             raise PlanError(
                 f"{campaign.path}: step {step.name}: input {name} is not there: {path}",
-                hint="mend its path; it is relative to the campaign file",
+                hint="correct its path; it is relative to the campaign file",
             )
         found[name] = _content(path)
     return found

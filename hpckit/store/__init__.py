@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from hpckit.campaign import Campaign
+from collections.abc import Callable
+
+from hpckit.campaign.campaign import Campaign
 from hpckit.store.model import Store
 
 __all__ = ["Store", "open_store"]
 
 
-def open_store(campaign: Campaign) -> Store:
+def open_store(campaign: Campaign, tell: Callable[[str], None] = lambda text: None) -> Store:
     """Open the store of a campaign; nothing is written yet.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with whom the store waits for.
 
     Raises
     ------
@@ -21,7 +28,7 @@ def open_store(campaign: Campaign) -> Store:
     if campaign.store.dsn is None:
         from hpckit.store.geopackage import GeoPackage
 
-        return GeoPackage(campaign.store_path)
+        return GeoPackage(campaign.store_path, tell=tell)
     from hpckit.store.postgis import PostGis
 
-    return PostGis(campaign.store.dsn, campaign.store.db_schema)
+    return PostGis(campaign.store.dsn, campaign.store.db_schema, tell=tell)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.spool import SignatureBatch
+from hpckit.reduce.signatures.spool import SignatureBatch
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """Signature, flags and length of the header extension."""

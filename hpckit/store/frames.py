@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import StoreError
+from hpckit.reduce.signatures.spool import Segment, SignatureBatch
 
 if TYPE_CHECKING:
     import pandas
@@ -25,7 +26,7 @@ PROVENANCE: Final = (
     "cloud_cover",
     "run_id",
 )
-"""Columns that tell where an observation comes from, in the order of a series' table."""
+"""Columns with the origin of an observation, in the order of a series' table."""
 
 _TEST_BASELINE: Final = 99.0
 
@@ -33,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class RowLayout:
     """What the records of a reduction hold."""
 
     bands: tuple[str, ...] = ()
@@ -71,10 +72,10 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class ZoneRecords:
     """Records of one zone, with one row per acquisition, sorted by time."""
 
-    layout: Layout
+    layout: RowLayout
     time: Sequence[Any]
     provenance: Mapping[str, Sequence[Any]]
     valid: Floats
@@ -82,6 +83,12 @@ class Records:
     total: Floats
     values: Floats
     """Shape (rows, bands, statistics)."""
+
+
+def chosen(segment: Segment, units: Collection[str] | None) -> Iterator[SignatureBatch]:
+    """Batches of some units; of a unit that was done twice the last one."""
+    last = {batch.unit: batch for batch in segment.batches}
+    return (batch for unit, batch in last.items() if units is None or unit in units)
 
 
 def baseline_rank(baseline: str) -> float:
@@ -98,7 +105,7 @@ def as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def series_frame(records: Records, band: str | None) -> pandas.DataFrame:
+def series_frame(records: ZoneRecords, band: str | None) -> pandas.DataFrame:
     """Table with one row per acquisition and band, sorted by time."""
     import pandas as pd
 

@@ -11,21 +11,24 @@ WAL, because WAL does not work over network file systems.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-import hpckit
-from hpckit.errors import StoreError, StoreUnavailableError
-from hpckit.files import atomic_path
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.spool import Segment
-from hpckit.store.frames import PROVENANCE, Layout, Records, series_frame, statistics_columns
+from hpckit.base.claims import hold
+from hpckit.base.filelocks import gdal_without_locks, locks_work
+from hpckit.base.files import make_folder
+from hpckit.base.reading import is_there, refusal
+from hpckit.errors import BusyError, StoreError, StoreUnavailableError, is_temporary
+from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.zones import ZoneLayer
+from hpckit.store.frames import PROVENANCE, RowLayout, ZoneRecords, chosen, series_frame, statistics_columns
 from hpckit.store.geopackage_tables import (
     check_name,
+    column_names,
     columns_of,
     create_records,
     extend,
@@ -34,15 +37,23 @@ from hpckit.store.geopackage_tables import (
     load_batch,
     quote,
     read_layout,
-    remove_reduction,
+    refresh_views,
+    remove_layer,
+    remove_results,
+    remove_units,
+    shrink,
 )
+from hpckit.store.leftovers import remove_leftovers
 from hpckit.store.migrations import migrations
+from hpckit.store.model import NOBODY
+from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
     import pandas
 
 _APPLICATION_ID: Final = 0x47504B47
 _USER_VERSION: Final = 10300
+_QUIETLY_S: Final = 2.0
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PROVENANCE: Final = "a.name, a.platform, a.level, o.tile, o.baseline, a.relative_orbit, o.cloud_cover, o.run_id"
 
@@ -56,65 +67,111 @@ class GeoPackage:
         The file; `prepare` makes it.
     timeout_s : float
         How long to wait for another writer.
+    tell : callable
+        Called when it waits for one.
     """
 
-    def __init__(self, path: Path, timeout_s: float = 60) -> None:
+    def __init__(self, path: Path, timeout_s: float = 60, tell: Callable[[str], None] = lambda text: None) -> None:
         self.path = path
         self.timeout_s = timeout_s
+        self._tell = tell
         self._open: sqlite3.Connection | None = None
+        self._claim: ExitStack | None = None
+        """Where the file system has no locks."""
 
     def prepare(self) -> None:
         """Make the file, or bring its tables up to date; see `Store`."""
         with self._errors():
-            if not self.path.exists():
-                _create(self.path)
-            with self._transaction() as db:
+            make_folder(self.path.parent)
+            with self._transaction(make=True) as db:
+                _begin_database(db, self.path)
                 _migrate(db, self.path)
+                remove_leftovers(self.path, [name for (name,) in db.execute("SELECT name FROM hpckit_reduction")])
 
-    def load_zones(self, reduction: str, zones: ZoneLayer) -> None:
+    def is_made(self) -> bool:
+        """Whether the file is there, and more than a sync left that was killed as it began; see `Store`."""
+        return is_there(self.path) and self.path.stat().st_size > 0
+
+    def owners(self) -> dict[str, StoreOwner]:
+        """Whom the reductions belong to; see `Store`."""
+        with self._errors():
+            if "campaign" not in column_names(self._db(), "hpckit_reduction"):
+                return {}
+            rows = self._db().execute("SELECT name, campaign, run_id, place FROM hpckit_reduction ORDER BY id")
+            return {name: StoreOwner(*rest) for name, *rest in rows}
+
+    def layers(self) -> dict[str, str]:
+        """Digests of the zones of the reductions; see `Store`."""
+        with self._errors():
+            return dict(self._db().execute("SELECT name, zones_digest FROM hpckit_reduction").fetchall())
+
+    def load_zones(self, reduction: str, zones: ZoneLayer, owner: StoreOwner = NOBODY) -> None:
         """Make the zones of a reduction those of `zones`; see `Store`."""
         check_name(reduction)
+        claimed = [owner.campaign, owner.run_id, owner.place]
         with self._errors():
-            known = self._db().execute("SELECT zones_digest FROM hpckit_reduction WHERE name = ?", [reduction])
-            if known.fetchone() == (zones.digest,):
+            query = "SELECT zones_digest, campaign, run_id, place FROM hpckit_reduction WHERE name = ?"
+            known = self._db().execute(query, [reduction]).fetchone()
+            if known == (zones.digest, *claimed):
+                return
+            if known is not None and known[0] == zones.digest:
+                with self._transaction() as db:
+                    change = "UPDATE hpckit_reduction SET campaign = ?, run_id = ?, place = ? WHERE name = ?"
+                    db.execute(change, [*claimed, reduction])
                 return
             with self._transaction() as db:
-                remove_reduction(db, reduction)
+                remove_results(db, reduction)
+                remove_leftovers(self.path, [reduction])
             # GDAL writes the layer over a connection of its own; the row that makes it count follows.
-            self.close()
-            _write_layer(self.path, f"zones_{reduction}", zones)
+            self._disconnect()
+            with gdal_without_locks(self._claim is not None):
+                _write_layer(self.path, f"zones_{reduction}", zones)
             with self._transaction() as db:
                 layer = quote(f"zones_{reduction}")
                 db.execute(f"CREATE UNIQUE INDEX {quote(f'zones_{reduction}_id')} ON {layer} (id)")
                 create_records(db, reduction)
                 db.execute(
-                    "INSERT INTO hpckit_reduction (name, zones_digest, zones) VALUES (?, ?, ?)",
-                    [reduction, zones.digest, len(zones)],
+                    "INSERT INTO hpckit_reduction (name, zones_digest, zones, campaign, run_id, place)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
+                    [reduction, zones.digest, len(zones), *claimed],
                 )
 
-    def loaded_ids(self) -> set[str]:
-        """Ids of the segments that were loaded."""
+    def made_from(self, reduction: str) -> dict[str, str]:
+        """Inputs of the results by unit; see `Store`."""
+        query = (
+            "SELECT unit, inputs FROM observation WHERE reduction IN (SELECT id FROM hpckit_reduction WHERE name = ?)"
+        )
         with self._errors():
-            return {name for (name,) in self._db().execute("SELECT spool_id FROM hpckit_ledger")}
+            return dict(self._db().execute(query, [reduction]).fetchall())
 
-    def load_segment(self, segment: Segment) -> int:
-        """Load a segment in one transaction; see `Store`."""
-        header = segment.header
+    def load_segment(self, segment: Segment, units: Collection[str] | None = None, drop: Collection[str] = ()) -> int:
+        """Load results of a segment in one transaction; see `Store`."""
+        name, rows = segment.header.reduction, 0
         with self._errors(), self._transaction() as db:
-            if db.execute("SELECT 1 FROM hpckit_ledger WHERE spool_id = ?", [segment.spool_id]).fetchone():
-                return 0
-            reduction = find_reduction(db, segment, self.path)
-            if segment.batches:
-                extend(db, header.reduction, segment.batches[0])
-            for batch in segment.batches:
+            reduction, batches = find_reduction(db, segment, self.path), list(chosen(segment, units))
+            query = "SELECT unit, inputs FROM observation WHERE reduction = ?"
+            have = dict(db.execute(query, [reduction]).fetchall())
+            batches = [batch for batch in batches if have.get(batch.unit) != batch.inputs]
+            remove_units(db, name, [*drop, *(batch.unit for batch in batches)])
+            for batch in batches:
+                extend(db, name, batch)
                 load_batch(db, reduction, segment, batch)
-            row = (segment.spool_id, segment.path.name, header.campaign, header.run_id, header.reduction)
-            db.execute(
-                "INSERT INTO hpckit_ledger (spool_id, file, campaign, run_id, reduction, row_count, hpckit)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [*row, segment.rows, hpckit.__version__],
-            )
-        return segment.rows
+                rows += len(batch.zone)
+        return rows
+
+    def drop(self, reduction: str, units: Collection[str]) -> None:
+        """Remove the results of units, and what nothing needs any more; see `Store`."""
+        with self._errors(), self._transaction() as db:
+            remove_units(db, reduction, units)
+            shrink(db, reduction)
+            db.execute("DELETE FROM acquisition WHERE id NOT IN (SELECT acquisition FROM observation)")
+
+    def remove(self, reduction: str) -> None:
+        """Remove a reduction with its zones and results; see `Store`."""
+        with self._errors(), self._transaction() as db:
+            remove_results(db, reduction)
+            remove_layer(db, f"zones_{reduction}")
+            db.execute("DELETE FROM acquisition WHERE id NOT IN (SELECT acquisition FROM observation)")
 
     def reductions(self) -> list[str]:
         """Names of the reductions in the store."""
@@ -142,10 +199,12 @@ class GeoPackage:
         data = floats([row[width:] for row in rows], len(columns))
         data = data.reshape(len(rows), len(layout.bands), 2 + len(layout.statistics))
         provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
-        records = Records(layout, [row[0] for row in rows], provenance, data[:, :, 0], data[:, :, 1], data[:, :, 2:])
+        records = ZoneRecords(
+            layout, [row[0] for row in rows], provenance, data[:, :, 0], data[:, :, 1], data[:, :, 2:]
+        )
         return series_frame(records, band)
 
-    def class_counts(self, reduction: str, zone: str, band: str = "SCL") -> pandas.DataFrame:
+    def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""
         import pandas as pd
 
@@ -189,6 +248,12 @@ class GeoPackage:
 
     def close(self) -> None:
         """Close the file."""
+        self._disconnect()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+
+    def _disconnect(self) -> None:
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -219,7 +284,7 @@ class GeoPackage:
             )
         return rows
 
-    def _layout(self, reduction: str) -> Layout:
+    def _layout(self, reduction: str) -> RowLayout:
         with self._errors():
             layout = read_layout(self._db(), reduction)
         if layout is None:
@@ -228,25 +293,30 @@ class GeoPackage:
             )
         return layout
 
-    def _db(self) -> sqlite3.Connection:
+    def _db(self, *, make: bool = False) -> sqlite3.Connection:
         if self._open is None:
-            if not self.path.exists():
+            if not make and not self.is_made():
                 raise StoreError(f"{self.path}: no such GeoPackage", hint="`hpckit run` or `hpckit sync` makes it")
+            if self._claim is None and not locks_work(self.path.parent):
+                self._claim = ExitStack()
+                self._claim.enter_context(_alone(self.path))
+            mode, vfs = "rwc" if make else "rw", "&vfs=unix-none" if self._claim is not None else ""
             self._open = sqlite3.connect(
-                f"{self.path.absolute().as_uri()}?mode=rw",
+                f"{self.path.absolute().as_uri()}?mode={mode}{vfs}",
                 uri=True,
                 timeout=self.timeout_s,
                 isolation_level=None,
                 check_same_thread=False,
             )
             self._open.execute("PRAGMA cache_size = -65536")
-            _check_is_geopackage(self._open, self.path)
+            if not make:
+                _check_is_geopackage(self._open, self.path)
         return self._open
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        db = self._db()
-        db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, *, make: bool = False) -> Iterator[sqlite3.Connection]:
+        db = self._db(make=make)
+        self._begin(db)
         try:
             yield db
             db.execute("COMMIT")
@@ -255,6 +325,18 @@ class GeoPackage:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Begin a transaction; where another program writes, say so and wait for it."""
+        db.execute(f"PRAGMA busy_timeout = {round(1000 * min(_QUIETLY_S, self.timeout_s))}")
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if self.timeout_s <= _QUIETLY_S or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _BUSY:
+                raise
+            self._tell(f"{self.path}: another program is writing to it; waiting up to {self.timeout_s:.0f} s")
+            db.execute(f"PRAGMA busy_timeout = {round(1000 * self.timeout_s)}")
+            db.execute("BEGIN IMMEDIATE")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -267,6 +349,16 @@ class GeoPackage:
             raise StoreError(f"{self.path}: cannot be written") from error
 
 
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other programs of hpckit away from a file that cannot be locked."""
+    try:
+        with hold(path.with_name(f".{path.name}.lock"), str(path)):
+            yield
+    except BusyError as error:
+        raise StoreUnavailableError(error.message, hint=error.hint) from None
+
+
 def _explain(path: Path, error: sqlite3.Error) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
@@ -275,22 +367,26 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
         )
     reasons = {
         sqlite3.SQLITE_READONLY: ("is read-only", "give it and its folder write permission"),
-        sqlite3.SQLITE_FULL: ("the disk is full", "make room, then `hpckit sync` goes on"),
+        sqlite3.SQLITE_FULL: ("the disk is full", "make room, then `hpckit sync` continues"),
         sqlite3.SQLITE_NOTADB: ("is no GeoPackage", "set store.path to another file"),
-        sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away; `hpckit sync` makes it anew from the spool"),
+        sqlite3.SQLITE_CORRUPT: ("is damaged", "move it away; `hpckit sync` makes it again from the spool"),
+        sqlite3.SQLITE_CONSTRAINT: ("another hpckit loads the same results at this moment", "try again"),
         sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "look at the permissions of the file and its folder"),
         sqlite3.SQLITE_IOERR: ("the file system fails", "look at the disk and its quota"),
     }
     reason, hint = reasons.get(code, ("SQLite refuses", None))
+    fault = refusal(path) if code == sqlite3.SQLITE_CANTOPEN else None
+    if code == sqlite3.SQLITE_IOERR or (fault is not None and is_temporary(fault)):
+        return StoreUnavailableError(f"{path}: {reason}", hint=hint)
     return StoreError(f"{path}: {reason}", hint=hint)
 
 
-def _create(path: Path) -> None:
-    with atomic_path(path) as temporary:
-        db = sqlite3.connect(temporary)
+def _begin_database(db: sqlite3.Connection, path: Path) -> None:
+    """Make an empty database a GeoPackage, in the transaction that makes its tables: it is whole or empty."""
+    if db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] == 0:
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {_USER_VERSION}")
-        db.close()
+    _check_is_geopackage(db, path)
 
 
 def _check_is_geopackage(db: sqlite3.Connection, path: Path) -> None:
@@ -311,6 +407,8 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         for statement in _statements(script):
             db.execute(statement)
         db.execute("INSERT INTO hpckit_schema (version) VALUES (?)", [number])
+    if 0 < version < len(known):
+        refresh_views(db)
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -342,5 +440,5 @@ def _write_layer(path: Path, layer: str, zones: ZoneLayer) -> None:
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as error:
         raise StoreError(
-            f"{path}: the layer {layer} cannot be written", hint="look at disk and permissions"
+            f"{path}: the layer {layer} cannot be written", hint="check the disk and permissions"
         ) from error

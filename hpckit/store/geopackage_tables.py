@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import SpoolError, StoreError
-from hpckit.spool import Segment, SignatureBatch
-from hpckit.store.frames import Layout, as_utc, baseline_rank
+from hpckit.reduce.signatures.spool import Segment, SignatureBatch
+from hpckit.store.frames import RowLayout, as_utc, baseline_rank
 
 _ROWS_AT_A_TIME: Final = 20_000
+_DROPS_COLUMNS: Final = (3, 35, 0)
+"""First version of SQLite that can."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 
 
-def remove_reduction(db: sqlite3.Connection, reduction: str) -> None:
-    """Remove the results of a reduction and forget its segments; its zone layer stays for GDAL to overwrite."""
+def remove_results(db: sqlite3.Connection, reduction: str) -> None:
+    """Remove a reduction and its results; its zone layer stays for GDAL to overwrite."""
     db.execute(f"DROP VIEW IF EXISTS {quote(f'signature_{reduction}')}")
     db.execute(f"DROP TABLE IF EXISTS {quote(f'record_{reduction}')}")
     db.execute(f"DROP INDEX IF EXISTS {quote(f'zones_{reduction}_id')}")
@@ -32,8 +34,93 @@ def remove_reduction(db: sqlite3.Connection, reduction: str) -> None:
     db.executemany("DELETE FROM gpkg_contents WHERE table_name = ?", [[name] for name in names])
     known = "(SELECT id FROM hpckit_reduction WHERE name = ?)"
     db.execute(f"DELETE FROM observation WHERE reduction IN {known}", [reduction])
-    db.execute("DELETE FROM hpckit_ledger WHERE reduction = ?", [reduction])
     db.execute("DELETE FROM hpckit_reduction WHERE name = ?", [reduction])
+
+
+def remove_layer(db: sqlite3.Connection, layer: str) -> None:
+    """Remove a spatial layer that GDAL wrote, with its index and its rows in the tables of the format."""
+    present = {str(name) for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for name in (f"rtree_{layer}_geom", layer):
+        if name in present:
+            db.execute(f"DROP TABLE {quote(name)}")
+    for table in ("gpkg_extensions", "gpkg_ogr_contents", "gpkg_geometry_columns", "gpkg_contents"):
+        if table in present:
+            db.execute(f"DELETE FROM {table} WHERE table_name = ?", [layer])
+
+
+def remove_units(db: sqlite3.Connection, reduction: str, units: Collection[str]) -> None:
+    """Remove the results of units."""
+    if not units:
+        return
+    known = (
+        "reduction IN (SELECT id FROM hpckit_reduction WHERE name = ?) AND unit IN (SELECT value FROM json_each(?))"
+    )
+    query = f"SELECT id, acquisition FROM observation WHERE {known}"
+    found = db.execute(query, [reduction, json.dumps(list(units))]).fetchall()
+    ids, passes = json.dumps([row[0] for row in found]), json.dumps(sorted({row[1] for row in found}))
+    db.execute(
+        f"DELETE FROM {quote(f'record_{reduction}')} WHERE acquisition IN (SELECT value FROM json_each(?))"
+        " AND observation IN (SELECT value FROM json_each(?))",
+        [passes, ids],
+    )
+    db.execute("DELETE FROM observation WHERE id IN (SELECT value FROM json_each(?))", [ids])
+
+
+def shrink(db: sqlite3.Connection, reduction: str) -> None:
+    """Remove columns of bands, statistics and classes that no result has any more."""
+    query = (
+        "SELECT o.layout FROM observation o JOIN hpckit_reduction p ON p.id = o.reduction WHERE p.name = ?"
+        " GROUP BY o.layout ORDER BY MIN(o.id)"
+    )
+    new = RowLayout()
+    for (text,) in db.execute(query, [reduction]).fetchall():
+        bands, statistics, classes = json.loads(text)
+        new = _joined(new, bands, statistics, classes)
+    if new == read_layout(db, reduction):
+        return
+    view, table = f"signature_{reduction}", f"record_{reduction}"
+    db.execute(f"DROP VIEW IF EXISTS {quote(view)}")
+    db.execute("DELETE FROM gpkg_contents WHERE table_name = ?", [view])
+    wanted = {"fid", "zone", "acquisition", "observation", *_columns(new)}
+    if sqlite3.sqlite_version_info >= _DROPS_COLUMNS:
+        for name in column_names(db, table):
+            if name not in wanted:
+                db.execute(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(name)}")
+    _describe(db, reduction, new)
+
+
+def _joined(
+    old: RowLayout, bands: Sequence[str], statistics: Sequence[str], classes: Mapping[str, Iterable[int]]
+) -> RowLayout:
+    known = dict(old.classes or {})
+    for band, codes in classes.items():
+        known[band] = tuple(sorted({*known.get(band, ()), *codes}))
+    return RowLayout(
+        tuple(dict.fromkeys([*old.bands, *bands])), tuple(dict.fromkeys([*old.statistics, *statistics])), known
+    )
+
+
+def _columns(layout: RowLayout) -> list[str]:
+    """Columns of a record table beside its keys."""
+    wanted = [name for band in layout.bands for name in columns_of(band, layout.statistics)]
+    return wanted + [f"{band}_{code}" for band, codes in (layout.classes or {}).items() for code in codes]
+
+
+def _described(batch: SignatureBatch) -> tuple[list[str], list[str], dict[str, list[int]]]:
+    """Bands, statistics and classes of a batch."""
+    return (
+        list(batch.bands),
+        list(batch.statistics),
+        {band: codes.tolist() for band, (codes, _) in batch.classes.items()},
+    )
+
+
+def _describe(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
+    db.execute(
+        "UPDATE hpckit_reduction SET bands = ?, statistics = ?, classes = ? WHERE name = ?",
+        [json.dumps(layout.bands), json.dumps(layout.statistics), json.dumps(layout.classes or {}), reduction],
+    )
+    _create_view(db, reduction, layout)
 
 
 def create_records(db: sqlite3.Connection, reduction: str) -> None:
@@ -80,83 +167,90 @@ def find_reduction(db: sqlite3.Connection, segment: Segment, path: Path) -> int:
     return int(row[0])
 
 
-def read_layout(db: sqlite3.Connection, reduction: str) -> Layout | None:
+def read_layout(db: sqlite3.Connection, reduction: str) -> RowLayout | None:
     """Bands, statistics and classes of a reduction; None if it is not in the store."""
     query = "SELECT bands, statistics, classes FROM hpckit_reduction WHERE name = ?"
     row = db.execute(query, [reduction]).fetchone()
     if row is None:
         return None
     bands, statistics, classes = (json.loads(text) for text in row)
-    return Layout(tuple(bands), tuple(statistics), {band: tuple(codes) for band, codes in classes.items()})
+    return RowLayout(tuple(bands), tuple(statistics), {band: tuple(codes) for band, codes in classes.items()})
 
 
 def extend(db: sqlite3.Connection, reduction: str, batch: SignatureBatch) -> None:
     """Add the columns that a batch needs and the record table lacks."""
-    old = read_layout(db, reduction) or Layout()
-    known = dict(old.classes or {})
-    for band, (codes, _) in batch.classes.items():
-        known[band] = tuple(sorted({*known.get(band, ()), *codes.tolist()}))
-    new = Layout(
-        tuple(dict.fromkeys([*old.bands, *batch.bands])),
-        tuple(dict.fromkeys([*old.statistics, *batch.statistics])),
-        known,
-    )
+    old = read_layout(db, reduction) or RowLayout()
+    new = _joined(old, *_described(batch))
     if new == old:
         return
     table = f"record_{reduction}"
-    present = set(_column_names(db, table))
-    wanted = [name for band in new.bands for name in columns_of(band, new.statistics)]
-    wanted += [f"{band}_{code}" for band, codes in known.items() for code in codes]
-    for name in wanted:
+    present = set(column_names(db, table))
+    for name in _columns(new):
         if name not in present:
             db.execute(f"ALTER TABLE {quote(table)} ADD COLUMN {quote(name)} REAL")
-    db.execute(
-        "UPDATE hpckit_reduction SET bands = ?, statistics = ?, classes = ? WHERE name = ?",
-        [json.dumps(new.bands), json.dumps(new.statistics), json.dumps(known), reduction],
-    )
-    _create_view(db, reduction, new)
+    _describe(db, reduction, new)
 
 
-def _create_view(db: sqlite3.Connection, reduction: str, layout: Layout) -> None:
+def refresh_views(db: sqlite3.Connection) -> None:
+    """Make the views of all reductions again, as this version makes them."""
+    for (reduction,) in db.execute("SELECT name FROM hpckit_reduction ORDER BY id").fetchall():
+        _create_view(db, reduction, read_layout(db, reduction) or RowLayout())
+
+
+def _create_view(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
     """One row per zone, acquisition and band. SQLite skips the bands that a filter excludes."""
     view = f"signature_{reduction}"
     db.execute(f"DROP VIEW IF EXISTS {quote(view)}")
     count = len(layout.bands)
     if not count:
         return
-    arms = [_view_arm(reduction, layout, k) for k in range(count)]
+    arms = [_types_arm(reduction, layout), *(_view_arm(reduction, layout, k) for k in range(count))]
     db.execute(f"CREATE VIEW {quote(view)} AS {' UNION ALL '.join(arms)}")
     _register(db, view, f"Signatures of {reduction}: one row per zone, acquisition and band")
 
 
-def _view_arm(reduction: str, layout: Layout, position: int) -> str:
+def _types_arm(reduction: str, layout: RowLayout) -> str:
+    """No rows, but types: a view has those of columns in its first SELECT, and OGR reads others as text."""
+    valid, total, *values = (f"r.{quote(name)}" for name in columns_of(layout.bands[0], layout.statistics))
+    return _arm(reduction, layout, ("r.fid", "a.name", valid, total, valid, *values), "0")
+
+
+def _view_arm(reduction: str, layout: RowLayout, position: int) -> str:
     band = layout.bands[position]
     valid, total, *values = (f"r.{quote(name)}" for name in columns_of(band, layout.statistics))
     text = "'" + band.replace("'", "''") + "'"
-    statistics = "".join(
-        f", {column} AS {quote(name)}" for column, name in zip(values, layout.statistics, strict=True)
-    )
+    number = f"CAST(r.fid * {len(layout.bands)} + {position} AS INTEGER)"
+    # Filters reach into a view only if the columns of all its SELECTs have equal affinities.
+    columns = (number, f"CAST({text} AS TEXT)", valid, total, f"CAST({valid} / NULLIF({total}, 0) AS REAL)", *values)
+    return _arm(reduction, layout, columns, f"{total} IS NOT NULL")
+
+
+def _arm(reduction: str, layout: RowLayout, columns: Sequence[str], condition: str) -> str:
+    """One SELECT of a view, with columns for feature number, band, valid, total, valid fraction and statistics."""
+    number, band, *numbers = columns
+    names = ["valid", "total", "valid_fraction", *layout.statistics]
+    values = ", ".join(f"{column} AS {quote(name)}" for column, name in zip(numbers, names, strict=True))
     return (
-        f"SELECT r.fid * {len(layout.bands)} + {position} AS OGC_FID, z.id AS zone, a.time AS time, {text} AS band, "
-        f"{valid} AS valid, {total} AS total, {valid} / NULLIF({total}, 0) AS valid_fraction{statistics}, "
+        f"SELECT {number} AS OGC_FID, z.id AS zone, a.time AS time, {band} AS band, {values}, "
         "a.name AS acquisition, a.platform AS platform, o.tile AS tile, o.baseline AS baseline, "
         "a.relative_orbit AS relative_orbit, o.run_id AS run_id "
         f"FROM {quote(f'record_{reduction}')} r JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone "
         "JOIN observation o ON o.id = r.observation JOIN acquisition a ON a.id = r.acquisition "
-        f"WHERE {total} IS NOT NULL"
+        f"WHERE {condition}"
     )
 
 
 def load_batch(db: sqlite3.Connection, reduction: int, segment: Segment, batch: SignatureBatch) -> None:
-    """Write the records of a batch over those of older or equal baselines."""
+    """Write the records of a batch."""
     acquisition, observation = _observation(db, reduction, segment, batch)
     names = [name for band in batch.bands for name in columns_of(band, batch.statistics)]
     names += [f"{band}_{code}" for band, (codes, _) in batch.classes.items() for code in codes.tolist()]
     table = f"record_{segment.header.reduction}"
-    upsert = _upsert(table, ["zone", "acquisition", "observation", *names], _column_names(db, table))
+    given = ["zone", "acquisition", "observation", *names]
+    insert = f"INSERT INTO {quote(table)} ({', '.join(map(quote, given))}) VALUES ({', '.join('?' * len(given))})"
     for start in range(0, len(batch.zone), _ROWS_AT_A_TIME):
         rows = slice(start, start + _ROWS_AT_A_TIME)
-        db.executemany(upsert, _matrix(batch, rows, acquisition, observation).tolist())
+        db.executemany(insert, _matrix(batch, rows, acquisition, observation).tolist())
 
 
 def _matrix(batch: SignatureBatch, rows: slice, acquisition: int, observation: int) -> Any:
@@ -172,23 +266,8 @@ def _matrix(batch: SignatureBatch, rows: slice, acquisition: int, observation: i
     return np.column_stack([*keys, signatures, *classes])
 
 
-def _upsert(table: str, given: Sequence[str], present: Sequence[str]) -> str:
-    """Statement that replaces a record unless it is of a newer baseline."""
-    columns = ", ".join(quote(name) for name in given)
-    marks = ", ".join("?" * len(given))
-    replaced = [name for name in present if name not in ("fid", "zone", "acquisition")]
-    changes = ", ".join(
-        f"{quote(name)} = " + (f"excluded.{quote(name)}" if name in given else "NULL") for name in replaced
-    )
-    rank = "(SELECT baseline_rank FROM observation WHERE id = {}.observation)"
-    return (
-        f"INSERT INTO {quote(table)} ({columns}) VALUES ({marks}) ON CONFLICT (zone, acquisition) "
-        f"DO UPDATE SET {changes} WHERE {rank.format(quote(table))} <= {rank.format('excluded')}"
-    )
-
-
 def _observation(db: sqlite3.Connection, reduction: int, segment: Segment, batch: SignatureBatch) -> tuple[int, int]:
-    """Ids of the acquisition and of the observation of a batch; the rows are made where they lack."""
+    """Ids of the acquisition, which is made where it lacks, and of a new observation."""
     info, header = batch.acquisition, segment.header
     acquisition = _find_or_insert(
         db,
@@ -200,24 +279,26 @@ def _observation(db: sqlite3.Connection, reduction: int, segment: Segment, batch
             "relative_orbit": info.relative_orbit,
         },
     )
-    observation = _find_or_insert(
+    observation = _insert(
         db,
         "observation",
         {
             "acquisition": acquisition,
             "reduction": reduction,
+            "unit": batch.unit,
+            "inputs": batch.inputs,
+            "segment": segment.spool_id,
+            "layout": json.dumps(_described(batch)),
             "tile": info.tile,
             "baseline": info.baseline,
-            "products": json.dumps(info.products),
-            "campaign_digest": header.campaign_digest,
-            "run_id": header.run_id,
-            "hpckit": header.hpckit,
-        },
-        {
             "baseline_rank": baseline_rank(info.baseline),
+            "products": json.dumps(info.products),
             "cloud_cover": info.cloud_cover,
             "footprint": json.dumps(info.footprint) if info.footprint else None,
             "campaign": header.campaign,
+            "campaign_digest": header.campaign_digest,
+            "run_id": header.run_id,
+            "hpckit": header.hpckit,
         },
     )
     return acquisition, observation
@@ -228,7 +309,10 @@ def _find_or_insert(db: sqlite3.Connection, table: str, key: dict[str, Any], res
     row = db.execute(f"SELECT id FROM {table} WHERE {where}", list(key.values())).fetchone()
     if row is not None:
         return int(row[0])
-    values = {**key, **rest}
+    return _insert(db, table, {**key, **rest})
+
+
+def _insert(db: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
     marks = ", ".join("?" * len(values))
     cursor = db.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))
     return int(cursor.lastrowid or 0)
@@ -239,7 +323,8 @@ def columns_of(band: str, statistics: Sequence[str]) -> list[str]:
     return [f"{band}_{name}" for name in ("valid", "total", *statistics)]
 
 
-def _column_names(db: sqlite3.Connection, table: str) -> list[str]:
+def column_names(db: sqlite3.Connection, table: str) -> list[str]:
+    """Columns of a table; none if there is no such table."""
     return [str(row[1]) for row in db.execute(f"PRAGMA table_info({quote(table)})")]
 
 

@@ -1,18 +1,23 @@
-"""What every store can do."""
+"""The interface of all stores."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final, Protocol
 
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.spool import Segment
+from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.zones import ZoneLayer
+from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
     import pandas
 
+NOBODY: Final = StoreOwner()
+"""StoreOwner of what nobody claimed."""
+
 
 class Store(Protocol):
-    """Where results end."""
+    """A destination of results."""
 
     def prepare(self) -> None:
         """Make or migrate the schema.
@@ -25,26 +30,52 @@ class Store(Protocol):
             If it is read-only, foreign, or of a newer schema.
         """
 
-    def load_zones(self, reduction: str, zones: ZoneLayer) -> None:
-        """Make the zones of a reduction those of `zones`.
+    def is_made(self) -> bool:
+        """Whether the tables exist; if not, they can be made.
 
-        If they were others before, the results of the reduction are removed with them, and so are their rows
-        in the ledger: records point to zones by their row.
+        Raises
+        ------
+        StoreUnavailableError
+            If it cannot be reached.
+        StoreError
+            If something is missing that is needed to make them.
         """
 
-    def loaded_ids(self) -> set[str]:
-        """Ids of the segments that were loaded."""
+    def owners(self) -> dict[str, StoreOwner]:
+        """Owners of the reductions in the store; writes nothing."""
 
-    def load_segment(self, segment: Segment) -> int:
-        """Load a segment in one transaction, with its row in the ledger.
+    def layers(self) -> dict[str, str]:
+        """Digest of the zones of each reduction in the store; writes nothing."""
 
-        A segment that was loaded before is left alone. Where there is a record of the same zone and
-        acquisition already, that of the newer baseline stays; of equal baselines, the one loaded last.
+    def load_zones(self, reduction: str, zones: ZoneLayer, owner: StoreOwner = NOBODY) -> None:
+        """Make the zones of a reduction those of `zones`, and note its owner.
+
+        If they were others before, the results of the reduction are removed with them: records point to zones by
+        their row.
+        """
+
+    def made_from(self, reduction: str) -> dict[str, str]:
+        """Digest of the inputs of each unit with results of a reduction.
+
+        The unit `""` stands for all that was loaded before stores kept this.
+        """
+
+    def load_segment(self, segment: Segment, units: Collection[str] | None = None, drop: Collection[str] = ()) -> int:
+        """Load results of a segment, and replace earlier results of these units, in one transaction.
+
+        A result that the store has already, made from the same inputs, is left alone.
+
+        Parameters
+        ----------
+        units : collection of str, optional
+            Only these; all of the segment if not given.
+        drop : collection of str
+            Units whose results are removed in the same transaction.
 
         Returns
         -------
         int
-            Rows of the segment; 0 if it was loaded before.
+            Rows that were loaded.
 
         Raises
         ------
@@ -55,6 +86,12 @@ class Store(Protocol):
         SpoolError
             If the segment has rows for zones that the layer lacks.
         """
+
+    def drop(self, reduction: str, units: Collection[str]) -> None:
+        """Remove the results of units, and acquisitions, bands and statistics that no result needs any more."""
+
+    def remove(self, reduction: str) -> None:
+        """Remove a reduction with its zones and results."""
 
     def reductions(self) -> list[str]:
         """Names of the reductions in the store."""
@@ -82,7 +119,7 @@ class Store(Protocol):
             If there is no such reduction or band.
         """
 
-    def class_counts(self, reduction: str, zone: str, band: str = "SCL") -> pandas.DataFrame:
+    def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone, by `time` and `acquisition`; one column per code."""
 
     def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
@@ -92,4 +129,4 @@ class Store(Protocol):
         """By reduction: `zones`, `acquisitions`, `records` (zone and acquisition), `signatures` (and band)."""
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""

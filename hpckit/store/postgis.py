@@ -1,24 +1,29 @@
-"""The central store: PostgreSQL with PostGIS. One transaction per segment, with its row in the ledger."""
+"""The central store: PostgreSQL with PostGIS. One transaction per segment."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-import hpckit
+from hpckit.base.credentials import check_dsn
+from hpckit.base.version import __version__
 from hpckit.errors import StoreError
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.spool import Segment
+from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.zones import ZoneLayer
 from hpckit.store.copy import read_floats
-from hpckit.store.frames import PROVENANCE, Layout, Records, series_frame, statistics_columns
+from hpckit.store.frames import PROVENANCE, RowLayout, ZoneRecords, chosen, series_frame, statistics_columns
 from hpckit.store.migrations import migrations
+from hpckit.store.model import NOBODY
+from hpckit.store.owner import StoreOwner
+from hpckit.store.postgis_access import in_work, require_access, require_postgis, set_up, take_lock
 from hpckit.store.postgis_errors import explained, import_psycopg2
 from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
+from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove_units
 from hpckit.store.postgis_rows import copy_zones, read_layouts
 
 if TYPE_CHECKING:
@@ -46,11 +51,23 @@ class PostGis:
         `postgresql://user@host/database`; the password comes from ~/.pgpass or PGPASSWORD.
     schema : str
         Schema that holds the tables.
+    wait_s : float
+        How long to wait for locks of others.
+    tell : callable
+        Called with whom it waits for.
     """
 
-    def __init__(self, dsn: str, schema: str = "hpckit") -> None:
+    def __init__(
+        self,
+        dsn: str,
+        schema: str = "hpckit",
+        wait_s: float = 60,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.dsn = dsn
         self.schema = schema
+        self.wait_s = wait_s
+        self._tell = tell
         self._connection: psycopg2.extensions.connection | None = None
         import_psycopg2()
 
@@ -60,69 +77,106 @@ class PostGis:
 
         with self._transaction() as cursor:
             # Two programs that start at once must not migrate both.
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"hpckit:{self.schema}"])
-            cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'postgis'")
-            if cursor.fetchone() is None:
+            take_lock(cursor, f"hpckit:{self.schema}", self.wait_s, self._tell)
+            if not require_postgis(cursor, self._where):
                 cursor.execute("CREATE EXTENSION postgis SCHEMA public")
+            require_access(cursor, self._where, self.schema)
             cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [self.schema])
             if cursor.fetchone() is None:
                 cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
             self._set_search_path(cursor)
             self._migrate(cursor)
 
-    def load_zones(self, reduction: str, zones: ZoneLayer) -> None:
-        """Make the zones of a reduction those of `zones`; see `Store`."""
+    def is_made(self) -> bool:
+        """Whether the tables are there; if not, this user can make them.
+
+        Raises
+        ------
+        StoreError
+            If this user lacks a privilege, or the server lacks PostGIS.
+        """
         with self._transaction() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [f"hpckit:{self.schema}:zones"])
-            cursor.execute("SELECT id, zones_digest, first_zone, zones FROM reduction WHERE name = %s", [reduction])
+            require_postgis(cursor, self._where)
+            return require_access(cursor, self._where, self.schema)
+
+    def owners(self) -> dict[str, StoreOwner]:
+        """Whom the reductions belong to; see `Store`."""
+        known = (
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = %s AND table_name = 'reduction'"
+            " AND column_name = 'place'"
+        )
+        if not self._rows(known, [self.schema]):
+            return {}
+        rows = self._rows("SELECT name, campaign, run_id, place FROM reduction ORDER BY id")
+        return {name: StoreOwner(*rest) for name, *rest in rows}
+
+    def layers(self) -> dict[str, str]:
+        """Digests of the zones of the reductions; see `Store`."""
+        return dict(self._rows("SELECT name, zones_digest FROM reduction"))
+
+    def load_zones(self, reduction: str, zones: ZoneLayer, owner: StoreOwner = NOBODY) -> None:
+        """Make the zones of a reduction those of `zones`; see `Store`."""
+        claimed = [owner.campaign, owner.run_id, owner.place]
+        with self._transaction() as cursor:
+            take_lock(cursor, f"hpckit:{self.schema}:zones", self.wait_s, self._tell)
+            cursor.execute("SELECT zones_digest, campaign, run_id, place FROM reduction WHERE name = %s", [reduction])
             known = cursor.fetchone()
-            if known is not None and known[1] == zones.digest:
+            if known == (zones.digest, *claimed):
                 return
-            if known is not None:
-                cursor.execute(
-                    "DELETE FROM record WHERE zone BETWEEN %s AND %s"
-                    " AND acquisition IN (SELECT acquisition FROM observation WHERE reduction = %s)",
-                    [known[2], known[2] + known[3] - 1, known[0]],
-                )
-                # Zones, observations and ledger rows go with it.
-                cursor.execute("DELETE FROM reduction WHERE id = %s", [known[0]])
+            if known is not None and known[0] == zones.digest:
+                change = "UPDATE reduction SET campaign = %s, run_id = %s, place = %s WHERE name = %s"
+                cursor.execute(change, [*claimed, reduction])
+                return
+            remove_reduction(cursor, reduction)
             cursor.execute("SELECT COALESCE(MAX(first_zone + zones), 1) FROM reduction")
             first = _one(cursor)[0]
             cursor.execute(
-                "INSERT INTO reduction (name, zones_digest, first_zone, zones, crs)"
-                " VALUES (%s, %s, %s, %s, %s) RETURNING id",
-                [reduction, zones.digest, first, len(zones), zones.crs],
+                "INSERT INTO reduction (name, zones_digest, first_zone, zones, crs, campaign, run_id, place)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+                [reduction, zones.digest, first, len(zones), zones.crs, *claimed],
             )
             copy_zones(cursor, _one(cursor)[0], first, zones)
             cursor.execute("ANALYZE zone")
 
-    def loaded_ids(self) -> set[str]:
-        """Ids of the segments that were loaded."""
-        return {row[0] for row in self._rows("SELECT spool_id FROM ledger")}
+    def made_from(self, reduction: str) -> dict[str, str]:
+        """Inputs of the results by unit; see `Store`."""
+        query = "SELECT unit, inputs FROM observation WHERE reduction = (SELECT id FROM reduction WHERE name = %s)"
+        return {row[0]: row[1] for row in self._rows(query, [reduction])}
 
-    def load_segment(self, segment: Segment) -> int:
-        """Load a segment in one transaction; see `Store`."""
-        header = segment.header
+    def load_segment(self, segment: Segment, units: Collection[str] | None = None, drop: Collection[str] = ()) -> int:
+        """Load results of a segment in one transaction; see `Store`."""
         with self._transaction() as cursor:
+            self._lock_acquisitions(cursor, "_shared")
             reduction, first_zone = find_reduction(cursor, segment)
-            cursor.execute(
-                "INSERT INTO ledger (spool_id, file, campaign, run_id, reduction, row_count, hpckit)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-                [
-                    segment.spool_id,
-                    segment.path.name,
-                    header.campaign,
-                    header.run_id,
-                    reduction,
-                    segment.rows,
-                    hpckit.__version__,
-                ],
-            )
-            if cursor.rowcount == 0:
-                return 0
-            if segment.rows:
-                load_records(cursor, segment, reduction, first_zone)
-        return segment.rows
+            cursor.execute("SELECT unit, inputs FROM observation WHERE reduction = %s", [reduction])
+            have = dict(cursor.fetchall())
+            batches = [batch for batch in chosen(segment, units) if have.get(batch.unit) != batch.inputs]
+            outdated = [unit for unit in (*drop, *(batch.unit for batch in batches)) if unit in have]
+            remove_units(cursor, segment.header.reduction, outdated)
+            if batches:
+                load_records(cursor, segment, batches, reduction, first_zone)
+        return sum(len(batch.zone) for batch in batches)
+
+    def drop(self, reduction: str, units: Collection[str]) -> None:
+        """Remove the results of units, and what nothing needs any more; see `Store`."""
+        with self._transaction() as cursor:
+            self._lock_acquisitions(cursor)
+            remove_units(cursor, reduction, units)
+            remove_orphans(cursor)
+
+    def remove(self, reduction: str) -> None:
+        """Remove a reduction with its zones and results; see `Store`."""
+        with self._transaction() as cursor:
+            self._lock_acquisitions(cursor)
+            remove_reduction(cursor, reduction)
+            remove_orphans(cursor)
+
+    def _lock_acquisitions(self, cursor: Any, kind: str = "") -> None:
+        """Nobody removes acquisitions that another one is about to refer to."""
+        cursor.execute(
+            f"SELECT pg_advisory_xact_lock{kind}(hashtext(%s))",
+            [f"hpckit:{self.schema}:acquisitions"],
+        )
 
     def reductions(self) -> list[str]:
         """Names of the reductions in the store."""
@@ -157,9 +211,9 @@ class PostGis:
                 columns = [merged.statistics.index(name) for name in layout.statistics]
                 values[np.ix_([number], place, columns)] = statistics
         provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
-        return series_frame(Records(merged, [row[0] for row in rows], provenance, valid, total, values), band)
+        return series_frame(ZoneRecords(merged, [row[0] for row in rows], provenance, valid, total, values), band)
 
-    def class_counts(self, reduction: str, zone: str, band: str = "SCL") -> pandas.DataFrame:
+    def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""
         import pandas as pd
 
@@ -226,7 +280,7 @@ class PostGis:
         rows = self._rows(query, [reduction])
         return rows[0][0] if rows else 0, np.array([row[1] for row in rows], dtype=object)
 
-    def _band_of_image(self, reduction: str, acquisition: str, number: int, layout: Layout, band: str) -> Any:
+    def _band_of_image(self, reduction: str, acquisition: str, number: int, layout: RowLayout, band: str) -> Any:
         position, count, width = layout.bands.index(band), len(layout.bands), len(layout.statistics)
         first = layout.counts_width + position * width
         places = [position, count + position, *range(first, first + width)]
@@ -247,7 +301,7 @@ class PostGis:
             cursor.copy_expert(statement, target, size=COPY_BYTES)
         return read_floats(target.getvalue(), len(places))
 
-    def _layouts(self, reduction: str) -> dict[int, Layout]:
+    def _layouts(self, reduction: str) -> dict[int, RowLayout]:
         """Layouts that the records of a reduction have, oldest first."""
         with self._transaction() as cursor:
             layouts = read_layouts(cursor, reduction)
@@ -272,9 +326,7 @@ class PostGis:
             )
         for number, script in enumerate(known[version:], version + 1):
             cursor.execute(script)
-            cursor.execute(
-                "INSERT INTO schema_version (version, hpckit) VALUES (%s, %s)", [number, hpckit.__version__]
-            )
+            cursor.execute("INSERT INTO schema_version (version, hpckit) VALUES (%s, %s)", [number, __version__])
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._transaction() as cursor:
@@ -284,7 +336,7 @@ class PostGis:
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with explained(self._where, self.schema, self._forget):
+        with explained(self._where, self.schema, self._forget, self._in_work):
             if self._connection is None:
                 self._connection = self._connect()
             with self._connection, self._connection.cursor() as cursor:
@@ -293,10 +345,15 @@ class PostGis:
     def _connect(self) -> psycopg2.extensions.connection:
         import psycopg2
 
+        try:
+            check_dsn(self.dsn)
+        except ValueError as error:
+            raise StoreError(str(error), hint="correct `store.dsn`") from None
         connection = psycopg2.connect(
             self.dsn, connect_timeout=_CONNECT_S, application_name="hpckit", keepalives_idle=30
         )
         with connection, connection.cursor() as cursor:
+            set_up(cursor, self.wait_s)
             self._set_search_path(cursor)
         return connection
 
@@ -312,6 +369,13 @@ class PostGis:
         path = sql.SQL(", ").join(map(sql.Identifier, schemas))
         cursor.execute(sql.SQL("SET search_path TO {}").format(path))
 
+    def _in_work(self) -> str:
+        """Who may hold the lock that was waited for."""
+        if self._connection is None:
+            return "a program that has ended since"
+        with self._connection, self._connection.cursor() as cursor:
+            return in_work(cursor)
+
     def _forget(self) -> None:
         """Drop a connection that broke; the next call makes another one."""
         if self._connection is not None and self._connection.closed:
@@ -324,16 +388,17 @@ class PostGis:
         from psycopg2.extensions import parse_dsn
 
         try:
+            check_dsn(self.dsn)
             parts = parse_dsn(self.dsn)
-        except ProgrammingError:
+        except (ProgrammingError, ValueError):
             return "the database"
         return f"database {parts.get('dbname', '?')} on {parts.get('host', 'this machine')}"
 
 
-def _merge(layouts: Sequence[Layout]) -> Layout:
+def _merge(layouts: Sequence[RowLayout]) -> RowLayout:
     """Bands and statistics of several layouts together."""
     bands = dict.fromkeys(band for layout in layouts for band in layout.bands)
-    return Layout(tuple(bands), tuple(dict.fromkeys(name for layout in layouts for name in layout.statistics)))
+    return RowLayout(tuple(bands), tuple(dict.fromkeys(name for layout in layouts for name in layout.statistics)))
 
 
 def _one(cursor: Any) -> tuple[Any, ...]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
-from hpckit.files import digest_json
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.scenes.bands import BANDS
-from hpckit.spool import AcquisitionInfo, SignatureBatch, SpoolHeader
-from hpckit.store.frames import Layout, as_utc, baseline_rank
+from hpckit.base.files import digest_json
+from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader
+from hpckit.sensors.registry import band_known
+from hpckit.space.vector.crs import is_longitude_latitude
+from hpckit.space.vector.project import to_degrees
+from hpckit.space.zones import ZoneLayer
+from hpckit.store.frames import RowLayout, as_utc, baseline_rank
 
 _WGS84: Final = 4326
 _JRC_REFLECTANCE: Final = 10_000.0
@@ -28,20 +31,31 @@ class Keys:
 
     reduction: int
     layout: int
+    segment: str
 
 
 def copy_zones(cursor: Any, reduction: int, first: int, zones: ZoneLayer) -> None:
-    """Copy a zone layer, transformed to WGS 84."""
-    import pyproj
-
-    transform = pyproj.Transformer.from_crs(pyproj.CRS(zones.crs), _WGS84, always_xy=True).transform
-    shapes = shapely.set_srid(shapely.transform(zones.geometries, transform, interleaved=False), _WGS84)
+    """Copy a zone layer, in longitude and latitude of WGS 84."""
+    shapes = shapely.set_srid(_in_degrees(zones), _WGS84)
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     hexes = shapely.to_wkb(shapes, hex=True, include_srid=True).tolist()
     writer.writerows((first + row, reduction, zones.ids[row], shape) for row, shape in enumerate(hexes))
     text.seek(0)
     cursor.copy_expert("COPY zone (id, reduction, name, geom) FROM STDIN (FORMAT csv)", text, size=1 << 20)
+
+
+def _in_degrees(zones: ZoneLayer) -> npt.NDArray[np.object_]:
+    """Zones in longitude and latitude, true to their edges; empty where a zone has no place there."""
+    import pyproj
+
+    crs = pyproj.CRS(zones.crs)
+    if is_longitude_latitude(crs):
+        return zones.geometries
+    shapes = to_degrees(zones.geometries, crs)
+    bounds = shapely.bounds(shapes).reshape(-1, 4)
+    shapes[~np.isfinite(bounds).all(axis=1)] = shapely.MultiPolygon()
+    return shapes
 
 
 def find_layout(cursor: Any, batch: SignatureBatch) -> int:
@@ -57,12 +71,12 @@ def find_layout(cursor: Any, batch: SignatureBatch) -> int:
     if row is None:
         cursor.execute("SELECT id FROM layout WHERE digest = %s", [digest])
         return int(cursor.fetchone()[0])
-    layout = Layout(batch.bands, batch.statistics, {band: tuple(codes) for band, codes in classes})
+    layout = RowLayout(batch.bands, batch.statistics, {band: tuple(codes) for band, codes in classes})
     _describe(cursor, int(row[0]), layout)
     return int(row[0])
 
 
-def read_layouts(cursor: Any, reduction: str) -> dict[int, Layout] | None:
+def read_layouts(cursor: Any, reduction: str) -> dict[int, RowLayout] | None:
     """Layouts that the observations of a reduction have, by id; None if there is no such reduction."""
     cursor.execute("SELECT id FROM reduction WHERE name = %s", [reduction])
     row = cursor.fetchone()
@@ -74,37 +88,45 @@ def read_layouts(cursor: Any, reduction: str) -> dict[int, Layout] | None:
         row,
     )
     return {
-        number: Layout(tuple(bands), tuple(statistics), {band: tuple(codes) for band, codes in classes})
+        number: RowLayout(tuple(bands), tuple(statistics), {band: tuple(codes) for band, codes in classes})
         for number, bands, statistics, classes in cursor.fetchall()
     }
 
 
-def find_observation(cursor: Any, keys: Keys, header: SpoolHeader, info: AcquisitionInfo) -> tuple[int, int]:
-    """Ids of an acquisition and of the observation of it; they are made if they are new."""
+def add_observation(cursor: Any, keys: Keys, header: SpoolHeader, batch: SignatureBatch) -> tuple[int, int]:
+    """Ids of the acquisition of a batch, which is made if it is new, and of a new observation."""
+    from psycopg2 import sql
+
+    info = batch.acquisition
     acquisition = _find_or_insert(
         cursor,
         "acquisition",
         {"name": info.id, "level": info.level},
         {"time": as_utc(info.time), "platform": info.platform, "relative_orbit": info.relative_orbit},
     )
-    key = {
+    values = {
         "acquisition": acquisition,
         "reduction": keys.reduction,
         "layout": keys.layout,
+        "unit": batch.unit,
+        "inputs": batch.inputs,
+        "segment": keys.segment,
         "tile": info.tile,
         "baseline": info.baseline,
+        "baseline_rank": baseline_rank(info.baseline),
         "products": list(info.products),
+        "cloud_cover": info.cloud_cover,
+        "footprint": _footprint(info),
+        "campaign": header.campaign,
         "campaign_digest": header.campaign_digest,
         "run_id": header.run_id,
         "hpckit": header.hpckit,
     }
-    rest = {
-        "baseline_rank": baseline_rank(info.baseline),
-        "cloud_cover": info.cloud_cover,
-        "footprint": _footprint(info),
-        "campaign": header.campaign,
-    }
-    return acquisition, _find_or_insert(cursor, "observation", key, rest)
+    insert = sql.SQL("INSERT INTO observation ({}) VALUES ({}) RETURNING id").format(
+        sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join([sql.Placeholder()] * len(values))
+    )
+    cursor.execute(insert, list(values.values()))
+    return acquisition, int(cursor.fetchone()[0])
 
 
 def _find_or_insert(cursor: Any, table: str, key: dict[str, Any], rest: dict[str, Any]) -> int:
@@ -130,14 +152,14 @@ def _find_or_insert(cursor: Any, table: str, key: dict[str, Any], rest: dict[str
     return int(row[0])
 
 
-def _describe(cursor: Any, number: int, layout: Layout) -> None:
+def _describe(cursor: Any, number: int, layout: RowLayout) -> None:
     """Places of the numbers of a layout, for the views."""
     count, width = len(layout.bands), len(layout.statistics)
     for position, band in enumerate(layout.bands):
         first = layout.counts_width + position * width
         places = {name: first + k + 1 for k, name in enumerate(layout.statistics)}
-        kind = BANDS[band.partition("@")[0]].kind if band.partition("@")[0] in BANDS else "index"
-        scale = _JRC_REFLECTANCE if kind == "reflectance" else 1.0
+        known = band_known(band)
+        scale = _JRC_REFLECTANCE if known is not None and known.kind == "reflectance" else 1.0
         cursor.execute(
             "INSERT INTO layout_band VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from hpckit.sensors.bands import split_key
 from hpckit.testing.safe import ProductSpec, quantise, write_product
 
 Field = npt.NDArray[np.float64]
@@ -69,8 +70,7 @@ def write_granule(
     arrays: dict[str, npt.NDArray[Any]] = {}
     keys = [*bands, "SCL@20m", "SCL@60m"] if spec.level == "L2A" else bands
     for key in keys:
-        name, _, size = key.partition("@")
-        size_m = int(size.removesuffix("m"))
+        name, size_m = split_key(key)
         count = edge * 10 // size_m
         place = degrees(spec.epsg, spec.ulx, spec.uly, (count, count), size_m)
         if name == "SCL":

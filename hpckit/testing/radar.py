@@ -19,8 +19,8 @@ import pyproj
 import rasterio
 from affine import Affine
 
-from hpckit.scenes import footprint
-from hpckit.scenes.radar import relative_orbit
+from hpckit.sensors.sentinel1.model import relative_orbit
+from hpckit.space import footprint
 from hpckit.testing.landscape import Landscape
 
 Power = npt.NDArray[np.float32]
@@ -129,7 +129,7 @@ def write_series(
     style : {"rtc", "nrb", "terrascope", "coherence"}
         How folders and files are named.
     item : bool
-        Whether to write `NAME.json` beside them (never for Terrascope, which lets names tell).
+        Whether to write `NAME.json` beside them (never for Terrascope, where names contain this).
 
     Returns
     -------
@@ -185,7 +185,7 @@ def _item(spec: RadarSpec, name: str, shape: tuple[int, int], files: list[str]) 
         "type": "Feature",
         "stac_version": "1.0.0",
         "id": name,
-        "geometry": outline,
+        "geometry": footprint.geojson(outline),
         "bbox": footprint.bbox(outline),
         "properties": {
             "datetime": f"{spec.start:%Y-%m-%dT%H:%M:%S.%fZ}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpckit.scenes.grd import sidecars
+from hpckit.sensors.sentinel1.grd import sidecars
 
 Surface = Callable[[float, np.ndarray], np.ndarray]
 """Value of a table at a line, for an array of pixels."""

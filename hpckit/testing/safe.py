@@ -7,9 +7,10 @@ baselines 02.06 to 05.09. A granule may be smaller than the real 10980 pixels; i
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import rasterio
+import shapely
 from affine import Affine
 
-from hpckit.scenes.bands import WINDOW
+from hpckit.sensors.bands import split_key
+from hpckit.sensors.sentinel2.bands import WINDOW
 
 _BAND_IDS: Final = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 _LEAST_BLOCK: Final = 32
@@ -46,7 +49,7 @@ class ProductSpec:
     relative_orbit: int = 51
     absolute_orbit: int = 46000
     strip_offset_s: int = 180
-    """Start of the datastrip after that of the datatake: tells the two halves of a split pass apart."""
+    """Start of the datastrip after that of the datatake: distinguishes the two halves of a split pass."""
     produced: datetime | None = None
     """Time of processing; an hour after the end of sensing if not given."""
     cloud_cover: float = 0.0
@@ -121,8 +124,8 @@ def write_product(
         name = _file_name(spec, key)
         if not name.rpartition("/")[2].startswith("MSK_"):
             images.append(name.removesuffix(".jp2"))
-        _write_jp2(root / name, array, spec, int(key.partition("@")[2].removesuffix("m")))
-    _write(root / f"MTD_MSI{spec.level}.xml", _product_xml(spec, images, _footprint(spec, shapes)))
+        _write_jp2(root / name, array, spec, split_key(key)[1])
+    _write(root / f"MTD_MSI{spec.level}.xml", _product_xml(spec, images, _positions(_outline(spec, shapes))))
     _write(root / "GRANULE" / spec.granule / "MTD_TL.xml", _granule_xml(spec, shapes, _nodata(arrays)))
     strip = f"DS_2APS_{spec.production:%Y%m%dT%H%M%S}_S{spec.strip_start:%Y%m%dT%H%M%S}"
     _write(root / "DATASTRIP" / strip / "MTD_DS.xml", _datastrip_xml(spec))
@@ -130,22 +133,98 @@ def write_product(
     return _pack(root) if as_zip else root
 
 
+def write_old_product(
+    folder: Path,
+    granules: Sequence[tuple[ProductSpec, Mapping[str, npt.NDArray[Any]]]],
+    *,
+    name: str | None = None,
+    as_zip: bool = False,
+) -> Path:
+    """Write a product as they were before December 2016 (PSD 13): several granules, and long names of files.
+
+    Parameters
+    ----------
+    granules : sequence of (ProductSpec, mapping of str to ndarray)
+        Granules of one pass, and digital numbers of each as in `write_product`.
+    name : str, optional
+        Name of the product without `.SAFE`.
+
+    Returns
+    -------
+    Path
+        Of the SAFE folder or the zip file.
+    """
+    first = granules[0][0]
+    name = name or _old_name(first)
+    root = folder / f"{name}.SAFE"
+    listed: dict[str, list[str]] = {}
+    for spec, arrays in granules:
+        shapes, place = _shapes(arrays), root / "GRANULE" / _granule_id(spec)
+        stem = _granule_id(spec).rpartition("_N")[0]
+        images = listed.setdefault(_granule_id(spec), [])
+        for key, array in arrays.items():
+            image, within = _old_image(spec, stem, key)
+            images.append(image)
+            _write_jp2(place / "IMG_DATA" / within / f"{image}.jp2", array, spec, split_key(key)[1])
+        _write(place / f"{stem.replace('_MSI_', '_MTD_')}.xml", _old_style(_granule_xml(spec, shapes, 0)))
+    outline = shapely.union_all([_outline(spec, _shapes(arrays)) for spec, arrays in granules]).convex_hull
+    _write(root / f"{name.replace('_PRD_MSI', '_MTD_SAF')}.xml", _old_product_xml(first, listed, _positions(outline)))
+    _write(root / "manifest.safe", _manifest(root, first))
+    return _pack(root) if as_zip else root
+
+
+def _old_name(spec: ProductSpec) -> str:
+    who = "USER" if spec.level == "L2A" else "OPER"  # Level-2A was only made by users
+    return (
+        f"{spec.platform}_{who}_PRD_MSI{spec.level}_PDMC_{spec.production + timedelta(hours=3):%Y%m%dT%H%M%S}"
+        f"_R{spec.relative_orbit:03d}_V{spec.sensed:%Y%m%dT%H%M%S}_{spec.strip_start:%Y%m%dT%H%M%S}"
+    )
+
+
+def _old_image(spec: ProductSpec, stem: str, key: str) -> tuple[str, str]:
+    """Name of an image of an old product, and the folder in IMG_DATA where it lies."""
+    band, size = split_key(key)
+    if spec.level == "L1C":
+        return f"{stem}_{band}", ""
+    if band in ("SCL", "AOT", "WVP"):
+        return f"{stem.replace('_MSI_', f'_{band}_')}_{size}m", "" if band == "SCL" else f"R{size}m"
+    return f"{stem}_{band}_{size}m", f"R{size}m"
+
+
+def _old_product_xml(spec: ProductSpec, listed: Mapping[str, list[str]], footprint: str) -> str:
+    """Product metadata of PSD 13: a list for each granule, images without paths, a name that is none."""
+    text = _product_xml(spec, [], footprint).replace(f"{spec.name}.SAFE", "791_2016-09-05T10_37")
+    start, end = text.index("<Granule_List>"), text.index("</Granule_List>")
+    tag = "IMAGE_ID_2A" if spec.level == "L2A" else "IMAGE_ID"
+    lists = "".join(
+        f'<Granule_List><Granules datastripIdentifier="{spec.datastrip}" granuleIdentifier="{identifier}"'
+        f' imageFormat="JPEG2000">{"".join(f"<{tag}>{image}</{tag}>" for image in images)}</Granules></Granule_List>'
+        for identifier, images in listed.items()
+    )
+    return _old_style(text[:start] + lists + text[end + len("</Granule_List>") :])
+
+
+def _old_style(text: str) -> str:
+    """The namespace of PSD 13; it has no percentage of nodata."""
+    return re.sub(r"<NODATA_PIXEL_PERCENTAGE>.*?</NODATA_PIXEL_PERCENTAGE>\n?", "", text.replace("psd-14", "psd-13"))
+
+
 def _shapes(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, tuple[int, int]]:
-    known = {int(key.partition("@")[2].removesuffix("m")): array.shape for key, array in arrays.items()}
+    known = {split_key(key)[1]: array.shape for key, array in arrays.items()}
     finest = min(known)
     rows, columns = (edge * finest for edge in known[finest])
     return {res: known.get(res, (-(-rows // res), -(-columns // res))) for res in (10, 20, 60)}
 
 
 def _file_name(spec: ProductSpec, key: str) -> str:
-    band, _, resolution = key.partition("@")
+    band, size = split_key(key)
     granule = f"GRANULE/{spec.granule}"
     if band in _PROBABILITY:
-        return f"{granule}/QI_DATA/{_PROBABILITY[band]}_{resolution}.jp2"
+        return f"{granule}/QI_DATA/{_PROBABILITY[band]}_{size}m.jp2"
     stem = f"T{spec.tile}_{spec.sensed:%Y%m%dT%H%M%S}_{band}"
     if spec.level == "L1C":
         return f"{granule}/IMG_DATA/{stem}.jp2"
-    return f"{granule}/IMG_DATA/R{resolution}/{stem}_{resolution}.jp2"
+    return f"{granule}/IMG_DATA/R{size}m/{stem}_{size}m.jp2"
 
 
 def _write_jp2(path: Path, array: npt.NDArray[Any], spec: ProductSpec, resolution_m: int) -> None:
@@ -171,13 +250,17 @@ def _write_jp2(path: Path, array: npt.NDArray[Any], spec: ProductSpec, resolutio
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)
 
 
-def _footprint(spec: ProductSpec, shapes: Mapping[int, tuple[int, int]]) -> str:
+def _outline(spec: ProductSpec, shapes: Mapping[int, tuple[int, int]]) -> shapely.Polygon:
+    """Square of a granule in longitude and latitude, by its corners."""
     rows, columns = shapes[10]
     east, south = spec.ulx + 10 * columns, spec.uly - 10 * rows
     ring = [(spec.ulx, spec.uly), (spec.ulx, south), (east, south), (east, spec.uly), (spec.ulx, spec.uly)]
     to_degrees = pyproj.Transformer.from_crs(spec.epsg, 4326, always_xy=True)
-    points = [to_degrees.transform(*point) for point in ring]
-    return " ".join(f"{latitude:.10f} {longitude:.10f}" for longitude, latitude in points)
+    return shapely.Polygon([to_degrees.transform(*point) for point in ring])
+
+
+def _positions(outline: shapely.Polygon) -> str:
+    return " ".join(f"{latitude:.10f} {longitude:.10f}" for longitude, latitude in outline.exterior.coords)
 
 
 def _nodata(arrays: Mapping[str, npt.NDArray[Any]]) -> float:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.testing.sshd import make_key
 from tests.login_samples import short_home
+from tests.servers.sshd import make_key
 
 
 @pytest.fixture

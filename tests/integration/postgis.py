@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpckit.testing.postgres import PostgresServer
+from tests.servers.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpckit.testing.slurm import SlurmCluster
+from tests.servers.slurm import SlurmCluster
 
 
 @pytest.fixture(scope="session")

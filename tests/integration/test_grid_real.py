@@ -11,7 +11,9 @@ import pyproj
 import pytest
 import shapely
 
-from hpckit.grid import GRANULE_M, mgrs_tile, tile_aoi
+from hpckit.sensors.native import MGRS
+from hpckit.space.grid import parse_tiling
+from hpckit.space.mgrs import GRANULE_M, mgrs_tile
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 
@@ -60,7 +62,7 @@ def test_a_whole_country_tiles_in_seconds_and_without_gaps(shared_data, country,
     _, _, wkb, (names,) = pyogrio.raw.read(path, columns=["NAME"])
     area = shapely.make_valid(shapely.from_wkb(wkb[list(names).index(country)]))
     start = time.perf_counter()
-    tiles = tile_aoi(area, grid)
+    tiles = parse_tiling(grid, MGRS).tiles(area)
     assert time.perf_counter() - start < 10
     rest = shapely.difference(area, shapely.union_all([tile.footprint() for tile in tiles]))
     assert rest.area < 1e-3 * area.area

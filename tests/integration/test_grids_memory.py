@@ -26,12 +26,13 @@ _MEASURE = """
 import ctypes, json, sys
 from dataclasses import replace
 from pathlib import Path
-from hpckit.campaign import Campaign
-from hpckit.cube import ingest, layout, regrid
-from hpckit.cube.layout import CubeSpec
-from hpckit.cube.manifest import Manifest
-from hpckit.scenes import catalogue
-from hpckit.tiling import group
+from hpckit.campaign.campaign import Campaign
+from hpckit.cubes import ingest, layout
+from hpckit.sensors import regrid
+from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.manifest import Manifest
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.tiling import group
 
 def status(key):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -58,7 +59,7 @@ for name, (grid, longitude, band, resampling) in json.loads(sys.argv[2]).items()
     before = status("VmRSS")
     fill(folder / "second" / name)
     (ref,) = spec.bands
-    found[name] = status("VmHWM") - before, regrid.strip_bytes(spec, tile, ref, acquisitions)
+    found[name] = status("VmHWM") - before, regrid.strip_bytes(spec.frame(tile, acquisitions), ref, acquisitions)
 print(json.dumps(found))
 """
 

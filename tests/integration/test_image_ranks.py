@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from hpckit.errors import SiteError
-from hpckit.image.ranks import try_ranks
-from hpckit.site import Site, load_site
-from hpckit.testing.pbs import PbsServer
+from hpckit.jobs.ranks import try_ranks
+from hpckit.sites.site import Site, load_site
+from tests.servers.pbs import PbsServer
 
 pytestmark = [pytest.mark.integration]
 

@@ -7,18 +7,14 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from hpckit.campaign import load_campaign
-from hpckit.console import Console
-from hpckit.driver import run_campaign
-from hpckit.journal import read_journal
-from hpckit.run import find_run
-from hpckit.site import load_site
-from hpckit.status import read_status
-from hpckit.submit import submit_campaign
-from hpckit.testing import apptainer
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
+from hpckit.production.driver import run_campaign
+from hpckit.runs.journal import read_journal
+from hpckit.sites.site import load_site
 from tests import step_examples
-from tests.integration.test_image import give, program, sif  # noqa: F401
-from tests.integration.test_slurm_run import finish
+from tests.integration.test_image import program, sif, work_through  # noqa: F401
+from tests.servers import apptainer
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.image, pytest.mark.timeout(1800)]
 
@@ -76,16 +72,7 @@ container: {{image: {sif}, command: {program}}}
     monkeypatch.setenv("SECRET", "1")
     for place in (folder, *folder.parents[:2]):
         place.chmod(0o755)
-    for node in slurm.nodes:
-        slurm.drain(node)
-    submission = submit_campaign(inside, load_site(lab), QUIET)
-    assert submission is not None
-    give(inside.folder)
-    for node in slurm.nodes:
-        slurm.resume(node)
-    finish(submission, 400)
-    logs = "\n".join(path.read_text() for path in sorted((submission.path / "logs").glob("*.out")))
-    assert read_status(find_run(inside.run_dir)).failures == {}, logs
+    submission, logs = work_through(inside, load_site(lab), slurm)
     stages = {entry.stage for entry in read_journal(inside.run_dir)}
     assert stages == {"ingest", "exec-amplitude"}, logs
     assert pixels(inside.folder) == pixels(outside.folder)

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.arrays import Request
-from hpckit.campaign import Campaign, load_campaign
-from hpckit.console import Console
-from hpckit.driver import run_campaign
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.errors import BusyError
-from hpckit.follow import Seen, look
-from hpckit.journal import read_journal
-from hpckit.resubmit import resubmit
-from hpckit.run import find_run
-from hpckit.scheduler.local import Local
-from hpckit.scheduler.model import Command, Job, Resources, State
-from hpckit.scheduler.runner import LocalRunner
-from hpckit.site import Site, load_site
-from hpckit.status import read_status
-from hpckit.submission import Submission
-from hpckit.submit import cancel, submit_campaign
+from hpckit.jobs.jobarrays import Request
+from hpckit.jobs.resubmit import resubmit
+from hpckit.jobs.submit import submit_campaign
+from hpckit.production.driver import run_campaign
+from hpckit.runs.journal import read_journal
+from hpckit.runs.run import find_run
+from hpckit.runs.status import read_status
+from hpckit.sites.scheduler.local import Local
+from hpckit.sites.scheduler.model import Command, Job, Resources, State
+from hpckit.sites.scheduler.runner import LocalRunner
+from hpckit.sites.site import Site, load_site
+from hpckit.submissions.follow import ElementState, look
+from hpckit.submissions.idle import cancel
+from hpckit.submissions.submission import Submission
 from tests.small_campaign import copy, results, same
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -60,38 +61,39 @@ def slow(tmp_path: Path) -> str:
         "import sys, time\n"
         "class Slow:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'hpckit.worker':\n"
+        "        if name == 'hpckit.production.worker':\n"
         "            sys.meta_path.remove(self)\n"
-        "            import hpckit.stages as stages\n"
-        "            ingest = stages._ingest\n"
+        "            import hpckit.production.stages as stages\n"
+        "            execute = stages.execute\n"
         "            def slowly(context, unit):\n"
-        "                time.sleep(0.5)\n"
-        "                return ingest(context, unit)\n"
-        "            stages._ingest = slowly\n"
+        "                time.sleep(0.5 if unit.stage == 'ingest' else 0)\n"
+        "                return execute(context, unit)\n"
+        "            stages.execute = slowly\n"
         "sys.meta_path.insert(0, Slow())\n"
     )
     return f"setup: export PYTHONPATH='{tmp_path / 'slowly'}':\"$PYTHONPATH\"\n"
 
 
-def until(condition, timeout_s: float = 60, what: str = "") -> None:
+def until(condition, timeout_s: float = 60, what: str = "", pause_s: float = 0.1) -> None:
     limit = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < limit, f"waited too long {what}"
-        time.sleep(0.1)
+        time.sleep(pause_s)
 
 
 def runner() -> LocalRunner:
-    return LocalRunner(Local.unset, 60)
+    return LocalRunner(Local(), 60)
 
 
-def ask(submission: Submission) -> list[Seen]:
+def ask(submission: Submission) -> list[ElementState]:
     (submission.path / "seen.json").unlink(missing_ok=True)
     return look(submission, Local(), runner())
 
 
 def finish(submission: Submission | None) -> dict[str, set[State]]:
     assert submission is not None
-    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission")
+    # Each question starts an interpreter, which takes from the jobs what they would work with.
+    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission", pause_s=1)
     return {item.stage: {item.sighting.state} for item in ask(submission)}
 
 
@@ -179,7 +181,7 @@ def test_a_queue_whose_supervisor_is_killed_says_so(campaign, expected, tmp_path
     until(lambda: len(ingested(campaign)) >= 1, what="for units")
     (ingest,) = [item.id for item in submission.submitted() if item.stage == "ingest"]
     every = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    supervisors = [pid for pid in every if f"localqueue supervise {ingest} " in command_of(pid) and is_of(pid, queue)]
+    supervisors = [pid for pid in every if f"queue supervise {ingest} " in command_of(pid) and is_of(pid, queue)]
     assert supervisors
     for pid in [*supervisors, *pids(campaign, "/ingest.sh"), *pids(campaign, "--stage ingest")]:
         os.kill(pid, signal.SIGKILL)
@@ -194,7 +196,7 @@ def test_cancel(campaign, expected, tmp_path):
     submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
     until(lambda: len(ingested(campaign)) >= 1, what="for units")
     cancel(submission, Local(), runner())
-    until(lambda: all(item.sighting.state.is_over for item in ask(submission)), what="for the end")
+    until(lambda: all(item.sighting.state.is_over for item in ask(submission)), what="for the end", pause_s=1)
     done = ingested(campaign)
     assert 0 < len(done) < 12
     finish(resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path)))
@@ -223,5 +225,9 @@ def test_dependencies_holds_and_walltimes(tmp_path):
     assert sorted((tmp_path / "order").read_text().split()[:3]) == ["0", "1", "2"]
     late = queued(tmp_path, "trap 'exit 3' TERM; sleep 100 & wait", walltime_s=1)
     until(lambda: shown(late) == [(late, 0, State.TIMEOUT)], what="for the walltime")
-    assert Local().read_find(runner()(Local().find("j")), "j") == [first, second, late]
-    assert runner()(Command((sys.executable, "-m", "hpckit.scheduler.localqueue", "show", "99"))).stdout == ""
+    waits = queued(tmp_path, "sleep 100", hold=True)
+    job = Job("j", "ingest", tmp_path / "x.sh", tmp_path, Resources())
+    found = Local().read_find(runner()(Local().find([job])), [job])
+    assert [(item.id, item.name) for item in found] == [(waits, "j")], "what is over is not found"
+    runner()(Local().cancel([waits]))
+    assert runner()(Command((sys.executable, "-m", "hpckit.sites.scheduler.local.queue", "show", "99"))).stdout == ""

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hpckit.errors import EX_TEMPFAIL, LoginError
-from hpckit.login.members import PASSWORD, Member, read_members
-from hpckit.site import Site
-from hpckit.testing.slapd import LdapServer, Person
-from hpckit.testing.sshd import make_key
+from hpckit.sites.login.members import PASSWORD, Member, read_members
+from hpckit.sites.site import Site
 from tests.login_samples import hpckit, write_site
+from tests.servers.slapd import LdapServer, Person
+from tests.servers.sshd import make_key
 
 pytest.importorskip("ldap3")
 # ldap3 compares names by a function that Python 3.12 no longer has; there it brings its own.

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from hpckit.base.findings import Finding, failed
 from hpckit.errors import EX_TEMPFAIL, LoginError
-from hpckit.login.check import Finding, check, failed
-from hpckit.login.faults import SshError
-from hpckit.login.ssh import Session, session_for
-from hpckit.testing.sshd import SshServer, make_key
-from hpckit.testing.weblogin import Weblogin
+from hpckit.jobs.remote import find_program
+from hpckit.sites.login.check import check
+from hpckit.sites.login.copying import pull, push
+from hpckit.sites.login.faults import SshError
+from hpckit.sites.login.ssh import Session, session_for
 from tests.login_samples import Person, hpckit, write_site
+from tests.servers.sshd import SshServer, make_key
+from tests.servers.weblogin import Weblogin
 
 pytestmark = pytest.mark.integration
 
@@ -130,6 +133,33 @@ def test_profile_brings_programs_into_path_and_prints_nothing(near):
     assert session.run(["cat"], profile=True, input="mine").stdout == "mine"
 
 
+def test_a_shell_that_prints_changes_no_answer(near):
+    session, server = near
+    (server.home / ".bashrc").write_text("echo 'Welcome to near'; echo 'quota: 80 %' >&2; printf 'no end of line'\n")
+    assert session.run(["printf", "1234"]).stdout == "1234"
+    done = session.run(["sh", "-c", "echo no >&2; exit 3"])
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "no\n")
+
+
+@pytest.mark.parametrize("command", [None, "~/my venv/bin/hpckit", "/nowhere/hpckit"])
+def test_hpckit_on_the_login_node_is_found_or_missed(home, servers, sessions, command):
+    server = servers(keys=[public_key(home)])
+    know(home, server)
+    session = sessions(site_of(home, server, **({"command": command} if command else {})))
+    program = server.home / "my venv" / "bin" / "hpckit"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    (server.home / ".bash_profile").write_text("PATH=/usr/bin:/bin\n")
+    if command == "~/my venv/bin/hpckit":
+        assert find_program(session) == str(program)
+        return
+    where = "on the PATH of a login shell" if command is None else "at /nowhere/hpckit"
+    with pytest.raises(LoginError, match=f"there is no hpckit {where} at near") as caught:
+        find_program(session)
+    assert "login: {command:" in (caught.value.hint or "")
+
+
 def test_no_answer_in_time(near):
     session, _ = near
     session.run(["true"])
@@ -153,7 +183,7 @@ def test_connection_that_is_cut_in_the_middle(near):
 def test_server_that_is_gone(near):
     session, server = near
     server.stop()
-    with pytest.raises(SshError, match="takes no connections just now") as caught:
+    with pytest.raises(SshError, match="takes no connections at the moment") as caught:
         session.run(["true"])
     assert caught.value.exit_code == EX_TEMPFAIL
 
@@ -221,7 +251,7 @@ def test_home_folder_with_a_long_name_and_spaces(home, servers, sessions, monkey
     session = sessions(site_of(far, server))
     assert session.run(["echo", "in"]).stdout == "in\n"
     assert session.is_open(), "the socket lies elsewhere"
-    session.push([far / ".ssh" / "known_hosts"], "x")
+    push(session, [far / ".ssh" / "known_hosts"], "x")
     assert (server.home / "x" / "known_hosts").read_text() == server.known_hosts
 
 
@@ -298,7 +328,7 @@ def test_push_and_pull(near, way, tmp_path):
     alone.write_bytes(b"#!/bin/sh\n\0\xff")
     alone.chmod(0o755)
 
-    session.push([folder, alone], "hpckit/my runs")
+    push(session, [folder, alone], "hpckit/my runs")
     there = server.home / "hpckit" / "my runs"
     assert (there / folder.name / "sub" / 'a "b" \\ $x.txt').read_text() == "inner"
     assert (there / folder.name / "link.yaml").read_text() == "name: x"
@@ -306,8 +336,8 @@ def test_push_and_pull(near, way, tmp_path):
     assert (there / alone.name).read_bytes() == alone.read_bytes()
     assert os.access(there / alone.name, os.X_OK)
 
-    session.pull(f"hpckit/my runs/{alone.name}", tmp_path / "back")
-    session.pull([f"{there}/{folder.name}/"], tmp_path / "back")
+    pull(session, f"hpckit/my runs/{alone.name}", tmp_path / "back")
+    pull(session, [f"{there}/{folder.name}/"], tmp_path / "back")
     back = tmp_path / "back"
     assert (back / alone.name).read_bytes() == alone.read_bytes()
     assert (back / folder.name / "-dash").read_text() == "dash"
@@ -320,21 +350,21 @@ def test_push_again_brings_changes(near, way, tmp_path):
     file = tmp_path / "campaign.yaml"
     for text in ("one", "two, longer"):
         file.write_text(text)
-        session.push([file], "x")
+        push(session, [file], "x")
         assert (server.home / "x" / "campaign.yaml").read_text() == text
 
 
 def test_copies_that_fail(near, way, tmp_path):
     session, server = near
     with pytest.raises(LoginError, match="no such file"):
-        session.push([tmp_path / "absent"], "x")
+        push(session, [tmp_path / "absent"], "x")
     (server.home / "file").write_text("")
     with pytest.raises(LoginError, match="cannot be made at near"):
-        session.push([tmp_path], "file/x")
+        push(session, [tmp_path], "file/x")
     with pytest.raises(LoginError, match=r"not everything could be copied.*absent"):
-        session.pull("absent", tmp_path / "back")
+        pull(session, "absent", tmp_path / "back")
     with pytest.raises(LoginError, match="is no path"):
-        session.pull("a\nb", tmp_path / "back")
+        pull(session, "a\nb", tmp_path / "back")
 
 
 def test_copy_that_is_cut_goes_on(near, way, tmp_path):
@@ -352,11 +382,11 @@ def test_copy_that_is_cut_goes_on(near, way, tmp_path):
     cutter = threading.Thread(target=cut)
     cutter.start()
     with pytest.raises(SshError, match=r"broke while|ended in the middle") as caught:
-        session.push([big], "x")
+        push(session, [big], "x")
     stop.set()
     cutter.join()
     assert caught.value.exit_code == EX_TEMPFAIL
-    session.push([big], "x")
+    push(session, [big], "x")
     assert (server.home / "x" / "big").read_bytes() == big.read_bytes()
 
 
@@ -377,7 +407,7 @@ def agent(home, monkeypatch):
 
 
 def found(session: Session) -> dict[str, Finding]:
-    return {finding.name: finding for finding in check(session)}
+    return {finding.what: finding for finding in check(session)}
 
 
 def program(server: SshServer, name: str, text: str) -> None:
@@ -394,14 +424,14 @@ def test_check_of_a_sound_login(near, home):
     program(server, "sacctmgr", 'test "$5" = user=$(id -un) && echo "crop||normal,long"; echo "crop|gpu|gpu"')
     findings = check(session)
     assert not failed(findings)
-    by_name = {finding.name: finding for finding in findings}
+    by_name = {finding.what: finding for finding in findings}
     for name in ("name", "key", "type", "permissions", "host", "host key", "login", "groups", "accounts"):
         assert by_name[name].ok is True, by_name[name]
-    assert by_name["accounts"].sentence == "you may use crop"
+    assert by_name["accounts"].says == "you may use crop"
     shown = subprocess.run(["ssh-keygen", "-l", "-f", home / ".ssh" / "id_ed25519"], capture_output=True, text=True)
-    assert by_name["fingerprint"].sentence.startswith(shown.stdout.split()[1])
+    assert by_name["fingerprint"].says.startswith(shown.stdout.split()[1])
     assert by_name["agent"].ok is None
-    assert session.is_open() and found(session)["login"].sentence.startswith("a session with near is open")
+    assert session.is_open() and found(session)["login"].says.startswith("a session with near is open")
 
 
 def test_check_with_accounts_and_groups_that_are_missing(home, servers, sessions):
@@ -416,12 +446,12 @@ def test_check_with_accounts_and_groups_that_are_missing(home, servers, sessions
     session = sessions(site, co="mycrop", uid=user)
     program(server, "sacctmgr", "echo 'forest||normal'")
     findings = found(session)
-    assert "is not in the Unix group no-such-group" in findings["groups"].sentence
-    assert findings["accounts"].sentence == "the site file names account crop; Slurm has forest for you"
+    assert "is not in the Unix group no-such-group" in findings["groups"].says
+    assert findings["accounts"].says == "the site file names account crop; Slurm has forest for you"
     program(server, "sacctmgr", "echo 'sacctmgr: error: Access/permission denied' >&2; exit 1")
-    assert "Access/permission denied" in found(session)["accounts"].sentence
+    assert "Access/permission denied" in found(session)["accounts"].says
     program(server, "sacctmgr", "true")
-    assert found(session)["accounts"].ok is None and "lists none" in found(session)["accounts"].sentence
+    assert found(session)["accounts"].ok is None and "lists none" in found(session)["accounts"].says
     assert not failed(check(session)), "accounts are a warning"
 
 
@@ -431,13 +461,13 @@ def test_check_of_a_refused_login_at_a_federated_site(home, servers, sessions):
     session = sessions(site_of(home, server, federation="sram", sync_min=[20, 45]))
     findings = found(session)
     assert findings["login"].ok is False and findings["groups"].ok is None
-    assert "20 to 45 minutes" in findings["delay"].sentence
-    assert "AUP" in findings["terms of use"].sentence and "suspended" in findings["membership"].sentence
+    assert "20 to 45 minutes" in findings["delay"].says
+    assert "AUP" in findings["terms of use"].says and "suspended" in findings["membership"].says
     done = hpckit("login", "check", "near", home=home)
     assert done.returncode == 1
     assert re.search(r"^no  login +near does not accept the key", done.stdout, re.MULTILINE)
     told = json.loads(hpckit("login", "check", "near", "--json", home=home).stdout)
-    assert [each["name"] for each in told] == list(findings)
+    assert [each["what"] for each in told] == list(findings)
 
 
 def test_check_without_key_network_and_host_key(home, servers, sessions):
@@ -449,8 +479,8 @@ def test_check_without_key_network_and_host_key(home, servers, sessions):
         (home / ".ssh" / name).unlink()
     findings = found(session)
     assert findings["key"].ok is False and "ssh-keygen -t ed25519" in findings["key"].remedy
-    assert findings["host"].ok is False and "refused" in findings["host"].sentence
-    assert findings["login"].ok is False and "takes no connections" in findings["login"].sentence
+    assert findings["host"].ok is False and "refused" in findings["host"].says
+    assert findings["login"].ok is False and "takes no connections" in findings["login"].says
 
 
 def test_check_of_key_files(near, home):
@@ -473,7 +503,7 @@ def test_check_of_a_locked_key(near, home, agent):
     server.authorize([make_key(home / ".ssh" / "id_ed25519", passphrase="secret")])
     findings = found(session)
     assert findings["agent"].ok is False and findings["agent"].remedy.startswith("ssh-add")
-    assert findings["login"].ok is False and "knows the key, but its passphrase" in findings["login"].sentence
+    assert findings["login"].ok is False and "knows the key, but its passphrase" in findings["login"].says
     plain = home / "plain"
     shutil.copy(home / ".ssh" / "id_ed25519", plain)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", plain], check=True)
@@ -487,14 +517,14 @@ def test_check_of_a_key_that_only_the_agent_has(near, home, agent):
     agent(str(home / ".ssh" / "id_ed25519"))
     (home / ".ssh" / "id_ed25519").unlink()
     findings = found(session)
-    assert findings["key"].sentence.startswith("the agent holds") and findings["login"].ok is True
+    assert findings["key"].says.startswith("the agent holds") and findings["login"].ok is True
 
 
 def test_check_where_a_code_is_wanted(coded):
     session, server, _ = coded
     findings = check(session)
-    login = next(finding for finding in findings if finding.name == "login")
-    assert login.ok is None and "takes the key, and wants a code" in login.sentence
+    login = next(finding for finding in findings if finding.what == "login")
+    assert login.ok is None and "takes the key, and wants a code" in login.says
     assert login.remedy == "open a session first: hpckit login open near"
     assert not failed(findings)
     server.authorize([])

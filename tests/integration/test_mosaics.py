@@ -13,15 +13,17 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.merge import merge
 from rasterio.warp import reproject, transform_bounds
 
-from hpckit.composites.geotiff import as_cog
-from hpckit.composites.mosaic import write_mosaic, write_vrts
-from hpckit.composites.products import Layer
-from hpckit.composites.settings import Mosaic
+from hpckit.campaign.composite import Mosaic
+from hpckit.reduce.composites.geotiff import as_cog
+from hpckit.reduce.composites.mosaic import write_mosaic, write_vrts
+from hpckit.reduce.composites.products import Layer
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.testing import ground
 
 pytestmark = pytest.mark.integration
 EDGE = 700
 BANDS = ("B04", "B08", "B11")
+S2 = SENTINEL2.bands
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ TILES = (
     Square("32ULC", 32632, 291000, 5712000),
 )
 LAYERS = {
-    "values": [Layer(f"{b}_median", "median", "values", b, 10, scale=1e-4, offset=-0.1) for b in BANDS],
+    "values": [Layer(f"{b}_median", "median", "values", b, 10, scale=1e-4, offset=-0.1, of=S2[b]) for b in BANDS],
     "count": [Layer("count", "count", "count", "count", 10, nodata=None)],
     "deviations": [Layer("geomad_emad", "geomad", "deviations", "emad", 10, "float32", float("nan"))],
     "date": [Layer("best_date", "best", "date", "date", 10)],
@@ -191,6 +193,33 @@ def test_one_geotiff_shows_the_ground_where_it_is(tmp_path):
         assert (stored != 0).mean() > 0.5
         # A tile adds up to 3. At the rim of a tile pixels are those half a pixel away, where the ground rises by 20.
         assert (np.abs(error - 1.5) > 5).mean() < 0.01 and np.abs(error).max() < 30
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("size", [10, 20, 50])
+def test_nodata_of_one_band_never_enters_its_neighbours(tmp_path, dtype, size):
+    """Each band has gaps of its own in a flat field: files, their overviews, VRT and mosaic hold no other value."""
+    nodata = 0 if dtype == "uint16" else float("nan")
+    layers = [Layer(f"{b}_median", "median", "values", b, 10, dtype, nodata, 1e-4, -0.1, S2[b]) for b in BANDS]
+    tile, path = TILES[0], tmp_path / TILES[0].name / "2024" / "t.tif"
+    gaps = np.random.default_rng(3).random((3, 600, 600)) < 0.01
+    profile = {
+        "driver": "GTiff", "width": 600, "height": 600, "count": 3, "dtype": dtype,
+        "crs": f"EPSG:{tile.epsg}", "transform": tile.transform, "nodata": nodata,
+    }  # fmt: skip
+    with as_cog(path, profile, layers, compress="deflate", threads=1) as target:
+        target.write(np.where(gaps, nodata, 5000).astype(dtype))
+    (vrt,) = write_vrts(tmp_path, "all", [path], layers)
+    write_mosaic(tmp_path / "m.tif", [path], layers, Mosaic(crs="EPSG:3035", resolution=size), "deflate")
+    for file, options in (
+        (path, {"overview_level": 0}),
+        (vrt, {}),
+        (vrt, {"overview_level": 0}),
+        (tmp_path / "m.tif", {}),
+    ):
+        with rasterio.open(file, **options) as source:
+            values = source.read()
+        assert set(np.unique(values[_there(values, layers)])) == {5000}, file
 
 
 def _there(values: np.ndarray, layers) -> np.ndarray:

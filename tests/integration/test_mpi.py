@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hpckit.errors import MpiError
-from hpckit.mpi import join
+from hpckit.jobs.mpi import _Process, join
 
 pytestmark = pytest.mark.integration
 pytest.importorskip("mpi4py", reason="mpi4py is not installed")
@@ -92,8 +93,18 @@ def test_a_launcher_of_another_mpi_is_said(tmp_path):
     """Each rank would believe to be alone, and do all the work."""
     if not MPICH.exists():
         pytest.skip("MPICH (Debian: mpich) is not installed")
-    code = "import os; os.environ.update(PMI_SIZE='4', MPI4PY_MPIABI='openmpi')\nfrom hpckit.mpi import join\n"
+    code = "import os; os.environ.update(PMI_SIZE='4', MPI4PY_MPIABI='openmpi')\nfrom hpckit.jobs.mpi import join\n"
     code += "try:\n    join()\nexcept Exception as error:\n    print(type(error).__name__, error, error.hint)"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMPI", "PMI", "SLURM"))}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.startswith(MpiError.__name__) and "MPI4PY_MPIABI" in done.stdout, done.stderr
+
+
+def test_a_process_is_gone_only_if_that_is_certain():
+    own = _Process.own()
+    assert not own.is_gone()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    ended = replace(own, pid=child.pid)
+    assert ended.is_gone()
+    assert not replace(ended, host="another").is_gone() and not replace(ended, namespace="pid:[1]").is_gone()

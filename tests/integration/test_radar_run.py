@@ -11,10 +11,10 @@ import rasterio.features
 import shapely
 from affine import Affine
 
-from hpckit.campaign import Campaign, load_campaign
-from hpckit.console import Console
-from hpckit.driver import plan_campaign, run_campaign, verify_campaign
-from hpckit.grid import mgrs_tile
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import Campaign, load_campaign
+from hpckit.production.driver import plan_campaign, run_campaign, verify_campaign
+from hpckit.space.mgrs import mgrs_tile
 from hpckit.store import open_store
 from hpckit.testing.radar import RadarSpec, write_card_bs
 from tests.small_campaign import write_zones
@@ -105,8 +105,8 @@ def test_numbers_are_those_of_linear_power(campaign: Campaign):
 
 def test_a_second_run_has_nothing_to_do(campaign: Campaign):
     run_campaign(campaign, QUIET, workers=1)
-    _, plan, _ = plan_campaign(campaign, QUIET)
-    assert not plan.pending
+    planned, _ = plan_campaign(campaign, QUIET)
+    assert not planned.plan.pending
 
 
 def test_another_treatment_is_other_input(campaign: Campaign):
@@ -115,8 +115,11 @@ def test_another_treatment_is_other_input(campaign: Campaign):
     text = campaign.path.read_text()
     try:
         campaign.path.write_text(text.replace("tiles: [31UFU]", "tiles: [31UFU], radar: {resampling: cubic}"))
-        _, plan, _ = plan_campaign(load_campaign(campaign.path), QUIET)
-        assert {unit.stage for unit in plan.units if unit.id in plan.pending} == {"ingest", "reduce"}
+        planned, _ = plan_campaign(load_campaign(campaign.path), QUIET)
+        assert {unit.stage for unit in planned.plan.units if unit.id in planned.plan.pending} == {
+            "ingest",
+            "signatures",
+        }
     finally:
         campaign.path.write_text(text)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.campaign import load_campaign
-from hpckit.login.ssh import session_for
-from hpckit.site import load_site
-from hpckit.testing.sshd import SshServer
+from hpckit.campaign.campaign import load_campaign
+from hpckit.sites.login.ssh import session_for
+from hpckit.sites.site import load_site
+from tests.servers.sshd import SshServer
 from tests.small_campaign import copy, make, results
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -75,7 +75,7 @@ def test_a_campaign_is_submitted_and_followed_from_home(campaign, server, home):
         assert sent.returncode == 0, sent.stderr
         assert "ingest: job 1" in sent.stdout
         seen = call(folder, "--host=near", "watch", "campaign.yaml")
-        assert seen.returncode == 0 and "reduce 4/4" in seen.stdout, seen.stdout + seen.stderr
+        assert seen.returncode == 0 and "signatures 4/4" in seen.stdout, seen.stdout + seen.stderr
         assert call(folder, "--host", "near", "report", "campaign.yaml", "-o", "there.html").returncode == 0
         assert "<html" in (folder / "there.html").read_text()
         assert not (folder / "test.run").exists()

@@ -18,14 +18,13 @@ import pytest
 import rasterio.features
 import shapely
 
-from hpckit.campaign import Campaign, load_campaign
-from hpckit.console import Console
-from hpckit.driver import plan_campaign, run_campaign, verify_campaign
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.errors import BusyError, CatalogueError, PlanError, RunError
-from hpckit.estimate import require_fit
-from hpckit.journal import read_journal
-from hpckit.run import claim, find_run, open_run
-from hpckit.status import read_status
+from hpckit.production.driver import plan_campaign, run_campaign, verify_campaign
+from hpckit.runs.journal import read_journal
+from hpckit.runs.run import claim, find_run, open_run
+from hpckit.runs.status import read_status
 from hpckit.store import open_store
 from tests import products
 from tests.small_campaign import DATES, copy, pixels_of, results, same, write_campaign, write_zones, zones
@@ -45,7 +44,15 @@ def test_every_number_is_that_of_numpy_and_rasterio(expected):
     transform = rasterio.Affine(10, 0, 600000, 0, -10, 5700000)
     coarse = rasterio.Affine(20, 0, 600000, 0, -20, 5700000)
     edge = products.EDGE
+    pixels_in = {
+        size: [
+            np.nonzero(rasterio.features.rasterize([shape], size, transform=affine, dtype="uint8"))
+            for shape in shapes
+        ]
+        for affine, size in ((transform, (edge, edge)), (coarse, (edge // 2, edge // 2)))
+    }
     assert len(expected) == len(shapes) * DATES * 3
+    days = expected.time.dt.date
     for number in range(DATES):
         pixels = pixels_of(number)
         offset = 0 if number == 0 else -1000
@@ -56,19 +63,19 @@ def test_every_number_is_that_of_numpy_and_rasterio(expected):
         with np.errstate(all="ignore"):
             ndvi = (infrared - red) / (infrared + red)
         bands = {
-            "B04": (red, clear10, transform, (edge, edge)),
-            "NDVI": (ndvi, clear10 & np.isfinite(ndvi), transform, (edge, edge)),
-            "B11": (swir, clear20, coarse, (edge // 2, edge // 2)),
+            "B04": (red, clear10),
+            "NDVI": (ndvi, clear10 & np.isfinite(ndvi)),
+            "B11": (swir, clear20),
         }
         day = (products.FIRST + pd.Timedelta(days=5 * number)).date()
-        for row, shape in enumerate(shapes):
-            found = expected[(expected.zone == f"z{row}") & (expected.time.dt.date == day)].set_index("band")
-            for band, (values, clear, affine, size) in bands.items():
-                inside = rasterio.features.rasterize([shape], size, transform=affine, dtype="uint8") == 1
-                used = values[inside & clear]
+        for row in range(len(shapes)):
+            found = expected[(expected.zone == f"z{row}") & (days == day)].set_index("band")
+            for band, (values, clear) in bands.items():
+                inside = pixels_in[values.shape][row]
+                used = values[inside][clear[inside]]
                 assert found.valid[band] == len(used), (row, band)
                 if row != 60:
-                    assert found.total[band] == inside.sum()
+                    assert found.total[band] == len(inside[0])
                 if not len(used):
                     assert np.isnan(found["mean"][band])
                     continue
@@ -86,7 +93,7 @@ def test_class_counts_are_kept(made, tmp_path, expected):
     campaign = load_campaign(copy(made, tmp_path / "c"))
     run_campaign(campaign, QUIET, workers=1)
     store = open_store(campaign)
-    counts = store.class_counts("fields", "z3")
+    counts = store.class_counts("fields", "z3", "SCL")
     store.close()
     inside = rasterio.features.rasterize(
         [zones()[3]],
@@ -136,7 +143,7 @@ def wait_for(campaign: Campaign, stage: str, count: int, process: subprocess.Pop
     raise AssertionError("nothing happened")
 
 
-@pytest.mark.parametrize(("stage", "count"), [("ingest", 1), ("ingest", 9), ("index", 1), ("reduce", 1)])
+@pytest.mark.parametrize(("stage", "count"), [("ingest", 1), ("ingest", 9), ("zones", 1), ("signatures", 1)])
 def test_killing_everything_loses_nothing(campaign, expected, stage, count):
     process = start(campaign)
     wait_for(campaign, stage, count, process)
@@ -165,6 +172,17 @@ def test_killing_a_worker_takes_only_its_unit(campaign, expected):
     same(results(campaign), expected)
 
 
+def test_end_of_the_process_that_forks_workers_fails_no_unit(campaign, expected):
+    process = start(campaign)
+    wait_for(campaign, "ingest", 1, process)
+    (server,) = (int(child) for child in _children(process.pid).split() if _children(int(child)))
+    os.kill(server, signal.SIGKILL)
+    _, messages = process.communicate(timeout=240)
+    assert process.returncode == 0, messages
+    assert all(entry.state == "done" for entry in read_journal(campaign.run_dir))
+    same(results(campaign), expected)
+
+
 def _is_worker(pid: int) -> bool:
     # Workers hold their journal's folder; the fork server and the resource tracker read no product.
     try:
@@ -183,7 +201,7 @@ def test_ctrl_c_finishes_the_units_in_work_and_the_same_command_goes_on(campaign
     os.killpg(process.pid, signal.SIGINT)
     _, messages = process.communicate(timeout=120)
     assert process.returncode == 130, messages
-    assert "goes on" in messages
+    assert "the same command continues" in messages
     assert not [entry for entry in read_journal(campaign.run_dir) if entry.state == "failed"]
     assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
     same(results(campaign), expected)
@@ -192,7 +210,6 @@ def test_ctrl_c_finishes_the_units_in_work_and_the_same_command_goes_on(campaign
 def test_a_broken_scene_costs_its_date_only_and_is_made_good(campaign, expected):
     image = next(campaign.folder.glob("scenes/*20240506*/GRANULE/*/IMG_DATA/R10m/*B04_10m.jp2"))
     sound = image.read_bytes()
-    image.unlink()  # a link to the module's copy
     image.write_bytes(sound[: len(sound) // 2])
     result = run_campaign(campaign, QUIET, workers=2)
     assert result.exit_code == 1
@@ -302,7 +319,7 @@ def test_a_claim_of_a_process_that_is_gone_is_taken_over(campaign):
 
 
 def test_a_plan_shows_numbers_and_refuses_what_cannot_fit(campaign, monkeypatch):
-    _, _, estimate = plan_campaign(campaign, QUIET, workers=2)
+    _, estimate = plan_campaign(campaign, QUIET, workers=2)
     assert [stage.units for stage in estimate.stages] == [2 * (2 + 2 + 1 + 1), 1, DATES]
     assert all(stage.pending == stage.units for stage in estimate.stages)
     run_campaign(campaign, QUIET, workers=2)
@@ -310,26 +327,27 @@ def test_a_plan_shows_numbers_and_refuses_what_cannot_fit(campaign, monkeypatch)
     nbytes = sum(path.stat().st_size for path in campaign.cube_path.rglob("*/c/*/*/*"))
     assert estimate.files == len(list(campaign.cube_path.rglob("*/c/*/*/*"))) and written
     assert 0.5 < estimate.cube_bytes / nbytes < 2
-    monkeypatch.setattr("hpckit.estimate.available_memory", lambda: 100 * 2**20)
-    _prepared, _plan, estimate = plan_campaign(load_campaign(campaign.path), QUIET, workers=2)
+    monkeypatch.setattr("hpckit.production.estimate.available_memory", lambda: 100 * 2**20)
+    _, estimate = plan_campaign(load_campaign(campaign.path), QUIET, workers=2)
     from dataclasses import replace
 
     tight = replace(estimate, stages=tuple(replace(stage, pending=1) for stage in estimate.stages))
     with pytest.raises(PlanError, match="memory"):
-        require_fit(tight)
+        tight.require_fit()
     with pytest.raises(PlanError, match="are free"):
-        require_fit(replace(estimate, cube_bytes=2**60))
+        replace(estimate, cube_bytes=2**60).require_fit()
 
 
 def test_the_memory_model_is_above_and_near_what_workers_take(campaign):
-    _, _, estimate = plan_campaign(campaign, QUIET, workers=1)
+    _, estimate = plan_campaign(campaign, QUIET, workers=1)
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from hpckit.worker import Worker\n"
-        "from hpckit.plan import read_plan\n"
+        "from hpckit.production.worker import Worker\n"
+        "from hpckit.runs.plan import read_plan\n"
         "run, stage = Path(sys.argv[1]), sys.argv[2]\n"
-        "units = [u for u in read_plan(run / 'plan.parquet') if u.stage == stage]\n"
+        "from hpckit.runs.run import find_run\n"
+        "units = [u for u in read_plan(find_run(run).plan) if u.stage == stage]\n"
         "Worker(run, 'measure-' + stage, 1).work(units, lambda entry: None)\n"
         "lines = Path('/proc/self/status').read_text().splitlines()\n"
         "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))\n"
@@ -346,9 +364,8 @@ def test_a_damaged_spool_file_is_set_aside_and_its_units_are_done_again(campaign
     segment = next((campaign.run_dir / "spool").glob("*.h5"))
     segment.write_bytes(segment.read_bytes()[:-100])
     again = run_campaign(campaign, QUIET, workers=2)
-    assert again.exit_code == 1 and len(again.sync.failures) == 1
+    assert again.exit_code == 0 and again.done["signatures"] > 0
     assert segment.with_name(segment.name + ".damaged").exists()
-    assert run_campaign(campaign, QUIET, workers=2).exit_code == 0
     same(results(campaign), expected)
 
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from shapely.geometry import shape
 
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.discover import find_products
+from hpckit.catalogue.stac import to_item
 from hpckit.errors import SceneError
-from hpckit.scenes import catalogue
-from hpckit.scenes.discover import find_products
-from hpckit.scenes.integrity import check_files
-from hpckit.scenes.metadata import parse_granule, parse_product
-from hpckit.scenes.sentinel2 import read_product
-from hpckit.scenes.stac import to_item
+from hpckit.sensors.integrity import check_files
+from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel2.metadata import parse_granule, parse_product
+from hpckit.space import footprint
+from tests.products import read_product as read_any
+from tests.products import read_safe as read_product
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 
@@ -108,15 +114,68 @@ def compared_assets(ours: dict, theirs: dict) -> int:
 def test_the_real_level_2a_product(shared_data):
     (scene,) = catalogue.scan([shared_data / "s2-l2a-safe-t29unu-2022"]).scenes
     assert scene.tile == "29UNU" and scene.baseline == "04.00" and scene.relative_orbit == 23
-    assert set(scene.offsets.values()) == {-1000} and len(scene.missing) == 18
+    reflectance = {asset.offset for asset in scene.assets.values() if asset.scale == 1e-4}
+    assert reflectance == {-0.1} and len(scene.missing) == 18
     assert scene.nodata == pytest.approx(40.419397)
     check_files(scene, scene.assets)
 
 
-def test_real_zip_files(shared_data):
+def test_real_zip_files_and_tiles_of_aws(shared_data):
     scenes = [read_product(path) for path in find_products([shared_data / "s2-l1c-ga-eodatasets"])]
-    assert {scene.tile for scene in scenes} == {"56JMM", "53JQJ", "48LWP"}
-    assert all(scene.level == "L1C" and not scene.offsets for scene in scenes)
+    assert {scene.tile for scene in scenes} == {"56JMM", "53JQJ", "48LWP", "55HFA", "55JGF"}
+    assert all(scene.level == "L1C" and len(scene.assets) == 13 for scene in scenes)
+    assert all(asset.offset == 0 for scene in scenes for asset in scene.assets.values())
+    assert all(scene.id in scene.href for scene in scenes if scene.tile != "55JGF")
+    (packed,) = (scene for scene in scenes if scene.tile == "55JGF")
+    assert packed.datatake == "GS2B_20180617T001109_006677_N02.06"
+
+
+def test_outlines_of_real_products_lie_on_their_granules(shared_data):
+    """With heights, too: S2A_MSIL2A_20150826T185436_N0212 has them, but for the last point."""
+    found = 0
+    for path in sorted((shared_data / "s2-stactools-metadata" / "data-files").glob("*/MTD_MSIL*.xml")):
+        metadata = [*path.parent.glob("GRANULE/*/MTD_TL.xml"), *path.parent.glob("MTD_TL.xml")]
+        if metadata:
+            product = parse_product(path.name, path.read_bytes())
+            granule = parse_granule(metadata[0].name, metadata[0].read_bytes())
+            square = footprint.square(granule.epsg, granule.ulx, granule.uly, granule.shapes[10])
+            outline = footprint.of_positions(product.positions, square)
+            assert outline is not square and shape(outline).difference(shape(square)).area < 0.01, path
+            found += 1
+    assert found >= 10
+
+
+GRD = "S1B_IW_GRDH_1SDV_20210401T052623_20210401T052648_026269_032297_ECC8"
+
+
+@pytest.mark.parametrize(
+    ("place", "checksum"),
+    [(f"{GRD}", True), ("may", False), (f"{GRD}.SAFE/{GRD}.SAFE", True), (f"a/{GRD}.SAFE", True)]
+    + [(f"x.zip:{top}", GRD in top) for top in ("", "my data/", f"./{GRD}.SAFE/", f"{GRD}.SAFE\\")],
+)
+def test_radar_products_of_any_name_and_layout(shared_data, tmp_path, place, checksum):
+    """The name comes from the folder, or else from the metadata, which have all of it but the checksum."""
+    source = next((shared_data / "s1-grd-safe-xarray-sentinel").rglob(f"{GRD}.SAFE"))
+    delivered = read_any(source)
+    name, zipped, top = place.partition(":")
+    if zipped:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for file in (file for file in source.rglob("*") if file.is_file()):
+                member = zipfile.ZipInfo("x")
+                path = f"{top}{file.relative_to(source).as_posix()}"
+                member.filename = path.replace("/", "\\") if "\\" in top else path
+                archive.writestr(member, file.read_bytes())
+            archive.writestr("__MACOSX/._manifest.safe", b"x")
+    else:
+        shutil.copytree(source, tmp_path / name)
+    (scene,) = catalogue.scan([tmp_path]).scenes
+    assert scene.id == (GRD if checksum else GRD.rpartition("_")[0])
+    assert _wherever(scene) == _wherever(delivered)
+
+
+def _wherever(scene: Scene) -> Scene:
+    """What is the same of a product under another name, and in another place."""
+    return replace(scene, id="", href="", assets={key: replace(asset, uri="") for key, asset in scene.assets.items()})
 
 
 def test_products_without_pixels_are_reported_one_by_one(shared_data):

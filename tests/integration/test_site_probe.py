@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from hpckit.site import load_site
+from hpckit.sites.site import load_site
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ def test_what_probe_writes_passes_check_and_wrong_values_do_not(slurm, tmp_path)
     short = site.partition("short")
     assert (short.cores, short.memory_mib, short.walltime) == (2, 4000, 3600)
     assert site.arrays.max_size == 1001 and site.account.default == "eo"
-    assert "is there already" in call("probe", "-o", str(path)).stderr
+    assert "exists already" in call("probe", "-o", str(path)).stderr
     checked = call("check", str(path), "--json")
     assert checked.returncode == 0, checked.stdout
     path.write_text(path.read_text().replace('name: "short"', 'name: "shorter"').replace("1001", "9999"))

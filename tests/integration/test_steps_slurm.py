@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.arrays import Request
-from hpckit.campaign import load_campaign
-from hpckit.console import Console
-from hpckit.driver import run_campaign
-from hpckit.resubmit import resubmit
-from hpckit.run import find_run
-from hpckit.submission import Submission
-from hpckit.submit import submit_campaign
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
+from hpckit.jobs.jobarrays import Request
+from hpckit.jobs.resubmit import resubmit
+from hpckit.jobs.submit import submit_campaign
+from hpckit.production.driver import run_campaign
+from hpckit.runs.run import find_run
+from hpckit.submissions.submission import Submission
 from tests import small_campaign, step_examples
 from tests.integration.test_slurm_run import finish, site, status, undone, until
 
@@ -39,7 +39,7 @@ def test_products_first_then_what_is_made_from_them(slurm, tmp_path: Path):
     finish(first)
     assert undone(campaign) == 0
     second = submit_campaign(campaign, site(tmp_path), QUIET)
-    assert "exec-filter" not in stages(second) and {"ingest", "reduce"} <= set(stages(second))
+    assert "exec-filter" not in stages(second) and {"ingest", "signatures"} <= set(stages(second))
     finish(second)
     assert undone(campaign) == 0
     small_campaign.same(small_campaign.results(here), small_campaign.results(campaign))
@@ -54,10 +54,10 @@ def test_a_product_that_fails_holds_nothing_up(slurm, tmp_path: Path):
     campaign = load_campaign(path)
     finish(submit_campaign(campaign, site(tmp_path), QUIET))
     second = submit_campaign(campaign, site(tmp_path), QUIET)
-    assert {"exec-filter", "ingest", "reduce"} <= set(stages(second))
+    assert {"exec-filter", "ingest", "signatures"} <= set(stages(second))
     finish(second)
     done = {stage.stage: (stage.done, stage.failed) for stage in status(campaign).stages}
-    assert done["exec-filter"] == (1, 1) and done["reduce"] == (1, 0)
+    assert done["exec-filter"] == (1, 1) and done["signatures"] == (1, 0)
     broken.write_bytes(whole)
     finish(resubmit(find_run(path), QUIET, request=Request()))
     finish(submit_campaign(campaign, site(tmp_path), QUIET))

@@ -17,9 +17,9 @@ import pytest
 import shapely
 
 from hpckit.errors import StoreError, StoreUnavailableError
-from hpckit.spool import Segment, read_segment, write_segment
+from hpckit.reduce.signatures.spool import Segment, read_segment, write_segment
 from hpckit.store.geopackage import GeoPackage
-from tests.store_samples import BANDS, REDUCTION, batch, header, segment, zone_layer
+from hpckit.testing.signatures import BANDS, REDUCTION, batch, header, segment, zone_layer
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +70,82 @@ def test_gdal_reads_the_tall_view(loaded: Path, sealed: Segment) -> None:
     assert everything.index.is_unique
 
 
+VIEW_TYPES = {
+    f"signature_{REDUCTION}": {
+        "zone": "object",
+        "time": "datetime64[ms]",
+        "band": "object",
+        **dict.fromkeys(
+            ["valid", "total", "valid_fraction", "mean", "std", "min", "max", "p25", "p50", "p75"], "float64"
+        ),
+        **dict.fromkeys(["acquisition", "platform", "tile", "baseline"], "object"),
+        "relative_orbit": "int64",
+        "run_id": "object",
+    },
+    "hpckit_ledger": {
+        **dict.fromkeys(["spool_id", "campaign", "run_id"], "object"),
+        "reduction": "int64",
+        "units": "int64",
+    },
+}
+
+
+def _view_types(path: Path) -> dict[str, dict[str, str]]:
+    with sqlite3.connect(path) as db:
+        views = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'view'")]
+    read = {view: pyogrio.read_info(path, layer=view) for view in views}
+    return {view: dict(zip(info["fields"], info["dtypes"], strict=True)) for view, info in read.items()}
+
+
+def test_columns_of_views_have_types_whatever_is_in_them(loaded: Path, sealed: Segment) -> None:
+    """SQLite that comes with Python, and that which comes with GDAL: what is declared counts, not the first row."""
+    assert _view_types(loaded) == VIEW_TYPES
+    everything = pyogrio.read_dataframe(loaded, layer=f"signature_{REDUCTION}", where="band = 'NDVI'")
+    expected = sealed.batches[0].valid[3, 2] / sealed.batches[0].total[3, 2]
+    zone = everything[everything["zone"] == LAYER.ids[3]]
+    assert zone["valid_fraction"].to_list()[0] == pytest.approx(expected)
+    assert pyogrio.read_dataframe(loaded, layer="hpckit_ledger")["units"].to_list() == [2]
+    with sqlite3.connect(loaded) as db:
+        declared = {row[1]: row[2] for row in db.execute(f"PRAGMA table_info(signature_{REDUCTION})")}
+    assert declared["valid_fraction"] == declared["mean"] == "REAL"
+
+
+@pytest.mark.parametrize("emptied", ["numbers", "rows"])
+def test_columns_of_views_have_types_without_numbers(loaded: Path, emptied: str) -> None:
+    with sqlite3.connect(loaded) as db:
+        if emptied == "rows":
+            db.execute(f"DELETE FROM record_{REDUCTION}")
+            db.execute("DELETE FROM observation")
+        else:
+            names = [row[1] for row in db.execute(f"PRAGMA table_info(record_{REDUCTION})") if row[2] == "REAL"]
+            kept = [name for name in names if not name.endswith("_total")]
+            changes = ", ".join(f'"{name}" = NULL' for name in kept)
+            db.execute(f"UPDATE record_{REDUCTION} SET {changes}")
+    # Without rows GDAL takes the feature number for a column.
+    types = {view: {k: v for k, v in found.items() if k != "OGC_FID"} for view, found in _view_types(loaded).items()}
+    assert types == VIEW_TYPES
+
+
+def test_views_of_an_earlier_version_get_types(loaded: Path) -> None:
+    with sqlite3.connect(loaded) as db:
+        view = f"signature_{REDUCTION}"
+        (made,) = db.execute("SELECT sql FROM sqlite_master WHERE name = ?", [view]).fetchone()
+        db.execute(f"DROP VIEW {view}")
+        db.execute("DROP VIEW hpckit_ledger")
+        db.execute(f"CREATE VIEW {view} AS {made.partition(' UNION ALL ')[2]}")
+        db.execute(
+            "CREATE VIEW hpckit_ledger AS SELECT MIN(id) AS OGC_FID, segment AS spool_id, campaign, run_id,"
+            " reduction, COUNT(*) AS units FROM observation"
+            " WHERE segment <> '' GROUP BY segment, campaign, run_id, reduction"
+        )
+        db.execute("DELETE FROM hpckit_schema WHERE version > 2")
+    assert _view_types(loaded) != VIEW_TYPES
+    store = GeoPackage(loaded)
+    store.prepare()
+    store.close()
+    assert _view_types(loaded) == VIEW_TYPES
+
+
 def test_the_file_is_sound(loaded: Path) -> None:
     with sqlite3.connect(loaded) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -85,7 +161,8 @@ def test_the_view_takes_the_index(loaded: Path) -> None:
     with sqlite3.connect(loaded) as db:
         plan = " ".join(row[-1] for row in db.execute(query))
     assert f"record_{REDUCTION}_key" in plan
-    assert "SCAN r" not in plan
+    # The first SELECT gives types; it has no rows, and its condition is looked at before any table.
+    assert "SCAN r" not in plan.partition(" UNION ALL ")[2]
 
 
 def test_a_users_own_layers_stay(tmp_path: Path) -> None:
@@ -157,7 +234,7 @@ from pathlib import Path
 import pandas
 from hpckit.errors import StoreError
 from hpckit.store.geopackage import GeoPackage
-from tests.store_samples import zone_layer
+from hpckit.testing.signatures import zone_layer
 GeoPackage(Path(sys.argv[1])).series("parcels", "x")  # imports all that is imported late
 layer = zone_layer()
 layer.digest
@@ -209,7 +286,7 @@ def test_disk_full(small_disk: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="disk is full"):
         store.load_segment(more)
     store.close()
-    assert store.loaded_ids() == {first.spool_id}
+    assert store.made_from(REDUCTION) == {item.unit: item.inputs for item in first.batches}
     assert store.summary()[REDUCTION]["records"] == 2000
     store.close()
 

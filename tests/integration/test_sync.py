@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+import pyogrio
 import pytest
 
+from hpckit.campaign.campaign import load_campaign
 from hpckit.cli import main
-from hpckit.reduce.zones import write_zones
-from hpckit.spool import write_segment
-from tests.store_samples import REDUCTION, batch, header, zone_layer
+from hpckit.production.check import check_campaign
+from hpckit.reduce.signatures.spool import SignatureBatch, write_segment
+from hpckit.runs.journal import Entry, Journal
+from hpckit.runs.plan import Unit
+from hpckit.runs.run import Run
+from hpckit.space.zones import ZoneLayer
+from hpckit.store import open_store
+from hpckit.testing.signatures import REDUCTION, batch, header, zone_layer
+from tests.faulty import PASSING, faulty, hpckit, needs_cc
+from tests.frozen_samples import freeze
 
 pytestmark = pytest.mark.integration
 
@@ -39,17 +54,27 @@ def campaign(tmp_path: Path) -> Path:
 
 def make_campaign(folder: Path, store: str = "") -> Path:
     """A campaign with a run whose units are done and spooled."""
-    from hpckit.campaign import load_campaign
-    from hpckit.run import open_run
-
     folder.mkdir()
     path = folder / "campaign.yaml"
     path.write_text(CAMPAIGN.format(name="N.o-1_x", store=store))
-    run = open_run(load_campaign(path))
-    write_zones(run.zones(REDUCTION), LAYER)
-    for number in range(3):
-        write_segment(run.spool / f"{number}.h5", header(LAYER), [batch(number)])
+    compute(path, [batch(number) for number in range(3)])
     return path
+
+
+def compute(path: Path, made: Sequence[SignatureBatch], layer: ZoneLayer = LAYER, planned: int = 0) -> Run:
+    """Plan, spool and journal results, a segment for each; more may be planned than is done."""
+    units = [Unit(item.unit, "signatures", 1.0, item.inputs) for item in made]
+    units += [
+        Unit(f"signatures/{REDUCTION}/later/{number}", "signatures", 1.0, "none yet") for number in range(planned)
+    ]
+    run = freeze(load_campaign(path), {REDUCTION: layer}, units)
+    for item in made:
+        name = f"{len(list(run.spool.glob('*')))}.h5"
+        write_segment(run.spool / name, header(layer), [item])
+        Journal(run.path, "w").append(
+            Entry(item.unit, "signatures", "done", item.inputs, f"{len(name):030d}", 1.0, "w", segment=name)
+        )
+    return run
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -66,11 +91,14 @@ def records(campaign: Path) -> int:
 
 def test_sync_and_again(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = command(capsys, str(campaign), "--json")
-    assert (code, json.loads(out)) == (0, {"loaded": 3, "known": 0, "stale": 0, "rows": 24, "failures": []})
+    assert (code, json.loads(out)) == (
+        0,
+        {"loaded": 3, "known": 0, "removed": 0, "rows": 24, "failures": [], "unread": []},
+    )
     code, out, err = command(capsys, str(campaign))
     assert (code, out) == (0, "")
     assert "0 spool files loaded" in err
-    assert "3 known already" in err
+    assert "3 results known already" in err
     assert records(campaign) == 24
     code, out, _ = command(capsys, str(campaign.parent / "N.o-1_x.run"), "--json")
     assert (code, json.loads(out)["known"]) == (0, 3)
@@ -90,24 +118,129 @@ def test_damaged_segments_do_not_stop_the_others(campaign: Path, capsys: pytest.
     assert records(campaign) == 16
 
 
-def test_segments_of_an_earlier_zone_layer_are_left_alone(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@needs_cc
+@pytest.mark.parametrize("number", PASSING)
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_file_system_that_fails_for_a_moment_condemns_nothing(campaign: Path, call: str, number: int) -> None:
+    spool = campaign.parent / "N.o-1_x.run" / "spool"
+    first = hpckit("sync", campaign, "--json", env=faulty(call, "/spool/1.h5", number))
+    assert first.returncode == 75, first.stderr
+    assert "1.h5 cannot be read at the moment" in first.stderr
+    report = json.loads(first.stdout)
+    assert (report["loaded"], report["failures"], len(report["unread"])) == (2, [], 1)
+    assert sorted(path.name for path in spool.iterdir()) == ["0.h5", "1.h5", "2.h5"]
+    second = hpckit("sync", campaign, "--json")
+    assert (second.returncode, json.loads(second.stdout)["loaded"], records(campaign)) == (0, 1, 24)
+
+
+@needs_cc
+def test_a_spool_folder_that_cannot_be_listed_is_not_empty(campaign: Path) -> None:
+    done = hpckit("sync", campaign, env=faulty("scandir", "/spool", errno.ESTALE))
+    assert done.returncode == 75
+    assert "spool cannot be read at the moment" in done.stderr
+
+
+def test_the_store_follows_the_plan_there_and_back(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = [batch(number) for number in range(3)]
     command(capsys, str(campaign))
-    run = campaign.parent / "N.o-1_x.run"
-    changed = zone_layer(["a", "b"])
-    write_zones(run / "zones" / "parcels.parquet", changed)
-    write_segment(run / "spool" / "new.h5", header(changed), [batch(7, range(2))])
+    before = content(campaign)
+    other = [replace(batch(0, seed=5), bands=("B04", "B08@60m", "EVI")), batch(2)]
+    compute(campaign, other)
     code, out, _ = command(capsys, str(campaign), "--json")
-    assert code == 0
-    assert {key: json.loads(out)[key] for key in ("loaded", "stale", "rows")} == {"loaded": 1, "stale": 3, "rows": 2}
+    assert (code, json.loads(out)["removed"], json.loads(out)["known"], records(campaign)) == (0, 2, 1, 16)
+    assert set(content(campaign)["band"]) == {"B04", "B08@60m", "EVI", "NDVI"}
+    freeze(load_campaign(campaign), {REDUCTION: LAYER}, [Unit(b.unit, "signatures", 1.0, b.inputs) for b in first])
+    for path in (campaign.parent / "N.o-1_x.run" / "spool").glob("*.h5"):
+        os.utime(path, (1e9, 1e9 + path.stat().st_size))  # when files were written says nothing
+    command(capsys, str(campaign))
+    pd.testing.assert_frame_equal(content(campaign), before)
+    (campaign.parent / "N.o-1_x.gpkg").unlink()
+    command(capsys, str(campaign))
+    pd.testing.assert_frame_equal(content(campaign), before)
+
+
+def test_what_is_planned_and_not_done_has_no_rows(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(capsys, str(campaign))
+    compute(campaign, [batch(1, seed=9)], planned=3)
+    code, out, _ = command(capsys, str(campaign), "--json")
+    assert (code, json.loads(out)["removed"], records(campaign)) == (0, 3, 8)
+
+
+def test_a_segment_that_is_gone(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = campaign.parent / "N.o-1_x.run" / "spool"
+    gone = sorted(spool.glob("*.h5"))[1]
+    content_of_gone = gone.read_bytes()
+    gone.unlink()
+    code, _, err = command(capsys, str(campaign))
+    assert (code, records(campaign)) == (1, 16)
+    assert gone.name in err and "gone" in err
+    gone.write_bytes(content_of_gone)
+    assert command(capsys, str(campaign))[0] == 0
+    gone.unlink()
+    code, out, _ = command(capsys, str(campaign), "--json")
+    assert (code, json.loads(out)["known"], records(campaign)) == (0, 3, 24), "the store has what it held"
+
+
+def test_a_segment_of_other_inputs_than_the_journal_says(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = campaign.parent / "N.o-1_x.run" / "spool"
+    changed = sorted(spool.glob("*.h5"))[0]
+    write_segment(changed, header(LAYER), [batch(0, seed=3)])
+    code, _, err = command(capsys, str(campaign))
+    assert (code, records(campaign)) == (1, 16)
+    assert "does not hold the result" in err and not changed.exists()
+
+
+def test_a_changed_zone_layer_and_a_removed_reduction(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(capsys, str(campaign))
+    changed = zone_layer(["a", "b"])
+    compute(campaign, [batch(7, range(2))], changed)
+    assert command(capsys, str(campaign))[0] == 0
     assert records(campaign) == 2
+    campaign.write_text(campaign.read_text().replace("name: parcels", "name: meadows"))
+    freeze(load_campaign(campaign), {"meadows": changed})
+    assert command(capsys, str(campaign))[0] == 0
+    with sqlite3.connect(campaign.parent / "N.o-1_x.gpkg") as db:
+        tables = {name for (name,) in db.execute("SELECT table_name FROM gpkg_contents")}
+    assert {"zones_meadows", "record_meadows"} <= tables and not any("parcels" in name for name in tables)
+    assert set(pyogrio.list_layers(campaign.parent / "N.o-1_x.gpkg")[:, 0]) >= {"zones_meadows"}
+
+
+def test_reductions_of_others_are_left_alone(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(capsys, str(campaign))
+    before = content(campaign)
+    other = campaign.with_name("other.yaml")
+    other.write_text(campaign.read_text().replace("name: N.o-1_x", "name: second") + "store: {path: N.o-1_x.gpkg}\n")
+    compute(other, [batch(4, range(2))], zone_layer(["a", "b"]))
+    code, _, err = command(capsys, str(other))
+    assert code == 1
+    assert "reduction 'parcels'" in err and "belongs to campaign 'N.o-1_x'" in err and "store.path" in err
+    assert any("belongs to" in item.text for item in check_campaign(load_campaign(other)))
+    pd.testing.assert_frame_equal(content(campaign), before)
+
+
+def test_a_fresh_run_and_a_copy_go_on_with_what_is_theirs(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(capsys, str(campaign))
+    before = content(campaign)
+    twin = campaign.parent.parent / "twin"
+    shutil.copytree(campaign.parent, twin)
+    shared = campaign.with_name("N.o-1_x.gpkg")
+    code, out, _ = command(capsys, str(twin / "campaign.yaml"), "--json")
+    assert (code, json.loads(out)["known"]) == (0, 3)
+    mine = twin / "campaign.yaml"
+    mine.write_text(mine.read_text() + f"store: {{path: {json.dumps(str(shared))}}}\n")
+    code, _, err = command(capsys, str(mine))
+    assert code == 1 and "a copy of" in err
+    shutil.rmtree(campaign.with_name("N.o-1_x.run"))
+    compute(campaign, [batch(number) for number in range(3)])
+    code, out, _ = command(capsys, str(campaign), "--json")
+    assert (code, json.loads(out)["known"]) == (0, 3)
+    pd.testing.assert_frame_equal(content(campaign), before)
 
 
 def test_killed_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     campaign = make_campaign(tmp_path / "killed")
-    run, layer = campaign.parent / "N.o-1_x.run", zone_layer([str(number) for number in range(5000)])
-    write_zones(run / "zones" / "parcels.parquet", layer)
-    for number in range(3, 15):
-        write_segment(run / "spool" / f"{number}.h5", header(layer), [batch(number, range(5000))])
+    layer = zone_layer([str(number) for number in range(5000)])
+    compute(campaign, [batch(number, range(5000)) for number in range(3, 15)], layer)
     store = campaign.parent / "N.o-1_x.gpkg"
     for wait in (0.0, 0.05):
         with subprocess.Popen(
@@ -120,9 +253,18 @@ def test_killed_in_the_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]
             child.send_signal(signal.SIGKILL)
     assert 2 <= ledger(store, "rw") < 12, "it was killed too early or too late to prove anything"
     assert records(campaign) == ledger(store) * 5000
-    code, out, _ = command(capsys, str(campaign), "--json")
-    assert (code, json.loads(out)["stale"]) == (0, 3)
+    assert command(capsys, str(campaign))[0] == 0
     assert (ledger(store), records(campaign)) == (12, 60_000)
+
+
+def content(campaign: Path) -> pd.DataFrame:
+    """All signatures of the store."""
+    store = open_store(load_campaign(campaign))
+    try:
+        frames = [store.series(REDUCTION, zone).assign(zone=zone) for zone in store.zone_ids(REDUCTION)]
+    finally:
+        store.close()
+    return pd.concat(frames).reset_index(drop=True)
 
 
 def ledger(store: Path, mode: str = "ro") -> int:

@@ -13,9 +13,9 @@ import rasterstats
 import shapely
 from affine import Affine
 
-from hpckit.reduce.index import ZoneIndex, build_index, gather
 from hpckit.reduce.kernels import cpu
-from hpckit.reduce.zones import load_zones, read_zones, write_zones
+from hpckit.reduce.signatures.index import ZoneIndex, build_index, gather
+from hpckit.space.zones import load_zones, read_zones, write_zones
 
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 

@@ -13,14 +13,15 @@ import pandas as pd
 import shapely
 import zarr
 
-from hpckit.campaign import Campaign, load_campaign
-from hpckit.cube.layout import CubeSpec, prepare
-from hpckit.reduce.zones import ZoneLayer, read_zones, write_zones
-from hpckit.run import open_run
-from hpckit.scenes.bands import BandRef
-from hpckit.scenes.model import Acquisition, Scene
-from hpckit.spool import AcquisitionInfo, Segment, SignatureBatch, SpoolHeader
+from hpckit.campaign.campaign import Campaign, load_campaign
+from hpckit.cubes.layout import CubeSpec, prepare
+from hpckit.reduce.signatures.spool import AcquisitionInfo, Segment, SignatureBatch, SpoolHeader
+from hpckit.sensors.model import Acquisition, Scene
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.frame import Frame
+from hpckit.space.zones import ZoneLayer, read_zones
 from hpckit.store import open_store
+from tests.frozen_samples import freeze
 
 ULX, ULY, EPSG = 500_000.0, 5_700_000.0, 32631
 
@@ -34,28 +35,21 @@ def acquisition(
     **changes: Any,
 ) -> Acquisition:
     stamp = f"{time:%Y%m%dT%H%M%S}"
-    known = {
+    known: dict[str, Any] = {
         "id": f"S2A_MSIL2A_{stamp}_N0509_R051_T{tile}_{stamp}",
         "href": "/products/none.SAFE",
-        "root": "",
         "level": "L2A",
         "platform": "S2A",
         "sensed": time,
         "datatake": f"GS2A_{stamp}_012345_N05.09",
-        "datastrip": "DS",
-        "granule": "GR",
-        "tile": tile,
-        "epsg": EPSG,
+        "part": "DS",
+        "frame": Frame(tile, EPSG, ULX, ULY, shapes, {}),
         "baseline": "05.09",
         "relative_orbit": 51,
         "cloud_cover": cloud_cover,
         "nodata": 0.0,
-        "quantification": 10000.0,
-        "offsets": {},
-        "ulx": ULX,
-        "uly": ULY,
-        "shapes": shapes,
         "assets": {},
+        "sensor": "sentinel-2",
     }
     scene = Scene(**{**known, **changes})
     return Acquisition(tile, scene.acquisition_id, time, (scene,))
@@ -65,8 +59,8 @@ def write_cube(
     cube: Path, arrays: Mapping[str, np.ndarray], acquisitions: Sequence[Acquisition], *, sharding: bool = True
 ) -> None:
     """Write stored integers, `{"B04@10m": array[time, y, x]}`."""
-    refs = [BandRef(key.partition("@")[0], int(key.partition("@")[2].strip("m"))) for key in arrays]
-    spec = CubeSpec(cube, tuple(refs), 4, sharding, 3, None, False)
+    refs = [SENTINEL2.parse(key) for key in arrays]
+    spec = CubeSpec(cube, tuple(refs), 4, sharding, 3, None, False, SENTINEL2.grid, sensor=SENTINEL2)
     tile = acquisitions[0].tile
     prepare(spec, tile, acquisitions)
     for ref, values in zip(refs, arrays.values(), strict=True):
@@ -131,8 +125,7 @@ def make_campaign(folder: Path) -> Path:
     write_cube(folder / "cube.zarr", make_arrays(), acquisitions)
     zones = make_zones(folder / "parcels.gpkg")
     campaign = load_campaign(path)
-    run = open_run(campaign)
-    write_zones(run.zones("parcels"), zones)
+    freeze(campaign, {"parcels": zones})
     _fill_store(campaign, zones)
     return path
 
@@ -185,7 +178,7 @@ def _batch(date: int, zones: int) -> SignatureBatch:
         f"GS2A_{stamp}_012345", TIMES[date], "S2A", "L2A", "31UFU", "05.09", 51, ("product",), CLOUDS[date]
     )
     return SignatureBatch(
-        unit=f"reduce/parcels/31UFU/{date}",
+        unit=f"signatures/parcels/31UFU/{date}",
         acquisition=info,
         zone=np.arange(zones, dtype=np.int32),
         bands=("B04", "B08", "NDVI"),

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 import hpckit
-from hpckit.api import CampaignView, open_campaign
+from hpckit.api import open_campaign
 from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
+from hpckit.look.view import CampaignView
+from hpckit.runs.run import find_run
 from tests.unit.look_samples import CAMPAIGN, make_arrays, make_campaign
 
 INJECTION = "x'; DROP TABLE zones --"
@@ -128,7 +130,7 @@ def test_zones_are_the_frozen_ones(view, campaign):
     layer = view.zones()
     assert layer.ids == ("17", "18", INJECTION)
     assert layer.repaired == (INJECTION,)
-    frozen = campaign.with_name("sample.run") / "zones" / "parcels.parquet"
+    frozen = find_run(campaign).zones("parcels")
     aside = frozen.rename(frozen.with_suffix(".aside"))
     try:
         assert view.zones().digest == layer.digest

@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.reduce.assignment import Assignment, TileBox, assign, project
+from hpckit.reduce.signatures.assignment import Assignment, TileBox, assign, project
 
 WEST = TileBox("31UFU", 32631, (600000.0, 5590200.0, 709800.0, 5700000.0))
 EAST = TileBox("31UGU", 32631, (699960.0, 5590200.0, 809760.0, 5700000.0))

@@ -8,9 +8,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hpckit.campaign import Campaign, load_campaign
+from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.cli import main
 from hpckit.errors import CampaignError
+from hpckit.sensors.native import MGRS
 
 GOOD = """\
 name: test
@@ -37,7 +38,7 @@ def load(folder: Path, text: str | bytes) -> Campaign:
 def test_a_good_file(tmp_path):
     campaign = load(tmp_path, GOOD)
     assert [str(ref) for ref in campaign.cube_bands()] == ["B04", "B08", "SCL"]
-    assert campaign.reductions[0].source_bands() == ["B04", "B08", "SCL"]
+    assert campaign.reductions[0].named_bands() == ["B04", "B08", "SCL"]
     assert campaign.reductions[0].statistics == ("mean", "std", "min", "max", "p25", "p50", "p75")
     assert campaign.run_dir == tmp_path / "test.run" and campaign.store_path == tmp_path / "test.gpkg"
     assert campaign.line("cube", "bands") == 6
@@ -138,11 +139,13 @@ ON_GRID = GOOD.replace("scenes: {paths: scenes}", "scenes: {paths: scenes}\ngrid
 def test_bands_on_a_grid(tmp_path):
     """Bands come in the grid's pixels unless they ask for others; reductions name them as the cube does."""
     campaign = load(tmp_path, ON_GRID.replace("[B04, B08, SCL]", "[B04, B08, B11, B12@20m, SCL]"))
-    assert campaign.grid == "utm:10240@10"
+    assert str(campaign.grid) == "utm:10240@10"
     assert [ref.key for ref in campaign.cube_bands()] == ["B04@10m", "B08@10m", "B11@10m", "SCL@10m", "B12@20m"]
     assert campaign.ref("B11").resolution_m == 10 and load(tmp_path, GOOD).ref("B11").resolution_m == 20
-    assert load(tmp_path, ON_GRID.replace("utm:10240@10", "epsg:3035:10000@20m")).grid == "EPSG:3035:10000@20"
-    assert load(tmp_path, ON_GRID.replace("utm:10240@10", "MGRS")).grid_spec is None
+    assert str(load(tmp_path, ON_GRID.replace("utm:10240@10", "epsg:3035:10000@20m")).grid) == "EPSG:3035:10000@20"
+    assert load(tmp_path, GOOD).grid is MGRS
+    for text in ("MGRS", "native"):
+        assert load(tmp_path, ON_GRID.replace("utm:10240@10", text)).grid is MGRS
 
 
 @pytest.mark.parametrize(
@@ -166,3 +169,12 @@ def test_a_band_that_does_not_fill_the_tiles(tmp_path):
         load(tmp_path, ON_GRID.replace("[B04, B08, SCL]", "[B04, B08, SCL, B09@60m]"))
     with pytest.raises(CampaignError, match="needs band B04@20m"):
         load(tmp_path, ON_GRID.replace("    bands: [B04]", "    bands: [B04@20m]"))
+
+
+def test_a_period_without_an_end(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD.replace("2024-03-01/2024-10-31", "2024-03-01/.."))
+    campaign = load_campaign(path)
+    assert (campaign.period.end, str(campaign.period)) == (None, "2024-03-01/..")
+    again = Campaign.model_validate(campaign.model_dump(mode="json", by_alias=True))
+    assert again.period == campaign.period

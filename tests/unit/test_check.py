@@ -10,9 +10,9 @@ import pyogrio
 import pytest
 import shapely
 
-from hpckit.campaign import load_campaign
-from hpckit.check import check_campaign
+from hpckit.campaign.campaign import load_campaign
 from hpckit.cli import main
+from hpckit.production.check import check_campaign
 from tests import products
 
 
@@ -61,7 +61,7 @@ store: {{path: {store}}}
 def test_all_is_well(folder, capsys):
     found, path = findings(folder)
     assert {finding.verdict for finding in found.values()} == {"ok"}
-    assert "1 of 1 products" in found["scenes"].text and "1 zones" in found["reductions.parcels"].text
+    assert "1 of 1 product," in found["scenes"].text and "1 zone," in found["reductions.parcels"].text
     with pytest.raises(SystemExit) as caught:
         main(["check", str(path), "--json"])
     assert caught.value.code == 0

@@ -73,9 +73,9 @@ def test_errors_are_a_sentence_and_an_exit_code(arguments, code, words, capsys, 
 
 
 def test_a_fault_of_our_own_is_called_one(monkeypatch, capsys):
-    monkeypatch.setattr("hpckit.aoi.read_aoi", lambda *_: 1 / 0)
+    monkeypatch.setattr("hpckit.space.aoi.read_aoi", lambda *_: 1 / 0)
     with pytest.raises(SystemExit) as caught:
         main(["tile", "1,2,3,4"])
-    assert caught.value.code == 1 and "a fault in hpckit itself" in capsys.readouterr().err
+    assert caught.value.code == 1 and "an error in hpckit itself" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         main(["--debug", "tile", "1,2,3,4"])

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.campaign import load_campaign
-from hpckit.composites.periods import periods
-from hpckit.composites.settings import Rolling
+from hpckit.campaign.campaign import load_campaign
+from hpckit.campaign.composite import Rolling
 from hpckit.errors import CampaignError
+from hpckit.reduce.composites.periods import periods
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 
 CAMPAIGN = """\
 name: c
@@ -35,7 +36,7 @@ def test_everything_has_a_default(tmp_path):
     (composite,) = load(tmp_path, "bands: [B04, B11]").composites
     assert composite.methods == ["median"] and composite.period == "campaign"
     assert composite.mask is not None and composite.mask.exclude == [0, 1, 3, 8, 9, 10, 11]
-    assert composite.source_bands() == ["B04", "B11", "SCL"]
+    assert composite.named_bands() == ["B04", "B11", "SCL"]
 
 
 def test_distances_and_rolling_periods(tmp_path):
@@ -126,12 +127,54 @@ def test_ascending_and_descending_passes_are_not_mixed(tmp_path):
         load_campaign(path)
     path.write_text(RADAR % ", radar: {orbit: ascending}")
     (composite,) = load_campaign(path).composites
-    assert composite.mask is None and composite.source_bands() == ["VV", "VH"]
+    assert composite.mask is None and composite.named_bands() == ["VV", "VH"]
 
 
 def test_on_a_grid_bands_have_its_pixels(tmp_path):
     text = CAMPAIGN.replace("cube:", "grid: utm:10240@20\ncube:").replace("monthly", "yearly")
     path = tmp_path / "campaign.yaml"
     path.write_text(text + "    bands: [B04, B11]\n    methods: [geomad, max_ndvi]\n")
-    (composite,) = load_campaign(path).composites
-    assert composite.red_and_infrared() == ("B04", "B08")
+    campaign = load_campaign(path)
+    (composite,) = campaign.composites
+    assert composite.red_and_infrared(campaign.ref) == (
+        SENTINEL2.parse("B04@20m"),
+        SENTINEL2.parse("B08", pixel_m=20),
+    )
+
+
+@pytest.mark.parametrize(
+    ("bands", "cube", "pair"),
+    [
+        ("[B02, B03]", "B04, B08", (SENTINEL2.parse("B04@10m"), SENTINEL2.parse("B08@10m"))),
+        ("[B11]", "B04@20m, B8A", (SENTINEL2.parse("B04@20m"), SENTINEL2.parse("B8A@20m"))),
+        ("[B11@60m]", "B04@60m, B8A@60m, B11@60m", (SENTINEL2.parse("B04@60m"), SENTINEL2.parse("B8A@60m"))),
+    ],
+)
+def test_dates_are_chosen_by_bands_of_the_same_resolution(tmp_path, bands, cube, pair):
+    path = tmp_path / "campaign.yaml"
+    text = CAMPAIGN.replace("SCL]", f"{cube}, SCL]") + f"    bands: {bands}\n    methods: max_ndvi\n"
+    path.write_text(text)
+    campaign = load_campaign(path)
+    assert campaign.composites[0].red_and_infrared(campaign.ref) == pair
+    path.write_text(text.replace(f"B04, B08, B11, {cube}", "B11, B11@60m"))
+    with pytest.raises(CampaignError, match="needs band B04"):
+        load_campaign(path)
+
+
+@given(start=st.dates(dt.date(2020, 1, 1), dt.date(2024, 1, 1)), days=st.integers(0, 500), more=st.integers(0, 400))
+@pytest.mark.parametrize("kind", ["month", "dekad", "season", "year", Rolling(window=20, step=10)])
+def test_periods_of_a_campaign_without_end_keep_their_days_when_more_is_acquired(kind, start, days, more):
+    last, later = (start + dt.timedelta(days=n) for n in (days, days + more))
+    found = periods(start, last, kind, is_open=True)
+    if not isinstance(kind, Rolling) or days >= kind.window - 1:  # a shorter campaign is one period
+        assert periods(start, later, kind, is_open=True)[: len(found)] == found
+    if not isinstance(kind, Rolling):
+        assert found[-1].start <= last <= found[-1].end
+        assert periods(start, found[-1].end, kind) == found
+
+
+def test_the_period_of_a_whole_campaign_without_end_keeps_its_name():
+    first, second = (
+        periods(dt.date(2024, 3, 1), dt.date(2024, month, 9), "campaign", is_open=True) for month in (5, 6)
+    )
+    assert first[0].label == second[0].label == "2024-03-01_open" and second[0].end == dt.date(2024, 6, 9)

@@ -14,7 +14,7 @@ import rioxarray  # noqa: F401 (registers the accessor)
 import xarray
 import zarr
 
-from hpckit.cube import layout, read
+from hpckit.cubes import layout, read
 from tests import products
 from tests.products import EDGE, stored
 from tests.unit.test_cube import B04, B08, B11, SCL, cube_spec, fill
@@ -22,6 +22,7 @@ from tests.unit.test_cube import B04, B08, B11, SCL, cube_spec, fill
 GDAL = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", [True, False])
 def test_xarray_opens_a_tile_without_options_or_warnings(tmp_path, sharding):
     for number in range(3):
@@ -57,6 +58,7 @@ def test_the_time_axis_has_one_length_for_every_band_that_is_listed(tmp_path):
     assert {"B04", "B08"} <= set(read.open_tile(first.path, "31UFU", 10).data_vars)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_gdal_opens_an_unsharded_cube_at_the_right_place(tmp_path):
     pixels = [products.arrays(number) for number in range(2)]

@@ -8,11 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.arrays import Request, jobs, lay_out
-from hpckit.elements import Element, pack, read_element, read_membership, walltime, write_elements
+from hpckit.cubes.ingest_stage import Ingest
 from hpckit.errors import PlanError, SiteError, SubmissionError
-from hpckit.plan import Unit
-from hpckit.site import Site
+from hpckit.jobs.elements import Element, pack, read_element, read_membership, walltime, write_elements
+from hpckit.jobs.jobarrays import Request, jobs, lay_out, require_known
+from hpckit.reduce.composites.stage import Composites, Export
+from hpckit.reduce.signatures.inputs import ZoneInputs
+from hpckit.reduce.signatures.stage import Signatures, Zones
+from hpckit.runs.plan import Unit
+from hpckit.sites.site import Site
 
 HOUR = 3600
 
@@ -24,13 +28,21 @@ def units(costs, stage="ingest", tiles=3) -> list[Unit]:
     ]
 
 
+KINDS = [Ingest(), Zones(ZoneInputs()), Signatures(ZoneInputs()), Composites(), Export()]
+
+
+def lay(todo, site, request=Request(), *, memory=2**29, cuda=False):  # noqa: B008
+    work = [(stage, todo[stage.name], memory) for stage in KINDS if stage.name in todo]
+    return lay_out(work, site, request, cuda=cuda)
+
+
 def make_site(**fields) -> Site:
     partition = {"name": "p", "cores": 16, "memory_mib": 64_000, "walltime": "24h"}
     return Site.model_validate({"name": "s", "scheduler": "slurm", "partitions": [partition], **fields})
 
 
 def laid(count=1000, cost=100.0, *, memory=2**29, request=Request(), cuda=False, **fields):  # noqa: B008
-    return lay_out({"ingest": units([cost] * count)}, {"ingest": memory}, make_site(**fields), request, cuda=cuda)
+    return lay({"ingest": units([cost] * count)}, make_site(**fields), request, memory=memory, cuda=cuda)
 
 
 @given(
@@ -79,20 +91,21 @@ def test_makespan_bounds_any_greedy_schedule(costs, ranks):
 
 def test_walltime_has_room_and_a_limit():
     elements = [Element(tuple(units([HOUR])), HOUR)]
-    assert walltime(elements, 1, None, "p") >= 1.5 * HOUR
-    assert walltime(elements, 1, 4000, "p") == 4000
+    assert walltime(elements, 1, None, "p", "do less") >= 1.5 * HOUR
+    assert walltime(elements, 1, 4000, "p", "do less") == 4000
     with pytest.raises(PlanError, match=r"ingest/000000 .* longer than the 30 min 00 s that p allows"):
-        walltime(elements, 1, 1800, "p")
+        walltime(elements, 1, 1800, "p", "do less")
 
 
+@pytest.mark.slow
 def test_elements_read_their_own_units(tmp_path):
     many = pack(units([5.0] * 30_000), ranks=1, target_s=50, most=None)
-    more = pack(units([5.0] * 40, "reduce"), ranks=1, target_s=50, most=None)
+    more = pack(units([5.0] * 40, "signatures"), ranks=1, target_s=50, most=None)
     path = tmp_path / "elements.parquet"
-    write_elements(path, {"ingest": many, "reduce": more})
+    write_elements(path, {"ingest": many, "signatures": more})
     for number in (0, 1, len(many) // 2, len(many) - 1):
         assert read_element(path, "ingest", number) == list(many[number].units)
-    assert read_element(path, "reduce", 2) == list(more[2].units)
+    assert read_element(path, "signatures", 2) == list(more[2].units)
     assert len({unit for _, _, unit, _ in read_membership(path)}) == 30_040
     with pytest.raises(SubmissionError, match="no element 99999"):
         read_element(path, "ingest", 99999)
@@ -113,6 +126,7 @@ def test_limits_of_the_site_shape_the_arrays(tmp_path):
     assert made[-1].stage == "sync" and made[-1].follows == ("ingest",)
 
 
+@pytest.mark.slow
 def test_a_partition_s_share_of_submitted_jobs_is_kept():
     partition = {"name": "p", "cores": 4, "memory_mib": 64_000, "walltime": "24h", "max_submitted": 20}
     layout = laid(partitions=[partition], stages={"default": {"walltime": "1h"}})
@@ -136,13 +150,11 @@ def test_gpus_only_where_asked():
         {"name": "cpu", "cores": 8, "walltime": "24h"},
         {"name": "gpu", "cores": 8, "gpus": 4, "walltime": "24h"},
     ]
-    reduce = lay_out(
-        {"reduce": units([1.0] * 9, "reduce")}, {"reduce": 2**29}, make_site(partitions=nodes), Request(), cuda=True
-    )
+    reduce = lay({"signatures": units([1.0] * 9, "signatures")}, make_site(partitions=nodes), cuda=True)
     assert (reduce.stages[0].resources.gpus, reduce.stages[0].resources.partition) == (1, "gpu")
     assert laid(partitions=nodes).stages[0].resources.partition == "cpu"
     with pytest.raises(SiteError, match="no partition with GPUs"):
-        lay_out({"reduce": units([1.0], "reduce")}, {"reduce": 2**29}, make_site(), Request(), cuda=True)
+        lay({"signatures": units([1.0], "signatures")}, make_site(), cuda=True)
 
 
 def test_accounts_and_partitions_are_asked_for():
@@ -163,30 +175,45 @@ def test_a_retry_raises_but_never_lowers():
 
 
 def test_stages_that_map_one_to_one_are_packed_alike(tmp_path):
-    todo = {"ingest": units([100.0] * 900, tiles=8), "reduce": units([10.0] * 80, "reduce", tiles=8)}
+    todo = {"ingest": units([100.0] * 900, tiles=8), "signatures": units([10.0] * 80, "signatures", tiles=8)}
     site = make_site(stages={"default": {"ranks": 1, "walltime": "5h"}}, arrays={"max_size": 2})
-    layout = lay_out(todo, {"ingest": 2**29, "reduce": 2**29}, site, Request(chain="elements"), cuda=False)
-    for one, other in zip(layout.elements["ingest"], layout.elements["reduce"], strict=True):
+    layout = lay(todo, site, Request(chain="elements"))
+    for one, other in zip(layout.elements["ingest"], layout.elements["signatures"], strict=True):
         assert {unit.args["tile"] for unit in one.units} == {unit.args["tile"] for unit in other.units}
     made = jobs(layout, site, Request(), tmp_path, "run", 1, sync=False)
     names = {job.name: job for job in made}
     mirrored = [job for job in made if job.mirrors]
     assert len(mirrored) > 1 and all(names[job.mirrors].count == job.count for job in mirrored)
     assert not any(job.stage == "gate" for job in made)
-    todo["reduce"] = todo["reduce"][:10]
+    todo["signatures"] = todo["signatures"][:10]
     with pytest.raises(PlanError, match="do not match one to one"):
-        lay_out(todo, {"ingest": 2**29, "reduce": 2**29}, site, Request(chain="elements"), cuda=False)
+        lay(todo, site, Request(chain="elements"))
 
 
 def test_composites_wait_for_ingest_and_files_for_composites(tmp_path):
-    stages = ("ingest", "index", "reduce", "composite", "export")
+    stages = ("ingest", "zones", "signatures", "composites", "export")
     todo = {stage: units([100.0] * 8, stage, tiles=2) for stage in stages}
-    site = make_site(stages={"composite": {"ranks": 2}})
-    layout = lay_out(todo, dict.fromkeys(stages, 2**29), site, Request(), cuda=False)
+    site = make_site(stages={"composites": {"ranks": 2}})
+    layout = lay(todo, site)
     made = {job.stage: job for job in jobs(layout, site, Request(), tmp_path, "run", 1, sync=True)}
-    assert made["composite"].follows == ("ingest",) and made["export"].follows == ("composite",)
-    assert set(made["gate"].follows) == {"ingest", "index"}
-    assert set(made["sync"].follows) == {"reduce", "export"}
-    alone = lay_out({"composite": todo["composite"]}, {"composite": 2**29}, site, Request(), cuda=False)
+    assert made["composites"].follows == ("ingest",) and made["export"].follows == ("composites",)
+    assert set(made["gate"].follows) == {"ingest", "zones"}
+    assert set(made["sync"].follows) == {"signatures", "export"}
+    alone = lay({"composites": todo["composites"]}, site)
     (only,) = jobs(alone, site, Request(), tmp_path, "run", 1, sync=False)
     assert only.follows == ()
+
+
+def test_a_site_that_names_no_stage_is_told_which_there_are():
+    stages = [stage.name for stage in KINDS]
+    for name, meant in (
+        ("reduce", "signatures"),
+        ("index", "zones"),
+        ("ingst", "ingest"),
+        ("composite", "composites"),
+    ):
+        with pytest.raises(SiteError, match=rf"stages\.{name}: there is no such stage") as caught:
+            require_known(make_site(stages={name: {"ranks": 2}}), stages)
+        assert f"did you mean {meant}?" in caught.value.hint
+    named = ("default", "exec", "exec-filter", "gate", "sync", "signatures")
+    require_known(make_site(stages={name: {"ranks": 2} for name in named}), stages)

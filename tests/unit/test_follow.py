@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from hpckit.arrays import Request
-from hpckit.errors import SchedulerUnavailableError, SubmissionError
-from hpckit.follow import count, look, watch
-from hpckit.journal import Entry
-from hpckit.retry import advise
-from hpckit.scheduler.model import Answer, Command, Job, Resources, State
-from hpckit.scheduler.slurm import Slurm
-from hpckit.site import Site
-from hpckit.submission import StageLayout, Submission, Submitted, create, latest, load, save, submissions
-from hpckit.usage import usage
+from hpckit.base.claims import hold
+from hpckit.errors import BusyError, SchedulerUnavailableError, SubmissionError
+from hpckit.jobs.jobarrays import Request
+from hpckit.jobs.retry import advise
+from hpckit.runs.journal import Entry
+from hpckit.runs.run import LOCK
+from hpckit.sites.scheduler.model import Answer, Command, Job, Resources, State
+from hpckit.sites.scheduler.pbs import Pbs
+from hpckit.sites.scheduler.slurm import Slurm
+from hpckit.sites.site import Site
+from hpckit.submissions.attempts import announced
+from hpckit.submissions.follow import count, look, was_cut, watch
+from hpckit.submissions.idle import require_idle
+from hpckit.submissions.submission import StageLayout, Submission, Submitted, create, latest, load, save, submissions
+from hpckit.submissions.usage import usage
 
 
 class Scripted:
@@ -44,14 +50,14 @@ def submission(tmp_path: Path) -> Submission:
         {"name": "s", "scheduler": "slurm", "partitions": [partition], "poll": {"first_s": 0.01, "longest_s": 0.05}}
     )
     resources = Resources(ranks=2, memory_mib=8000, walltime_s=3600, partition="p")
-    stages = tuple(StageLayout(stage, n, n, 10.0, 10.0, resources) for stage, n in (("ingest", 5), ("reduce", 1)))
+    stages = tuple(StageLayout(stage, n, n, 10.0, 10.0, resources) for stage, n in (("ingest", 5), ("signatures", 1)))
     jobs = (
         Job("i0", "ingest", path / "ingest-0.sh", path / "logs", resources, first=0, count=3),
         Job("i1", "ingest", path / "ingest-1.sh", path / "logs", resources, first=3, count=2),
-        Job("r", "reduce", path / "reduce.sh", path / "logs", resources, follows=("ingest",)),
+        Job("r", "signatures", path / "signatures.sh", path / "logs", resources, follows=("ingest",)),
     )
     made = Submission(path, site, stages, jobs)
-    save(made)
+    save(made, frozen="")
     for number, job in enumerate(jobs):
         made.record(Submitted(str(7 + number), job.name, job.stage, job.script.name, job.first, job.count))
     made.mark("committed")
@@ -61,7 +67,7 @@ def submission(tmp_path: Path) -> Submission:
 def states(seen) -> dict[str, list[State]]:
     return {
         stage: [item.sighting.state for item in sorted(seen, key=lambda item: item.element) if item.stage == stage]
-        for stage in ("ingest", "reduce")
+        for stage in ("ingest", "signatures")
     }
 
 
@@ -87,7 +93,7 @@ def test_a_range_stands_for_all_elements_without_a_line_of_their_own(submission)
     ask.squeue += "9|PENDING|Dependency|\n"
     found = look(submission, Slurm(), ask)
     succeeded, pending = State.SUCCEEDED, State.PENDING
-    assert states(found) == {"ingest": [succeeded, pending, pending, pending, State.RUNNING], "reduce": [pending]}
+    assert states(found) == {"ingest": [succeeded, pending, pending, pending, State.RUNNING], "signatures": [pending]}
     assert ask.asked == ["squeue"], "one query for all, and none for how elements ended"
     assert count(found)["ingest"] == {succeeded: 1, pending: 3, State.RUNNING: 1}
 
@@ -147,7 +153,7 @@ def test_watching_slows_down_while_nothing_changes(submission, monkeypatch):
         if len(pauses) == 8:
             ask.squeue = "".join(f"{job}|COMPLETED|None|n1\n" for job in ("7_0", "7_1", "7_2", "8_0", "8_1", "9_0"))
 
-    monkeypatch.setattr("hpckit.follow.time.sleep", sleep)
+    monkeypatch.setattr("hpckit.submissions.follow.time.sleep", sleep)
     list(watch(submission, Slurm(), ask))
     assert pauses[0] == 0.01 and pauses == sorted(pauses) and pauses[-1] == 0.05
 
@@ -168,6 +174,208 @@ def test_the_output_tells_why_an_element_failed(submission, text, state):
     )
     (submission.path / "logs" / "ingest-0.1.out").write_text("x" * 10_000 + text)
     assert states(look(submission, Slurm(), ask))["ingest"][1] is state
+
+
+class Qstat:
+    """Answers qstat as OpenPBS does without job history; ids that it does not list are unknown."""
+
+    def __init__(self, full: str = "", **states: str) -> None:
+        self.states = states
+        self.full = full
+        self.asked: list[tuple[str, ...]] = []
+
+    def __call__(self, command: Command) -> Answer:
+        self.asked.append(command.argv)
+        ids = [word for word in command.argv if word[0].isdigit()]
+        if "-x" in command.argv:
+            words = "".join(f"qstat: PBS is not configured to maintain job history {each}\n" for each in ids)
+            return Answer(command, 0, "", words)
+        if "-f" in command.argv:
+            return Answer(command, 0, self.full, "")
+        listed, gone = "", ""
+        for each in ids:
+            states = self.states.get(f"j{each.partition('[')[0].partition('.')[0]}", "")
+            if not states:
+                gone += f"qstat: Unknown Job Id {each}\n"
+            for index, state in enumerate(states):
+                listed += f"{each.replace('[]', f'[{index}]')[:20]}  hp*  eo  0 {state} workq\n"
+        return Answer(command, 153 if gone else 0, listed, gone)
+
+
+@pytest.fixture
+def on_pbs(submission: Submission) -> Submission:
+    """The same, on PBS: 7[] and 8[] are arrays of three and two, 9 is a single job."""
+    site = Site.model_validate({**submission.site.model_dump(mode="json"), "scheduler": "pbs"})
+    (submission.path / "jobs.jsonl").unlink()
+    made = replace(submission, site=site)
+    save(made, frozen="")
+    for number, job in enumerate(made.jobs):
+        name = f"{7 + number}{'[]' if job.count > 1 else ''}.pbs.example.org"
+        made.record(Submitted(name, job.name, job.stage, job.script.name, job.first, job.count))
+    made.mark("released")
+    return made
+
+
+def say(submission: Submission, name: str, *lines: str) -> None:
+    begun = "2026-11-29T06:00:00Z ingest element 0 on n1\n"
+    (submission.path / "logs" / name).write_text(begun + "".join(f"{line}\n" for line in lines))
+
+
+def later(submission: Submission, seconds: float) -> None:
+    """Let all that was seen be so much older."""
+    values = json.loads((submission.path / "seen.json").read_text())
+    for item in values["seen"]:
+        item["since"] = None if item["since"] is None else item["since"] - seconds
+    (submission.path / "seen.json").write_text(json.dumps({**values, "time": values["time"] - seconds}))
+
+
+EXIT = "2026-11-29T06:10:00Z exit code {}"
+
+
+def held_by(identifier: str, holds: str, *more: str) -> str:
+    """What `qstat -f -w` says of a held job."""
+    lines = ["Job_Name = hp-x-1-signatures", "job_state = H", "queue = workq", f"Hold_Types = {holds}", *more]
+    return f"Job Id: {identifier}\n" + "".join(f"    {line}\n" for line in lines) + "\n"
+
+
+DEPENDS = "depend = afterany:7[].pbs.example.org@pbs:8[].pbs.example.org@pbs"
+
+
+@pytest.mark.parametrize(
+    ("holds", "more", "state", "reason", "todo"),
+    [
+        ("s", [DEPENDS], State.PENDING, "Dependency", ""),
+        ("s", ["depend = beforeany:11.pbs@pbs,afterok:7[].pbs@pbs"], State.PENDING, "Dependency", ""),
+        ("us", [DEPENDS], State.HELD, "its user holds it", "`qrls 9.pbs.example.org` lets it go"),
+        ("u", [], State.HELD, "its user holds it", "`qrls 9.pbs.example.org` lets it go"),
+        ("os", [DEPENDS], State.HELD, "the cluster holds it", "ask the operators of the cluster"),
+        ("s", ["comment = job held, too many failed attempts to run"], State.HELD, "too many failed", "operators"),
+        ("s", ["depend = beforeany:11.pbs@pbs"], State.HELD, "the cluster holds it", "operators"),
+    ],
+)
+def test_on_pbs_a_job_that_waits_for_others_is_not_held(on_pbs, holds, more, state, reason, todo):
+    ask = Qstat(j8="XR", j9="H", full=held_by("9.pbs.example.org", holds, *more))
+    (seen,) = [item for item in look(on_pbs, Pbs(), ask) if item.stage == "signatures"]
+    assert seen.state is state and reason in seen.sighting.reason
+    assert todo in Pbs().remedy(seen.sighting.reason, seen.id)
+    assert (state is State.HELD) == bool(Pbs().remedy(seen.sighting.reason, seen.id))
+
+
+def test_why_a_job_is_held_stays_open_where_pbs_does_not_say(on_pbs):
+    ask = Qstat(j8="XR", j9="H", full="")
+    assert states(look(on_pbs, Pbs(), ask))["signatures"] == [State.HELD]
+
+
+def test_without_history_the_last_words_tell_how_elements_ended(on_pbs):
+    for number, code in enumerate((0, 75, 1)):
+        say(on_pbs, f"ingest-0.{number}.out", EXIT.format(code))
+    say(on_pbs, "ingest-1.0.out", "=>> PBS: job killed: walltime 61 exceeded limit 60", EXIT.format(75))
+    say(on_pbs, "ingest-1.1.out", EXIT.format(0))
+    ask = Qstat(j8="XR", j9="H")
+    seen = look(on_pbs, Pbs(), ask)
+    failed = State.FAILED
+    assert states(seen)["ingest"] == [State.SUCCEEDED, failed, failed, State.TIMEOUT, State.RUNNING]
+    assert count(seen)["ingest"][State.GAVE_BACK] == 1 == count(seen)["ingest"][State.FAILED]
+    assert states(seen)["signatures"] == [State.HELD] and not on_pbs.has("ended")
+    ask.states = {}
+    say(on_pbs, "signatures.0.out", EXIT.format(0))
+    seen = look(on_pbs, Pbs(), ask, fresh=True)
+    assert states(seen)["ingest"][4] is State.SUCCEEDED and states(seen)["signatures"] == [State.SUCCEEDED]
+    assert on_pbs.has("ended"), "all of it is known"
+
+
+def test_a_last_word_is_not_believed_while_the_scheduler_lists_the_element(on_pbs):
+    """It was preempted, and waits to go on."""
+    say(on_pbs, "ingest-0.0.out", EXIT.format(75))
+    seen = look(on_pbs, Pbs(), Qstat(j7="QRR", j8="RR", j9="H"))
+    assert states(seen)["ingest"][0] is State.PENDING
+
+
+def test_what_its_server_denies_without_a_trace_is_over_after_a_while_and_not_before(on_pbs):
+    ask = Qstat(j9="H")
+    for wait in (0, 45, 30):
+        seen = look(on_pbs, Pbs(), ask, fresh=True)
+        assert set(states(seen)["ingest"]) == {State.UNKNOWN}
+        later(on_pbs, wait)
+    ask.states = {"j7": "QRR", "j9": "H"}
+    look(on_pbs, Pbs(), ask, fresh=True)
+    ask.states = {}
+    later(on_pbs, 60)
+    assert states(look(on_pbs, Pbs(), ask, fresh=True))["ingest"][0] is State.UNKNOWN, "it was listed meanwhile"
+    later(on_pbs, 91)
+    with announced(on_pbs.path, "ingest", 1, 0):
+        seen = look(on_pbs, Pbs(), ask, fresh=True)
+    assert [state.is_over for state in states(seen)["ingest"]] == [True, False, True, True, True], "one works"
+    assert State.SUCCEEDED not in states(seen)["ingest"] and not on_pbs.has("ended")
+    assert set(states(look(on_pbs, Pbs(), ask, fresh=True))["ingest"]) == {State.ENDED}
+    assert on_pbs.has("ended")
+
+
+def test_what_was_seen_to_end_stays_ended_when_it_is_forgotten(on_pbs):
+    ask = Qstat(j7="XXX", j8="XX", j9="R")
+    assert set(states(look(on_pbs, Pbs(), ask))["ingest"]) == {State.ENDED}
+    ask.states = {"j9": "R"}
+    assert set(states(look(on_pbs, Pbs(), ask, fresh=True))["ingest"]) == {State.ENDED}
+
+
+@pytest.mark.parametrize("kind", ["pbs", "slurm", "pbs that says nothing"])
+def test_unknown_permits_no_second_submission(submission, on_pbs, tmp_path, kind):
+    submission = submission if kind == "slurm" else on_pbs
+    submission.mark("released")
+    if kind == "slurm":
+        (submission.path / "jobs.jsonl").write_text("")
+        for number, job in enumerate(submission.jobs):
+            submission.record(Submitted(str(7 + number), job.name, job.stage, job.script.name, job.first, job.count))
+        save(submission, frozen="")
+    run = SimpleNamespace(path=submission.run_dir, campaign=SimpleNamespace(path=tmp_path / "c.yaml"))
+    ask = {"pbs": Qstat(), "slurm": Scripted()}.get(kind, lambda command: Answer(command, 0, "", ""))
+    for _ in range(2):
+        with pytest.raises(BusyError, match=r"6 elements .* may still run") as caught:
+            require_idle(run, Slurm() if kind == "slurm" else Pbs(), ask)
+        assert "cancel" in caught.value.hint
+    assert not submission.is_over
+    for name in ("ingest-0.0", "ingest-0.1", "ingest-0.2", "ingest-1.0", "ingest-1.1", "signatures.0"):
+        say(submission, f"{name}.out", EXIT.format(0))
+    require_idle(run, Slurm() if kind == "slurm" else Pbs(), ask)
+    assert submission.has("ended")
+
+
+@pytest.mark.parametrize("how", ["cut before the first job", "cut half-way", "by hand"])
+def test_watching_what_nobody_submits_any_more_ends(submission, how):
+    (submission.path / ("committed" if how != "by hand" else "jobs.jsonl")).unlink()
+    if how == "cut before the first job":
+        (submission.path / "jobs.jsonl").unlink()
+    ask = Scripted()
+    ask.squeue = "7_[0-2]|PENDING|JobHeldUser|\n"
+    assert len(list(watch(submission, Slurm(), ask))) == 1
+    assert not submission.is_over and was_cut(submission) == (how != "by hand")
+
+
+def test_watching_goes_on_while_a_command_submits(submission, monkeypatch):
+    (submission.path / "committed").unlink()
+    ask, sleeps = Scripted(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        fresh(submission)
+        ask.squeue = "".join(f"{job}|COMPLETED|None|n1\n" for job in ("7_0", "7_1", "7_2", "8_0", "8_1", "9_0"))
+        submission.mark("committed")
+
+    monkeypatch.setattr("hpckit.submissions.follow.time.sleep", sleep)
+    with hold(submission.run_dir / LOCK, "the run"):
+        assert len(list(watch(submission, Slurm(), ask))) == 2 and sleeps
+    assert submission.has("ended")
+
+
+def test_elements_that_gave_units_back_have_not_failed_on_slurm_either(submission):
+    ask = Scripted()
+    ask.squeue = "7_0|FAILED|NonZeroExitCode|n1\n7_[1-2]|PENDING|Priority|\n8_[0-1]|PENDING|Priority|\n9|PENDING||\n"
+    say(submission, "ingest-0.0.out", EXIT.format(75))
+    seen = look(submission, Slurm(), ask)
+    assert count(seen)["ingest"] == {State.GAVE_BACK: 1, State.PENDING: 4}
+    ask.sacct = "7_1|FAILED|75:0|1|2|1|n1|2|00:01||1\n"
+    ask.squeue = ask.squeue.replace("7_[1-2]", "7_2")
+    assert count(look(submission, Slurm(), ask, fresh=True))["ingest"][State.GAVE_BACK] == 2
 
 
 def seen_with(submission: Submission, word: str):
@@ -192,8 +400,8 @@ def test_a_retry_asks_for_more_of_what_was_short_within_the_limits(submission):
 
 
 def test_a_worker_that_the_kernel_killed_counts_as_out_of_memory(submission):
-    failure = Entry("u", "reduce", "failed", "in", "t", 1.0, "w", reason="killed by SIGKILL (out of memory?)")
-    assert advise(submission, [], [failure], Request()).request.memory_mib == {"reduce": 6400}
+    failure = Entry("u", "signatures", "failed", "in", "t", 1.0, "w", reason="killed by SIGKILL (out of memory?)")
+    assert advise(submission, [], [failure], Request()).request.memory_mib == {"signatures": 6400}
 
 
 def test_usage_tells_what_was_wasted(submission):

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit import quantities
+from hpckit.base import quantities
+from hpckit.base.files import append_line, atomic_path, write_text
+from hpckit.campaign.expression import Expression, ExpressionError
 from hpckit.errors import PlanError
-from hpckit.files import append_line, atomic_path, write_text
-from hpckit.journal import Entry, Journal, outcomes, read_journal
-from hpckit.plan import Plan, Unit, read_plan, write_plan
-from hpckit.reduce.expression import Expression, ExpressionError
-from hpckit.scenes.bands import BandRef
+from hpckit.runs.journal import Entry, Journal, outcomes, read_journal
+from hpckit.runs.plan import Plan, Unit, read_plan, write_plan
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 
 leaves = st.sampled_from(["B04", "B08", "2", "0.5"])
 expressions = st.recursive(
@@ -85,8 +85,24 @@ def test_undefined_is_nan():
     ("text", "name", "resolution"), [("b4", "B04", 10), ("B8A", "B8A", 20), ("SCL@60m", "SCL", 60)]
 )
 def test_band_references(text, name, resolution):
-    ref = BandRef.parse(text)
-    assert (ref.name, ref.resolution_m) == (name, resolution) and BandRef.parse(str(ref)) == ref
+    ref = SENTINEL2.parse(text)
+    assert (ref.name, ref.resolution_m) == (name, resolution) and SENTINEL2.parse(str(ref)) == ref
+
+
+NATIVE = {10: ["B02", "B03", "B04", "B08", "AOT", "WVP"], 60: ["B01", "B09"]}
+NATIVE[20] = ["B05", "B06", "B07", "B8A", "B11", "B12", "SCL", "CLD", "SNW"]
+
+
+@pytest.mark.parametrize(("resolution", "names"), NATIVE.items())
+def test_a_name_alone_is_the_native_resolution(resolution, names):
+    """Of the instrument, or the finest of what Level-2A derives; all others are written with theirs."""
+    for name in names:
+        assert SENTINEL2.parse(name).resolution_m == resolution and str(SENTINEL2.parse(name)) == name
+        assert SENTINEL2.parse(name, level="L2A").resolution_m == resolution
+        if name.startswith("B"):
+            assert SENTINEL2.parse(name, level="L1C").resolution_m == resolution
+    assert SENTINEL2.parse("B10", level="L1C").resolution_m == 60
+    assert str(SENTINEL2.parse("B01@20m")) == "B01@20m"
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -102,7 +118,7 @@ def test_a_killed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old")
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom hpckit.files import atomic_open\n"
+        "import sys, time\nfrom pathlib import Path\nfrom hpckit.base.files import atomic_open\n"
         "with atomic_open(Path(sys.argv[1])) as file:\n"
         " file.write(b'new'); file.flush(); print('ready', flush=True); time.sleep(60)\n"
     )
@@ -143,12 +159,12 @@ def test_a_plan_keeps_its_units_and_orders_the_longest_first(tmp_path):
     units = [
         Unit("a", "ingest", 1.0, "x", {"tile": "31UFU"}),
         Unit("b", "ingest", 5.0, "y"),
-        Unit("c", "reduce", 2.0, "z"),
+        Unit("c", "signatures", 2.0, "z"),
     ]
     write_plan(tmp_path / "plan.parquet", units)
     assert read_plan(tmp_path / "plan.parquet") == units
     plan = Plan(units, frozenset({"a", "b"}))
-    assert [unit.id for unit in plan.todo("ingest")] == ["b", "a"] and plan.todo("reduce") == []
+    assert [unit.id for unit in plan.todo("ingest")] == ["b", "a"] and plan.todo("signatures") == []
     (tmp_path / "plan.parquet").write_bytes(b"PAR1")
     with pytest.raises(PlanError, match="damaged"):
         read_plan(tmp_path / "plan.parquet")

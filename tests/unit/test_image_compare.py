@@ -18,17 +18,17 @@ from hypothesis import strategies as st
 
 from hpckit.cli.image import image
 from hpckit.errors import ImageError
-from hpckit.image import source
-from hpckit.image.compare import compare, compare_images
-from hpckit.image.contents import Contents, Entry, read_contents
-from hpckit.image.recipe import Recipe
-from hpckit.image.sif import parts
+from hpckit.sites.image import source
+from hpckit.sites.image.compare import compare, compare_images
+from hpckit.sites.image.contents import Contents, ImageEntry, read_contents
+from hpckit.sites.image.recipe import Recipe
+from hpckit.sites.image.sif import parts
 
-FILE = Entry("-rw-r--r--", "0/0", "a", 1.0)
+FILE = ImageEntry("-rw-r--r--", "0/0", "a", 1.0)
 SITE = "opt/hpckit/lib/python3.11/site-packages"
 
 
-def contents(entries: dict[str, Entry], **more: dict[str, str]) -> Contents:
+def contents(entries: dict[str, ImageEntry], **more: dict[str, str]) -> Contents:
     values = {"labels": {}, "debian": {}, "python": {}, "origins": {}, **more}
     return Contents("Bootstrap: scratch", entries, **values)
 
@@ -37,7 +37,7 @@ def contents(entries: dict[str, Entry], **more: dict[str, str]) -> Contents:
     st.dictionaries(
         st.text("abc/", min_size=1, max_size=4),
         st.builds(
-            Entry, st.sampled_from(["-rw-r--r--", "drwxr-xr-x"]), st.just("0/0"), st.text("xy"), st.floats(0, 9)
+            ImageEntry, st.sampled_from(["-rw-r--r--", "drwxr-xr-x"]), st.just("0/0"), st.text("xy"), st.floats(0, 9)
         ),
     ),
     st.data(),
@@ -196,7 +196,7 @@ def test_images_that_cannot_be_read(made, tmp_path):
     with pytest.raises(ImageError, match="file system cannot be read"):
         read_contents(path)
     path.write_bytes(data[:-100])
-    with pytest.raises(ImageError, match="cut"):
+    with pytest.raises(ImageError, match="truncated"):
         compare_images(path, path)
     path.write_bytes(data.replace(struct.pack("<i?", 0x4004, True), struct.pack("<i?", 0x4004, False)))
     with pytest.raises(ImageError, match="holds no file system"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.journal import Entry, Journal, compact, outcomes, read_attempts, read_journal, tally
+from hpckit.runs.journal import Entry, Journal, compact, outcomes, read_attempts, read_journal, tally
 
 UNITS = [f"ingest/{number}" for number in range(12)]
 INPUTS = dict.fromkeys(UNITS, "now")
@@ -28,7 +28,7 @@ entries = st.builds(
     ),
     seconds=st.floats(0, 1e4).map(lambda s: round(s, 3)),
     writer=st.just("w"),
-    reason=st.sampled_from([None, "it's broken", 'a "b" ü\n']),
+    reason=st.sampled_from([None, "it's broken", "the value is null", 'a "b" ü\n']),
     metrics=st.fixed_dictionaries({}, optional={"slivers": st.integers(0, 9), "pixels": st.floats(0, 1e9)}),
 )
 
@@ -43,6 +43,7 @@ def counted(folder: Path):
     return tally(folder, pa.array(UNITS), pa.array([INPUTS[unit] for unit in UNITS]))
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(entries, max_size=6), max_size=4))
 def test_counting_is_reading(tmp_path_factory, groups):
     folder = tmp_path_factory.mktemp("run")
@@ -91,3 +92,25 @@ def test_compacting_leaves_a_file_for_each_thousand(tmp_path):
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     assert sorted(line["unit"] for line in lines) == sorted(UNITS)
     assert lines[0].keys() == asdict(entry("x")).keys()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"null",
+        b'}null{"unit":1}',
+        b'{"unit":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"metrics":' * 60_000 + b"1" + b"}" * 60_000,
+        b'{"unit":"\xff\xfe"}',
+        b'{"unit":"a","inputs":null,"state":"done","reason":"the value is null"}',
+    ],
+    ids=["null", "null between", "deep lists", "deep objects", "no text", "words"],
+)
+def test_tally_survives_lines_that_end_the_parser_of_arrow(tmp_path, damage):
+    start = "2026-01-01T00:00:00.000+00:00"
+    for number in range(3):
+        Journal(tmp_path, "w").append(Entry(f"ingest/{number}", "ingest", "done", "now", start, 1.0, "w"))
+    path = tmp_path / "journal" / "w.jsonl"
+    first, _, rest = path.read_bytes().partition(b"\n")
+    path.write_bytes(first + b"\n" + damage + b"\n" + rest)
+    assert counted(tmp_path).done.sum() == 3 == len(read_journal(tmp_path))

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.windows import Window
 
-from hpckit.cube import jpeg2000
-from hpckit.cube.jpeg2000 import decode_part
-from hpckit.cube.source import open_band, read_window
+from hpckit.catalogue import catalogue
 from hpckit.errors import SceneError
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import BandRef
+from hpckit.inputs import jpeg2000
+from hpckit.inputs.jpeg2000 import decode_part
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.sensors.source import open_band, read_window
 from hpckit.testing import ground
 from hpckit.testing.landscape import noise
 from hpckit.testing.safe import ProductSpec
@@ -24,7 +24,7 @@ from tests.products import FIRST
 
 SHAPE = (1130, 1221)
 LEVELS = 3
-B04 = BandRef("B04", 10)
+B04 = SENTINEL2.parse("B04@10m")
 
 
 def write(path: Path, values: np.ndarray, **options: object) -> Path:
@@ -64,6 +64,7 @@ def file(request, tmp_path_factory, ground_values: np.ndarray) -> tuple[Path, li
     return path, wholes
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), level=st.integers(0, LEVELS))
 def test_parts_are_those_of_the_whole(file: tuple[Path, list[np.ndarray]], data: st.DataObject, level: int) -> None:
@@ -126,7 +127,7 @@ def test_a_scene_that_cannot_be_decoded(tmp_path: Path) -> None:
     spec = ground.granule_at(ProductSpec(sensed=FIRST, tile="31UGT", epsg=32631), 5.97, 51.5, 1100)
     ground.write_granule(tmp_path, spec, 1100, bands=["B04@10m"])
     (scene,) = catalogue.scan([tmp_path]).scenes
-    path = Path(scene.gdal_path("B04@10m"))
+    path = Path(scene.assets["B04@10m"].uri)
     data = bytearray(path.read_bytes())
     first = data.index(b"\xff\x90")
     data[first + 100 : -2] = bytes(len(data) - first - 102)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpckit.reduce import kernels
-from hpckit.reduce.index import build_index
 from hpckit.reduce.kernels import cpu
+from hpckit.reduce.signatures.index import build_index
 from tests.unit.kernel_cases import PERCENTILES, random_case, reference, valid_values, weighted_quantile
 
 seeds = st.integers(0, 2**31)

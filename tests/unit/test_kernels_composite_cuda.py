@@ -9,6 +9,7 @@ from tests.simulator import SIMULATED, passes_in_simulator
 from tests.unit.composite_cases import reflectances
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SIMULATED, reason="this is the run in the simulator")
 def test_in_the_simulator():
     passes_in_simulator(__file__)

@@ -8,6 +8,7 @@ import pytest
 from tests.simulator import SIMULATED, passes_in_simulator
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SIMULATED, reason="this is the run in the simulator")
 def test_in_the_simulator():
     passes_in_simulator(__file__)

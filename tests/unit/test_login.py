@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpckit.errors import EX_TEMPFAIL, LoginError
-from hpckit.login import config
-from hpckit.login.accounts import Association, parse_associations
-from hpckit.login.faults import SshError, explain
-from hpckit.login.keys import parse_public, read_key
-from hpckit.login.names import Choice, Hop, find_access, logins_path, recall, remember
-from hpckit.site import load_site
+from hpckit.sites.login import config
+from hpckit.sites.login.faults import SshError, explain
+from hpckit.sites.login.keys import parse_public, read_key
+from hpckit.sites.login.names import Choice, Hop, find_access, logins_path, recall, remember
+from hpckit.sites.scheduler.model import Allowance
+from hpckit.sites.scheduler.slurm import Slurm
+from hpckit.sites.site import load_site
 from tests.login_samples import hpckit, short_home, write_site
 
 
@@ -421,9 +422,9 @@ def test_old_private_keys(tmp_path):
 
 
 def test_associations():
-    assert parse_associations("crop||normal,long\nforest|gpu|\n\nnonsense\n||x\n") == (
-        Association("crop", "", ("normal", "long")),
-        Association("forest", "gpu", ()),
+    assert Slurm().read_accounts("crop||normal,long\nforest|gpu|\n\nnonsense\n||x\n") == (
+        Allowance("crop", "", ("normal", "long")),
+        Allowance("forest", "gpu", ()),
     )
 
 

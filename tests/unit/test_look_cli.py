@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from hpckit.cli import cli
 from hpckit.cli.look import quicklook, report, series
 from tests.unit.look_samples import make_campaign
 
@@ -22,7 +23,7 @@ def campaign(tmp_path_factory) -> Path:
 
 
 def call(command, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [command.name, *(str(argument) for argument in arguments)])
 
 
 def test_series_prints_csv(campaign):

@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpckit.cube.read import geometry
+from hpckit.cubes.read import geometry
 from hpckit.errors import CubeError
 from hpckit.look import pixels
 from hpckit.look.pixels import clearest, find_band, find_date, plan_extent, read_snapshot
-from hpckit.scenes.bands import BandRef
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from tests.unit.look_samples import EPSG, ULX, ULY, acquisition, write_cube
 
-B04, B11, B01, SCL = BandRef("B04", 10), BandRef("B11", 20), BandRef("B01", 60), BandRef("SCL", 20)
+B04, B11, B01, SCL = (
+    SENTINEL2.parse("B04@10m"),
+    SENTINEL2.parse("B11@20m"),
+    SENTINEL2.parse("B01@60m"),
+    SENTINEL2.parse("SCL@20m"),
+)
 # More than one window of 1024 (640, 192) pixels each way, and no multiple of anything.
 SHAPES = {10: (1290, 1164), 20: (645, 582), 60: (215, 194)}
 TIMES = [datetime(2024, 5, day, 10, 50, tzinfo=UTC) for day in (1, 11, 21)]
@@ -102,7 +107,7 @@ def test_windows_equal_block_means(cube, left, top, width, height, max_edge):
 
 
 def test_bands_of_three_resolutions_lie_on_one_another(cube):
-    snapshot = read_snapshot(cube, "31UFU", 0, [B04, B11, B01], with_classes=True)
+    snapshot = read_snapshot(cube, "31UFU", 0, [B04, B11, B01], SENTINEL2, with_classes=True)
     assert snapshot.extent.pixel_m == 10
     assert {layer.shape for layer in snapshot.layers.values()} == {SHAPES[10]}
     assert snapshot.classes is not None
@@ -138,7 +143,7 @@ def test_window_beside_the_tile(cube, window):
 
 def test_clearest_looks_at_the_classes_not_only_at_the_metadata(cube):
     # By metadata the first date is clearest; by its pixels the second one.
-    assert clearest(cube, "31UFU") == 1
+    assert clearest(cube, "31UFU", SENTINEL2) == 1
 
 
 def test_of_equally_clear_dates_the_latest(tmp_path):
@@ -146,7 +151,7 @@ def test_of_equally_clear_dates_the_latest(tmp_path):
     classes[2, 0, 0] = 9
     times = [acquisition(t, {20: (48, 48)}, cloud_cover=0.0) for t in TIMES]
     write_cube(tmp_path / "cube.zarr", {"SCL@20m": classes}, times)
-    assert clearest(tmp_path / "cube.zarr", "31UFU") == 1
+    assert clearest(tmp_path / "cube.zarr", "31UFU", SENTINEL2) == 1
 
 
 def test_clearest_without_classes_takes_the_fullest(tmp_path):
@@ -154,7 +159,7 @@ def test_clearest_without_classes_takes_the_fullest(tmp_path):
     values[2], values[1, :40] = 2000, 2000
     times = [acquisition(t, {10: (96, 96)}, cloud_cover=c) for t, c in zip(TIMES, (0.0, 0.0, 80.0), strict=True)]
     write_cube(tmp_path / "cube.zarr", {"B04@10m": values}, times)
-    assert clearest(tmp_path / "cube.zarr", "31UFU") == 2
+    assert clearest(tmp_path / "cube.zarr", "31UFU", SENTINEL2) == 2
 
 
 def test_unsharded_cubes_and_missing_shards(tmp_path):
@@ -162,7 +167,7 @@ def test_unsharded_cubes_and_missing_shards(tmp_path):
     path = tmp_path / "cube.zarr"
     write_cube(path, {"B04@10m": values}, [acquisition(t, SHAPES) for t in TIMES], sharding=False)
     (path / "31UFU" / "r10m" / "B04" / "c" / "0" / "0" / "0").unlink()
-    layer = read_snapshot(path, "31UFU", 0, [B04]).layers["B04"]
+    layer = read_snapshot(path, "31UFU", 0, [B04], SENTINEL2).layers["B04"]
     assert np.isnan(layer[:1024, :1024]).all()
     np.testing.assert_array_equal(np.isnan(layer[:, 1024:]), values[0, :, 1024:] == 0)
 
@@ -173,7 +178,7 @@ def test_damaged_shard_is_named(tmp_path):
     shard = path / "31UFU" / "r10m" / "B04" / "c" / "0" / "1" / "0"
     shard.write_bytes(shard.read_bytes()[:-40])
     with pytest.raises(CubeError, match="B04/c/0/1/0"):
-        read_snapshot(path, "31UFU", 0, [B04])
+        read_snapshot(path, "31UFU", 0, [B04], SENTINEL2)
 
 
 def test_dates(cube):
@@ -186,13 +191,13 @@ def test_dates(cube):
 
 @pytest.mark.parametrize(("index", "day"), [(0, 1), (2, 21), (-1, 21), (-3, 1)])
 def test_dates_by_number(cube, index, day):
-    assert read_snapshot(cube, "31UFU", index, [SCL]).time.day == day
+    assert read_snapshot(cube, "31UFU", index, [SCL], SENTINEL2).time.day == day
 
 
 @pytest.mark.parametrize("index", [3, -4])
 def test_no_such_date(cube, index):
     with pytest.raises(CubeError, match=f"no date number {index}; tile 31UFU has 3"):
-        read_snapshot(cube, "31UFU", index, [SCL])
+        read_snapshot(cube, "31UFU", index, [SCL], SENTINEL2)
 
 
 @pytest.mark.parametrize(("text", "ref"), [("B04", B04), ("b04", B04), (" SCL", SCL), ("B11@20m", B11)])

@@ -8,13 +8,14 @@ from matplotlib.collections import LineCollection
 
 from hpckit.errors import CubeError
 from hpckit.look.mapframe import outlines
-from hpckit.look.pixels import Extent, Snapshot
-from hpckit.look.quicklook import NDVI, Composition, compose, draw_index, draw_rgb
-from hpckit.reduce.zones import ZoneLayer
-from hpckit.scenes.bands import BandRef
+from hpckit.look.pixels import PictureExtent, Snapshot
+from hpckit.look.quicklook import Composition, compose, draw_index, draw_rgb
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.zones import ZoneLayer
 
 WEST, NORTH = 500_000.0, 5_700_000.0
-EXTENT = Extent(32631, WEST, NORTH, 10, (80, 100))
+NDVI = SENTINEL2.pictures.index
+EXTENT = PictureExtent(32631, WEST, NORTH, 10, (80, 100))
 MADE = {
     "id": "GS2A_20240501T105031_046000",
     "time": "2024-05-01T10:50:31+00:00",
@@ -26,7 +27,9 @@ MADE = {
 
 
 def snapshot(*, classes: np.ndarray | None = None, **layers: np.ndarray) -> Snapshot:
-    return Snapshot("31UFU", EXTENT, MADE, {name: v.astype(np.float32) for name, v in layers.items()}, classes)
+    return Snapshot(
+        "31UFU", EXTENT, MADE, {name: v.astype(np.float32) for name, v in layers.items()}, classes, SENTINEL2
+    )
 
 
 def ramp(low: float, high: float) -> np.ndarray:
@@ -62,6 +65,20 @@ def test_outlines_lie_where_the_zones_are(epsg):
         [ring.min(0) for ring in rings], [(WEST + 100, NORTH - 300), (WEST + 950, NORTH - 100)], atol=0.01
     )
     assert shapely.contains_xy(inside, *labels[0][1:])
+
+
+@pytest.mark.parametrize("epsg", [32631, 4326, 3035])
+def test_long_edges_are_drawn_where_they_are(epsg):
+    """A zone of 60 km and more, whose northern edge crosses the picture."""
+    middle = pyproj.Transformer.from_crs(32631, epsg, always_xy=True).transform(WEST + 500, NORTH - 500)
+    wide, high = (0.6, 0.5) if epsg == 4326 else (60_000, 50_000)
+    zone = shapely.box(middle[0] - wide, middle[1] - high, middle[0] + wide, middle[1])
+    ((ring,), _) = outlines(zone_layer([shapely.MultiPolygon([zone])], epsg), EXTENT)
+    back = pyproj.Transformer.from_crs(32631, epsg, always_xy=True)
+    drawn = shapely.segmentize(shapely.LineString(ring), 100)
+    moved = shapely.transform(drawn, lambda xy: np.column_stack(back.transform(xy[:, 0], xy[:, 1])))
+    off = shapely.distance(shapely.points(shapely.get_coordinates(moved)), zone.exterior).max()
+    assert off < (0.2 / 60_000 if epsg == 4326 else 0.2)
 
 
 def test_outlines_have_all_rings_of_multipolygons_with_holes():
@@ -182,11 +199,17 @@ def test_map_is_north_up_in_metres_with_a_round_scale_bar():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (400, 3)])
 def test_odd_shapes(shape):
     values = np.full(shape, 0.2, np.float32)
-    odd = Snapshot("31UFU", Extent(32631, WEST, NORTH, 10, shape), MADE, {"B08": values}, None)
+    odd = Snapshot("31UFU", PictureExtent(32631, WEST, NORTH, 10, shape), MADE, {"B08": values}, None, SENTINEL2)
     assert draw_index(odd, "B08", "B08").png
 
 
-HELD = [BandRef("B02", 10), BandRef("B03", 10), BandRef("B04", 10), BandRef("B08", 10), BandRef("SCL", 20)]
+HELD = [
+    SENTINEL2.parse("B02@10m"),
+    SENTINEL2.parse("B03@10m"),
+    SENTINEL2.parse("B04@10m"),
+    SENTINEL2.parse("B08@10m"),
+    SENTINEL2.parse("SCL@20m"),
+]
 EVI = "2.5 * (B08 - B04) / (B08 + 6 * B04 - 7.5 * B02 + 1)"
 
 
@@ -203,12 +226,39 @@ EVI = "2.5 * (B08 - B04) / (B08 + 6 * B04 - 7.5 * B02 + 1)"
     ],
 )
 def test_compositions(held, rgb, index, chosen):
-    assert compose(held, {"EVI": EVI}, rgb, index) == chosen
+    assert compose(SENTINEL2, held, {"EVI": EVI}, rgb, index) == chosen
+
+
+@pytest.mark.parametrize(
+    ("held", "band"),
+    [
+        ([SENTINEL2.parse("B11@20m"), SENTINEL2.parse("SCL@20m")], "B11"),
+        ([SENTINEL2.parse("B02@10m"), SENTINEL2.parse("B08@10m")], "B02"),
+        ([SENTINEL2.parse("B8A@20m"), SENTINEL2.parse("B05@20m")], "B8A"),
+        ([SENTINEL2.parse("SCL@20m"), SENTINEL2.parse("B03@10m"), SENTINEL2.parse("B04@20m")], "B04"),
+    ],
+)
+def test_cube_without_colour_and_ndvi_shows_a_band_in_grey(held, band):
+    shown = compose(SENTINEL2, held, {"EVI": EVI})
+    assert shown == Composition((band,), band, band)
+    image = shown_image(draw_index(snapshot(**{band: ramp(0.1, 0.4)}), band, band))
+    assert image.cmap.name == "gray"
+
+
+@pytest.mark.parametrize("text", ["(B8A - B11) / (B8A + B11)", "(B8A@20m - B11@20m) / (B8A@20m + B11@20m)"])
+def test_index_of_the_campaign_goes_before_a_band(text):
+    held = [SENTINEL2.parse("B8A@20m"), SENTINEL2.parse("B11@20m"), SENTINEL2.parse("SCL@20m")]
+    assert compose(SENTINEL2, held, {"EVI": EVI, "NDMI": text}).index == "NDMI"
+
+
+def test_cube_of_classes_has_no_picture():
+    with pytest.raises(CubeError, match="no band that a picture can show: SCL"):
+        compose(SENTINEL2, [SENTINEL2.parse("SCL@20m")], {})
 
 
 def test_campaign_may_define_ndvi_otherwise():
     own = "(B8A - B04) / (B8A + B04)"
-    assert compose(HELD, {"NDVI": own}, index="NDVI").expression == own
+    assert compose(SENTINEL2, HELD, {"NDVI": own}, index="NDVI").expression == own
 
 
 @pytest.mark.parametrize(
@@ -222,4 +272,4 @@ def test_campaign_may_define_ndvi_otherwise():
 )
 def test_impossible_compositions(rgb, index, message):
     with pytest.raises(CubeError, match=message):
-        compose(HELD, {"EVI": EVI}, rgb, index)
+        compose(SENTINEL2, HELD, {"EVI": EVI}, rgb, index)

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.campaign import load_campaign
+from hpckit.base.files import write_json
+from hpckit.campaign.campaign import load_campaign
 from hpckit.errors import HpckitError
-from hpckit.files import write_json
-from hpckit.journal import Entry, Journal
 from hpckit.look.report import collect, render, write_report
 from hpckit.look.timeline import busy_seconds, draw_timeline, spans
-from hpckit.plan import Unit, write_plan
-from hpckit.run import Run, find_run, open_run
+from hpckit.runs.journal import Entry, Journal
+from hpckit.runs.plan import Unit, write_plan
+from hpckit.runs.run import Run, find_run
+from tests.frozen_samples import freeze
 from tests.unit.look_samples import CAMPAIGN, make_campaign
 
 START = datetime(2024, 11, 1, 9, 0, tzinfo=UTC)
@@ -47,7 +48,7 @@ def record(run: Run, units: list[str], entries: list[Entry]) -> None:
 @pytest.fixture
 def run(tmp_path) -> Run:
     (tmp_path / "campaign.yaml").write_text(CAMPAIGN)
-    return open_run(load_campaign(tmp_path / "campaign.yaml"))
+    return freeze(load_campaign(tmp_path / "campaign.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def full(tmp_path_factory) -> str:
     path = make_campaign(tmp_path_factory.mktemp("a <b>campaign"))
     run = find_run(path)
     ingest = [f"ingest/31UFU/r10m/B04/b0000/w{n:02d}" for n in range(4)]
-    others = ["index/parcels/31UFU", "reduce/parcels/31UFU/GS2A_1", "reduce/parcels/31UFU/GS2A_2"]
+    others = ["zones/parcels/31UFU", "signatures/parcels/31UFU/GS2A_1", "signatures/parcels/31UFU/GS2A_2"]
     metrics = {"decoded_pixels": 4e6, "written_bytes": 2e6, "decode_s": 1.0}
     reason = "S2A_X.SAFE: <script>alert(1)</script> is truncated"
     entries = [entry(u, at=2 * n, seconds=2, metrics=metrics) for n, u in enumerate(ingest[:2])]
@@ -97,13 +98,13 @@ def test_page_escapes_what_it_shows(full):
 
 def test_page_tells_how_the_units_went(full):
     rows = re.findall(r"<tr>\s*<td><span class=\"dot (\w+)\">.*?</tr>", full, flags=re.S)
-    assert rows == ["ingest", "index", "reduce"]
+    assert rows == ["ingest", "zones", "signatures"]
     text = text_of(full)
     assert "2 units failed" in text
     # Two workers: 2 x 4 Mpx and 2 x 2 MB in the four seconds in which any of them worked.
     assert "2.0 Mpx/s, 1.0 MB/s" in text
     assert re.search(r"ingest 4 2 2 0 4\.0 s 75 % 2\.0 s 2\.0 s 2\.0 s", text)
-    assert re.search(r"reduce 2 1 0 1 ", text)
+    assert re.search(r"signatures 2 1 0 1 ", text)
 
 
 def test_page_groups_failures_by_reason(full):
@@ -159,17 +160,17 @@ def test_last_attempt_counts_and_old_inputs_do_not(run):
     unit = "ingest/31UFU/r10m/B04/b0000/w00"
     record(
         run,
-        [unit, "index/parcels/31UFU"],
+        [unit, "zones/parcels/31UFU"],
         [
             entry(unit, at=0, state="failed", reason="disk full"),
             entry(unit, at=10),
-            entry("index/parcels/31UFU", at=20, inputs="of another time"),
+            entry("zones/parcels/31UFU", at=20, inputs="of another time"),
         ],
     )
     report = collect(run)
-    assert [(s.name, s.done, s.failed, s.waiting) for s in report.stages] == [("ingest", 1, 0, 0), ("index", 0, 0, 1)]
+    assert [(s.name, s.done, s.failed, s.waiting) for s in report.stages] == [("ingest", 1, 0, 0), ("zones", 0, 0, 1)]
     assert report.failures == []
-    assert report.verdict == ("waiting", "1 units to do")
+    assert report.verdict == ("waiting", "1 unit to do")
 
 
 def test_report_that_cannot_be_written(run, tmp_path):
@@ -222,15 +223,15 @@ def test_no_entries_no_time():
 
 def test_workers_of_later_runs_share_lanes():
     entries = [entry(f"ingest/{n}", at=n % 2 + 1000 * (n // 2), writer=f"local-{n}") for n in range(6)]
-    figure = draw_timeline(entries).figure
+    figure = draw_timeline(entries, {"ingest": "#2166ac"}).figure
     assert len(figure.axes[0].get_yticks()) == 1
     assert "pauses left out" in figure.axes[1].get_xlabel()
     both = [entry(f"ingest/{n}", at=0, writer=f"local-{n}") for n in range(6)]
-    assert len(draw_timeline(both).figure.axes[0].get_yticks()) == 6
+    assert len(draw_timeline(both, {}).figure.axes[0].get_yticks()) == 6
 
 
 def test_timeline_of_a_large_run_stays_small():
     entries = [entry(f"ingest/{n}", at=n / 50, seconds=1, writer=f"rank-{n % 200}") for n in range(20_000)]
-    picture = draw_timeline(entries)
+    picture = draw_timeline(entries, {"ingest": "#2166ac"})
     assert picture.figure.get_figheight() < 8
     assert len(picture.png) < 2_000_000

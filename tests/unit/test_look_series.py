@@ -12,6 +12,8 @@ from PIL import Image
 
 from hpckit.errors import HpckitError
 from hpckit.look.series import ZoneSeries, draw_series, observations, spread
+from hpckit.sensors.sentinel1.sensor import SENTINEL1
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from tests.unit.look_samples import series_frame
 
 VALID = [100, 0, 80, 20, 50, 49]
@@ -19,7 +21,9 @@ MIDDLE = [0.2, 0.3, 0.5, 0.1, 0.6, 0.15]
 
 
 def zone(frame: pd.DataFrame, name: str = "17", **changes: object) -> ZoneSeries:
-    return ZoneSeries(**{"zone": name, "band": "NDVI", "campaign": "sample", "frame": frame, **changes})
+    return ZoneSeries(
+        **{"zone": name, "band": "NDVI", "campaign": "sample", "frame": frame, "sensor": SENTINEL2, **changes}
+    )
 
 
 def marker_points(axes: object, marker: str, face: str | None = None) -> int:
@@ -37,14 +41,60 @@ def test_observations_are_divided_without_rest(pairs):
         for row in part.itertuples():
             fraction = row.valid / row.total if row.total > 0 else 0.0
             assert (fraction >= 0.5, 0 < fraction < 0.5, fraction <= 0) == tuple(
-                kind == k for k in ("clear", "cloudy", "masked")
+                kind in k for k in (["clear"], ["cloudy"], ["masked", "unseen"])
             )
 
 
-def test_zone_without_pixels_is_masked():
-    frame = series_frame([0], [0.5])
-    frame["total"] = 0.0
-    assert len(observations(frame)["masked"]) == 1
+@pytest.mark.parametrize(
+    ("valid", "total", "observed", "kind"),
+    [
+        (0, 0, None, "unseen"),
+        (0, 0, True, "unseen"),
+        (0, 100, False, "unseen"),
+        (0, 100, True, "masked"),
+        (0, 100, pd.NA, "masked"),
+        (0, 100, None, "masked"),
+        (20, 100, True, "cloudy"),
+        (20, 100, pd.NA, "cloudy"),
+        (100, 100, True, "clear"),
+    ],
+)
+def test_what_was_not_observed_is_not_called_cloud(valid, total, observed, kind):
+    frame = series_frame([valid], [0.5]).assign(total=float(total))
+    if observed is not None:
+        frame["observed"] = pd.array([observed], dtype="boolean")
+    assert [name for name, part in observations(frame).items() if len(part)] == [kind]
+
+
+def test_picture_tells_cloud_from_no_data():
+    frame = series_frame([*VALID, 0, 0], [*MIDDLE, 0.1, 0.1])
+    frame["observed"] = pd.array([True] * 6 + [False, pd.NA], dtype="boolean")
+    figure = draw_series([zone(frame)]).figure
+    (axes,) = figure.axes
+    assert marker_points(axes, "x") == 1
+    assert "3 clear of 7 observations · 1 without data" in figure.texts[1].get_text()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["no clear pixel", "no data: outside the swath"]
+    figure.canvas.draw()
+    assert figure.legends[0].get_window_extent().x0 > 0
+
+
+@pytest.mark.parametrize("flights", [["ASC"], ["ASC", "DES"]])
+def test_legend_of_radar_without_data_fits(flights):
+    frame = series_frame([100, 100, 0, 0], [0.1, 0.2, 0.1, 0.1])
+    frame["acquisition"] = [f"S1A_{flights[n % len(flights)]}_037" for n in range(4)]
+    frame["observed"] = pd.array([True, True, False, False], dtype="boolean")
+    figure = draw_series([zone(frame, band="VV", sensor=SENTINEL1)]).figure
+    figure.canvas.draw()
+    assert figure.legends[0].get_window_extent().x0 > 0
+    assert "2 complete of 2 observations · 2 without data" in figure.texts[1].get_text()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_zone_outside_the_swath_has_a_picture_that_says_so(count):
+    frame = series_frame([0] * count, [0.5] * count).assign(observed=pd.array([False] * count, dtype="boolean"))
+    (axes,) = draw_series([zone(frame)]).figure.axes
+    assert [text.get_text() for text in axes.texts] == ["never observed: no data"]
 
 
 @pytest.mark.parametrize(
@@ -197,3 +247,19 @@ def test_a_picture_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HpckitError, match="cannot be written"):
         draw_series([zone(series_frame(VALID, MIDDLE))]).save(tmp_path / "file" / "a.png")
+
+
+@pytest.mark.parametrize("zones", [1, 2, 5])
+@pytest.mark.parametrize("tiles", [1, 3, 40])
+def test_line_of_provenance_lies_below_the_legend(zones, tiles):
+    frame = pd.concat([series_frame(VALID, MIDDLE)] * tiles, ignore_index=True)
+    frame["tile"] = [f"{n:02d}UFU" for n in np.arange(len(frame)) % tiles]
+    figure = draw_series([zone(frame, str(n)) for n in range(zones)]).figure
+    figure.canvas.draw()
+    line = figure.texts[-1].get_window_extent()
+    legend = figure.legends[0].get_window_extent()
+    labels = [a.xaxis.get_tightbbox().y0 for a in figure.axes if a.axison and a.xaxis.get_tightbbox() is not None]
+    assert line.y0 > 0
+    assert line.y1 < legend.y0
+    assert legend.y1 < min(labels)
+    assert line.x1 < figure.bbox.x1

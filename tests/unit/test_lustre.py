@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.lustre import stripe
+from hpckit.base.lustre import stripe
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.testing.pbs import PbsServer
+from tests.servers.pbs import PbsServer
 
-RECORDED = Path(__file__).parents[3] / "shared/facts/recorded/pbs"
+RECORDED = Path(__file__).parents[1] / "recorded" / "openpbs-23.06"
 QUEUES = {
     "workq": {},
     "short": {"resources_max.walltime": "00:10:00", "resources_max.ncpus": 4, "resources_max.mem": "4gb"},
@@ -148,7 +148,7 @@ def test_finished_jobs_need_x(server: PbsServer, submit: Callable[..., str]) -> 
 def test_what_a_subjob_sees(server: PbsServer, work: Path) -> None:
     script = '#!/bin/bash\nenv -0 > "$PBS_O_WORKDIR/env.$PBS_ARRAY_INDEX"\npwd\ncat "$PBS_NODEFILE"\n'
     (work / "job.sh").write_text(script)
-    own = {"SECRET": "mine", "LOGNAME": "eo", "CHOSEN": "yes"}
+    own = {"SECRET": "mine", "LOGNAME": "user", "CHOSEN": "yes"}
     words = ["-J", "0-10:2", "-N", "1tile", "-v", 'CHOSEN,BANDS="B02,B03",A=1', "-j", "oe", "-o", "out/"]
     words += ["-l", "select=2:ncpus=2:mpiprocs=2:mem=10mb", "-l", "walltime=60", "-A", "grp"]
     job = server.run("qsub", *words, "job.sh", cwd=work, env=own).stdout.strip()
@@ -170,7 +170,7 @@ def test_what_a_subjob_sees(server: PbsServer, work: Path) -> None:
         "PBS_JOBDIR": home,
         "PBS_O_WORKDIR": str(work),
         "PBS_O_HOST": "vm",
-        "PBS_O_LOGNAME": "eo",
+        "PBS_O_LOGNAME": "user",
         "NCPUS": "2",
         "OMP_NUM_THREADS": "2",
         "HOME": home,
@@ -273,7 +273,7 @@ def test_the_last_subjob_decides(
     server: PbsServer, submit: Callable[..., str], failing: int, parent: str, ran: str
 ) -> None:
     """Facts 3.5: the parent's Exit_status is overwritten, and dependencies believe it; substate is right."""
-    script = "sleep 0.$((PBS_ARRAY_INDEX * 2))\n[ $PBS_ARRAY_INDEX != $BAD ]\n"
+    script = "sleep 2.$((PBS_ARRAY_INDEX * 2))\n[ $PBS_ARRAY_INDEX != $BAD ]\n"
     array = submit("-J", "0-3", "-v", f"BAD={failing}", script=script)
     children = {kind: submit("-W", f"depend={kind}:{array}", "--", "/bin/true") for kind in ("afterok", "afternotok")}
     last = submit("-W", f"depend=afterany:{array}", "--", "/bin/true")
@@ -421,11 +421,11 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PbsServ
     (folder / "home").mkdir()
     (folder / "b.pbs").write_text("sleep 0.$((PBS_ARRAY_INDEX * 2))\n[ $PBS_ARRAY_INDEX != ${BAD} ] || exit 3\n")
     (folder / "k.pbs").write_text("kill -9 $$\n")
-    server = PbsServer(folder / "s", ncpus=4, home=folder / "home", name="pbstwo", kill_delay_s=1)
+    server = PbsServer(folder / "s", ncpus=4, home=folder / "home", name="server", kill_delay_s=1)
     with server:
 
         def submit(*words: str) -> str:
-            clean = {"LOGNAME": "eo", "LANG": "C.UTF-8", "SHELL": "/bin/bash", "HOME": "/home/eo", "PATH": "/bin"}
+            clean = {"LOGNAME": "user", "LANG": "C.UTF-8", "SHELL": "/bin/bash", "HOME": "/home/user", "PATH": "/bin"}
             command = [str(server.folder / "bin/qsub"), *words]
             done = subprocess.run(command, cwd=folder, env=clean, check=True, capture_output=True, text=True)
             return done.stdout.strip()
@@ -448,7 +448,6 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PbsServ
         yield server, ids
 
 
-@pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded outputs are not beside the project")
 class TestRecorded:
     """The same submissions as in the recording give the same lines but for times, ids and numbers."""
 
@@ -495,7 +494,7 @@ class TestRecorded:
             user = re.compile(r"(?<=^.{35})\S+ *(?=  +[\d:]+ [A-Z] )")
             return [user.sub(lambda found: "u".ljust(len(found.group())), line) for line in lines]
 
-        head, rows = real[:2], [line for line in real if re.match(r"(3\[\d?\]|4)\.pbstwo", line)]
+        head, rows = real[:2], [line for line in real if re.match(r"(3\[\d?\]|4)\.server", line)]
         number = ids["3[]"].partition("[")[0]
         mapped = [re.sub(r"^\d+", lambda f: {number: "3"}.get(f.group(), "4"), line) for line in mine[2:]]
         assert mine[:2] == head
@@ -513,7 +512,7 @@ class TestRecorded:
         assert list(document["Jobs"]) == [ours, *(element(ours, index) for index in range(3))]
         head = (RECORDED / "small.json").read_text().splitlines()
         assert [re.sub(r"\d+", "N", line) for line in text.splitlines()[:8]] == [
-            re.sub(r"\d+", "N", line.replace("eo@", f"{document['Jobs'][ours]['Job_Owner'].partition('@')[0]}@"))
+            re.sub(r"\d+", "N", line.replace("user@", f"{document['Jobs'][ours]['Job_Owner'].partition('@')[0]}@"))
             for line in head[:8]
         ]
 
@@ -543,13 +542,67 @@ def test_folded_and_wide(server: PbsServer, submit: Callable[..., str]) -> None:
 # The server itself.
 
 
-def test_without_history_ended_jobs_are_unknown(tmp_path: Path) -> None:
+def test_without_history_ended_jobs_are_unknown_and_x_is_refused_for_all(tmp_path: Path) -> None:
+    """As recorded: `-x` says one line for each id, also of jobs that wait, and ends with 0."""
     with PbsServer(tmp_path / "s", history=False, home=tmp_path) as server:
         job = server.run("qsub", "-o", "x", "-j", "oe", "--", "/bin/true", cwd=tmp_path).stdout.strip()
-        limit = time.monotonic() + 20
-        while (answer := server.run("qstat", "-x", job, check=False)).returncode == 0:
-            assert time.monotonic() < limit
+        held = server.run("qsub", "-h", "--", "/bin/true", cwd=tmp_path).stdout.strip()
+        assert server.wait(job) == {}
+        answer = server.run("qstat", job, check=False)
         assert (answer.returncode, answer.stderr) == (153, f"qstat: Unknown Job Id {job}\n")
+        for words in (["-x", "-t"], ["-x", "-f", "-w", "-t"]):
+            answer = server.run("qstat", *words, job, held, check=False)
+            refused = "".join(
+                f"qstat: PBS is not configured to maintain job history {each}\n" for each in (job, held)
+            )
+            assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", refused)
+        assert "job_history_enable" not in server.run("qstat", "-Bf").stdout
+        mixed = server.run("qstat", "-t", job, held, check=False)
+        assert (mixed.returncode, mixed.stderr) == (153, f"qstat: Unknown Job Id {job}\n")
+        assert mixed.stdout.split()[0] == held and " H " in mixed.stdout
+        server.run("qdel", held)
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "wide"),
+    [
+        ("vm", "0[].vm", "0[].vm"),
+        ("pbs-m1.metacentrum.cz", "0[].pbs-m1", "0[].pbs-m1"),
+        ("averylongservername.example.org", "0[].averylongser*", "0[].averylongservername"),
+    ],
+)
+def test_listings_cut_the_name_of_the_server(tmp_path: Path, name: str, short: str, wide: str) -> None:
+    with PbsServer(tmp_path / "s", history=False, home=tmp_path, name=name) as server:
+        job = server.run("qsub", "-h", "-J", "0-1", "--", "/bin/true", cwd=tmp_path).stdout.strip()
+        assert job == f"0[].{name}"
+        assert server.run("qstat", job).stdout.splitlines()[2].split()[0] == short
+        assert server.run("qstat", "-w", job).stdout.splitlines()[2].split()[0] == wide
+        assert f"Job Id: {job}\n" in server.run("qstat", "-f", "-w", job).stdout
+
+
+def test_a_user_may_have_only_so_many_jobs(tmp_path: Path) -> None:
+    with PbsServer(tmp_path / "s", history=False, home=tmp_path, max_queued=5) as server:
+        server.run("qsub", "-h", "-J", "0-3", "--", "/bin/true", cwd=tmp_path)
+        server.run("qsub", "-h", "--", "/bin/true", cwd=tmp_path)
+        answer = server.run("qsub", "-h", "--", "/bin/true", cwd=tmp_path, check=False)
+        assert (answer.returncode, answer.stderr) == (38, "qsub: would exceed complex's per-user limit\n")
+
+
+def test_a_job_whose_node_is_lost_runs_once_more_beside_itself(tmp_path: Path) -> None:
+    with PbsServer(tmp_path / "s", home=tmp_path) as server:
+        script = f"echo $$ >> {tmp_path}/pids\nsleep 300\n"
+        job = server.run("qsub", stdin=script, cwd=tmp_path).stdout.strip()
+        limit = time.monotonic() + 20
+        for count in (1, 2):
+            while not (tmp_path / "pids").exists() or len((tmp_path / "pids").read_text().split()) < count:
+                assert time.monotonic() < limit
+                time.sleep(0.02)
+            if count == 1:
+                server.lose(job)
+        assert server.attributes(job)[job]["run_count"] == "2"
+        pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+        assert all(is_alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
 
 
 def test_stop_kills_jobs_and_a_new_start_knows_them(tmp_path: Path) -> None:
@@ -594,7 +647,7 @@ def test_unknown_limits_are_refused(tmp_path: Path) -> None:
 
 def test_the_server_ends_with_whoever_started_it(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from hpckit.testing.pbs import PbsServer\n"
+        "import os, sys; from pathlib import Path; from tests.servers.pbs import PbsServer\n"
         "server = PbsServer(Path(sys.argv[1])).start(); print(server._process.pid, flush=True); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.cube.border import erode, mask_border
-from hpckit.cube.calibration import calibrate, read_calibration, read_noise
 from hpckit.errors import SceneError
-from hpckit.scenes.grd import sidecars
+from hpckit.sensors.sentinel1.border import erode, mask_border
+from hpckit.sensors.sentinel1.calibration import calibrate, read_calibration, read_noise
+from hpckit.sensors.sentinel1.grd import sidecars
 from hpckit.testing.radar_grd import write_tables
 
 SHAPE = (900, 700)

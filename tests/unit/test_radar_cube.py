@@ -18,29 +18,34 @@ from hypothesis import strategies as st
 from rasterio.warp import Resampling, reproject
 from scipy.ndimage import map_coordinates
 
-from hpckit.campaign import load_campaign
-from hpckit.cube import radar
-from hpckit.cube.ingest import IngestUnit, ingest
-from hpckit.cube.layout import CubeSpec, prepare
-from hpckit.cube.manifest import Manifest
-from hpckit.cube.radar import encode
-from hpckit.cube.radar_reading import RadarReading
-from hpckit.cube.read import open_tile, read_plane
+from hpckit.campaign.campaign import load_campaign
+from hpckit.catalogue import catalogue
+from hpckit.cubes.ingest import IngestUnit, ingest
+from hpckit.cubes.layout import CubeSpec, prepare
+from hpckit.cubes.manifest import Manifest
+from hpckit.cubes.read import open_tile, read_plane
 from hpckit.errors import CampaignError, CatalogueError, SceneError
-from hpckit.frame import Frame
-from hpckit.grid import Tile, mgrs_tile
 from hpckit.look.radar import decibels, directions, in_decibels
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import WINDOW, BandRef
-from hpckit.scenes.discover import read_product
-from hpckit.scenes.model import Scene
-from hpckit.scenes.placing import on_tracks, place, place_all
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Scene
+from hpckit.sensors.native import MGRS
+from hpckit.sensors.sentinel1 import windows as radar
+from hpckit.sensors.sentinel1.options import RadarOptions
+from hpckit.sensors.sentinel1.placing import place, place_all
+from hpckit.sensors.sentinel1.reading import RadarReading
+from hpckit.sensors.sentinel1.sensor import SENTINEL1
+from hpckit.sensors.sentinel1.windows import encode
+from hpckit.sensors.sentinel2.bands import WINDOW
+from hpckit.space.frame import Frame
+from hpckit.space.mgrs import mgrs_tile
+from hpckit.space.tile import Tile
 from hpckit.testing.landscape import noise
 from hpckit.testing.radar import RadarSpec, write_card_bs, write_series
+from tests.products import read_product
 
 TILE = mgrs_tile("31UFT")
 SPEC = RadarSpec(ulx=TILE.xmin + 1003.494, uly=TILE.ymax - 996.518)
-VV = BandRef("VV", 10)
+VV = SENTINEL1.parse("VV@10m")
 
 
 def smooth(edge: int = 320, seed: int = 3) -> np.ndarray:
@@ -53,7 +58,7 @@ def scene_of(folder: Path, array: np.ndarray, spec: RadarSpec = SPEC, tile: Tile
 
 
 def frame_of(scene: Scene) -> Frame:
-    return Frame(scene.tile, scene.epsg, scene.ulx, scene.uly, scene.shapes, WINDOW)
+    return replace(scene.frame, edges=WINDOW)
 
 
 def read_strip(reading: RadarReading, scene: Scene, ref: BandRef, row: int, columns: list[int]) -> dict:
@@ -68,14 +73,14 @@ def touched(scene: Scene, resolution_m: int) -> np.ndarray:
 
 def by_gdal(scene: Scene, ref: BandRef, shape: tuple[int, int], resampling: Resampling) -> np.ndarray:
     target = np.zeros(shape, np.float32)
-    with rasterio.open(scene.gdal_path(ref.key)) as source:
+    with rasterio.open(scene.assets[ref.key].uri) as source:
         reproject(
             rasterio.band(source, 1),
             target,
             src_nodata=0,
             dst_nodata=0,
-            dst_transform=scene.transform(ref.resolution_m),
-            dst_crs=f"EPSG:{scene.epsg}",
+            dst_transform=scene.frame.transform(ref.resolution_m),
+            dst_crs=f"EPSG:{scene.frame.epsg}",
             resampling=resampling,
             tolerance=0,
         )
@@ -122,7 +127,7 @@ def test_coarser_pixels_keep_the_mean(tmp_path):
     array = np.random.default_rng(5).gamma(4.4, 0.1 / 4.4, (320, 320)).astype(np.float32)
     scene = scene_of(tmp_path, array)
     fine = read_strip(RadarReading(), scene, VV, 0, [0])[0] * 1e-4
-    coarse = read_strip(RadarReading(), scene, BandRef("VV", 20), 0, [0])[0] * 1e-4
+    coarse = read_strip(RadarReading(), scene, SENTINEL1.parse("VV@20m"), 0, [0])[0] * 1e-4
     assert coarse[coarse > 0].mean() == pytest.approx(fine[fine > 0].mean(), rel=0.01)
     assert coarse[coarse > 0].std() < 0.75 * array.std()
 
@@ -182,15 +187,16 @@ def test_old_products_lose_their_border(tmp_path):
 def test_a_missing_band_and_a_changed_file(tmp_path):
     scene = scene_of(tmp_path, smooth(60))
     with pytest.raises(SceneError, match="no band VH"):
-        read_strip(RadarReading(), scene, BandRef("VH", 10), 0, [0])
-    assert scene.radar is not None
-    wrong = replace(scene, radar=replace(scene.radar, shape=(61, 60)))
+        read_strip(RadarReading(), scene, SENTINEL1.parse("VH@10m"), 0, [0])
+    wrong = replace(scene, assets={key: replace(raster, shape=(61, 60)) for key, raster in scene.assets.items()})
     with pytest.raises(SceneError, match="another size"):
         read_strip(RadarReading(), wrong, VV, 0, [0])
 
 
 def spec_of(folder: Path) -> CubeSpec:
-    return CubeSpec(folder / "cube", (VV,), 4, True, 3, None, False, radar=RadarReading())
+    return CubeSpec(
+        folder / "cube", (VV,), 4, True, 3, None, False, SENTINEL1.grid, options=RadarReading(), sensor=SENTINEL1
+    )
 
 
 def test_frames_of_a_pass_fill_one_date(tmp_path):
@@ -204,7 +210,7 @@ def test_frames_of_a_pass_fill_one_date(tmp_path):
     assert not dropped and [len(item.scenes) for item in found] == [2, 1]
     spec = spec_of(tmp_path)
     prepare(spec, TILE.tile, found)
-    result = ingest(spec, IngestUnit(TILE.tile, VV, 0, 0), found, Manifest.load(spec.path), "w")
+    result = ingest(spec, IngestUnit(TILE.tile, VV, 0, 0, (0,)), found, Manifest.load(spec.path), "w")
     assert not result.failures
     first, second = (read_plane(spec.path, TILE.tile, VV, date)[:1024, :1024] for date in (0, 1))
     gap = (second > 0) & (first == 0)
@@ -231,7 +237,7 @@ def test_both_sides_of_the_antimeridian(tmp_path):
     """A raster of zone 60 is found, placed and read on a tile of zone 1."""
     spec = replace(SPEC, epsg=32660, ulx=650_000, uly=5_620_000, pixel_m=500)
     product = read_product(write_card_bs(tmp_path, spec, {"VV": smooth(180)}))
-    tiles = {scene.tile: scene for scene in place_all([product], None, None)}
+    tiles = {scene.tile: scene for scene in place_all([product], MGRS, None, None)[0]}
     assert {name[:2] for name in tiles} == {"60", "01"}
     for name, scene in tiles.items():
         assert touched(scene, 20).any(), name
@@ -242,7 +248,7 @@ def test_both_sides_of_the_antimeridian(tmp_path):
             if name.startswith(zone)
             for row in range(9)
             if touched(scene, 20)[row].any()
-            for window in read_strip(RadarReading(), scene, BandRef("VV", 20), row, list(range(9))).values()
+            for window in read_strip(RadarReading(), scene, SENTINEL1.parse("VV@20m"), row, list(range(9))).values()
         )
         for zone in ("60", "01")
     }
@@ -298,7 +304,7 @@ def test_campaigns_that_cannot_be_right(tmp_path, collection, radar, bands, what
 )
 def test_raw_grd_with_heights_or_knowingly_without(tmp_path, radar):
     campaign = load_campaign(write_campaign(tmp_path, "sentinel-1-grd", radar))
-    reading = CubeSpec.of(campaign).radar
+    reading = CubeSpec.of(campaign).options
     assert reading is not None and reading.ellipsoid == ("ellipsoid" in radar)
     assert reading.dem is None or reading.dem == str(tmp_path / "d.tif")
 
@@ -308,23 +314,23 @@ def test_tracks_are_chosen_and_kinds_not_mixed(tmp_path):
     write_card_bs(tmp_path, SPEC, arrays)
     write_card_bs(tmp_path, replace(SPEC, state="ascending", absolute_orbit=53692, datatake=5), arrays)
     scenes = catalogue.scan([tmp_path]).scenes
-    chosen, dropped = on_tracks(scenes, "ascending", None)
+    chosen, dropped = RadarOptions(orbit="ascending").choose(scenes)
     assert len(chosen) == 1 and dropped[0].reason == "another direction of flight"
-    chosen, dropped = on_tracks(scenes, None, [SPEC.relative_orbit])
+    chosen, dropped = RadarOptions(relative_orbits=[SPEC.relative_orbit]).choose(scenes)
     assert [s.relative_orbit for s in chosen] == [SPEC.relative_orbit] and "relative orbit" in dropped[0].reason
     write_card_bs(tmp_path / "s", replace(SPEC, datatake=6), arrays, what="Sigma0")
     with pytest.raises(CatalogueError, match="gamma0, sigma0"):
-        on_tracks(catalogue.scan([tmp_path]).scenes, None, None)
+        RadarOptions().choose(catalogue.scan([tmp_path]).scenes)
 
 
 def test_placing_keeps_to_area_and_tiles(tmp_path):
     product = read_product(write_card_bs(tmp_path, replace(SPEC, pixel_m=500), {"VV": smooth(300)}))
-    names = {scene.tile for scene in place_all([product], None, None)}
+    names = {scene.tile for scene in place_all([product], MGRS, None, None)[0]}
     assert "31UFT" in names and len(names) > 3
-    assert [scene.tile for scene in place_all([product], None, ["31UFT"])] == ["31UFT"]
+    assert [scene.tile for scene in place_all([product], MGRS, None, ["31UFT"])[0]] == ["31UFT"]
     placed = place(product, TILE)
-    assert place_all([placed], None, None) == [placed]
-    assert placed.transform(10) == Affine(10, 0, TILE.xmin, 0, -10, TILE.ymax)
+    assert place_all([placed], MGRS, None, None)[0] == [placed]
+    assert placed.frame.transform(10) == Affine(10, 0, TILE.xmin, 0, -10, TILE.ymax)
 
 
 @given(st.lists(st.floats(1e-4, 10), min_size=3, max_size=20))

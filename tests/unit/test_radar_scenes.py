@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.discover import find_products
+from hpckit.catalogue.stac import from_item, to_item
 from hpckit.errors import SceneError
-from hpckit.scenes import catalogue
-from hpckit.scenes.discover import find_products, read_product
-from hpckit.scenes.model import Scene
-from hpckit.scenes.radar import orbit_state_at, relative_orbit
-from hpckit.scenes.stac import from_item, to_item
+from hpckit.sensors.model import Scene, bands_in
+from hpckit.sensors.sentinel1.model import orbit_state_at, radar_of, relative_orbit
 from hpckit.testing.radar import RadarSpec, write_card_bs, write_series
+from tests.products import read_product
 
 SPEC = RadarSpec()
 
@@ -43,9 +44,9 @@ def only(folder: Path) -> Scene:
 
 
 def read_band(scene: Scene, band: str) -> np.ndarray:
-    assert scene.radar is not None
-    with rasterio.open(scene.gdal_path(f"{band}@10m")) as source:
-        return source.read(scene.radar.bands.get(band, 1))
+    raster = scene.assets[f"{band}@10m"]
+    with rasterio.open(raster.uri) as source:
+        return source.read(raster.layer)
 
 
 @pytest.mark.parametrize("what", ["card-bs", "rtc", "nrb", "terrascope"])
@@ -55,25 +56,24 @@ def test_every_family_tells_the_same(tmp_path, what, state):
     spec, arrays = replace(SPEC, state=state), pixels()
     write_card_bs(tmp_path, spec, arrays) if what == "card-bs" else write_series(tmp_path, spec, arrays, style=what)
     scene = only(tmp_path)
-    radar = scene.radar
-    assert radar is not None
+    radar, raster = radar_of(scene), scene.assets["VV@10m"]
     assert scene.platform == "S1A" and scene.relative_orbit == spec.relative_orbit
     assert radar.orbit_state == state and radar.polarisations == ("VH", "VV")
     assert radar.radiometry == ("sigma0" if what == "terrascope" else "gamma0")
     assert scene.level == {"card-bs": "CARD-BS", "nrb": "NRB"}.get(what, "RTC")
     assert abs(scene.sensed - spec.start) < timedelta(seconds=1)
-    assert radar.transform == pytest.approx(tuple(spec.transform)[:6]) and radar.shape == (40, 50)
-    assert radar.crs == "EPSG:32631"
+    assert raster.transform == pytest.approx(tuple(spec.transform)[:6]) and raster.shape == (40, 50)
+    assert raster.crs == "EPSG:32631"
     for band, array in arrays.items():
         np.testing.assert_array_equal(read_band(scene, band), array)
-    middle = shapely.geometry.shape(scene.footprint).centroid
+    middle = scene.footprint.centroid
     assert (middle.x, middle.y) == pytest.approx((5.02, 51.25), abs=0.02)
 
 
 def test_without_an_item_names_and_folders_tell(tmp_path):
     write_series(tmp_path, SPEC, pixels(), item=False)
     scene = only(tmp_path)
-    assert scene.radar is not None and scene.radar.absolute_orbit == SPEC.absolute_orbit
+    assert radar_of(scene).absolute_orbit == SPEC.absolute_orbit
     assert scene.acquisition_id == "S1A_DES_0684F1"
     assert scene.id == SPEC.name
 
@@ -93,7 +93,7 @@ def test_coherence_is_its_own_kind(tmp_path):
     write_card_bs(tmp_path / "dimap", SPEC, arrays, what="coh")
     write_series(tmp_path / "tiff", replace(SPEC, datatake=7), arrays, style="coherence", item=False)
     for scene in scan(tmp_path).scenes:
-        assert scene.level == "CARD-COH6" and scene.radar is not None and scene.radar.radiometry == "coherence"
+        assert scene.level == "CARD-COH6" and radar_of(scene).radiometry == "coherence"
         assert set(scene.assets) == {f"COH_{pol}@{res}m" for pol in ("VV", "VH") for res in (10, 20)}
 
 
@@ -120,7 +120,7 @@ def test_incidence_angles_of_nrb(tmp_path):
     with rasterio.open(target, "w", driver="GTiff", **profile) as file:
         file.write(angles, 1)
     scene = only(tmp_path)
-    assert {key.partition("@")[0] for key in scene.assets} == {"VV", "VH", "INC"}
+    assert bands_in(scene.assets) == {"VV", "VH", "INC"}
     np.testing.assert_array_equal(read_band(scene, "INC"), angles)
 
 
@@ -186,8 +186,8 @@ SAT_FIELDS = ("platform_international_designator", "orbit_state", "absolute_orbi
 
 
 def test_frames_of_a_pass_are_one_acquisition_per_tile(tmp_path):
-    from hpckit.grid import mgrs_tile
-    from hpckit.scenes.placing import place
+    from hpckit.sensors.sentinel1.placing import place
+    from hpckit.space.mgrs import mgrs_tile
 
     later = replace(SPEC, start=SPEC.start + timedelta(seconds=25), unique="C3D4", uly=SPEC.uly - 400)
     again = replace(SPEC, unique="E5F6", version="3.72")

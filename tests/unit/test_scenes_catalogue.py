@@ -18,22 +18,24 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpckit.catalogue import catalogue
+from hpckit.catalogue.stac import to_item
 from hpckit.cli.scenes import scenes as command
-from hpckit.scenes import catalogue
-from hpckit.scenes.bands import BANDS, BandRef
-from hpckit.scenes.footprint import bbox, polygon, square
-from hpckit.scenes.model import Scene
-from hpckit.scenes.stac import to_item
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel2.details import Details
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.footprint import bbox, polygon, square
 from hpckit.testing.safe import ProductSpec, write_product
 from tests import scene_samples
 from tests.scene_samples import DAY
 
-REFS = [BandRef(band.name, resolution) for band in BANDS.values() for resolution in band.resolutions_m]
+REFS = [BandRef(band.name, size, band) for band in SENTINEL2.bands.values() for size in band.resolutions_m]
 OFFSETS = st.dictionaries(st.sampled_from(["B04", "B8A"]), st.sampled_from([-1000, -500, 7]))
 LONGITUDES = st.sampled_from([-180.0, -179.5, -90.0, 0.0, 5.25, 179.5])
 
 
-def square_at(west: float) -> dict:
+def square_at(west: float) -> shapely.Geometry:
     ring = [(west, 10.0), (west + 1, 10.0), (west + 1, 11.0), (west, 11.0), (west, 10.0)]
     return polygon([((x + 180) % 360 - 180, y) for x, y in ring])
 
@@ -47,30 +49,32 @@ def scene(draw: st.DrawFn) -> Scene:
     produced = draw(st.sampled_from(["20240501T115031", "20240601T115031"]))
     refs = draw(st.sets(st.sampled_from(REFS), min_size=1, max_size=5))
     missing = draw(st.lists(st.text(max_size=3), max_size=2))
+    place = {"tile": tile, "epsg": draw(st.sampled_from([32631, 32701]))}
+    frame = scene_samples.granule(**place, ulx=draw(st.sampled_from([399960.0, 600000.0])))
+    files = {ref.key: f"GRANULE/g/{ref.key}.jp2" for ref in refs}
+    folder = draw(st.sampled_from(["/a.SAFE", "zip:///a b.zip!/x.SAFE", "zip:///a.zip!/deep/x.SAFE"]))
+    quantification = draw(st.sampled_from([1000.0, 10000.0]))
+    assets = scene_samples.assets_of(
+        frame, files, folder=folder, quantification=quantification, offsets=draw(OFFSETS)
+    )
     return Scene(
         id=f"S2A_MSI{level}_20240501T105031_N{baseline.replace('.', '')}_R{orbit:03d}_T{tile}_{produced}",
         href=f"/a b/'{draw(st.integers(0, 999))}'{draw(st.sampled_from(['.zip', '.SAFE']))}",
-        root=draw(st.sampled_from(["", "x.SAFE", "deep/x.SAFE"])),
         level=level,
         platform=draw(st.sampled_from(["S2A", "S2B", "S2C"])),
         sensed=DAY + timedelta(minutes=orbit, microseconds=draw(st.integers(0, 999_999))),
         datatake=f"GS2A_20240501T10{orbit:02d}31_046000_N{baseline}",
-        datastrip=f"S2A_OPER_MSI_{level}_DS_2APS_{produced}_S20240501T{strip}_N{baseline}",
-        granule="g",
-        tile=tile,
-        epsg=draw(st.sampled_from([32631, 32701])),
+        part=f"S2A_OPER_MSI_{level}_DS_2APS_{produced}_S20240501T{strip}_N{baseline}",
+        details=Details("g"),
+        frame=frame,
         baseline=baseline,
         relative_orbit=orbit,
         cloud_cover=draw(st.none() | st.floats(0, 100)),
         nodata=draw(st.none() | st.floats(0, 100)),
-        quantification=draw(st.sampled_from([1000.0, 10000.0])),
-        offsets={name: value for name, value in draw(OFFSETS).items() if name in {ref.name for ref in refs}},
-        ulx=draw(st.sampled_from([399960.0, 600000.0])),
-        uly=5700000.0,
-        shapes={10: (10980, 10980), 20: (5490, 5490), 60: (1830, 1830)},
-        assets={ref.key: f"GRANULE/g/{ref.key}.jp2" for ref in refs},
+        assets=assets,
         footprint=square_at(draw(LONGITUDES)),
         missing=tuple(missing),
+        sensor="sentinel-2",
     )
 
 
@@ -98,7 +102,7 @@ def test_every_pass_of_a_tile_once_and_no_scene_lost_without_a_reason(scenes, ra
     assert all(item.reason for item in dropped) and len({s.href for s in used}) == len(used)
     for acquisition in found:
         assert len({s.baseline for s in acquisition.scenes}) == 1
-        assert len({s.datastrip.split("_")[7] for s in acquisition.scenes}) == len(acquisition.scenes)
+        assert len({s.part.split("_")[7] for s in acquisition.scenes}) == len(acquisition.scenes)
     shuffled = list(scenes)
     random.shuffle(shuffled)
     again, dropped_again = catalogue.acquisitions(shuffled)
@@ -110,13 +114,12 @@ def template(**changes) -> Scene:
 
 
 def test_the_folder_is_taken_before_the_zip_unless_it_is_incomplete():
-    zipped = template(href="/x.zip", root="x.SAFE")
+    zipped = template(href="/x.zip")
     (found,), (dropped,) = catalogue.acquisitions([zipped, template()])
     assert found.scenes[0].href == "/x.SAFE" and dropped.reason == "/x.zip is the same product as /x.SAFE"
     (found,), _ = catalogue.acquisitions([zipped, template(missing=("B08.jp2",))])
     assert found.scenes[0].href == "/x.zip"
-    top = template(href="/x.zip")  # its content at the top of the zip file
-    (found,), _ = catalogue.acquisitions([top, template(href="/a.SAFE")])
+    (found,), _ = catalogue.acquisitions([zipped, template(href="/a.SAFE")])
     assert found.scenes[0].href == "/a.SAFE"
 
 
@@ -138,7 +141,7 @@ def test_items_are_valid_stac():
     validator = Draft7Validator(schema, registry=registry)
     for one in (
         template(),
-        template(cloud_cover=None, nodata=None, footprint={}),
+        template(cloud_cover=None, nodata=None, footprint=None),
         template(footprint=square_at(179.5)),
     ):
         item = json.loads(json.dumps(to_item(one)))
@@ -148,9 +151,13 @@ def test_items_are_valid_stac():
 
 
 def test_an_item_tells_others_where_its_pixels_are_and_what_they_mean():
-    item = to_item(template(root="x.SAFE", href="/a/x.zip"))
+    files = {"B04@10m": "b04.jp2"}
+    assets = scene_samples.assets_of(
+        scene_samples.granule(), files, folder="zip:///a/x.zip!/x.SAFE", offsets={"B04": -1000}
+    )
+    item = to_item(template(href="/a/x.zip", assets=assets))
     asset, properties = item["assets"]["B04_10m"], item["properties"]
-    assert asset["href"] == "/vsizip/{/a/x.zip}/x.SAFE/b04.jp2"
+    assert asset["href"] == "zip:///a/x.zip!/x.SAFE/b04.jp2"
     assert asset["proj:transform"] == [10, 0, 600000, 0, -10, 5700000] and asset["proj:shape"] == [10980, 10980]
     assert asset["raster:bands"][0]["scale"] == 0.0001 and asset["raster:bands"][0]["offset"] == -0.1
     assert asset["eo:bands"][0]["common_name"] == "red"
@@ -190,7 +197,8 @@ def test_scan_reports_counts_and_failures_and_list_filters(folder):
     output = folder / "c.parquet"
     result = call("scan", folder / "in put", "-o", output)
     assert result.exit_code == 0 and result.stdout == ""
-    assert "L2A  N05.10  2 products of 1 tiles" in result.stderr and "L2A  N02.08  1 products" in result.stderr
+    assert "L2A  N05.10  2 products of 1 tile" in result.stderr
+    assert "L2A  N02.08  1 product of 1 tile" in result.stderr
     assert "20240601T115031.SAFE: incomplete: no MTD_MSIL1C.xml" in result.stderr and "1 left out" in result.stderr
     report = json.loads(call("scan", folder / "in put", "-o", output, "--json").stdout)
     assert report["scenes"] == report["reused"] == 3 and len(report["failures"]) == 1
@@ -199,7 +207,7 @@ def test_scan_reports_counts_and_failures_and_list_filters(folder):
     assert [row["baseline"] for row in rows] == ["05.10", "05.10"] and rows[0]["sensed"] == "2024-05-01T10:53:31Z"
     listed = call("list", output, "--max-cloud", 50, "--tile", "t31ufu", "--level", "L2A", "--all")
     assert "superseded by baseline 05.10" in listed.stdout and "cloud cover 80 %" in listed.stdout
-    assert "1 scenes, 1 acquisitions; 2 not used" in listed.stderr
+    assert "1 scene, 1 acquisition; 2 not used" in listed.stderr
     assert (
         json.loads(call("list", output, "--period", "2024-05-05/2024-05-07", "--json").stdout)[0]["type"] == "Feature"
     )

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.arrays import Request, lay_out
+from hpckit.cubes.ingest_stage import Ingest
 from hpckit.errors import SiteError
-from hpckit.plan import Unit
-from hpckit.probe import pbs, slurm
-from hpckit.probe.check import check
-from hpckit.probe.facts import Facts
-from hpckit.probe.here import flavour, module_system, parallel_file_systems, read_mpirun
-from hpckit.probe.sitefile import site_file
-from hpckit.scheduler.model import Job
-from hpckit.scheduler.script import render
-from hpckit.site import Identify, Partition, find_site, load_site, shipped_folder, site_files
+from hpckit.jobs.jobarrays import Request, lay_out
+from hpckit.runs.plan import Unit
+from hpckit.sites.jobscript.script import render
+from hpckit.sites.parts import Identify, Partition
+from hpckit.sites.probe.compare import compare
+from hpckit.sites.probe.here import flavour, module_system, parallel_file_systems, read_mpirun
+from hpckit.sites.probe.sitefile import site_file
+from hpckit.sites.scheduler.facts import Facts
+from hpckit.sites.scheduler.model import Job
+from hpckit.sites.scheduler.pbs import probe as pbs
+from hpckit.sites.scheduler.slurm import probe as slurm
+from hpckit.sites.site import find_site, load_site, shipped_folder, site_files
 
 SHIPPED = sorted(shipped_folder().glob("*.yaml"))
 EXPECTED = {
@@ -36,7 +39,7 @@ def test_a_shipped_site_is_valid_and_runs_a_campaign_s_scripts(path, tmp_path):
     site = load_site(path)
     assert site.name == path.stem and (site.title or site.name)
     units = [Unit(f"ingest/{n}", "ingest", 600.0, "in", {"tile": "31UFU"}) for n in range(3000)]
-    layout = lay_out({"ingest": units}, {"ingest": 300 * 2**20}, site, Request(account="eo"), cuda=False)
+    layout = lay_out([(Ingest(), units, 300 * 2**20)], site, Request(account="eo"), cuda=False)
     stage = layout.stages[0]
     job = Job("hp-1", "ingest", tmp_path / "j.sh", Path("/scratch/logs"), stage.resources, count=stage.elements)
     text = render(job, site, run=Path("/scratch/c.run"), submission=1, command=["hpckit"])
@@ -63,13 +66,22 @@ def write(folder: Path, text: str, name: str = "my.yaml") -> Path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: a\nscheduler: sulrm\n", r"my\.yaml:2: scheduler: .*'slurm', 'pbs' or 'local'"),
+        (
+            "name: a\nscheduler: sulrm\n",
+            r"my\.yaml:2: scheduler: there is no scheduler 'sulrm'; there are slurm, pbs",
+        ),
         ("name: a\n", r"scheduler: this field is missing"),
         ("name: a\nscheduler: slurm\npartitons: []\n", r":3: partitons: unknown field; did you mean 'partitions'"),
         ("name: a\nscheduler: slurm\npartitions:\n- {name: p, walltime: 1 fortnight}\n", r":4: .*walltime: .*90min"),
         ("name: a\nscheduler: slurm\npartitions:\n- {name: p}\n- {name: p}\n", "two partitions have the same name"),
-        ("name: a\nscheduler: slurm\npartitions: [{name: p}]\nstages: {reduce: {partition: q}}\n", "lacks .it has p"),
-        ("name: a\nscheduler: pbs\nmpi: {launcher: srun}\n", "srun is Slurm's"),
+        (
+            "name: a\nscheduler: slurm\npartitions: [{name: p}]\nstages: {signatures: {partition: q}}\n",
+            "lacks .it has p",
+        ),
+        (
+            "name: a\nscheduler: pbs\nmpi: {launcher: srun}\n",
+            "srun is of another scheduler; PBS",
+        ),
         ("name: a\nscheduler: slurm\nlogin: {host: h, user: 'x-{name}'}\n", "unknown word"),
         ('name: a\nscheduler: slurm\ndirectives: ["a\\nb"]\n', "directives"),
         ("name: a\nscheduler: slurm\nenvironment: {'A B': c}\n", "environment"),
@@ -225,7 +237,7 @@ def facts() -> Facts:
 
 def test_what_a_probe_writes_is_a_site_that_passes_its_check(tmp_path):
     site = load_site(write(tmp_path, site_file(facts(), "my")))
-    assert all(finding.ok is not False for finding in check(site, facts()))
+    assert all(finding.ok is not False for finding in compare(site, facts()))
     assert site.arrays.max_size == 1001 and site.partitions[0].walltime == 432000
 
 
@@ -241,7 +253,7 @@ mpi: {launcher: srun, options: [--mpi=pmi2]}
 command: /nowhere/hpckit
 storage: {scratch: /nowhere/scratch}
 """
-    found = {finding.what: finding for finding in check(load_site(write(tmp_path, text)), facts())}
+    found = {finding.what: finding for finding in compare(load_site(write(tmp_path, text)), facts())}
     wrong = {what for what, finding in found.items() if finding.ok is False}
     assert wrong == {
         "partition rome: cores",
@@ -260,7 +272,7 @@ def test_closed_partitions_and_missing_commands_are_findings(tmp_path):
     told = facts()
     told.closed, told.missing = {"genoa": "state DOWN"}, ["sacct"]
     text = "name: my\nscheduler: slurm\npartitions: [{name: rome}, {name: genoa}]\n"
-    wrong = [item for item in check(load_site(write(tmp_path, text)), told) if item.ok is False]
+    wrong = [item for item in compare(load_site(write(tmp_path, text)), told) if item.ok is False]
     assert {"partition genoa": "state DOWN", "commands that are missing": "sacct"}.items() <= {
         item.what: item.says for item in wrong
     }.items()

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from hpckit.errors import SpoolError
-from hpckit.spool import SignatureBatch, read_segment, segments, spool_id, write_segment
-from tests.store_samples import batch, header, zone_layer
+from hpckit.errors import SpoolError, SpoolFormatError
+from hpckit.reduce.signatures.spool import SignatureBatch, read_segment, segments, spool_id, write_segment
+from hpckit.testing.signatures import batch, header, zone_layer
 
 HEADER = header(zone_layer())
 
@@ -124,27 +124,61 @@ def test_flipped_byte_in_any_dataset(tmp_path: Path) -> None:
     assert_equal(read_segment(path).batches[0], made)
 
 
+def as_format_2(path: Path) -> None:
+    """Make a segment of it as they were before the whole file had a digest."""
+    path.write_bytes(path.read_bytes()[512:])
+    with h5py.File(path, "r+") as file:
+        file.attrs["format"] = 2
+
+
 def test_wrong_digest_names_file_and_dataset(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     write_segment(path, HEADER, [batch()])
+    as_format_2(path)
     with h5py.File(path, "r+") as file:
         file["total"][0, 0] += 1
     with pytest.raises(SpoolError, match=r"a\.h5.*total"):
         read_segment(path)
 
 
-def test_other_format_and_other_files(tmp_path: Path) -> None:
+def test_segments_without_a_digest_of_the_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    identifier = write_segment(path, HEADER, [batch()])
+    as_format_2(path)
+    assert read_segment(path).spool_id == identifier == spool_id(path)
+    assert_equal(read_segment(path).batches[0], batch())
+
+
+def test_other_format_and_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.h5"
     write_segment(path, HEADER, [batch()])
+    as_format_2(path)
     with h5py.File(path, "r+") as file:
         file.attrs["format"] = 99
-    with pytest.raises(SpoolError, match="format 99"):
+    with pytest.raises(SpoolFormatError, match="format 99"):
+        read_segment(path)
+    with monkeypatch.context() as later:
+        later.setattr("hpckit.reduce.signatures.spool.FORMAT", 98)
+        write_segment(path, HEADER, [batch()])
+    with pytest.raises(SpoolFormatError, match="format 98"):
         read_segment(path)
     path.write_text("no HDF5")
     with pytest.raises(SpoolError, match="damaged"):
         read_segment(path)
-    with pytest.raises(SpoolError, match="damaged"):
-        spool_id(path)
+    assert spool_id(path) is None
+
+
+def test_nothing_damaged_reaches_hdf5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    write_segment(path, HEADER, [batch()])
+    data = path.read_bytes()
+    monkeypatch.setattr("h5py.File", lambda *_, **__: pytest.fail("HDF5 was asked"))
+    for place in [*range(100), *range(100, len(data), 97), len(data) - 1]:
+        changed = bytearray(data)
+        changed[place] ^= 0x04
+        path.write_bytes(changed)
+        with pytest.raises(SpoolError, match=r"a\.h5.*damaged"):
+            read_segment(path)
 
 
 def test_incompressible_data(tmp_path: Path) -> None:
@@ -166,8 +200,8 @@ def test_kill_in_the_middle_of_writing_leaves_no_segment(tmp_path: Path) -> None
     script = """
 import sys
 from pathlib import Path
-from hpckit.spool import write_segment
-from tests.store_samples import batch, header, zone_layer
+from hpckit.reduce.signatures.spool import write_segment
+from hpckit.testing.signatures import batch, header, zone_layer
 made = [batch(0, range(100_000))] * 12
 print("ready", flush=True)
 write_segment(Path(sys.argv[1]) / "a.h5", header(zone_layer()), made)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.campaign import load_campaign
+from hpckit.campaign.campaign import load_campaign
+from hpckit.campaign.outputs import Listing
+from hpckit.campaign.words import expand, words_in
 from hpckit.errors import CampaignError
-from hpckit.remote import staged_files
+from hpckit.jobs.remote import staged_files
 from hpckit.steps.command import ended
-from hpckit.steps.outputs import Listing
-from hpckit.steps.words import expand, words_in
 
 FILE = """\
 name: c
@@ -69,7 +69,7 @@ def test_a_command_line_is_cut_like_a_shell_would(tmp_path: Path):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"command": "tool 'it"}, "cannot be cut into words"),
+        ({"command": "tool 'it"}, "cannot be split into words"),
         ({"command": "tool {scnee} {made}"}, "unknown word {scnee}; did you mean {scene}?"),
         ({"command": "tool {cube}"}, "unknown word {cube}"),
         ({"each": "tile", "command": "tool {scene} {made}", "outputs": "{made: '{tile}'}"}, "unknown word {scene}"),
@@ -80,7 +80,7 @@ def test_a_command_line_is_cut_like_a_shell_would(tmp_path: Path):
         ({"outputs": "{made: '{id}_*'}"}, "output made is a pattern"),
         ({"outputs": "{}", "command": "tool"}, "at least 1 item"),
         ({"name": "ingest"}, "has the name of a stage of hpckit's own"),
-        ({"after": "reduce"}, "waits for 'reduce'"),
+        ({"after": "signatures"}, "waits for 'signatures'"),
         ({"after": "own"}, "waits for 'own'"),
         ({"each": "tile", "after": "export", "command": "t", "outputs": "{m: '{tile}'}"}, "there is ingest"),
         ({"scenes": "{paths: [x]}", "after": "ingest"}, "leave `after` out"),

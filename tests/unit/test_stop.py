@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from hpckit.stop import GiveBack, Stop
+from hpckit.production.stop import GiveBack, Stop
 
 
 @pytest.fixture
@@ -58,9 +58,9 @@ def test_the_deadline_comes_from_the_script(monkeypatch):
 
 def test_scripts_pass_signals_on_and_give_the_exit_code(tmp_path):
     """The loop at the end of every job script, with a worker that takes a while to end."""
-    from hpckit.scheduler.model import Job, Resources
-    from hpckit.scheduler.script import render
-    from hpckit.site import Site
+    from hpckit.sites.jobscript.script import render
+    from hpckit.sites.scheduler.model import Job, Resources
+    from hpckit.sites.site import Site
 
     worker = tmp_path / "hpckit"
     worker.write_text(

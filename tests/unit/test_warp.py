@@ -17,7 +17,7 @@ from rasterio.enums import Resampling as Gdal
 from rasterio.vrt import WarpedVRT
 from scipy.ndimage import map_coordinates
 
-from hpckit.cube.warp import Resampling, needed, warp
+from hpckit.space.warp import Resampling, needed, warp
 from hpckit.testing.landscape import noise
 
 METHODS = get_args(Resampling)

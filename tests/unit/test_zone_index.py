@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpckit.errors import ZoneError
-from hpckit.reduce.index import ZoneIndex, build_index, gather
+from hpckit.reduce.signatures.index import ZoneIndex, build_index, gather
 
 SHAPE = (24, 30)
 TRANSFORM = Affine(10, 0, 600000, 0, -10, 5300040)

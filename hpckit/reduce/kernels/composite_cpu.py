@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.compiled import compiled, spread
 from hpckit.reduce.kernels.geomad_cpu import GeoMad, geomad, medoid
 from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_above, select_rank
 from hpckit.reduce.kernels.smooth_cpu import smooth
@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 _BLOCK = 16 * LANES
+_LEAST = 1 << 16
+"""Pixels that are copied faster by one thread than by two."""
 _STRIDE = _BLOCK + 32
 """An odd number of cache lines between dates, so that they do not fall into the same sets of the cache."""
 
@@ -45,7 +47,7 @@ _NO_MASK = np.zeros((1, 1), dtype=np.bool_)
 
 
 class Summary(NamedTuple):
-    """What one pass over the dates tells; the shape is that of a date."""
+    """Result of one pass over the dates; the shape is that of a date."""
 
     observations: npt.NDArray[np.uint16]
     """Observations."""
@@ -73,7 +75,15 @@ def percentiles(stack: Stack, wanted: npt.NDArray[np.float64], mask: Mask | None
     """
     flat, masked, excluded = _flat(stack, mask)
     found = np.empty((len(wanted), flat.shape[1]), dtype=np.float32)
-    _percentiles(flat, excluded, masked, np.asarray(wanted, dtype=np.float64) / 100.0, found)
+    spread(
+        _percentiles,
+        -(-flat.shape[1] // _BLOCK),
+        flat,
+        excluded,
+        masked,
+        np.asarray(wanted, dtype=np.float64) / 100.0,
+        found,
+    )
     return found.reshape(len(wanted), *stack.shape[1:])
 
 
@@ -93,16 +103,16 @@ def summary(stack: Stack, mask: Mask | None = None) -> Summary:
         np.empty(pixels, np.uint16),
         np.empty(pixels, np.uint16),
     )
-    _summary(flat, excluded, masked, *found)
+    spread(_summary, -(-flat.shape[1] // _BLOCK), flat, excluded, masked, *found)
     return Summary._make(array.reshape(shape) for array in found)
 
 
-def max_ndvi(red: Stack, nir: Stack, offset: int = 0, mask: Mask | None = None) -> npt.NDArray[np.int32]:
+def max_ndvi(red: Stack, nir: Stack, offset: float = 0, mask: Mask | None = None) -> npt.NDArray[np.int32]:
     """Date of the greatest NDVI.
 
     Parameters
     ----------
-    offset : int
+    offset : float
         Stored number of reflectance zero.
 
     Returns
@@ -113,7 +123,8 @@ def max_ndvi(red: Stack, nir: Stack, offset: int = 0, mask: Mask | None = None) 
     first, masked, excluded = _flat(red, mask)
     second, _, _ = _flat(nir, None)
     found = np.empty(first.shape[1], dtype=np.int32)
-    _max_ndvi(first, second, np.float32(offset), excluded, masked, found)
+    blocks = -(-first.shape[1] // _BLOCK)
+    spread(_max_ndvi, blocks, first, second, np.float32(offset), excluded, masked, found)
     return found.reshape(red.shape[1:])
 
 
@@ -129,7 +140,7 @@ def best_score(
     Parameters
     ----------
     stack : ndarray of uint16
-        A band that tells where there are data.
+        A band that shows where there are data.
     day_score : ndarray of float32, shape (dates,)
     distance : ndarray of uint8, shape of the stack
         Pixels to the next cloud, as far as they are looked for.
@@ -143,7 +154,17 @@ def best_score(
     """
     flat, masked, excluded = _flat(stack, mask)
     found = np.empty(flat.shape[1], dtype=np.int32)
-    _best_score(flat, day_score, distance.reshape(flat.shape), distance_score, excluded, masked, found)
+    spread(
+        _best_score,
+        -(-flat.shape[1] // _BLOCK),
+        flat,
+        day_score,
+        distance.reshape(flat.shape),
+        distance_score,
+        excluded,
+        masked,
+        found,
+    )
     return found.reshape(stack.shape[1:])
 
 
@@ -151,7 +172,7 @@ def take(stack: npt.NDArray[Any], index: npt.NDArray[np.int32]) -> npt.NDArray[A
     """Value of each pixel at its date; 0 where the index is -1."""
     flat = stack.reshape(stack.shape[0], -1)
     found = np.empty(flat.shape[1], dtype=stack.dtype)
-    _take(flat, index.reshape(-1), found)
+    spread(_take, index.size, flat, index.reshape(-1), found, least=_LEAST)
     return found.reshape(index.shape)
 
 
@@ -174,14 +195,15 @@ def interpolate(
     """
     flat, masked, excluded = _flat(stack, mask)
     found = np.empty((len(wanted), flat.shape[1]), dtype=np.float32)
-    _interpolate(flat, np.asarray(days, np.float64), np.asarray(wanted, np.float64), excluded, masked, found)
+    days, wanted = np.asarray(days, np.float64), np.asarray(wanted, np.float64)
+    spread(_interpolate, -(-flat.shape[1] // _BLOCK), flat, days, wanted, excluded, masked, found)
     return found.reshape(len(wanted), *stack.shape[1:])
 
 
 def rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Nearest stored numbers: 0 for NaN, and what is a value never becomes 0 or passes 65535."""
     found = np.empty(values.size, dtype=np.uint16)
-    _rounded(np.ascontiguousarray(values).reshape(-1), found)
+    spread(_rounded, values.size, np.ascontiguousarray(values).reshape(-1), found, least=_LEAST)
     return found.reshape(values.shape)
 
 
@@ -192,7 +214,7 @@ def _flat(stack: Stack, mask: Mask | None) -> tuple[Stack, bool, Mask]:
     return flat, True, np.ascontiguousarray(mask).reshape(flat.shape)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def pack(stack, mask, masked, first, block):  # type: ignore[no-untyped-def]
     """Copy pixels of all dates into a block, with 0 for what is masked; return the bits that any value has."""
     pixels = min(_BLOCK, stack.shape[1] - first)
@@ -211,10 +233,10 @@ def pack(stack, mask, masked, first, block):  # type: ignore[no-untyped-def]
     return bits
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _percentiles(stack, mask, masked, quantiles, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _percentiles(start, stop, stack, mask, masked, quantiles, result):  # type: ignore[no-untyped-def]
     dates, pixels = stack.shape
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         first = number * _BLOCK
         block = np.zeros((dates, _STRIDE), dtype=np.uint16)
         bits = bit_length(pack(stack, mask, masked, first, block))
@@ -222,7 +244,7 @@ def _percentiles(stack, mask, masked, quantiles, result):  # type: ignore[no-unt
         _percentiles_of_block(block.reshape(-1), dates, bits, quantiles, result[:, first:last])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _percentiles_of_block(values, dates, bits, quantiles, result):  # type: ignore[no-untyped-def]
     room = np.empty((6, LANES), dtype=np.uint16)
     missing, low, high, rank, bound, count = room[0], room[1], room[2], room[3], room[4], room[5]
@@ -242,7 +264,7 @@ def _percentiles_of_block(values, dates, bits, quantiles, result):  # type: igno
                 row[lane] = between if missing[lane] < dates else np.nan
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _ranks(missing, dates, quantile, rank, part):  # type: ignore[no-untyped-def]
     """Rank of the value below the percentile among all dates, and how far it lies towards the next."""
     for lane in range(LANES):
@@ -253,7 +275,7 @@ def _ranks(missing, dates, quantile, rank, part):  # type: ignore[no-untyped-def
         rank[lane] = min(np.int64(missing[lane]) + whole, dates - 1)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _next_ranks(values, group, dates, rank, part, low, high, bound, count):  # type: ignore[no-untyped-def]
     """Value of the next rank wherever the percentile lies between two."""
     between = False
@@ -271,10 +293,10 @@ def _next_ranks(values, group, dates, rank, part, low, high, bound, count):  # t
         high[lane] = low[lane] if same else high[lane]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _summary(stack, mask, masked, count, mean, minimum, maximum):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _summary(start, stop, stack, mask, masked, count, mean, minimum, maximum):  # type: ignore[no-untyped-def]
     dates, pixels = stack.shape
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         first = number * _BLOCK
         last = min(pixels, first + _BLOCK)
         block = np.zeros((dates, _STRIDE), dtype=np.uint16)
@@ -298,10 +320,10 @@ def _summary(stack, mask, masked, count, mean, minimum, maximum):  # type: ignor
             maximum[first + p] = most[p]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _max_ndvi(red, nir, offset, mask, masked, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _max_ndvi(start, stop, red, nir, offset, mask, masked, result):  # type: ignore[no-untyped-def]
     dates, pixels = red.shape
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         first = number * _BLOCK
         last = min(pixels, first + _BLOCK)
         best = np.full(_BLOCK, -np.inf, dtype=np.float32)
@@ -314,7 +336,7 @@ def _max_ndvi(red, nir, offset, mask, masked, result):  # type: ignore[no-untype
             )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _greener(red, nir, offset, left_out, masked, date, best, where):  # type: ignore[no-untyped-def]
     """Remember a date wherever its NDVI is greater than all before."""
     for p in range(len(where)):
@@ -327,10 +349,10 @@ def _greener(red, nir, offset, left_out, masked, date, best, where):  # type: ig
         where[p] = date if better else where[p]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _best_score(stack, day_score, distance, distance_score, mask, masked, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _best_score(start, stop, stack, day_score, distance, distance_score, mask, masked, result):  # type: ignore[no-untyped-def]
     dates, pixels = stack.shape
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         first = number * _BLOCK
         last = min(pixels, first + _BLOCK)
         best = np.full(_BLOCK, -np.inf, dtype=np.float32)
@@ -343,17 +365,17 @@ def _best_score(stack, day_score, distance, distance_score, mask, masked, result
                     result[p] = date
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _take(stack, index, result):  # type: ignore[no-untyped-def]
-    for p in numba.prange(len(index)):
+@compiled(nogil=True, error_model="numpy")
+def _take(start, stop, stack, index, result):  # type: ignore[no-untyped-def]
+    for p in range(start, stop):
         result[p] = stack[index[p], p] if index[p] >= 0 else 0
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _interpolate(stack, days, wanted, mask, masked, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _interpolate(start, stop, stack, days, wanted, mask, masked, result):  # type: ignore[no-untyped-def]
     dates, pixels = stack.shape
     steps = len(wanted)
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         first = number * _BLOCK
         block = np.zeros((dates, _STRIDE), dtype=np.uint16)
         pack(stack, mask, masked, first, block)
@@ -372,7 +394,7 @@ def _interpolate(stack, days, wanted, mask, masked, result):  # type: ignore[no-
                 step += 1
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _between(values, days, before, after, day):  # type: ignore[no-untyped-def]
     if before < 0:
         return np.float32(np.nan)
@@ -381,9 +403,9 @@ def _between(values, days, before, after, day):  # type: ignore[no-untyped-def]
     return np.float32(low + share * (high - low))
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _rounded(values, result):  # type: ignore[no-untyped-def]
-    for p in numba.prange(len(values)):
+@compiled(nogil=True, error_model="numpy")
+def _rounded(start, stop, values, result):  # type: ignore[no-untyped-def]
+    for p in range(start, stop):
         value = values[p]
         whole = min(max(np.rint(value), np.float32(1)), np.float32(65535))
         result[p] = np.uint16(whole) if value == value else np.uint16(0)

@@ -64,7 +64,7 @@ def summary(stack: Stack, mask: Mask | None = None) -> Summary:
     return Summary._make(array.copy_to_host().reshape(stack.shape[1:]) for array in found)
 
 
-def max_ndvi(red: Stack, nir: Stack, offset: int = 0, mask: Mask | None = None) -> npt.NDArray[np.int32]:
+def max_ndvi(red: Stack, nir: Stack, offset: float = 0, mask: Mask | None = None) -> npt.NDArray[np.int32]:
     """Date of the greatest NDVI; see the CPU twin."""
     low, left_out = _pair(red, mask)
     high, _ = _pair(nir, None)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.compiled import PARTS_PER_THREAD, compiled, spread, thread_count
 from hpckit.reduce.kernels.result import Statistics
+from hpckit.reduce.kernels.sorting import count_up_to, sort
 
 _BINS = 1024
-_CHUNKS_PER_THREAD = 16
 
 
 def signatures(
@@ -69,9 +69,9 @@ def signatures(
     if nodata is not None and nodata < 0:  # no unsigned value is
         arguments = (*arguments[:4], False, *arguments[5:])
     if weights is None:
-        _plain(*arguments)
+        spread(_plain, len(bounds) - 1, *arguments)
     else:
-        _weighted(weights, raster.dtype.kind == "u", *arguments)
+        spread(_weighted, len(bounds) - 1, weights, raster.dtype.kind == "u", *arguments)
     return Statistics(valid, total, values)
 
 
@@ -88,12 +88,15 @@ def histogram(
     ndarray of float64, shape (zones, 256)
     """
     counts = np.zeros((len(offsets) - 1, 256))
-    _count_classes(
+    bounds = _chunks(offsets)
+    spread(
+        _count_classes,
+        len(bounds) - 1,
         raster,
         offsets,
         np.empty(0, np.uint32) if pixels is None else pixels,
         np.empty(0, np.float32) if weights is None else weights,
-        _chunks(offsets),
+        bounds,
         counts,
     )
     return counts
@@ -101,19 +104,19 @@ def histogram(
 
 def _chunks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Ranges of zones with about equal numbers of pixels, more of them than threads."""
-    wanted = numba.get_num_threads() * _CHUNKS_PER_THREAD
+    wanted = thread_count() * PARTS_PER_THREAD
     # One is added per zone, so that empty zones are shared out too.
     work = offsets + np.arange(len(offsets))
     inner = np.searchsorted(work, np.linspace(0, work[-1], wanted + 1)[1:-1])
     return np.unique(np.concatenate([[0], inner, [len(offsets) - 1]])).astype(np.int64)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled()
 def _entry(raster, pixels, position):  # type: ignore[no-untyped-def]
     return raster[pixels[position]] if len(pixels) > 0 else raster[position]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _largest(offsets, first, last):  # type: ignore[no-untyped-def]
     size = np.int64(1)
     for zone in range(first, last):
@@ -121,18 +124,18 @@ def _largest(offsets, first, last):  # type: ignore[no-untyped-def]
     return size
 
 
-@numba.njit(cache=True)
+@compiled()
 def _bin_scale(low, high):  # type: ignore[no-untyped-def]
     """Factor that maps low..high to bins 0.._BINS - 1, in order."""
     span = np.float64(high) - np.float64(low)
     return (_BINS - 1) / span if span > 0 else 0.0
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@compiled(nogil=True)
 def _plain(  # type: ignore[no-untyped-def]
-    raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
+    start, stop, raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
 ):
-    for chunk in numba.prange(len(bounds) - 1):
+    for chunk in range(start, stop):
         first, last = bounds[chunk], bounds[chunk + 1]
         size = _largest(offsets, first, last)
         kept = np.empty(size, raster.dtype)
@@ -142,7 +145,7 @@ def _plain(  # type: ignore[no-untyped-def]
         for zone in range(first, last):
             begin, end = offsets[zone], offsets[zone + 1]
             total[zone] = end - begin
-            n = 0
+            n = np.int64(0)  # a literal would be a type of its own, compiled for once more
             for position in range(begin, end):
                 value = _entry(raster, pixels, position)
                 kept[n] = value
@@ -161,7 +164,7 @@ def _plain(  # type: ignore[no-untyped-def]
             _percentiles(kept, n, low, high, fractions, counts, slot, picked, values[zone, 4:])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _moments(kept, n):  # type: ignore[no-untyped-def]
     """Minimum, maximum, mean and population variance; deviations from the first value keep it exact."""
     low = high = kept[0]
@@ -179,28 +182,51 @@ def _moments(kept, n):  # type: ignore[no-untyped-def]
     return low, high, origin + mean, max(0.0, squares / n - mean * mean)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _percentiles(kept, n, low, high, fractions, counts, slot, picked, result):  # type: ignore[no-untyped-def]
     """Order statistics by one histogram pass and a sort of the few bins that hold the wanted ranks."""
     if low == high:
         result[:] = low
         return
     scale = _bin_scale(low, high)
+    _count_bins(kept, n, low, scale, counts)
+    _find_slots(n, fractions, counts, slot)
+    _sort_into_slots(kept, n, low, scale, slot, picked)
+    for wanted in range(len(fractions)):
+        rank = fractions[wanted] * (n - 1)
+        lower = np.int64(rank)
+        one = _ranked(lower, counts, slot, picked)
+        other = _ranked(min(lower + 1, n - 1), counts, slot, picked)
+        result[wanted] = one + (rank - lower) * (other - one)
+
+
+@compiled()
+def _count_bins(kept, n, low, scale, counts):  # type: ignore[no-untyped-def]
+    """Number of values below each bin."""
     counts[:] = 0
     for position in range(n):
         counts[np.int64((np.float64(kept[position]) - low) * scale) + 1] += 1
     for number in range(_BINS):
         counts[number + 1] += counts[number]
+
+
+@compiled()
+def _find_slots(n, fractions, counts, slot):  # type: ignore[no-untyped-def]
+    """Where the values of each bin that holds a wanted rank begin among those that are picked; else -1."""
     slot[:] = -1
     for wanted in range(len(fractions)):
         rank = fractions[wanted] * (n - 1)
         for neighbour in (np.int64(rank), min(np.int64(rank) + 1, n - 1)):
-            slot[np.searchsorted(counts, neighbour, side="right") - 1] = 0
+            slot[_bin_of(neighbour, counts)] = 0
     room = 0
     for number in range(_BINS):
         if slot[number] == 0:
             slot[number] = room
             room += counts[number + 1] - counts[number]
+
+
+@compiled()
+def _sort_into_slots(kept, n, low, scale, slot, picked):  # type: ignore[no-untyped-def]
     fill = slot.copy()
     for position in range(n):
         value = kept[position]
@@ -210,33 +236,34 @@ def _percentiles(kept, n, low, high, fractions, counts, slot, picked, result):  
             fill[number] += 1
     for number in range(_BINS):
         if slot[number] >= 0:
-            picked[slot[number] : fill[number]].sort()
-    for wanted in range(len(fractions)):
-        rank = fractions[wanted] * (n - 1)
-        lower = np.int64(rank)
-        one = _ranked(lower, counts, slot, picked)
-        other = _ranked(min(lower + 1, n - 1), counts, slot, picked)
-        result[wanted] = one + (rank - lower) * (other - one)
+            sort(picked[slot[number] : fill[number]])
 
 
-@numba.njit(cache=True)
+@compiled()
+def _bin_of(rank, counts):  # type: ignore[no-untyped-def]
+    """Last bin that has at most `rank` values below it."""
+    return count_up_to(counts, rank) - 1
+
+
+@compiled()
 def _ranked(rank, counts, slot, picked):  # type: ignore[no-untyped-def]
-    number = np.searchsorted(counts, rank, side="right") - 1
+    number = _bin_of(rank, counts)
     return np.float64(picked[slot[number] + rank - counts[number]])
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@compiled(nogil=True)
 def _weighted(  # type: ignore[no-untyped-def]
-    weights, integers, raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values
-):
-    for chunk in numba.prange(len(bounds) - 1):
+    start, stop, weights, integers,
+    raster, offsets, pixels, excluded, has_nodata, nodata, fractions, bounds, valid, total, values,
+):  # fmt: skip
+    for chunk in range(start, stop):
         first, last = bounds[chunk], bounds[chunk + 1]
         size = _largest(offsets, first, last)
         kept = np.empty(size, raster.dtype)
         share = np.empty(size, np.float64)
         table = np.zeros(1 << 16 if integers else 1, np.float64)
         for zone in range(first, last):
-            n = 0
+            n = np.int64(0)  # a literal would be a type of its own, compiled for once more
             covered = 0.0
             used = 0.0
             for position in range(offsets[zone], offsets[zone + 1]):
@@ -267,7 +294,7 @@ def _weighted(  # type: ignore[no-untyped-def]
             _weighted_quantiles(elements, sums, fractions, values[zone, 4:])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _merge_integers(kept, share, n, low, high, table):  # type: ignore[no-untyped-def]
     """Distinct values, ascending, and the weight of each, by a table that is left empty."""
     base = np.int64(low)
@@ -286,7 +313,7 @@ def _merge_integers(kept, share, n, low, high, table):  # type: ignore[no-untype
     return elements, sums
 
 
-@numba.njit(cache=True)
+@compiled()
 def _merge_floats(kept, share, n):  # type: ignore[no-untyped-def]
     """Distinct values, ascending, and the weight of each, by sorting."""
     order = np.argsort(kept[:n])
@@ -301,7 +328,7 @@ def _merge_floats(kept, share, n):  # type: ignore[no-untyped-def]
     return elements[: filled + 1], sums[: filled + 1]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _weighted_quantiles(elements, sums, fractions, result):  # type: ignore[no-untyped-def]
     """Interpolate between distinct values at s_i = i w_i + (n - 1) * sum of the weights before i."""
     n = len(elements)
@@ -320,7 +347,7 @@ def _weighted_quantiles(elements, sums, fractions, result):  # type: ignore[no-u
     result[wanted:] = elements[n - 1]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _weighted_moments(kept, share, n, used):  # type: ignore[no-untyped-def]
     low = high = kept[0]
     origin = np.float64(kept[0])
@@ -337,9 +364,9 @@ def _weighted_moments(kept, share, n, used):  # type: ignore[no-untyped-def]
     return low, high, origin + mean, max(0.0, squares / used - mean * mean)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
-def _count_classes(raster, offsets, pixels, weights, bounds, counts):  # type: ignore[no-untyped-def]
-    for chunk in numba.prange(len(bounds) - 1):
+@compiled(nogil=True)
+def _count_classes(start, stop, raster, offsets, pixels, weights, bounds, counts):  # type: ignore[no-untyped-def]
+    for chunk in range(start, stop):
         for zone in range(bounds[chunk], bounds[chunk + 1]):
             for position in range(offsets[zone], offsets[zone + 1]):
                 weight = np.float64(weights[position]) if len(weights) > 0 else 1.0

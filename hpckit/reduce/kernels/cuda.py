@@ -3,7 +3,7 @@
 One block per zone. Sums and extremes are reduced in shared memory. An order statistic is found by halving
 the range of integer keys, from the zone's minimum to its maximum, until one key is left: about ten counts for
 reflectance, and nothing is copied or sorted, so that a zone may have any number of pixels. The keys of
-integers are they themselves; those of floats are their bits, mended to sort like the numbers.
+integers are they themselves; those of floats are their bits, changed to sort like the numbers.
 """
 
 from __future__ import annotations

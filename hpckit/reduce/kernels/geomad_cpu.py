@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.compiled import compiled, spread
 from hpckit.reduce.kernels.lanes import LANES, bit_length, count_below, least_above, select_rank
 
 _MOST_STEPS = 200
+_LEAST = 4
+"""Groups of pixels for which a thread is worth while."""
 _FASTMATH = {"reassoc", "contract", "arcp", "nsz"}  # no promise about NaN is given up
 Stack = npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.bool_]
@@ -69,7 +71,9 @@ def geomad(
         np.empty(pixels, np.float32),
         np.empty(pixels, np.uint16),
     )
-    _geomad(flat, excluded, masked, np.float32(-offset / scale), np.float32(scale), np.float32(tolerance), *found)
+    physical = np.float32(-offset / scale), np.float32(scale)
+    groups = -(-pixels // LANES)
+    spread(_geomad, groups, flat, excluded, masked, *physical, np.float32(tolerance), *found, least=_LEAST)
     return GeoMad._make(array.reshape(*array.shape[:-1], *shape) for array in found)
 
 
@@ -87,7 +91,7 @@ def medoid(stack: npt.NDArray[np.uint16], mask: npt.NDArray[np.bool_] | None = N
     """
     flat, masked, excluded = _flat(stack, mask)
     found = np.empty(flat.shape[2], dtype=np.int32)
-    _medoid(flat, excluded, masked, found)
+    spread(_medoid, -(-found.size // LANES), flat, excluded, masked, found, least=_LEAST)
     return found.reshape(stack.shape[2:])
 
 
@@ -101,10 +105,10 @@ def _flat(
     return flat, True, np.ascontiguousarray(mask).reshape(dates, -1)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _geomad(stack, mask, masked, origin, scale, tolerance, median, smad, emad, bcmad, count):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _geomad(start, stop, stack, mask, masked, origin, scale, tolerance, median, smad, emad, bcmad, count):  # type: ignore[no-untyped-def]
     bands, dates, pixels = stack.shape
-    for number in numba.prange((pixels + LANES - 1) // LANES):
+    for number in range(start, stop):
         first = number * LANES
         lanes = min(LANES, pixels - first)
         values = np.zeros((dates, bands, LANES), dtype=np.float32)
@@ -120,7 +124,7 @@ def _geomad(stack, mask, masked, origin, scale, tolerance, median, smad, emad, b
         )  # fmt: skip
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _load(stack, mask, masked, first, values, weight):  # type: ignore[no-untyped-def]
     """Bring the stored numbers of a block into the cache, and weigh by 1 the dates that count, by 0 the others."""
     bands, dates, pixels = stack.shape
@@ -141,7 +145,7 @@ def _load(stack, mask, masked, first, values, weight):  # type: ignore[no-untype
                 row[p] *= np.float32(source[p] != 0)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)
+@compiled(nogil=True, error_model="numpy", fastmath=_FASTMATH)
 def _centre(values, weight, centre, seen):  # type: ignore[no-untyped-def]
     """Mean of the dates that count: where the iteration begins."""
     dates, bands, _ = values.shape
@@ -158,7 +162,7 @@ def _centre(values, weight, centre, seen):  # type: ignore[no-untyped-def]
             total[p] /= max(seen[p], np.float32(1))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)
+@compiled(nogil=True, error_model="numpy", fastmath=_FASTMATH)
 def _iterate(values, weight, centre, tolerance):  # type: ignore[no-untyped-def]
     dates, bands, _ = values.shape
     shift = np.empty((bands, LANES), np.float32)
@@ -196,7 +200,7 @@ def _iterate(values, weight, centre, tolerance):  # type: ignore[no-untyped-def]
             return
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _write_median(centre, seen, median, count):  # type: ignore[no-untyped-def]
     for p in range(len(count)):
         count[p] = np.uint16(seen[p])
@@ -204,7 +208,7 @@ def _write_median(centre, seen, median, count):  # type: ignore[no-untyped-def]
             median[band, p] = centre[band, p] if seen[p] > 0 else np.nan
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)
+@compiled(nogil=True, error_model="numpy", fastmath=_FASTMATH)
 def _deviations(values, weight, centre, seen, origin, scale, smad, emad, bcmad):  # type: ignore[no-untyped-def]
     dates, bands, _ = values.shape
     cosine, euclid = np.empty((dates, LANES), np.float32), np.empty((dates, LANES), np.float32)
@@ -242,7 +246,7 @@ def _deviations(values, weight, centre, seen, origin, scale, smad, emad, bcmad):
     _median_of(bray, weight, seen, bcmad)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _median_of(distances, weight, seen, result):  # type: ignore[no-untyped-def]
     """Median of the dates that count: the bits of floats that are not negative sort like the floats."""
     dates = len(distances)
@@ -273,10 +277,10 @@ def _median_of(distances, weight, seen, result):  # type: ignore[no-untyped-def]
         result[p] = (first[p] + second[p]) / np.float32(2) if seen[p] > 0 else np.nan
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _medoid(stack, mask, masked, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _medoid(start, stop, stack, mask, masked, result):  # type: ignore[no-untyped-def]
     bands, dates, pixels = stack.shape
-    for number in numba.prange((pixels + LANES - 1) // LANES):
+    for number in range(start, stop):
         first = number * LANES
         values = np.zeros((dates, bands, LANES), dtype=np.float32)
         weight = np.zeros((dates, LANES), dtype=np.float32)
@@ -291,7 +295,7 @@ def _medoid(stack, mask, masked, result):  # type: ignore[no-untyped-def]
             result[first + p] = best
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)
+@compiled(nogil=True, error_model="numpy", fastmath=_FASTMATH)
 def _distances(values, weight, total):  # type: ignore[no-untyped-def]
     """Sum of the distances of each date to all that count."""
     dates, bands, _ = values.shape

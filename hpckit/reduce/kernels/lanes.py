@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from hpckit.base.compiled import compiled
 
 LANES: Final = 64
 """Pixels that are counted at once."""
@@ -154,7 +155,7 @@ class _Lanes:
         return self._builder.bitcast(self._array(argument), self._vector.as_pointer())
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def bit_length(number):  # type: ignore[no-untyped-def]
     """Bits of an unsigned integer, without leading zeros."""
     length = 0

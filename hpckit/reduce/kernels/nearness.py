@@ -6,9 +6,10 @@ vector loops over a row.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from hpckit.base.compiled import compiled, spread
 
 
 def squared_distance(flags: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.uint32]:
@@ -26,14 +27,14 @@ def squared_distance(flags: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np
         Where nothing is flagged within reach, at least (reach + 1)**2.
     """
     found = np.empty(flags.shape, dtype=np.uint32)
-    _squared_distance(np.ascontiguousarray(flags), min(reach, 250), found)
+    spread(_squared_distance, len(flags), np.ascontiguousarray(flags), min(reach, 250), found)
     return found
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _squared_distance(flags, reach, result):  # type: ignore[no-untyped-def]
-    dates, rows, columns = flags.shape
-    for date in numba.prange(dates):
+@compiled(nogil=True, error_model="numpy")
+def _squared_distance(start, stop, flags, reach, result):  # type: ignore[no-untyped-def]
+    rows, columns = flags.shape[1:]
+    for date in range(start, stop):
         far = np.uint32((reach + 1) * (reach + 1))
         vertical = np.empty((rows, columns), np.uint32)
         _along_columns(flags[date], np.uint32(reach + 1), vertical)
@@ -47,7 +48,7 @@ def _squared_distance(flags, reach, result):  # type: ignore[no-untyped-def]
                 _lower(target, padded[shift : shift + columns], away)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _along_columns(flags, far, vertical):  # type: ignore[no-untyped-def]
     """Distance to the next flagged pixel of the same column, `far` at most."""
     rows, columns = flags.shape
@@ -60,7 +61,7 @@ def _along_columns(flags, far, vertical):  # type: ignore[no-untyped-def]
             vertical[row, x] = min(vertical[row, x], vertical[row + 1, x] + np.uint32(1))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _lower(target, source, away):  # type: ignore[no-untyped-def]
     for x in range(len(target)):
         target[x] = min(target[x], source[x] + away)

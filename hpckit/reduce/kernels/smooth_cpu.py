@@ -19,9 +19,10 @@ vector loop.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from hpckit.base.compiled import compiled, spread
 
 LANES = 16
 """Pixels that are solved side by side: few enough that all of their numbers stay in the cache."""
@@ -32,7 +33,7 @@ _TOP = np.uintp(2 * LANES)
 _WALL = 1e300
 """Diagonal of rows beyond a pixel's last observation: what they solve to is 0."""
 MOST_TURNS = 10
-"""Times that weights of an envelope are found anew, at most; as a rule they stay the same after four to six."""
+"""Maximum number of times that weights of an envelope are computed; usually they stay the same after four to six."""
 
 Stack = npt.NDArray[np.uint16]
 Mask = npt.NDArray[np.bool_]
@@ -75,9 +76,9 @@ def smooth(
     left_out = _NO_MASK if mask is None else np.ascontiguousarray(mask).reshape(flat.shape)
     found = np.empty((len(wanted), flat.shape[1]), dtype=np.float32)
     knots, first = by_day(days)
-    _smooth(
-        flat, left_out, mask is not None, knots, first, np.asarray(wanted, np.int64),
-        float(lam), float(envelope), extend, found,
+    spread(
+        _smooth, -(-flat.shape[1] // _BLOCK), flat, left_out, mask is not None, knots, first,
+        np.asarray(wanted, np.int64), float(lam), float(envelope), extend, found,
     )  # fmt: skip
     return found.reshape(len(wanted), *stack.shape[1:])
 
@@ -88,10 +89,10 @@ def by_day(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDAr
     return knots, np.append(first, len(days)).astype(np.int64)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _smooth(stack, mask, masked, knots, first, wanted, lam, envelope, extend, result):  # type: ignore[no-untyped-def]
+@compiled(nogil=True, error_model="numpy")
+def _smooth(start, stop, stack, mask, masked, knots, first, wanted, lam, envelope, extend, result):  # type: ignore[no-untyped-def]
     pixels = stack.shape[1]
-    for number in numba.prange((pixels + _BLOCK - 1) // _BLOCK):
+    for number in range(start, stop):
         room = np.zeros((10, (len(knots) + 4) * LANES))
         after = np.empty((len(wanted), LANES), np.int64)
         end = np.empty(LANES, np.int64)
@@ -103,7 +104,7 @@ def _smooth(stack, mask, masked, knots, first, wanted, lam, envelope, extend, re
                 _draw(room, after[step], end, np.float64(wanted[step]), extend, result[step, begin : begin + lanes])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _gather(stack, mask, masked, knots, first, wanted, begin, lanes, room, after, end):  # type: ignore[no-untyped-def]
     """Put the observations of each pixel one below the other: day, value, one over the weight; return their number.
 
@@ -138,7 +139,7 @@ def _gather(stack, mask, masked, knots, first, wanted, begin, lanes, room, after
     return bottom // LANES - 2
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _fit(room, height, end, lam, envelope):  # type: ignore[no-untyped-def]
     """Find the curves; for an envelope again and again, until the weights stay the same."""
     value, share, weighed, curve = room[1], room[2], room[3], room[4]
@@ -158,7 +159,7 @@ def _fit(room, height, end, lam, envelope):  # type: ignore[no-untyped-def]
         _solve(room, height, end, lam)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _solve(room, height, end, lam):  # type: ignore[no-untyped-def]
     """Solve the five diagonals by L D L', row by row for all pixels; unsigned places make vector loops."""
     day, value, share, curve, inverse = room[0], room[1], room[3], room[4], room[5]
@@ -181,7 +182,7 @@ def _solve(room, height, end, lam):  # type: ignore[no-untyped-def]
         curve[i] = value[i] - lam * share[i] * (slope - before)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _set_up(day, value, share, inverse, bend, diagonal, near, far, below, lam):  # type: ignore[no-untyped-def]
     """Write the diagonals, and the right hand side into `bend`; one loop for each, which vectors take."""
     for i in range(_TOP + _ROW, below - _ROW):
@@ -198,7 +199,7 @@ def _set_up(day, value, share, inverse, bend, diagonal, near, far, below, lam): 
         bend[i] = (value[i + _ROW] - value[i]) * inverse[i] - (value[i] - value[i - _ROW]) * inverse[i - _ROW]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _eliminate(bend, diagonal, near, far, begin):  # type: ignore[no-untyped-def]
     """Factor one row, and carry its right hand side forward."""
     for i in range(begin, begin + _ROW):
@@ -211,13 +212,13 @@ def _eliminate(bend, diagonal, near, far, begin):  # type: ignore[no-untyped-def
         bend[i] = bend[i] - one * bend[i - _ROW] - two * bend[i - _TOP]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _substitute(bend, diagonal, near, far, begin):  # type: ignore[no-untyped-def]
     for i in range(begin, begin + _ROW):
         bend[i] = bend[i] / diagonal[i] - near[i] * bend[i + _ROW] - far[i] * bend[i + _TOP]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _draw(room, after, end, at, extend, result):  # type: ignore[no-untyped-def]
     """Values on one day: of the cubic between two observations, of a line before the first and after the last."""
     day, curve, bend = room[0], room[4], room[6]

@@ -1,7 +1,7 @@
 """Whittaker smoothing on a GPU: the twin of `hpckit.reduce.kernels.smooth_cpu`, where the formulas stand.
 
 One thread solves one pixel after another. What it needs for that lies in global memory, those of neighbouring threads
-side by side; so many threads run that they fill a GPU, and the room does not grow with the pixels.
+side by side; enough threads run to fill a GPU, and the room does not grow with the pixels.
 """
 
 from __future__ import annotations

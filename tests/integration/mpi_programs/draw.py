@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from hpckit.mpi import join
+from hpckit.jobs.mpi import join
 
 
 def main() -> None:

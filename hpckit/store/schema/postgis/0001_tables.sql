@@ -149,7 +149,7 @@ COMMENT ON COLUMN observation.tile IS 'Tile, or tiles joined by +, that the zone
 COMMENT ON COLUMN observation.baseline IS 'Processing baseline of the products';
 COMMENT ON COLUMN observation.baseline_rank IS 'Order of baselines: a record is replaced by one of equal or greater rank only';
 COMMENT ON COLUMN observation.products IS 'Names of the products';
-COMMENT ON COLUMN observation.cloud_cover IS 'Percent, as the metadata of the products tell';
+COMMENT ON COLUMN observation.cloud_cover IS 'Percent, from the metadata of the products';
 COMMENT ON COLUMN observation.footprint IS 'Footprint of the products, WGS 84';
 COMMENT ON COLUMN observation.campaign IS 'Name of the campaign';
 COMMENT ON COLUMN observation.campaign_digest IS 'Digest of the campaign file';
@@ -167,7 +167,7 @@ COMMENT ON TABLE record IS 'Signatures of a zone in an acquisition; read it thro
 COMMENT ON COLUMN record.zone IS 'zone.id; no foreign key, for its check would double the time of loading';
 COMMENT ON COLUMN record.acquisition IS 'acquisition.id';
 COMMENT ON COLUMN record.observation IS 'observation.id';
-COMMENT ON COLUMN record.data IS 'Numbers as the layout of the observation tells; cut after the counts where no pixel is valid';
+COMMENT ON COLUMN record.data IS 'Numbers in the order of the layout of the observation; cut after the counts where no pixel is valid';
 
 CREATE TABLE ledger (
     spool_id text PRIMARY KEY,

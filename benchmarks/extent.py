@@ -1,0 +1,162 @@
+"""Ingest of a part of a granule: against decoding exactly these windows, and against the whole granule.
+
+A product with full 10980² bands is made in a temporary folder. Two parts are ingested: the windows that an area of
+10 km by 10 km touches, and windows that hold zones, on five percent of the windows. Figures are ratios of CPU times
+of one process in one run, each the best of some rounds: a busy machine changes them little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import shapely
+from ingest import BANDS, make_products, spec
+from rasterio.windows import Window
+
+from hpckit.catalogue import catalogue
+from hpckit.cubes import ingest, layout
+from hpckit.cubes.held import WHOLE, Held, pixels
+from hpckit.cubes.manifest import Manifest
+from hpckit.sensors.model import Acquisition
+from hpckit.sensors.reader import runs
+from hpckit.sensors.source import open_band
+from hpckit.sensors.verified import keep_notes
+from hpckit.space.frame import Frame
+from hpckit.space.windows import holding, touched
+
+TILE = "31UFU"
+AREA_M = 10_000
+SHARE = 0.05
+
+
+def of_area(frame: Frame) -> Held:
+    """Windows of a square of 10 km that lies anywhere."""
+    west, north = frame.ulx + 33_333, frame.uly - 47_777
+    area = shapely.box(west, north - AREA_M, west + AREA_M, north)
+    return Held({(TILE, 10): touched(frame, 10, area)})
+
+
+def of_zones(frame: Frame) -> Held:
+    """Windows of zones that lie in five percent of the windows, one in each."""
+    rows, columns = frame.windows(10)
+    random, edge = np.random.default_rng(5), frame.edges[10] * 10
+    chosen = random.choice((rows - 1) * (columns - 1), round(SHARE * rows * columns), replace=False)
+    zones = [
+        shapely.Point(
+            frame.ulx + (n % (columns - 1) + 0.5) * edge, frame.uly - (n // (columns - 1) + 0.5) * edge
+        ).buffer(300)
+        for n in chosen.tolist()
+    ]
+    return Held({(TILE, 10): holding(frame, 10, np.array(zones, dtype=object))})
+
+
+def decode(acquisitions: list[Acquisition], frame: Frame, held: Held) -> None:
+    """Only decode windows, neighbours at once."""
+    edge = frame.edges[10]
+    for acquisition in acquisitions:
+        for ref in BANDS:
+            with open_band(acquisition.scenes[0], ref) as source:
+                for row, windows in enumerate(held.windows(frame, ref)):
+                    height = min(edge, source.height - row * edge)
+                    for first, last in runs(np.flatnonzero(windows).tolist()):
+                        width = min((last + 1) * edge, source.width) - first * edge
+                        source.read(1, window=Window(first * edge, row * edge, width, height))
+
+
+def fill(acquisitions: list[Acquisition], held: Held, *, verify: bool = False) -> None:
+    """Ingest into an empty cube, and remove it."""
+    folder = Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
+    try:
+        made = spec(folder / "cube.zarr", verify=verify)
+        if verify:
+            keep_notes(folder / "notes", "w")
+        layout.prepare(made, TILE, acquisitions, held)
+        manifest = Manifest.load(made.path)
+        for unit in ingest.ingest_units(made, TILE, acquisitions, held):
+            result = ingest.ingest(made, unit, acquisitions, manifest, "w")
+            assert not result.failures, result.failures
+    finally:
+        shutil.rmtree(folder)
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """CPU time."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--dates", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--products", type=Path, help="Keep the products in this folder, and use those that are there."
+    )
+    parser.add_argument("--make-only", action="store_true", help="Make the products, and measure nothing.")
+    options = parser.parse_args()
+    folder = options.products or Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
+    try:
+        known = catalogue.acquisitions(catalogue.scan([folder]).scenes)[0] if any(folder.glob("*.SAFE")) else []
+        acquisitions = known or make_products(folder, options.dates)
+        if not options.make_only:
+            show(measure(acquisitions, options.rounds), as_json=options.json)
+    finally:
+        if options.products is None:
+            shutil.rmtree(folder)
+
+
+def measure(acquisitions: list[Acquisition], rounds: int) -> dict[str, float]:
+    """All ratios."""
+    frame = spec(Path()).frame(TILE, acquisitions)
+    area, zones = of_area(frame), of_zones(frame)
+    work: dict[str, Callable[[], None]] = {
+        "decode_area": lambda: decode(acquisitions, frame, area),
+        "area": lambda: fill(acquisitions, area),
+        "area_checked": lambda: fill(acquisitions, area, verify=True),
+        "decode_zones": lambda: decode(acquisitions, frame, zones),
+        "zones": lambda: fill(acquisitions, zones),
+    }
+    for task in work.values():
+        task()  # files are in memory, code is loaded
+    times = {name: min(seconds(task) for _ in range(rounds)) for name, task in work.items()}
+    times["granule"] = seconds(lambda: fill(acquisitions, WHOLE))
+    every = np.ones(frame.windows(10), np.bool_)
+    share = {
+        name: pixels(frame, held.wanted(frame, 10), 10) / pixels(frame, every, 10)
+        for name, held in (("area", area), ("zones", zones))
+    }
+    return {
+        "windows_area": float(area.wanted(frame, 10).sum()),
+        "windows_zones": float(zones.wanted(frame, 10).sum()),
+        "windows_granule": float(every.size),
+        **{f"{name}_s": value for name, value in times.items()},
+        "area_over_decoding_its_windows": times["area"] / times["decode_area"],
+        "area_with_checksums_over_without": times["area_checked"] / times["area"],
+        "granule_over_area": times["granule"] / times["area"],
+        "zones_over_decoding_their_windows": times["zones"] / times["decode_zones"],
+        "cost_of_a_pixel_area_over_granule": times["area"] / times["granule"] / share["area"],
+        "cost_of_a_pixel_zones_over_granule": times["zones"] / times["granule"] / share["zones"],
+    }
+
+
+def show(result: dict[str, float], *, as_json: bool) -> None:
+    """Print."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+        return
+    for name, value in result.items():
+        print(f"{name:<40}{value:14,.3f}")
+
+
+if __name__ == "__main__":
+    main()

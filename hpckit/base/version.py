@@ -1,0 +1,3 @@
+"""Version of hpckit; the build reads it from here."""
+
+__version__ = "0.1.0.dev0"

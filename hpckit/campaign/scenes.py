@@ -1,0 +1,103 @@
+"""The part of a campaign file that says which products to use: `scenes`, and that of steps which make some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from hpckit.sensors.model import Level
+from hpckit.sensors.options import SensorOptions
+from hpckit.sensors.registry import DEFAULT, collections, sensor_with
+from hpckit.sensors.sensor import Sensor
+from hpckit.sensors.sentinel1.options import RadarOptions
+from hpckit.sensors.stac.options import ItemOptions
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Path)) else value
+
+
+class _Collections:
+    """Tells editors which collections there are."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Names of collections, those of other packages too."""
+        return {"enum": collections(), "type": "string"}
+
+
+class Products(BaseModel):
+    """Products of one kind."""
+
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    paths: Annotated[
+        list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ]
+    """Folders that are searched for products at any depth, products, or files of STAC items, also stac-geoparquet."""
+    collection: Annotated[str, _Collections] = DEFAULT
+    max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
+    """Percent of the whole granule, from its metadata."""
+    tiles: list[str] | None = None
+    """Only these tiles, `31UFU`."""
+    items: ItemOptions = Field(default_factory=ItemOptions)
+    """How STAC items are read whose catalogue is unknown, or whose offset is wrong."""
+
+    @property
+    def sensor(self) -> Sensor:
+        """Sensor that measured the products."""
+        return sensor_with(self.collection)
+
+    @property
+    def level(self) -> Level:
+        """Processing level of the collection."""
+        return self.sensor.collections[self.collection]
+
+    @field_validator("collection")
+    @classmethod
+    def _known(cls, collection: str) -> str:
+        sensor_with(collection)
+        return collection
+
+    @field_validator("tiles")
+    @classmethod
+    def _tile_names(cls, tiles: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        collection = info.data.get("collection")
+        if tiles is None or collection is None:  # a wrong collection has a message of its own
+            return tiles
+        return [sensor_with(collection).tile(tile) for tile in tiles]
+
+
+class Scenes(Products):
+    """Which products to use."""
+
+    verify: bool = True
+    """Compare each file with the size and checksum that its product has of it before it is decoded."""
+    radar: RadarOptions = Field(default_factory=RadarOptions)
+    """Of Sentinel-1 only."""
+
+    @property
+    def options(self) -> SensorOptions:
+        """What the file says of the sensor only."""
+        options: SensorOptions = getattr(self, self.sensor.option) if self.sensor.option else SensorOptions()
+        return options
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Scenes:
+        if self.options is not self.radar and self.radar != RadarOptions():
+            raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
+        self.options.require(self.level)
+        return self

@@ -1,0 +1,349 @@
+"""Catalogues: products found by a scan, kept as stac-geoparquet; which scenes to use, and which not.
+
+A catalogue has one row per scene with the columns of stac-geoparquet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import shapely
+
+from hpckit.base.files import atomic_path, digest_json
+from hpckit.base.reading import WatchedFile, column_names, is_there, may_pass, parsed, read_table
+from hpckit.catalogue.discover import find_products, read_scenes
+from hpckit.catalogue.foreign import read_items
+from hpckit.catalogue.items import items_of
+from hpckit.catalogue.stac import from_item, to_item
+from hpckit.errors import CatalogueError, SceneError
+from hpckit.sensors.content import stamp_files
+from hpckit.sensors.items import SCENE
+from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
+from hpckit.sensors.registry import sensor_of, sensors
+from hpckit.sensors.stac.files import file_of, may_hold_items
+from hpckit.sensors.stac.options import ItemOptions
+
+_Value = TypeVar("_Value")
+_WORKERS: Final = 8
+_STAMP: Final = "hpckit:stamp"
+_FORM: Final = ("id", "geometry", "constellation", SCENE)
+"""What scenes are made from again; the other columns are for other readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A product that could not be read, or a folder whose content could not be seen."""
+
+    path: Path
+    reason: str
+    passes: bool = False
+    """The file system refused; it may be sound, and hold products if it is a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """Result of a scan."""
+
+    scenes: Sequence[Scene]
+    failures: Sequence[Failure]
+    reused: int
+    """Scenes taken from the previous catalogue, since their product has not changed."""
+    kept: Sequence[Scene] = ()
+    """Scenes of the previous catalogue that could not be looked at now."""
+
+    @property
+    def unread(self) -> list[Failure]:
+        """Products and folders that the file system refused to read, which may pass."""
+        return [failure for failure in self.failures if failure.passes]
+
+    @property
+    def incomplete(self) -> list[Scene]:
+        """Scenes that lack some of their image files."""
+        return [scene for scene in self.scenes if scene.missing]
+
+
+def scan(
+    paths: Iterable[Path],
+    *,
+    previous: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    items: ItemOptions | None = None,
+) -> ScanReport:
+    """Find products and read their metadata, in parallel.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Folders, searched at any depth, products, or files with STAC items of products.
+    previous : Path, optional
+        Catalogue of an earlier scan; products whose files were not touched since are taken from it.
+    progress : callable
+        Called with the number of products read and found.
+    items : ItemOptions, optional
+        How STAC items are read whose catalogue is unknown, or whose offset is wrong.
+
+    Raises
+    ------
+    CatalogueError
+        If one of the paths does not exist.
+    FileUnavailableError
+        If it cannot be seen whether one exists.
+    """
+    folders = list(paths)
+    for path in folders:
+        if not is_there(path):
+            raise CatalogueError(f"{path}: no such folder", hint="correct `scenes.paths` of the campaign file")
+    known = by_product(_known(previous))
+    stamps = read_stamps(previous) if known and previous else set()
+    scenes: list[Scene] = []
+    failures: list[Failure] = []
+    items = items or ItemOptions()
+    any_items = items.assets is not None
+    products = list(
+        find_products(folders, lambda path, error: failures.append(_unseen(path, error)), any_items=any_items)
+    )
+    progress(0, len(products))
+    reused = 0
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, stamps, items), products), 1):
+            failures += [failure for failure in read_now if isinstance(failure, Failure)]
+            scenes += [scene for scene in read_now if isinstance(scene, Scene)]
+            reused += len(read_now) if known.get(str(products[done - 1])) is read_now else 0
+            progress(done, len(products))
+    return ScanReport(scenes, failures, reused, _kept(chain.from_iterable(known.values()), scenes, failures))
+
+
+def _unseen(path: Path, error: OSError | SceneError) -> Failure:
+    reason = str(error) if isinstance(error, SceneError) else f"{path}: {error.strerror or error}"
+    return Failure(path, reason, may_pass(error))
+
+
+def _kept(known: Iterable[Scene], found: Iterable[Scene], failures: Iterable[Failure]) -> list[Scene]:
+    """Known scenes whose product, or a folder above it, cannot be seen now: that does not mean that they are gone."""
+    hidden, present = [failure.path for failure in failures if failure.passes], {scene.href for scene in found}
+    return [
+        scene
+        for scene in known
+        if scene.href not in present and any(map((file_of(scene.href) or Path(scene.href)).is_relative_to, hidden))
+    ]
+
+
+def _known(previous: Path | None) -> list[Scene]:
+    """Scenes of an earlier scan; none if it is of another version, or damaged: all products are read again then."""
+    try:
+        return read(previous) if previous and is_there(previous) else []
+    except CatalogueError:
+        return []
+
+
+def write(path: Path, scenes: Iterable[Scene]) -> None:
+    """Write a catalogue, atomically."""
+    import stac_geoparquet.arrow as stac
+
+    scenes = list(scenes)
+    stamps = {(scene.href, scene.id): _stamp(scene) for scene in scenes}
+    if not scenes:
+        raise CatalogueError(f"{path}: no scenes to write")
+    items = []
+    for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id)):
+        item = to_item(scene)
+        item["properties"][_STAMP] = stamps[scene.href, scene.id]
+        items.append(item)
+    with atomic_path(path) as temporary:
+        stac.to_parquet(stac.parse_stac_items_to_arrow(items), temporary)
+
+
+def is_catalogue(path: Path) -> bool:
+    """Whether a file is a catalogue of hpckit, and not stac-geoparquet by others.
+
+    Raises
+    ------
+    CatalogueError
+        If it is missing or damaged.
+    """
+    if not path.name.lower().endswith(".parquet"):
+        return False
+    return _from_file(path, lambda file: SCENE in column_names(file))
+
+
+def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
+    """Read a catalogue.
+
+    Parameters
+    ----------
+    tiles : iterable of str, optional
+        Only scenes of these.
+
+    Raises
+    ------
+    CatalogueError
+        If it is missing, damaged, or not written by hpckit.
+    """
+    names = None if tiles is None else list(tiles)
+    wanted = None
+    if names is not None and "" not in names:  # scenes without a tile have no code
+        codes = {sensor.grid.name.upper() for sensor in sensors()}
+        wanted = {"grid:code": {f"{code}-{tile}" for code in codes for tile in names}}
+
+    def parse(table: Any) -> list[Scene]:
+        return [from_item(item) for item in items_of(table)]
+
+    return _parsed(path, parse, _FORM, wanted)
+
+
+def by_product(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
+    """Scenes by the path of their product."""
+    found: dict[str, list[Scene]] = {}
+    for scene in scenes:
+        found.setdefault(scene.href, []).append(scene)
+    return found
+
+
+def _parsed(
+    path: Path,
+    parse: Callable[[Any], _Value],
+    columns: Sequence[str] | None = None,
+    where: Mapping[str, Collection[str]] | None = None,
+) -> _Value:
+    """Parse the table of a catalogue, or those of some columns that it has."""
+    return _from_file(path, lambda file: parse(read_table(file, columns, where)))
+
+
+def _from_file(path: Path, make: Callable[[WatchedFile], _Value]) -> _Value:
+    try:
+        return parsed(
+            path,
+            make,
+            lambda _: CatalogueError(
+                f"{path}: no catalogue that hpckit wrote, or one of an earlier version",
+                hint="`hpckit run` writes it again; delete it first if no product was removed since",
+            ),
+        )
+    except FileNotFoundError:
+        raise CatalogueError(f"{path}: no such catalogue", hint="`hpckit scenes scan` makes one") from None
+
+
+def select(
+    scenes: Iterable[Scene],
+    *,
+    aoi: shapely.Geometry | None = None,
+    period: tuple[date, date | None] | None = None,
+    max_cloud_cover: float = 100,
+    tiles: Sequence[str] | None = None,
+    level: Level | None = None,
+) -> tuple[list[Scene], list[Dropped]]:
+    """Choose scenes; each that is left out is returned with the reason.
+
+    Parameters
+    ----------
+    aoi : geometry in longitude and latitude, optional
+    period : two dates, optional
+        First and last day, UTC, both included; a last day of None is no end.
+    max_cloud_cover : float
+        Percent.
+    """
+    chosen: list[Scene] = []
+    dropped: list[Dropped] = []
+    if aoi is not None:
+        shapely.prepare(aoi)
+    for scene in scenes:
+        reason = _unfit(scene, aoi, period, max_cloud_cover, tiles, level)
+        if reason is None:
+            chosen.append(scene)
+        else:
+            dropped.append(Dropped(scene.id, *reason))
+    return chosen, dropped
+
+
+def acquisitions(scenes: Iterable[Scene]) -> tuple[list[Acquisition], list[Dropped]]:
+    """One acquisition per pass and tile: the newest baseline, its datastrips merged.
+
+    Returns
+    -------
+    acquisitions : list of Acquisition
+        Sorted by tile and time. The scenes of one are ordered fullest first.
+    dropped : list of Dropped
+        Scenes that another one supersedes.
+    """
+    groups: dict[tuple[str, str, str, str], list[Scene]] = {}
+    for scene in scenes:
+        groups.setdefault((scene.tile, scene.sensor, scene.level, scene.acquisition_id), []).append(scene)
+    result: list[Acquisition] = []
+    dropped: list[Dropped] = []
+    for (tile, _, _, identifier), group in groups.items():
+        kept, superseded = sensor_of(group[0]).newest(group)
+        dropped += superseded
+        result.append(Acquisition(tile, identifier, min(scene.sensed for scene in kept), tuple(kept)))
+    result.sort(key=lambda item: (item.tile, item.time, item.id, item.scenes[0].level))
+    return result, sorted(dropped, key=lambda item: (item.scene_id, item.reason))
+
+
+def _unfit(
+    scene: Scene,
+    aoi: shapely.Geometry | None,
+    period: tuple[date, date | None] | None,
+    max_cloud_cover: float,
+    tiles: Sequence[str] | None,
+    level: Level | None,
+) -> tuple[str, str] | None:
+    """Why a scene is left out, and the field that says so."""
+    if level is not None and scene.level != level:
+        return f"level {scene.level}", "scenes.collection"
+    if tiles is not None and scene.tile and scene.tile not in tiles:
+        return f"tile {scene.tile}", "scenes.tiles"
+    if period is not None and not period[0] <= scene.sensed.date() <= (period[1] or date.max):
+        return f"sensed on {scene.sensed:%Y-%m-%d}, outside of the period", "period"
+    if scene.cloud_cover is not None and scene.cloud_cover > max_cloud_cover:
+        return f"cloud cover {scene.cloud_cover:.0f} %", "scenes.max_cloud_cover"
+    if aoi is not None and scene.footprint is not None and not shapely.intersects(aoi, scene.footprint):
+        return "outside of the area of interest", "aoi"
+    return None
+
+
+def _read_one(
+    path: Path, known: Mapping[str, list[Scene]], stamps: AbstractSet[tuple[str, str]], items: ItemOptions
+) -> Sequence[Scene | Failure]:
+    """Scenes of a product: those of the previous catalogue where nothing has changed."""
+    before = known.get(str(path), [])
+    if before and all(_is_unchanged(scene, stamps) for scene in before):
+        return before
+    try:
+        if may_hold_items(path):
+            scenes, errors = read_items(path, items)
+            return [*scenes, *(Failure(path, str(error), may_pass(error)) for error in errors)]
+        return read_scenes(path)
+    except SceneError as error:
+        return [Failure(path, str(error), may_pass(error))]
+
+
+def _is_unchanged(scene: Scene, stamps: AbstractSet[tuple[str, str]]) -> bool:
+    if not scene.content or scene.missing:
+        return False
+    stamp = _stamp(scene)
+    return bool(stamp) and (scene.id, stamp) in stamps
+
+
+def _stamp(scene: Scene) -> str:
+    """State of the files that change when a product does, whatever time stamps those who replace it keep."""
+    try:
+        states = [path.stat() for path in stamp_files(scene)]
+    except OSError:
+        return ""
+    return digest_json([[s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in states])
+
+
+def read_stamps(path: Path) -> set[tuple[str, str]]:
+    """Id and stamp of each product of a catalogue: the stamp changes when a file of the product does."""
+
+    def parse(table: Any) -> set[tuple[str, str]]:
+        columns = table.to_pydict()
+        return set(zip(columns["id"], columns[_STAMP], strict=True))
+
+    return _parsed(path, parse, ["id", _STAMP])

@@ -1,0 +1,57 @@
+"""Items of other catalogues, in files: JSON, collections of items, and stac-geoparquet by anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpckit.base.reading import parsed, read_table
+from hpckit.catalogue.items import items_of
+from hpckit.errors import SceneError
+from hpckit.sensors.content import content_of
+from hpckit.sensors.model import Scene
+from hpckit.sensors.stac.files import PARQUET, items_in
+from hpckit.sensors.stac.item import read_item
+from hpckit.sensors.stac.options import ItemOptions
+
+
+def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[SceneError]]:
+    """Scenes of the items of a file, and what is wrong with those that cannot be read.
+
+    Of items with one id the first counts.
+
+    Raises
+    ------
+    SceneError
+        If the file itself cannot be read, or has no item.
+    """
+    scenes: dict[str, Scene] = {}
+    errors: list[SceneError] = []
+    try:
+        for item in _items(path):
+            try:
+                scene = read_item(item, path, options)
+                scenes.setdefault(scene.href, replace(scene, content=content_of(scene)))
+            except SceneError as error:
+                errors.append(error)
+    except OSError as error:
+        raise SceneError(f"{path.name}: cannot be read") from error
+    if not scenes and not errors:
+        raise SceneError(f"{path.name}: no STAC item in it")
+    return list(scenes.values()), errors
+
+
+def _items(path: Path) -> Iterator[Mapping[str, Any]]:
+    if not path.name.lower().endswith(PARQUET):
+        return items_in(path)
+    found = parsed(path, lambda file: list(items_of(read_table(file))), lambda _: SceneError(f"{path.name}: damaged"))
+    return (_without_nulls(item) for item in found)
+
+
+def _without_nulls(value: Any) -> Any:
+    """What a table has for all items and this one has not."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(other) for key, other in value.items() if other is not None}
+    return [_without_nulls(other) for other in value] if isinstance(value, list) else value

@@ -1,0 +1,205 @@
+"""The stage `ingest`: windows of products to shards of the cube."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from hpckit.base.files import digest_json
+from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.audit import sound
+from hpckit.cubes.held import narrowed, row_pixels
+from hpckit.cubes.ingest import (
+    IngestUnit,
+    Shard,
+    date_inputs,
+    ingest,
+    ingest_units,
+    is_done,
+    kept,
+    shards,
+    split_columns,
+)
+from hpckit.cubes.layout import CubeSpec, prepare
+from hpckit.cubes.manifest import Manifest
+from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
+from hpckit.cubes.tiles import Tiles
+from hpckit.cubes.verify import Fault, remove_leftovers, verify
+from hpckit.runs.plan import Plan, Unit
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Acquisition, Asset, Scene
+from hpckit.space.frame import Frame
+from hpckit.space.windows import Windows
+
+_PIXELS_PER_S: Final = 8e6
+"""JPEG 2000 decoded by one core of an EPYC, with the libraries of the wheels (docs/performance.md)."""
+_COMPRESSED: Final = 0.7
+"""Compressed over raw bytes, at most."""
+_BLOSC_OVER_JP2: Final = 1.2
+"""Blosc's bytes over those of lossless JPEG 2000."""
+
+
+class Ingest(Stage):
+    """Decode or resample windows of products, and write them as shards."""
+
+    name = "ingest"
+    colour = "#2166ac"
+
+    def lay_out(self, tiles: Tiles) -> None:
+        """Write the metadata of the cube."""
+        for tile, acquisitions in tiles.acquisitions.items():
+            prepare(tiles.spec, tile, acquisitions, tiles.held)
+
+    def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
+        """A unit for each row of windows of a band and block of dates, with those that the cube holds."""
+        tiles, spec = planning.tiles, planning.tiles.spec
+        manifest = sound(spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
+        pixels_per_s = planning.pace(self.name, "decoded_pixels", _PIXELS_PER_S)
+        for tile, acquisitions in tiles.acquisitions.items():
+            known, rows = manifest.has(tile), _Rows(tiles)
+            digests: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[str, int]] = {}
+            for unit in ingest_units(spec, tile, acquisitions, tiles.held, manifest):
+                # What a unit is made from is the same for all rows and bands with these windows.
+                key = unit.block, unit.columns, unit.others
+                if key not in digests:
+                    digests[key] = _inputs(spec, unit, acquisitions)
+                inputs, dates = digests[key]
+                pixels = rows.pixels(unit) * dates
+                args = {"tile": tile, "band": unit.band.key, "block": unit.block, "row": unit.row}
+                done = known and is_done(_all(spec, unit, acquisitions, manifest), manifest)
+                yield Unit(unit.id, self.name, max(1, pixels) / pixels_per_s, inputs, args), done
+
+    def memory(self, tiles: Tiles) -> int:
+        """One row of windows decoded, and a block of it compressed."""
+        largest = 0
+        for tile, acquisitions in tiles.acquisitions.items():
+            for ref in tiles.spec.bands:
+                frame = narrowed(tiles.frame(tile), tiles.windows(tile, ref), ref.resolution_m)
+                row = frame.row_bytes(ref.resolution_m, ref.dtype)
+                dates = min(tiles.spec.dates_per_block, len(acquisitions))
+                decoded = tiles.spec.sensor.row_bytes(frame, ref, acquisitions, tiles.spec.reading)
+                largest = max(largest, decoded + int(row * dates * _COMPRESSED))
+        return largest
+
+    def writes(self, tiles: Tiles, plan: Plan, workers: int) -> Iterable[Written]:
+        """Shards of the pending units."""
+        nbytes = files = 0
+        rows = _Rows(tiles)
+        for unit in plan.of(self.name):
+            if unit.id in plan.pending:
+                work = rows.unit(unit)
+                nbytes += rows.shard_bytes(work)
+                files += rows.shard_files(work)
+        yield Written("cube", tiles.spec.path, nbytes, files)
+
+    def execute(self, context: Context, unit: Unit) -> Outcome:
+        """Write the shards of a row of windows."""
+        work = _Rows(context.tiles).unit(unit)
+        acquisitions = context.tiles.acquisitions[work.tile]
+        result = ingest(context.tiles.spec, work, acquisitions, context.manifest, context.writer)
+        reasons = sorted({reason for _, reason in result.failures})
+        return Outcome(
+            {
+                "decoded_pixels": result.decoded_pixels,
+                "skipped_windows": result.skipped_windows,
+                "shards": result.shards,
+                "written_bytes": result.written_bytes,
+                "decode_s": round(result.decode_s, 3),
+            },
+            reason="; ".join(reasons) or None,
+        )
+
+    def verify(self, tiles: Tiles, progress: Callable[[int, int], None]) -> list[Fault]:
+        """Read every shard of the cube, and remove what killed writers left in it."""
+        manifest = Manifest.load(tiles.spec.path)
+        faults = verify(tiles.spec, tiles.acquisitions, manifest, progress, tiles.held)
+        manifest.disown((fault.key for fault in faults if fault.kind in ("missing", "corrupt")), "verify")
+        remove_leftovers(tiles.spec.path)
+        return faults
+
+    def finish(self, campaign: Campaign) -> None:
+        """Join the manifests of all writers."""
+        Manifest.load(campaign.cube_path).compact()
+
+
+def stages(campaign: Campaign) -> Sequence[Stage]:
+    """The stage of every campaign."""
+    return [Ingest()]
+
+
+def _inputs(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]) -> tuple[str, int]:
+    """Digest of what a unit is made from, and how many dates that is."""
+    wanted = [shard.inputs for shard in shards(spec, unit, acquisitions)]
+    dates = acquisitions[unit.block * spec.dates_per_block :][: spec.dates_per_block]
+    made_of = [unit.columns, [date_inputs(spec, item) for item in dates]] if unit.others else wanted
+    return digest_json(made_of)[:16], len(dates)
+
+
+def _all(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition], manifest: Manifest) -> list[Shard]:
+    """Files of a row of windows, with those that the campaign does not ask for any more."""
+    return [*shards(spec, unit, acquisitions), *kept(spec, unit, acquisitions, manifest)]
+
+
+class _Rows:
+    """Rows of windows of many units; what is the same for a tile and band is looked up once."""
+
+    def __init__(self, tiles: Tiles) -> None:
+        self._tiles = tiles
+        self._spec = tiles.spec
+        self._known: dict[tuple[str, BandRef], tuple[Frame, Windows]] = {}
+
+    def unit(self, unit: Unit) -> IngestUnit:
+        """The row of windows that a unit of a plan means."""
+        tile, ref, row = (
+            str(unit.args["tile"]),
+            self._tiles.campaign.ref(str(unit.args["band"])),
+            int(unit.args["row"]),
+        )
+        return IngestUnit(tile, ref, int(unit.args["block"]), row, *split_columns(self._of(tile, ref)[1][row]))
+
+    def pixels(self, unit: IngestUnit) -> int:
+        """Pixels of one date."""
+        frame, windows = self._of(unit.tile, unit.band)
+        return row_pixels(frame, windows, unit.band.resolution_m, unit.row)
+
+    def shard_bytes(self, unit: IngestUnit) -> int:
+        """Bytes that a unit will write: by the sizes of the files that it decodes; on a grid by its pixels."""
+        spec, (rows, columns) = self._spec, self._of(unit.tile, unit.band)[0].shapes[unit.band.resolution_m]
+        items = self._dates(unit)
+        if spec.grid.resampled:
+            return int(self.pixels(unit) * np.dtype(unit.band.dtype).itemsize * len(items) * _COMPRESSED)
+        sizes = (_file_bytes(scene, unit.band) for item in items for scene in item.scenes)
+        return int(sum(sizes) * self.pixels(unit) / (rows * columns) * _BLOSC_OVER_JP2)
+
+    def shard_files(self, unit: IngestUnit) -> int:
+        """Files that a unit will write."""
+        return len(unit.columns) * (1 if self._spec.sharding else len(self._dates(unit)))
+
+    def _dates(self, unit: IngestUnit) -> Sequence[Acquisition]:
+        most = self._spec.dates_per_block
+        return self._tiles.acquisitions[unit.tile][unit.block * most : (unit.block + 1) * most]
+
+    def _of(self, tile: str, ref: BandRef) -> tuple[Frame, Windows]:
+        if (tile, ref) not in self._known:
+            frame = self._spec.frame(tile, self._tiles.acquisitions[tile])
+            self._known[tile, ref] = frame, self._tiles.held.windows(frame, ref)
+        return self._known[tile, ref]
+
+
+def _file_bytes(scene: Scene, ref: BandRef) -> int:
+    asset = scene.assets.get(ref.key)
+    return 0 if asset is None else asset.nbytes or _size(asset) or prod(asset.shape)
+
+
+@lru_cache(maxsize=100_000)
+def _size(asset: Asset) -> int:
+    if asset.is_member:
+        return 0
+    try:
+        return asset.file.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,208 @@
+"""Reading cubes: one date of a band straight from its shards, or a tile as an xarray dataset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from hpckit.cubes.arrays import DIMENSIONS, Array, array_key, damaged_metadata, existing_metadata, read_array
+from hpckit.cubes.attributes import WINDOWS
+from hpckit.cubes.layout import ACQUISITIONS
+from hpckit.cubes.objects import Objects, objects_at
+from hpckit.cubes.region import Box, read_region
+from hpckit.errors import CubeError
+from hpckit.sensors.bands import Band, BandRef, Kind
+
+if TYPE_CHECKING:
+    import xarray
+
+_GROUP: Final = re.compile(r"r\d+m")
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the pixels of a tile lie, and when they were taken."""
+
+    epsg: int
+    transform: Affine
+    shape: tuple[int, int]
+    acquisitions: tuple[dict[str, Any], ...]
+    """Per position on the time axis: id, time, platform, relative_orbit, processing_baseline, products; of a cube."""
+
+
+def tiles(cube: Path) -> list[str]:
+    """Tiles of a cube."""
+    return _nodes(objects_at(cube), "")
+
+
+def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:
+    """Grid and time axis of a tile.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no such tile and resolution.
+    """
+    objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
+    metadata = existing_metadata(objects, key)
+    try:
+        notes = metadata["attributes"]
+        rows, columns = map(int, notes["spatial:shape"])
+        epsg = int(notes["proj:code"].partition(":")[2])
+        acquisitions = tuple(dict(item) for item in notes.get(ACQUISITIONS, ()))
+        return Geometry(epsg, Affine(*notes["spatial:transform"]), (rows, columns), acquisitions)
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise damaged_metadata(objects, key) from error
+
+
+def bands(cube: Path, tile: str) -> list[BandRef]:
+    """Bands of a tile of a cube, with the properties in their metadata.
+
+    Raises
+    ------
+    CubeError
+        If metadata are damaged.
+    """
+    objects = objects_at(cube)
+    groups = [f"{tile}/{name}" for name in _nodes(objects, tile) if _GROUP.fullmatch(name)]
+    keys = [f"{group}/{name}" for group in groups for name in _nodes(objects, group)]
+    found = ((key, existing_metadata(objects, key)) for key in keys)
+    return sorted(_band(key, metadata) for key, metadata in found if metadata.get("dimension_names") == DIMENSIONS)
+
+
+def _nodes(objects: Objects, key: str) -> list[str]:
+    """Names of the groups and arrays in a group."""
+    return [name for name in objects.list(key) if _is_node(objects, f"{key}/{name}".lstrip("/"))]
+
+
+def _is_node(objects: Objects, key: str) -> bool:
+    try:
+        objects.status(f"{key}/zarr.json")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _band(key: str, metadata: Mapping[str, Any]) -> BandRef:
+    _, group, name = key.split("/")
+    notes, size = metadata.get("attributes", {}), int(group.strip("rm"))
+    kind: Kind = "class" if "flag_values" in notes else "bits" if "flag_masks" in notes else "value"
+    codes = notes.get("flag_values") or [mask.bit_length() - 1 for mask in notes.get("flag_masks", ())]
+    meanings = str(notes.get("flag_meanings", "")).split()
+    band = Band(
+        name,
+        size,
+        kind,
+        (size,),
+        dtype=str(metadata["data_type"]),
+        nodata=notes.get("_FillValue"),
+        scale=notes.get("scale_factor", 1.0),
+        offset=notes.get("add_offset", 0.0),
+        units=notes.get("units", "1"),
+        long_name=notes.get("long_name", ""),
+        flags=tuple(zip(codes, meanings, strict=False)),
+    )
+    return BandRef(band.name, size, band)
+
+
+def band_array(cube: Path, tile: str, ref: BandRef) -> Array:
+    """Array of a band.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no such band.
+    """
+    return read_array(objects_at(cube), array_key(tile, ref))
+
+
+def held_windows(array: Array) -> npt.NDArray[np.bool_]:
+    """Windows of an array that its campaign asked for; the fill value in others is no statement about their pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (window rows, window columns)
+
+    Raises
+    ------
+    CubeError
+        If the attribute that names them is damaged.
+    """
+    shape = tuple(-(-size // array.grid.window) for size in array.shape[1:])
+    rows = array.attributes.get(WINDOWS)
+    if rows is None:
+        return np.ones(shape, np.bool_)
+    try:
+        windows = np.array([[letter == "1" for letter in row] for row in rows], np.bool_)
+    except (TypeError, ValueError) as error:
+        raise damaged_metadata(array.objects, array.key) from error
+    if windows.shape != shape:
+        raise damaged_metadata(array.objects, array.key)
+    return windows
+
+
+def read_plane(
+    cube: Path,
+    tile: str,
+    ref: BandRef,
+    time_index: int,
+    windows: npt.NDArray[np.bool_] | None = None,
+    *,
+    threads: int = 1,
+) -> npt.NDArray[Any]:
+    """Read one date of a band, as stored.
+
+    Parameters
+    ----------
+    time_index : int
+        Position on the time axis.
+    windows : ndarray of bool, shape (window rows, window columns), optional
+        Read only these; the others stay 0 and take no memory until touched.
+    threads : int
+        Shards that are read and decoded at a time.
+
+    Returns
+    -------
+    ndarray of uint8 or uint16, shape (rows, columns)
+        What was not ingested yet reads as 0, as what holds nothing does.
+
+    Raises
+    ------
+    CubeError
+        If there is no such band.
+    ShardError
+        If a shard is gone or damaged.
+    """
+    array = band_array(cube, tile, ref)
+    if not 0 <= time_index < array.shape[0]:
+        raise CubeError(f"{cube / array.key}: no date number {time_index}; it has {array.shape[0]}")
+    whole = Box(0, 0, *array.shape[1:])
+    stack = read_region(array, whole, range(time_index, time_index + 1), windows=windows, threads=threads)
+    return np.asarray(stack[0])
+
+
+def open_tile(cube: Path, tile: str, resolution_m: int) -> xarray.Dataset:
+    """Open a tile as an xarray dataset: decoded reflectance with time, y, x and CRS.
+
+    A shard that is gone or damaged raises `ShardError` when it is read.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no such tile and resolution.
+    """
+    import xarray
+
+    from hpckit.cubes.checked import CheckedStore
+
+    objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
+    existing_metadata(objects, key)
+    data: xarray.Dataset = xarray.open_zarr(CheckedStore(objects, key), decode_coords="all")
+    return data

@@ -1,0 +1,122 @@
+"""Reading a rectangle of all dates of an array: each shard is opened once, each chunk decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.cubes.arrays import Array
+from hpckit.cubes.shardreader import Place, open_shard
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels; its edges may lie beyond the array."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    def grown(self, by: int) -> Box:
+        """The rectangle with this number of pixels added on each side."""
+        return Box(self.top - by, self.left - by, self.bottom + by, self.right + by)
+
+    def within(self, shape: Sequence[int]) -> Box:
+        """The part within an array of rows and columns."""
+        rows, columns = shape[-2:]
+        return Box(max(0, self.top), max(0, self.left), min(rows, self.bottom), min(columns, self.right))
+
+
+def read_region(
+    array: Array,
+    box: Box,
+    dates: range | None = None,
+    *,
+    windows: npt.NDArray[np.bool_] | None = None,
+    threads: int = 1,
+) -> npt.NDArray[Any]:
+    """Read a rectangle of an array.
+
+    Parameters
+    ----------
+    dates : range, optional
+        Consecutive positions on the time axis; all if not given.
+    windows : ndarray of bool, shape (window rows, window columns), optional
+        Read only these; the others stay fill value, and take no memory where this is 0.
+    threads : int
+        Shards that are read and decoded at a time.
+
+    Returns
+    -------
+    ndarray, shape (dates, rows, columns)
+        Fill value where the array has nothing, and beyond its edges.
+
+    Raises
+    ------
+    ShardError
+        If a shard is gone or damaged.
+    """
+    dates = range(array.shape[0]) if dates is None else dates
+    stack = np.zeros((len(dates), *box.shape), dtype=array.dtype)
+    if array.fill:  # NaN
+        stack[:] = array.fill
+    shards = [place for place in _shards(array, box, dates) if windows is None or windows[place[1:]]]
+    if threads == 1 or len(shards) == 1:
+        for shard in shards:
+            _read_shard(array, box, dates, shard, stack)
+        return stack
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda shard: _read_shard(array, box, dates, shard, stack), shards))
+    return stack
+
+
+def _shards(array: Array, box: Box, dates: range) -> Iterator[Place]:
+    """Block, row and column of each shard that holds some of it."""
+    inside, edge = box.within(array.shape), array.grid.window
+    if not len(dates) or inside.top >= inside.bottom or inside.left >= inside.right:
+        return
+    for block in range(dates[0] // array.dates_per_shard, dates[-1] // array.dates_per_shard + 1):
+        for row in range(inside.top // edge, (inside.bottom - 1) // edge + 1):
+            for column in range(inside.left // edge, (inside.right - 1) // edge + 1):
+                yield block, row, column
+
+
+def _read_shard(array: Array, box: Box, dates: range, shard: Place, stack: npt.NDArray[Any]) -> None:
+    block, row, column = shard
+    first, per_date = block * array.dates_per_shard, array.grid.per_date
+    parts = {place: (target, part) for place, target, part in _chunks(array, box, row, column)}
+    wanted = range(max(first, dates[0]), min(first + array.dates_per_shard, dates[-1] + 1))
+    with open_shard(array, shard) as held:
+        if held is None:
+            return
+        numbers = [(date - first) * per_date + place for date in wanted for place in parts]
+        for number, chunk in held.chunks(numbers):
+            date, place = divmod(number, per_date)
+            target, part = parts[place]
+            stack[first + date - dates[0]][target] = chunk[part]
+
+
+def _chunks(
+    array: Array, box: Box, row: int, column: int
+) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
+    """Place in the window of each chunk that the box touches, what it fills of the box, and with which part."""
+    edge, window, inside = array.grid.chunk, array.grid.window, box.within(array.shape)
+    for place in range(array.grid.per_date):
+        down, along = divmod(place, array.grid.per_side)
+        top, left = row * window + down * edge, column * window + along * edge
+        first, last = max(top, inside.top), min(top + edge, inside.bottom)
+        start, stop = max(left, inside.left), min(left + edge, inside.right)
+        if first < last and start < stop:
+            target = slice(first - box.top, last - box.top), slice(start - box.left, stop - box.left)
+            yield place, target, (slice(first - top, last - top), slice(start - left, stop - left))

@@ -1,0 +1,84 @@
+"""Opening the rasters of products: as the format that their names say, and never what lies beside or behind them.
+
+GDAL finds a format by content. A VRT under the name of an image would read any file of the machine and send requests
+to any address; so would overviews that a file's own metadata or a file beside it name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import rasterio
+from rasterio.errors import RasterioError
+
+from hpckit.base.reading import refusal
+from hpckit.errors import SceneError
+from hpckit.inputs.uri import locate
+
+_FORMATS: Final = {
+    ".jp2": ("JPEG 2000", ("JP2KAK", "JP2OpenJPEG", "JP2ECW", "JP2MrSID")),
+    ".tif": ("GeoTIFF", ("GTiff",)),
+    ".tiff": ("GeoTIFF", ("GTiff",)),
+    ".img": ("ENVI", ("ENVI",)),
+}
+"""Name of the format, and GDAL's drivers of it, by the ending of a file's name."""
+
+_ALONE: Final = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",
+}
+"""No files beside the one that is opened, and no requests."""
+
+_BESIDE: Final = {**_ALONE, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+"""ENVI's header lies beside its data."""
+
+
+@contextmanager
+def open_raster(uri: str, *, of: str = "", **options: Any) -> Iterator[Any]:
+    """Open a raster of a product.
+
+    Parameters
+    ----------
+    uri : str
+        Where it lies (`hpckit.inputs.uri`); the ending of its name says which format it must have.
+    of : str, optional
+        Identifier of the product, for messages.
+    **options
+        Passed to `rasterio.open`.
+
+    Raises
+    ------
+    SceneError
+        If the name is of no known format, the file of another one, or it names other files to be read. If the file
+        system refuses, that is the cause.
+    RasterioError
+        If it cannot be read.
+    """
+    location = locate(uri)
+    name = f"{of}: {location.name}" if of else location.name
+    ending = PurePosixPath(location.name).suffix.lower()
+    if ending not in _FORMATS:
+        raise SceneError(f"{name} is refused: images of products end in {', '.join(_FORMATS)}")
+    what, drivers = _FORMATS[ending]
+    with rasterio.Env(**(_BESIDE if ending == ".img" else _ALONE)):
+        try:
+            opened = rasterio.open(location.gdal_path, driver=_installed(drivers), **options)
+        except RasterioError as error:
+            raise SceneError(f"{name} cannot be read as {what}") from (refusal(str(location.path)) or error)
+        with opened as source:
+            if source.tags(ns="OVERVIEWS") or source.tags(1, ns="OVERVIEWS"):
+                raise SceneError(f"{name} is refused: its metadata name other files to be read in its place")
+            yield source
+
+
+@lru_cache
+def _installed(drivers: tuple[str, ...]) -> str:
+    """The first of some drivers that this GDAL has."""
+    with rasterio.Env() as environment:
+        known = environment.drivers()
+    return next((name for name in drivers if name in known), drivers[0])

@@ -1,0 +1,1 @@
+"""A campaign on a cluster: submissions, elements of job arrays, gates, retries."""

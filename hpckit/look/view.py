@@ -1,0 +1,394 @@
+"""What a campaign has produced: its cube as xarray, its series as pandas, its pictures."""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Final, Literal
+
+from hpckit.base.quantities import format_count
+from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.errors import CampaignError, CubeError, RunError, StoreError, ZoneError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray
+
+    from hpckit.look.pixels import Bounds
+    from hpckit.look.style import Picture
+    from hpckit.runs.status import Status
+    from hpckit.space.zones import ZoneLayer
+    from hpckit.store import Store
+
+_NEIGHBOURS: Final = 500
+"""Identifiers on either side, in alphabetical order, among which close ones are sought."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignView:
+    """What a campaign has produced, to read and to look at; nothing here changes anything."""
+
+    campaign: Campaign
+
+    @property
+    def tiles(self) -> list[str]:
+        """Tiles of the cube, `31UFU`."""
+        from hpckit.cubes.read import tiles
+
+        return tiles(self.campaign.cube_path)
+
+    def cube(self, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
+        """Open a tile of the cube, lazily.
+
+        Parameters
+        ----------
+        tile : str, optional
+            May be left out where the cube has one tile only.
+        resolution_m : int, optional
+            10, 20 or 60; by default the finest of the tile.
+
+        Returns
+        -------
+        xarray.Dataset
+            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone; with
+            `acquisition`, `platform`, `relative_orbit`, `processing_baseline` and `cloud_cover` by `time`.
+            Arrays have the shape of the whole tile. Where a cube holds a part of it only (`cube.extent`), the
+            attribute `hpckit:windows` of each band has a text for each row of windows, from the north, with 1 for a
+            window that is held; NaN in other windows means that they were not ingested.
+
+        Raises
+        ------
+        CubeError
+            If the cube has no such tile or resolution.
+        """
+        from hpckit.cubes.layout import ACQUISITIONS
+        from hpckit.cubes.read import bands, open_tile
+
+        tile = self.tile(tile)
+        finest = min((ref.resolution_m for ref in bands(self.campaign.cube_path, tile)), default=10)
+        dataset = open_tile(self.campaign.cube_path, tile, resolution_m or finest)
+        made = dataset.attrs.pop(ACQUISITIONS)
+        return dataset.assign_coords(
+            acquisition=("time", [item["id"] for item in made]),
+            platform=("time", [item["platform"] for item in made]),
+        )
+
+    def series(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
+        """Read the signatures of one zone from the store.
+
+        Parameters
+        ----------
+        zone : str or int
+            Identifier of the zone.
+        band : str, optional
+            Band or index; NDVI if the reduction has it, else its first band.
+        reduction : str, optional
+            By default the first one of the campaign.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per acquisition, sorted by time: `time`, `valid` and `total` pixels, the statistics in
+            reflectance or the index' own unit, where the observation comes from, and `observed`: False where the
+            zone has no data (outside the swath), missing where no pixel is valid and the reason is unknown.
+            No rows for a zone that was never observed.
+
+        Raises
+        ------
+        ZoneError
+            If there is no such zone; the hint names close ones.
+        StoreError
+            If the store cannot be read.
+        CampaignError
+            If there is no such reduction or band.
+        """
+        chosen = self.reduction(reduction)
+        return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
+
+    def composite(
+        self, name: str | None = None, tile: str | None = None, resolution_m: int | None = None
+    ) -> xarray.Dataset:
+        """Open a tile of a composite, lazily.
+
+        Parameters
+        ----------
+        name : str, optional
+            The first composite of the campaign if not given.
+        tile : str, optional
+            May be left out where the cube has one tile only.
+        resolution_m : int, optional
+            The finest that the composite has if not given.
+
+        Returns
+        -------
+        xarray.Dataset
+            Layers such as `B04_median` (decoded, NaN without data) by `time`, the first day of each period,
+            `y` and `x`.
+
+        Raises
+        ------
+        CampaignError
+            If there is no such composite.
+        CubeError
+            If it has no such tile or resolution yet.
+        """
+        from hpckit.cubes.read import open_tile
+        from hpckit.reduce.composites.products import groups
+        from hpckit.reduce.composites.units import zarr_path
+
+        known = {item.name: item for item in self.campaign.composites}
+        if not known or (name is not None and name not in known):
+            raise CampaignError(
+                f"{self.campaign.path}: there is no composite {name or ''}".rstrip(),
+                hint=f"there is {', '.join(known) or 'none: add a reduction with `kind: composite`'}",
+            )
+        chosen = known[name] if name is not None else self.campaign.composites[0]
+        finest = min(group.resolution_m for group in groups(chosen, self.campaign.ref))
+        return open_tile(zarr_path(self.campaign, chosen), self.tile(tile), resolution_m or finest)
+
+    def signatures(self, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
+        """Read the signatures of all zones of a band from the store.
+
+        Parameters
+        ----------
+        band : str, optional
+            Band or index; NDVI if the reduction has it, else its first band.
+        reduction : str, optional
+            The first one of the campaign if not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `series` gives for one zone, with the column `zone`, sorted by zone and time.
+        """
+        import pandas as pd
+
+        from hpckit.store import open_store
+
+        chosen = self.reduction(reduction)
+        band = self.band(band, chosen.name)
+        store = open_store(self.campaign)
+        try:
+            names = sorted(store.zone_ids(chosen.name))
+            frames = [self._read_one(store, chosen, name, band).assign(zone=name) for name in names]
+        finally:
+            store.close()
+        frames = [frame for frame in frames if not frame.empty]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"zone": []})
+
+    def zones(self, reduction: str | None = None) -> ZoneLayer:
+        """Zones of a reduction, as the run has frozen them, or else as the layer has them now.
+
+        Raises
+        ------
+        ZoneError
+            If the layer cannot be read.
+        """
+        from hpckit.runs.run import find_run
+        from hpckit.space.zones import load_zones
+
+        chosen = self.reduction(reduction)
+        with suppress(RunError):
+            frozen = find_run(self.campaign.run_dir).zones(chosen.name)
+            if frozen.exists():
+                return load_zones(frozen)
+        return chosen.read_zones(self.campaign.resolve(chosen.zones))
+
+    def status(self) -> Status:
+        """How far the run is: units done, failed and waiting.
+
+        Raises
+        ------
+        RunError
+            If the campaign was never run.
+        """
+        from hpckit.runs.run import find_run
+        from hpckit.runs.status import read_status
+
+        return read_status(find_run(self.campaign.run_dir))
+
+    def plot_series(
+        self, zones: str | int | Iterable[str | int], band: str | None = None, reduction: str | None = None
+    ) -> Picture:
+        """Draw the series of one zone, or of up to eight; parameters and errors as for `series`.
+
+        Zones that were never observed are left out, unless none was observed, which is an error.
+        """
+        from hpckit.look.series import ZoneSeries, draw_series
+
+        names = [str(name) for name in ([zones] if isinstance(zones, (str, int)) else zones)]
+        chosen = self.reduction(reduction)
+        band = self.band(band, chosen.name)
+        frames = self._read(names, band, chosen)
+        names = [name for name in names if not frames[name].empty] or names
+        labels = self.labels(names, chosen.name)
+        return draw_series(
+            [
+                ZoneSeries(name, band, self.campaign.name, frames[name], label, sensor=self.campaign.sensor)
+                for name, label in zip(names, labels, strict=True)
+            ]
+        )
+
+    def quicklook(
+        self,
+        tile: str | None = None,
+        *,
+        when: date | int | None = None,
+        rgb: Sequence[str] | None = None,
+        index: str | None = None,
+        zones: bool = True,
+        clouds: bool = False,
+        window: Bounds | None = None,
+        stretch: Literal["fixed", "percentile"] = "fixed",
+    ) -> Picture:
+        """Draw one date of a tile.
+
+        Parameters
+        ----------
+        tile : str, optional
+            May be left out where the cube has one tile only.
+        when : date or int, optional
+            Day, or position on the time axis; by default the clearest date.
+        rgb : sequence of three str, optional
+            Bands as red, green and blue; true colour if the cube has it, else NDVI, another index, or a band.
+        index : str, optional
+            NDVI, an index of a reduction, or a band, instead of `rgb`.
+        zones : bool
+            Outline the zones of the first reduction.
+        clouds : bool
+            Outline what the scene classification takes for cloud.
+        window : four float, optional
+            West, south, east, north: metres in the tile's CRS, or degrees.
+        stretch : {"fixed", "percentile"}
+            Visible bands from 0 to 0.3, or between the date's own percentiles.
+
+        Raises
+        ------
+        CubeError
+            If the cube lacks the tile, date or band.
+        """
+        from hpckit.cubes.read import bands, geometry
+        from hpckit.look import pixels, quicklook
+
+        tile, cube = self.tile(tile), self.campaign.cube_path
+        indices = {name: text for reduction in self.campaign.signatures for name, text in reduction.indices.items()}
+        shown = quicklook.compose(self.campaign.sensor, bands(cube, tile), indices, rgb, index)
+        refs = [pixels.find_band(cube, tile, band) for band in shown.bands]
+        if when is None:
+            when = pixels.clearest(cube, tile, self.campaign.sensor, window)
+        elif isinstance(when, date):
+            when = pixels.find_date(geometry(cube, tile, refs[0].resolution_m), when)
+        snapshot = pixels.read_snapshot(cube, tile, when, refs, self.campaign.sensor, window, with_classes=clouds)
+        layer = self.zones() if zones and self.campaign.signatures else None
+        name = self.campaign.name
+        if shown.index is not None and shown.expression is not None:
+            return quicklook.draw_index(snapshot, shown.index, shown.expression, zones=layer, name=name)
+        return quicklook.draw_rgb(snapshot, [ref.name for ref in refs], zones=layer, stretch=stretch, name=name)
+
+    def tile(self, tile: str | None = None) -> str:
+        """Check the name of a tile; the only one, if none is given.
+
+        Raises
+        ------
+        CubeError
+            If the cube has no such tile, or several and none is named.
+        """
+        known = self.tiles
+        if not known:
+            raise CubeError(f"{self.campaign.cube_path}: no cube there yet", hint="`hpckit run CAMPAIGN` makes it")
+        if tile is None and len(known) == 1:
+            return known[0]
+        if tile is None:
+            raise CubeError(f"the cube has {len(known)} tiles", hint=f"choose one of {', '.join(known)}")
+        named = {name.upper(): name for name in known}
+        wanted = named.get(tile.upper()) or named.get(tile.upper().removeprefix("T"))
+        if wanted is None:
+            raise CubeError(f"the cube has no tile {tile}", hint=f"it has {', '.join(known)}")
+        return wanted
+
+    def reduction(self, name: str | None = None) -> Signatures:
+        """Find a reduction by name; the first one, if none is given.
+
+        Raises
+        ------
+        CampaignError
+            If there is none of that name, or none at all.
+        """
+        known = {reduction.name: reduction for reduction in self.campaign.signatures}
+        if not known:
+            raise CampaignError(f"{self.campaign.path}: the campaign has no reductions, so there are no series")
+        if name is None:
+            return self.campaign.signatures[0]
+        if name not in known:
+            raise CampaignError(f"no reduction {name!r}", hint=f"the campaign has {', '.join(known)}")
+        return known[name]
+
+    def band(self, band: str | None = None, reduction: str | None = None) -> str:
+        """Check the name of a band or index of a reduction; NDVI or the first one, if none is given.
+
+        Raises
+        ------
+        CampaignError
+            If the reduction has no such band.
+        """
+        chosen = self.reduction(reduction)
+        bands = [text for text in chosen.bands if not self.campaign.ref(text).band.is_categorical]
+        known = {name.upper(): name for name in [*chosen.indices, *bands]}
+        if band is None:
+            return known.get("NDVI") or [*bands, *chosen.indices][0]
+        if band.upper() not in known:
+            raise CampaignError(
+                f"reduction {chosen.name!r} has no band or index {band!r}", hint=f"it has {', '.join(known.values())}"
+            )
+        return known[band.upper()]
+
+    def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
+        """What the zone layer says that zones are, a crop for example; None where it does not."""
+        from hpckit.look.labels import zone_labels
+
+        chosen = self.reduction(reduction)
+        return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
+
+    def _read(self, zones: Sequence[str], band: str, reduction: Signatures) -> dict[str, pd.DataFrame]:
+        from hpckit.store import open_store
+
+        store = open_store(self.campaign)
+        try:
+            return {zone: self._read_one(store, reduction, zone, band) for zone in zones}
+        finally:
+            store.close()
+
+    def _read_one(self, store: Store, reduction: Signatures, zone: str, band: str) -> pd.DataFrame:
+        from hpckit.look.observed import with_observed
+
+        frame = store.series(reduction.name, zone, band)
+        if frame.empty:
+            _require_zone(store, reduction.name, zone)
+        names = [text for text in reduction.bands if self.campaign.ref(text).band.kind == "class"]
+        counts = None
+        if names and (frame["valid"] <= 0).any():
+            with suppress(StoreError):  # a store from before the reduction had classes
+                counts = store.class_counts(reduction.name, zone, names[0])
+        return with_observed(frame, counts, masked=reduction.mask is not None)
+
+
+def _require_zone(store: Store, reduction: str, zone: str) -> None:
+    ids = sorted(store.zone_ids(reduction))
+    if zone not in set(ids):
+        raise ZoneError(f"no zone {zone!r} in reduction {reduction!r}", hint=_close_ids(zone, ids))
+
+
+def _close_ids(zone: str, ids: Sequence[str]) -> str | None:
+    """Name the closest of a sorted list: of its alphabetical neighbours only, for the list may be long."""
+    if not ids:
+        return None
+    place = bisect(ids, zone)
+    near = ids[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS]
+    close = difflib.get_close_matches(zone, near, n=5)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    return f"it has {format_count(len(ids), 'zone')}, {ids[0]} to {ids[-1]}"

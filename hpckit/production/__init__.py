@@ -1,0 +1,1 @@
+"""A campaign on this machine: prepare, plan, run, synchronise, verify."""

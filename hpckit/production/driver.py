@@ -1,0 +1,191 @@
+"""A whole production on this machine: prepare, plan, run the stages, sync."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from hpckit.base import seen
+from hpckit.base.console import Console
+from hpckit.base.filelocks import gdal_without_locks, locks_work
+from hpckit.base.files import PARTIAL
+from hpckit.base.quantities import available_cores
+from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.verify import Fault
+from hpckit.errors import CubeError
+from hpckit.production.estimate import Estimate, estimate, workers_of
+from hpckit.production.kernels import are_compiled, compile_kernels, of_campaign
+from hpckit.production.local import make_ready, run_units
+from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
+from hpckit.production.prepare import read_tiles
+from hpckit.production.stages import stages_of
+from hpckit.production.sync import SyncReport, sync
+from hpckit.runs.frozen import adopt, prune
+from hpckit.runs.journal import Entry
+from hpckit.runs.run import Run, campaign_digest, claim, find_run, open_run
+from hpckit.steps.command import scratch_prefix
+from hpckit.submissions.idle import require_no_jobs, submitted
+
+
+@dataclass(slots=True)
+class Result:
+    """Result of a run."""
+
+    run: Run
+    done: dict[str, int] = field(default_factory=dict)
+    """Units done in this run, by stage."""
+    failed: list[Entry] = field(default_factory=list)
+    stopped: bool = False
+    """The user stopped it before its end."""
+    sync: SyncReport | None = None
+    unread: int = 0
+    """Products and folders that could not be read because of a temporary fault of the file system."""
+
+    @property
+    def exit_code(self) -> int:
+        """0: all went well, 1: units failed, 75: files could not be read at the moment, 130: it was stopped."""
+        if self.stopped:
+            return 130
+        if self.failed:
+            return 1
+        return (self.sync.exit_code if self.sync is not None else 0) or (75 if self.unread else 0)
+
+
+def plan_campaign(campaign: Campaign, console: Console, workers: int | None = None) -> tuple[Planned, Estimate]:
+    """Read the inputs of the campaign and plan its units; compute nothing.
+
+    Raises
+    ------
+    PlanError
+        If the plan cannot fit into memory or on the disk.
+    """
+    run = open_run(campaign)
+    with claim(run), gdal_without_locks(not locks_work(run.path)):
+        products = plan_products(run, console)
+        planned = products if products is not None and products.plan.pending else plan_all(run, console, products)
+        adopt(planned.run, works=False)
+        prune(planned.run, submitted(run))
+    if planned.tiles is None:
+        console.say("the products that steps make come first; what is made from them is planned when they are there")
+    return planned, estimate(planned, workers or available_cores())
+
+
+def run_campaign(
+    campaign: Campaign, console: Console, *, workers: int | None = None, with_sync: bool = True
+) -> Result:
+    """Run the unfinished units of all stages, and sync.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes; the cores of this machine if not given.
+    with_sync : bool
+        Load the results into the store at the end.
+
+    Raises
+    ------
+    BusyError
+        If another process works on the same run.
+    """
+    workers = workers or available_cores()
+    run = open_run(campaign)
+    make_ready(max(1, available_cores() // workers))
+    with claim(run), gdal_without_locks(not locks_work(run.path)):
+        require_no_jobs(run)
+        tidy(run)
+        result = Result(run)
+        products = plan_products(run, console)
+        if products is not None and products.plan.pending:
+            _run_stages(products, workers, console, result)
+            if result.stopped:
+                return result
+        planned = plan_all(run, console, products)
+        result.unread = planned.unread
+        _run_stages(planned, workers, console, result)
+        for stage in planned.stages:
+            stage.finish(campaign)
+        if with_sync and not result.stopped and campaign.signatures:
+            result.sync = sync(campaign, planned.run, console)
+    return result
+
+
+def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
+    """Check the files of all stages; faulty files are marked, so that the next run writes them again.
+
+    Raises
+    ------
+    CubeError
+        If nothing was ingested yet.
+    """
+    run = open_run(campaign)
+    if not run.selected.exists():
+        raise CubeError(f"{campaign.cube_path}: nothing was ingested yet", hint="`hpckit run` does that")
+    run = find_run(run.path)
+    if campaign_digest(run.campaign) != campaign_digest(campaign):
+        console.warn(f"{campaign.path} was edited since; what is verified is what the run last worked on")
+    with claim(run), console.progress("verify") as progress:
+        require_no_jobs(run)
+        tiles = read_tiles(run)
+        return [fault for stage in stages_of(run.campaign) for fault in stage.verify(tiles, progress)]
+
+
+def _run_stages(planned: Planned, workers: int, console: Console, result: Result) -> None:
+    """Do the unfinished units of a plan, stage by stage."""
+    result.run = working(planned.run)
+    estimate(planned, workers).require_fit()
+    lay_stores_out(planned)
+    tried = {entry.unit for entry in result.failed}
+    names = of_campaign(planned.run.campaign)
+    if planned.plan.pending and not are_compiled(names):
+        with console.progress("compile kernels"):
+            compile_kernels(names, processes=workers)
+    for stage in planned.with_units:
+        units = [unit for unit in planned.plan.todo(stage.name) if unit.id not in tried]
+        if not units or result.stopped:
+            continue
+        with console.progress(stage.name, total=sum(unit.cost for unit in units), unit="core-s") as progress:
+            cost = {unit.id: unit.cost for unit in units}
+            left = run_units(
+                planned.run.path,
+                units,
+                workers=workers_of(stage, workers),
+                threads=stage.cores or max(1, available_cores() // workers),
+                report=_reporter(result, console, cost, progress),
+                frozen=planned.run.frozen,
+            )
+        result.stopped = bool(left)
+
+
+def _reporter(
+    result: Result, console: Console, cost: dict[str, float], progress: Callable[[float, float], None]
+) -> Callable[[Entry], None]:
+    total, done = sum(cost.values()), 0.0
+
+    def report(entry: Entry) -> None:
+        nonlocal done
+        done += cost.get(entry.unit, 0.0)
+        if entry.state == "done":
+            result.done[entry.stage] = result.done.get(entry.stage, 0) + 1
+        else:
+            result.failed.append(entry)
+            console.warn(f"{entry.unit} failed: {entry.reason}")
+        progress(done, total)
+
+    return report
+
+
+def tidy(run: Run) -> None:
+    """Remove what killed writers left in the run directory and among the outputs of steps; nobody else works now."""
+    mine = f"{scratch_prefix(run)}*{PARTIAL}"
+    folders = {run.campaign.resolve(step.folder) for step in run.campaign.steps}
+    paths = [*run.path.rglob(f".*{PARTIAL}*"), *(path for folder in folders for path in folder.glob(mine))]
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    for folder in (run.path / "seen").glob("*"):
+        with suppress(OSError):
+            seen.compact(folder)

@@ -1,0 +1,167 @@
+"""How long, how much memory, how many bytes and files: what a plan is judged by.
+
+The speed of a core is a figure of each stage: measured (docs/performance.md), or from the journal of the campaign.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from hpckit.base.disks import Disk, disks, existing
+from hpckit.base.quantities import available_memory, format_bytes, format_count
+from hpckit.cubes.stage import Stage
+from hpckit.cubes.tiles import Tiles
+from hpckit.errors import PlanError
+from hpckit.production.planning import Planned
+
+_LIBRARIES: Final = 420 * 2**20
+"""Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEstimate:
+    """What a stage will take."""
+
+    stage: str
+    units: int
+    pending: int
+    core_hours: float
+    """Of the pending units."""
+    peak_memory: int
+    """Bytes that one process needs at most."""
+    workers: int
+    """Processes at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan will take."""
+
+    stages: tuple[StageEstimate, ...]
+    workers: int
+    cube_bytes: int
+    """Bytes that pending units will write."""
+    files: int
+    """Files that pending units will write: inodes."""
+    free_bytes: int
+    """Free on the cube's file system."""
+    free_inodes: int | None
+    available_memory: int
+    composite_bytes: int = 0
+    """Bytes that composites, their GeoTIFFs and mosaics must find free."""
+    disks: tuple[Disk, ...] = ()
+    """All of that, by file system."""
+    extent: str = "granule"
+    """What chose the windows that the cube holds."""
+    windows: int = 0
+    """Windows that the cube holds, of all tiles and bands."""
+    all_windows: int = 0
+    """Windows that these tiles have."""
+
+    @property
+    def mean_file_bytes(self) -> float:
+        """Mean size of a file of the cube."""
+        return self.cube_bytes / self.files if self.files else 0.0
+
+    @property
+    def peak_memory(self) -> int:
+        """Bytes that all workers together need at most."""
+        return max((stage.peak_memory * stage.workers for stage in self.stages if stage.pending), default=0)
+
+    def require_fit(self) -> None:
+        """Refuse a plan that cannot fit.
+
+        Raises
+        ------
+        PlanError
+            With the numbers.
+        """
+        if self.peak_memory > self.available_memory:
+            least = self.peak_memory // self.workers
+            raise PlanError(
+                f"the plan needs {format_bytes(self.peak_memory)} of memory for "
+                f"{format_count(self.workers, 'worker')}, {format_bytes(self.available_memory)} are free",
+                hint=f"use --workers {max(1, self.available_memory // max(1, least))}",
+            )
+        if self.cube_bytes > self.free_bytes:
+            raise PlanError(
+                f"the cube will grow by {format_bytes(self.cube_bytes)}, {format_bytes(self.free_bytes)} are free",
+                hint="choose another `cube.path`, fewer bands, or a shorter period",
+            )
+        for disk in self.disks:
+            if disk.wanted_bytes > disk.free_bytes:
+                raise PlanError(
+                    f"cube and composites need {format_bytes(disk.wanted_bytes)} on the file system of {disk.path}, "
+                    f"{format_bytes(disk.free_bytes)} are free",
+                    hint="choose another `outputs.path`, fewer methods or periods, or `outputs: {cog: false}`",
+                )
+        if self.free_inodes is not None and self.files > self.free_inodes:
+            raise PlanError(
+                f"the cube needs about {format_count(self.files, 'file')}, "
+                f"the file system has {self.free_inodes} inodes left",
+                hint="set `cube.sharding: true` and more `dates_per_block`",
+            )
+
+
+def estimate(planned: Planned, workers: int) -> Estimate:
+    """Estimate what the pending units of a plan will take."""
+    tiles, plan, cube = planned.tiles, planned.plan, planned.run.campaign.cube_path
+    written = (
+        [] if tiles is None else [item for stage in planned.stages for item in stage.writes(tiles, plan, workers)]
+    )
+    in_cube = [item for item in written if item.what == "cube"]
+    disk = os.statvfs(existing(cube))
+    windows, all_windows = _windows(tiles)
+    return Estimate(
+        stages=tuple(_stage(planned, stage, workers) for stage in planned.with_units),
+        workers=workers,
+        cube_bytes=sum(item.nbytes for item in in_cube),
+        files=sum(item.files for item in in_cube),
+        free_bytes=disk.f_bavail * disk.f_frsize,
+        free_inodes=disk.f_favail or None,
+        available_memory=available_memory(),
+        composite_bytes=sum(item.nbytes for item in written if item.what != "cube"),
+        disks=disks([(item.folder, item.nbytes) for item in written]),
+        extent=planned.run.campaign.cube.extent,
+        windows=windows,
+        all_windows=all_windows,
+    )
+
+
+def workers_of(stage: Stage, workers: int) -> int:
+    """Concurrent processes for a stage: `workers`, or fewer where its units use several cores, or much memory."""
+    if stage.memory_mib is None:
+        return workers
+    fitting = available_memory() // (stage.memory_mib * 2**20 + _LIBRARIES)
+    return max(1, min(workers // (stage.cores or 1), fitting))
+
+
+def unit_memory_mib(process_mib: int) -> int:
+    """Memory that a process of this many MiB leaves to the command of a step."""
+    return max(16, process_mib - _LIBRARIES // 2**20)
+
+
+def stage_memory(stage: Stage, tiles: Tiles | None) -> int:
+    """Peak bytes of a process that works through units of a stage."""
+    if stage.memory_mib is not None:
+        return _LIBRARIES + stage.memory_mib * 2**20
+    assert tiles is not None
+    return _LIBRARIES + stage.memory(tiles)
+
+
+def _windows(tiles: Tiles | None) -> tuple[int, int]:
+    """Windows that a cube holds, and all of its tiles and bands."""
+    if tiles is None:
+        return 0, 0
+    held = [tiles.windows(tile, ref) for tile in tiles.acquisitions for ref in tiles.spec.bands]
+    return sum(int(windows.sum()) for windows in held), sum(windows.size for windows in held)
+
+
+def _stage(planned: Planned, stage: Stage, workers: int) -> StageEstimate:
+    units = planned.plan.of(stage.name)
+    pending = [unit for unit in units if unit.id in planned.plan.pending]
+    hours = sum(unit.cost for unit in pending) / 3600
+    memory = stage_memory(stage, planned.tiles)
+    return StageEstimate(stage.name, len(units), len(pending), hours, memory, workers_of(stage, workers))

@@ -1,0 +1,54 @@
+"""The extent of a campaign: which windows of its tiles its area of interest asks for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import shapely
+
+from hpckit.cubes.held import WHOLE, Held
+from hpckit.cubes.tiles import Tiles
+from hpckit.errors import PlanError
+from hpckit.space.aoi import read_aoi
+from hpckit.space.overlap import in_crs, tidy
+from hpckit.space.windows import touched
+
+
+def of_area(tiles: Tiles) -> Held:
+    """Windows that the area of interest touches; none yet where only zones count, and all where granules do."""
+    cube = tiles.campaign.cube
+    if cube.extent == "granule":
+        return WHOLE
+    frames = [tiles.frame(tile) for tile in tiles.acquisitions]
+    sizes = sorted({ref.resolution_m for ref in tiles.spec.bands})
+    none = Held({(frame.tile, size): np.zeros(frame.windows(size), np.bool_) for frame in frames for size in sizes})
+    if cube.extent == "zones":
+        return none
+    area = tidy(read_aoi(tiles.campaign.aoi, tiles.campaign.folder))
+
+    @lru_cache
+    def local(epsg: int) -> shapely.Geometry:
+        return in_crs(area, epsg)
+
+    held = none
+    for frame in frames:
+        held = held.with_asked(frame, lambda size: touched(frame, size, local(frame.epsg), cube.margin_m))  # noqa: B023
+    return held
+
+
+def require_windows(tiles: Tiles) -> None:
+    """Refuse a campaign whose cube would hold nothing.
+
+    Raises
+    ------
+    PlanError
+        If no window of any tile is asked for.
+    """
+    asked = tiles.held.asked
+    if asked is not None and not any(windows.any() for windows in asked.values()):
+        what = "the area of interest touches" if tiles.campaign.cube.extent == "aoi" else "zones lie in"
+        raise PlanError(
+            f"{tiles.campaign.path}: {what} no window of the tiles {', '.join(sorted(tiles.acquisitions)[:3])}",
+            hint="correct `aoi` or the zones, or set `cube.extent: granule`",
+        )

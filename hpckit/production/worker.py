@@ -1,0 +1,165 @@
+"""What runs inside a worker: draw a unit, do it, write down what became of it.
+
+The same for a local process, an MPI rank or an array element; only where units are drawn from differs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.base.compiled import limit_threads
+from hpckit.cubes.stage import Outcome
+from hpckit.errors import HpckitError
+from hpckit.production.stages import execute, load_context
+from hpckit.production.stop import GiveBack, Stop
+from hpckit.runs.journal import Entry, Journal, flat
+from hpckit.runs.plan import Unit
+from hpckit.sensors.verified import keep_notes
+
+_SEAL_BYTES: Final = 128 * 2**20
+_SEAL_AFTER_S: Final = 300
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Works through units; keeps records in memory until a spool segment is worth sealing."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        name: str,
+        threads: int,
+        stop: Stop | None = None,
+        tiles: Sequence[str] | None = None,
+        frozen: str | None = None,
+    ) -> None:
+        _set_up_logging(run_dir, name)
+        _limit_threads(threads)
+        self.stop = stop or Stop()
+        self.context = load_context(run_dir, flat(name), threads, tiles, frozen)
+        keep_notes(run_dir / "seen" / "products", flat(name))
+        self.journal = Journal(run_dir, name)
+        self._unsealed = _Unsealed()
+
+    def work(self, units: Iterable[Unit], report: Callable[[Entry], None]) -> None:
+        """Do all `units`; call `report` with each entry once it stands in the journal.
+
+        Asked to stop, it seals what is done and returns; the unit in work is finished or given back.
+        """
+        for unit in units:
+            start, clock = datetime.now(UTC), time.perf_counter()
+            try:
+                with self.stop.unit():
+                    outcome, reason = self._attempt(unit)
+            except GiveBack:
+                break
+            entry = Entry(
+                unit=unit.id,
+                stage=unit.stage,
+                state="done" if reason is None else "failed",
+                inputs=unit.inputs,
+                start=start.isoformat(timespec="milliseconds"),
+                seconds=round(time.perf_counter() - clock, 3),
+                writer=self.journal.writer,
+                reason=reason,
+                metrics=outcome.metrics,
+            )
+            if outcome.records:
+                stage = self.context.stages[unit.stage]
+                self._unsealed.add(entry, outcome.records, sum(map(stage.nbytes, outcome.records)))
+                if self._unsealed.is_due():
+                    self._seal(report)
+            else:
+                self._settle([entry], report)
+        self._seal(report)
+
+    def _attempt(self, unit: Unit) -> tuple[Outcome, str | None]:
+        try:
+            outcome = execute(self.context, unit)
+        except HpckitError as error:
+            _log.error("%s: %s", unit.id, error)
+            return Outcome(), str(error)
+        except MemoryError:
+            return Outcome(), "out of memory; run with fewer workers"
+        except OSError as error:
+            _log.error("%s: %s", unit.id, traceback.format_exc())
+            return Outcome(), str(error)
+        except Exception as error:
+            _log.error("%s: %s", unit.id, traceback.format_exc())
+            return Outcome(), f"{type(error).__name__}: {error} (see the log of {self.journal.writer})"
+        return outcome, outcome.reason
+
+    def _seal(self, report: Callable[[Entry], None]) -> None:
+        """Write one spool segment; only then do its units count as done."""
+        if not self._unsealed.entries:
+            return
+        unsealed, self._unsealed = self._unsealed, _Unsealed()
+        entries = unsealed.entries
+        try:
+            segment_of: dict[str, str] = {}
+            for name, records in unsealed.records.items():
+                segment_of |= self.context.stages[name].seal(self.context, records)
+            entries = [replace(entry, segment=segment_of[entry.unit]) for entry in entries]
+        except (HpckitError, OSError) as error:
+            _log.error("%s", traceback.format_exc())
+            entries = [_failed(entry, f"its results could not be spooled: {error}") for entry in entries]
+        self._settle(entries, report)
+
+    def _settle(self, entries: Iterable[Entry], report: Callable[[Entry], None]) -> None:
+        for entry in entries:
+            self.journal.append(entry)
+            report(entry)
+
+
+@dataclass(slots=True)
+class _Unsealed:
+    """Results that are in memory only."""
+
+    entries: list[Entry] = field(default_factory=list)
+    records: dict[str, list[Any]] = field(default_factory=dict)
+    """By stage."""
+    nbytes: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, entry: Entry, records: Sequence[Any], nbytes: int) -> None:
+        if not self.entries:
+            self.since = time.monotonic()
+        self.entries.append(entry)
+        self.records.setdefault(entry.stage, []).extend(records)
+        self.nbytes += nbytes
+
+    def is_due(self) -> bool:
+        return self.nbytes > _SEAL_BYTES or time.monotonic() - self.since > _SEAL_AFTER_S
+
+
+def _failed(entry: Entry, reason: str) -> Entry:
+    return replace(entry, state="failed", reason=reason)
+
+
+def _set_up_logging(run_dir: Path, name: str) -> None:
+    path = run_dir / "logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def _limit_threads(threads: int) -> None:
+    """Pin the libraries to the cores that this worker was given."""
+    os.environ["GDAL_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("GDAL_CACHEMAX", "64")
+    os.environ["BLOSC_NTHREADS"] = "1"
+    limit_threads(threads)

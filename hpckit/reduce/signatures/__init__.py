@@ -1,0 +1,1 @@
+"""Signatures: statistics of zones over time."""

@@ -1,0 +1,378 @@
+"""The stages `zones` and `signatures`: zones laid over tiles, and statistics of their pixels at each date."""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+
+from hpckit.base.files import digest_json
+from hpckit.base.version import __version__
+from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.campaign import Signatures as Reduction
+from hpckit.campaign.expression import Expression
+from hpckit.cubes.arrays import shard_key
+from hpckit.cubes.held import Held
+from hpckit.cubes.ingest import date_inputs
+from hpckit.cubes.stage import Context, Outcome, Planning, Stage
+from hpckit.cubes.tiles import Tiles
+from hpckit.cubes.verify import Fault
+from hpckit.errors import CubeError
+from hpckit.reduce.signatures import signatures as statistics
+from hpckit.reduce.signatures.assignment import project
+from hpckit.reduce.signatures.index import ZoneIndex, build_index
+from hpckit.reduce.signatures.inputs import ZoneInputs, acquisition_ids, index_resolutions
+from hpckit.reduce.signatures.results import STAGE, lost, note_segment, results, verify_segments
+from hpckit.reduce.signatures.signatures import SignatureTask, TileShare, signatures
+from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
+from hpckit.runs.plan import Unit
+from hpckit.runs.run import campaign_digest
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Acquisition, Scene
+from hpckit.space.footprint import geojson
+from hpckit.space.frame import Frame
+from hpckit.space.windows import Windows
+
+_CACHED_INDEXES: Final = 4
+_SCALE_TOLERANCE: Final = 0.002
+_ZONES_PER_S: Final = 30_000
+"""Laid over a raster by one core (docs/performance.md)."""
+_PIXELS_PER_S: Final = 60e6
+"""Read from the cube and reduced by one core."""
+
+
+class Zones(Stage):
+    """Lay the zones of each reduction over the tiles."""
+
+    name = "zones"
+    colour = "#b08a2e"
+
+    def __init__(self, inputs: ZoneInputs) -> None:
+        self.inputs = inputs
+
+    def freeze(self, tiles: Tiles) -> Iterable[str]:
+        """Freeze the zone layers, and which tile answers for which zone."""
+        return self.inputs.freeze(tiles)
+
+    def hold(self, tiles: Tiles) -> Held:
+        """Also windows of zones that reach beyond those that are held, so that each zone is complete."""
+        return self.inputs.hold(tiles)
+
+    def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
+        """A unit for each reduction and group of tiles."""
+        tiles = planning.tiles
+        for reduction in tiles.campaign.signatures:
+            cost = 0.5 + len(self.inputs.layer(tiles.run, reduction.name)) / _ZONES_PER_S
+            for group in self.inputs.groups(tiles, reduction):
+                files = self.inputs.index_files(tiles, reduction, group).values()
+                made_from = digest_json(sorted(path.name for path in files))[:16]
+                args = {"reduction": reduction.name, "tiles": list(group)}
+                unit = Unit(f"{self.name}/{reduction.name}/{'+'.join(group)}", self.name, cost, made_from, args)
+                yield unit, all(path.exists() for path in files)
+
+    def memory(self, tiles: Tiles) -> int:
+        """Zones and their pixels, twice while they are saved."""
+        return max((2 * _entry_bytes(self.inputs, tiles, r) for r in tiles.campaign.signatures), default=0)
+
+    def execute(self, context: Context, unit: Unit) -> Outcome:
+        """Build and save the indexes of a group of tiles."""
+        tiles, reduction = context.tiles, _reduction(context, unit)
+        group = list(unit.args["tiles"])
+        rows = self.inputs.zones_of(tiles.run, reduction, group)
+        shapes = self._shapes(tiles, reduction, group, rows)
+        beyond = np.zeros(len(rows))
+        if len(group) > 1:
+            layer, epsg = self.inputs.layer(tiles.run, reduction.name), tiles.frame(group[0]).epsg
+            beyond = _beyond_all(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg), shapes)
+        entries = slivers = 0
+        for (tile, resolution_m), path in self.inputs.index_files(tiles, reduction, group).items():
+            frame = tiles.frame(tile)
+            index = build_index(
+                shapes[tile], rows, frame.transform(resolution_m), frame.shapes[resolution_m], reduction.coverage
+            )
+            if tile == group[0]:
+                index.outside[:] += beyond / resolution_m**2
+            index.save(path)
+            entries += len(index.pixels)
+            if len(group) == 1 and resolution_m == min(index_resolutions(tiles.campaign, reduction)):
+                slivers += int((np.diff(index.offsets) == 0).sum())
+        return Outcome({"zones": len(rows), "entries": entries, "slivers": slivers})
+
+    def _shapes(
+        self, tiles: Tiles, reduction: Reduction, group: Sequence[str], rows: npt.NDArray[np.int32]
+    ) -> dict[str, npt.NDArray[np.object_]]:
+        """Geometries of the zones in each tile's CRS; with several tiles the piece that each answers for."""
+        if len(group) == 1:
+            layer, epsg = self.inputs.layer(tiles.run, reduction.name), tiles.frame(group[0]).epsg
+            return {group[0]: project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)}
+        place = {zone: number for number, zone in enumerate(rows.tolist())}
+        shapes = {tile: np.full(len(rows), shapely.MultiPolygon(), dtype=object) for tile in group}
+        for piece in self.inputs.assignment(tiles.run, reduction.name).groups()[tuple(group)]:
+            shapes[piece.tile][place[piece.zone]] = piece.geometry
+        return shapes
+
+
+class Signatures(Stage):
+    """Compute statistics of the pixels of each zone at each date."""
+
+    name = STAGE
+    gated = True
+    mirrors = "ingest"
+    in_store = True
+    uses_gpu = True
+    colour = "#0b7a5e"
+
+    def __init__(self, inputs: ZoneInputs) -> None:
+        self.inputs = inputs
+        self._indexes: OrderedDict[Path, ZoneIndex] = OrderedDict()
+
+    def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
+        """A unit for each reduction, group of tiles and acquisition."""
+        pixels_per_s = planning.pace(self.name, "pixels", _PIXELS_PER_S)
+        units = list(self._units(planning.tiles, pixels_per_s))
+        known = results(planning.entries, {unit.id: unit.inputs for unit in units})
+        done = known.keys() - lost(planning.tiles.run, known)
+        return [(unit, unit.id in done) for unit in units]
+
+    def _units(self, tiles: Tiles, pixels_per_s: float) -> Iterable[Unit]:
+        for reduction in tiles.campaign.signatures:
+            for group in self.inputs.groups(tiles, reduction):
+                indexes = [path.name for path in self.inputs.index_files(tiles, reduction, group).values()]
+                cost = _plane_pixels(tiles, reduction, group) / pixels_per_s
+                for acquisition_id in acquisition_ids(tiles.acquisitions, group):
+                    args = {"reduction": reduction.name, "tiles": list(group), "acquisition": acquisition_id}
+                    unit_id = f"{self.name}/{reduction.name}/{'+'.join(group)}/{acquisition_id}"
+                    made_from = _made_from(tiles, reduction, group, acquisition_id, indexes)
+                    yield Unit(unit_id, self.name, cost, made_from, args)
+
+    def memory(self, tiles: Tiles) -> int:
+        """Planes of the largest band, index, and values of derived bands."""
+        largest = 0
+        for reduction in tiles.campaign.signatures:
+            entries = _entries(self.inputs, tiles, reduction)
+            plane = max(_plane_bytes(tiles, tile) for tile in tiles.acquisitions)
+            derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
+            index = 2 * _entry_bytes(self.inputs, tiles, reduction)
+            largest = max(largest, plane + index + entries * (2 * derived + 4 + 3))
+        return largest
+
+    def execute(self, context: Context, unit: Unit) -> Outcome:
+        """Reduce an acquisition of a group of tiles."""
+        tiles, reduction = context.tiles, _reduction(context, unit)
+        group, identifier = list(unit.args["tiles"]), str(unit.args["acquisition"])
+        found = {tile: context.acquisition(tile, identifier) for tile in group}
+        rows = self._answered(tiles, reduction, group, identifier)
+        if not len(rows):
+            return Outcome({"zones": 0})
+        files = self.inputs.index_files(tiles, reduction, group)
+        parts = [self._part(files, tile, rows, found[tile]) for tile in group]
+        for part in parts:
+            at = found[part.tile]
+            if at is not None:
+                _require_ingested(context, reduction, part, *at)
+        present = [at[1] for at in found.values() if at is not None]
+        job = SignatureTask(
+            unit=unit.id,
+            cube=tiles.spec.path,
+            reduction=reduction,
+            ref=tiles.campaign.ref,
+            parts=parts,
+            acquisition=_info(group, present),
+            threads=context.threads,
+        )
+        batch = replace(signatures(job), inputs=unit.inputs)
+        pixels = _plane_pixels(tiles, reduction, group)
+        return Outcome({"zones": len(rows), "pixels": pixels}, [batch])
+
+    def nbytes(self, record: SignatureBatch) -> int:
+        """Memory of a batch."""
+        return record.values.nbytes + record.valid.nbytes + record.total.nbytes
+
+    def seal(self, context: Context, records: Sequence[Any]) -> Mapping[str, str]:
+        """Write one segment for each reduction."""
+        run = context.run
+        segment_of: dict[str, str] = {}
+        for reduction in run.campaign.signatures:
+            mine = [batch for batch in records if batch.unit.split("/")[1] == reduction.name]
+            if mine:
+                header = SpoolHeader(
+                    campaign=run.campaign.name,
+                    campaign_digest=campaign_digest(run.campaign),
+                    run_id=run.run_id,
+                    reduction=reduction.name,
+                    zones_digest=self.inputs.layer(run, reduction.name).digest,
+                    hpckit=__version__,
+                )
+                name = f"{reduction.name}-{context.writer}-{uuid.uuid4().hex[:8]}.h5"
+                write_segment(run.spool / name, header, mine)
+                note_segment(run, name, context.writer)
+                segment_of |= {batch.unit: name for batch in mine}
+        return segment_of
+
+    def verify(self, tiles: Tiles, progress: Callable[[int, int], None]) -> list[Fault]:
+        """Read all segments of present results."""
+        return verify_segments(tiles.run, progress)
+
+    def _answered(
+        self, tiles: Tiles, reduction: Reduction, group: Sequence[str], identifier: str
+    ) -> npt.NDArray[np.int32]:
+        """Zones that these tiles answer for in an acquisition."""
+        if len(group) > 1:
+            return self.inputs.zones_of(tiles.run, reduction, group)
+        return self.inputs.assignment(tiles.run, reduction.name).zones_of(group[0], tiles.presence[identifier])
+
+    def _part(
+        self,
+        files: Mapping[tuple[str, int], Path],
+        tile: str,
+        rows: npt.NDArray[np.int32],
+        at: tuple[int, Acquisition] | None,
+    ) -> TileShare:
+        indexes = {res: self._index(path).subset(rows) for (name, res), path in files.items() if name == tile}
+        return TileShare(tile, None if at is None else at[0], indexes)
+
+    def _index(self, path: Path) -> ZoneIndex:
+        """Zone index, from memory if it was used lately."""
+        if path not in self._indexes:
+            self._indexes[path] = ZoneIndex.load(path)
+        self._indexes.move_to_end(path)
+        while len(self._indexes) > _CACHED_INDEXES:
+            self._indexes.popitem(last=False)
+        return self._indexes[path]
+
+
+def stages(campaign: Campaign) -> Sequence[Stage]:
+    """Stages of a campaign that has reductions to signatures."""
+    inputs = ZoneInputs()
+    return [Zones(inputs), Signatures(inputs)] if campaign.signatures else []
+
+
+def _reduction(context: Context, unit: Unit) -> Reduction:
+    return next(item for item in context.run.campaign.signatures if item.name == unit.args["reduction"])
+
+
+def _made_from(
+    tiles: Tiles, reduction: Reduction, group: Sequence[str], acquisition_id: str, indexes: Sequence[str]
+) -> str:
+    """Digest of what signatures depend on: settings, zones, who answers for them, and the scenes."""
+    unused = {"device", "zones", "layer", "id", "crs", "encoding", "invalid"}
+    settings = reduction.model_dump(mode="json", exclude=unused)
+    scenes = {
+        tile: [date_inputs(tiles.spec, item) for item in tiles.acquisitions[tile] if item.id == acquisition_id]
+        for tile in group
+    }
+    present = sorted(tiles.presence[acquisition_id])
+    return digest_json([statistics.VERSION, settings, sorted(indexes), scenes, present])[:16]
+
+
+def _plane_pixels(tiles: Tiles, reduction: Reduction, group: Sequence[str]) -> int:
+    """Pixels of all bands of one date, in the windows that are held."""
+    refs = [tiles.campaign.ref(band) for band in reduction.named_bands()]
+    return sum(tiles.pixels(tile, ref) for tile in group for ref in refs)
+
+
+def _plane_bytes(tiles: Tiles, tile: str) -> int:
+    """Memory of one date of a band: of rows of pixels in which some window is held."""
+    frame = tiles.frame(tile)
+    size = min(ref.resolution_m for ref in tiles.spec.bands)
+    rows = int(tiles.held.wanted(frame, size).any(axis=1).sum()) * frame.edges[size]
+    return min(rows, frame.shapes[size][0]) * frame.shapes[size][1] * 2
+
+
+def _require_ingested(
+    context: Context, reduction: Reduction, part: TileShare, position: int, acquisition: Acquisition
+) -> None:
+    """Refuse to take pixels that could not be ingested for pixels without data.
+
+    Raises
+    ------
+    CubeError
+        If a window that holds zones lacks this acquisition.
+    """
+    tiles = context.tiles
+    wanted = date_inputs(tiles.spec, acquisition)
+    block, date = divmod(position, tiles.spec.dates_per_shard)
+    frame = tiles.frame(part.tile)
+    for text in reduction.named_bands():
+        ref = tiles.campaign.ref(text)
+        missing = 0
+        held, touched = tiles.windows(part.tile, ref), _touched(part, frame, ref)
+        if (touched & ~held).any():
+            raise CubeError(
+                f"band {ref} of tile {part.tile} has zones in windows that this campaign does not hold",
+                hint="`hpckit plan CAMPAIGN` chooses windows again; please report it if this error remains",
+            )
+        for row, column in np.argwhere(touched).tolist():
+            record = context.manifest.get(shard_key(part.tile, ref, block, row, column))
+            missing += record is None or len(record.inputs) <= date or record.inputs[date] != wanted
+        if missing:
+            raise CubeError(
+                f"band {ref} of tile {part.tile} is not ingested for {acquisition.id} in {missing} of its windows",
+                hint="see why in the failures of the ingest stage; the next run tries again",
+            )
+
+
+def _touched(part: TileShare, frame: Frame, ref: BandRef) -> Windows:
+    """Windows of a band that hold the centre of a pixel of some zone."""
+    rows, columns = frame.windows(ref.resolution_m)
+    found = np.zeros((rows, columns), np.bool_)
+    for size, index in part.indexes.items():
+        windows = index.windows(frame.edges[ref.resolution_m] * ref.resolution_m / size)[:rows, :columns]
+        found[: windows.shape[0], : windows.shape[1]] |= windows
+    return found
+
+
+def _info(group: Sequence[str], parts: Sequence[Acquisition]) -> AcquisitionInfo:
+    scenes: list[Scene] = [scene for part in parts for scene in part.scenes]
+    return AcquisitionInfo(
+        id=parts[0].id,
+        time=parts[0].time,
+        platform=scenes[0].platform,
+        level=scenes[0].level,
+        tile="+".join(group),
+        baseline=min(scene.baseline for scene in scenes),
+        relative_orbit=scenes[0].relative_orbit,
+        products=tuple(scene.id for scene in scenes),
+        cloud_cover=scenes[0].cloud_cover,
+        footprint={} if scenes[0].footprint is None else geojson(scenes[0].footprint),
+    )
+
+
+def _beyond_all(
+    whole: npt.NDArray[np.object_], shapes: Mapping[str, npt.NDArray[np.object_]]
+) -> npt.NDArray[np.float64]:
+    """Area of each zone that no tile holds, in square metres."""
+    held = np.sum([shapely.area(parts) for parts in shapes.values()], axis=0)
+    beyond: npt.NDArray[np.float64] = shapely.area(whole) - held
+    # Pieces in other UTM zones are measured on another scale; that is no area beyond.
+    return np.where(beyond > _SCALE_TOLERANCE * held, beyond, 0.0)
+
+
+def _entry_bytes(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
+    return _entries(inputs, tiles, reduction) * (8 if reduction.coverage == "fraction" else 4)
+
+
+def _entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
+    """Pixels of the zones of the fullest tile, at the finest resolution: by their areas."""
+    layer, assignment = inputs.layer(tiles.run, reduction.name), inputs.assignment(tiles.run, reduction.name)
+    most = 0
+    for tile in tiles.acquisitions:
+        rows = assignment.candidates_of(tile)
+        if len(rows):
+            epsg = tiles.frame(tile).epsg
+            area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)).sum()
+            most = max(most, int(area / _finest(tiles, tile)[0] ** 2))
+    return most
+
+
+def _finest(tiles: Tiles, tile: str) -> tuple[int, tuple[int, int]]:
+    """Smallest pixels of a tile, metres, and the shape of their rasters."""
+    return min(tiles.frame(tile).shapes.items())

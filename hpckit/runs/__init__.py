@@ -1,0 +1,1 @@
+"""The run directory: frozen inputs, plan, journals and what they say."""

@@ -1,1 +1,0 @@
-"""What a Sentinel product is, and catalogues of them."""

@@ -1,0 +1,1 @@
+"""What was measured: products, their bands, and how pixels get from files to the windows of a cube."""

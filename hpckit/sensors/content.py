@@ -1,0 +1,133 @@
+"""What a product holds, as one short digest: a product that is replaced under its name is noticed by it.
+
+It is that of the checksums which the product has of its files, so that a scan stays quick: those of `manifest.safe`,
+or of a zip file's directory. Other products are sampled. Neither paths nor time stamps enter: copies have the same.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from hpckit.base.files import digest_json
+from hpckit.base.reading import may_pass
+from hpckit.errors import SceneError
+from hpckit.inputs.files import Files
+from hpckit.sensors.integrity import MANIFEST, listed_files
+from hpckit.sensors.model import Scene
+from hpckit.sensors.stac.files import file_of
+
+_Listed = tuple[int, str, str]
+"""Size, algorithm and digest of a file."""
+
+_GRANULES: Final = "GRANULE"
+_METADATA: Final = (".xml", ".json", ".dim", ".hdr")
+_PIECE: Final = 16 * 2**10
+_PIECES: Final = 8
+_MOST_METADATA: Final = 16 * 2**20
+
+
+def content_of(scene: Scene) -> str:
+    """Digest of what a product holds; empty if its list of files is damaged.
+
+    Raises
+    ------
+    SceneError
+        If a file cannot be read at the moment.
+    """
+    path = Path(scene.href)
+    try:
+        if file_of(scene.href) is not None:
+            return digest_json(list(_of_item(scene)))[:16]
+        if path.suffix.lower() == ".zip" or path.is_dir():
+            found = _of_files(scene, Files(path))
+        else:
+            found = list(_samples(scene))
+    except OSError as error:
+        raise SceneError(f"{path.name}: cannot be read") from error
+    except (SceneError, ValueError) as error:
+        if may_pass(error):
+            raise
+        return ""
+    return digest_json(found)[:16]
+
+
+def stamp_files(scene: Scene) -> list[Path]:
+    """Files whose state tells whether a product is still what it was: few, where it has a list of its files."""
+    item = file_of(scene.href)
+    if item is not None:
+        return _by_name({item, *(asset.file for asset in scene.assets.values())})
+    top = Path(scene.href)
+    if top.suffix.lower() == ".zip":
+        return [top]
+    manifest, granules = top / MANIFEST, top / _GRANULES
+    bands = {asset.file for asset in scene.assets.values()}
+    found = _metadata(top, bands) | ({manifest} if manifest.exists() else bands)
+    return _by_name(found | ({granules} if granules.is_dir() else set()))  # another granule may be added
+
+
+def _of_item(scene: Scene) -> Iterator[list[object]]:
+    """Files, and what their numbers mean: of an item nothing else matters."""
+    for key, asset in sorted(scene.assets.items()):
+        sample = [asset.digest] if asset.digest else [asset.file.stat().st_size, _pieces(asset.file)]
+        yield [key, *sample, asset.scale, asset.offset, asset.nodata]
+
+
+def _of_files(scene: Scene, files: Files) -> list[list[object]]:
+    if MANIFEST in files and (listed := listed_files(scene, files.read(MANIFEST))):
+        own = _without_other_granules(scene, files, listed)
+        return [[name, algorithm.upper(), text.lower()] for name, (_, algorithm, text) in sorted(own.items())]
+    return files.checksums() if files.is_zip else list(_samples(scene))
+
+
+def _without_other_granules(scene: Scene, files: Files, listed: dict[str, _Listed]) -> dict[str, _Listed]:
+    """Files of a product without those of granules beside the scene's own, which have scenes of their own."""
+    own = {_granule_of(files.name_of(asset.uri)) for asset in scene.assets.values()} - {""}
+    if not any(_granule_of(name) in own for name in listed):
+        return listed
+    return {name: what for name, what in listed.items() if _granule_of(name) in (*own, "")}
+
+
+def _granule_of(name: str) -> str:
+    """Folder of the granule that a file is of; empty for one of the whole product."""
+    top, _, rest = name.partition("/")
+    folder, is_within, _ = rest.partition("/")
+    return folder if top == _GRANULES and is_within else ""
+
+
+def _samples(scene: Scene) -> Iterator[list[object]]:
+    """Size and some pieces of each file of a band, and the metadata."""
+    bands = {asset.file for asset in scene.assets.values()}
+    for path in _by_name(bands):
+        if path.exists():  # else the product is incomplete
+            yield [path.name, path.stat().st_size, _pieces(path)]
+    for path in _by_name(_metadata(Path(scene.href), bands)):
+        if path.stat().st_size <= _MOST_METADATA:
+            yield [path.name, path.stat().st_size, zlib.crc32(path.read_bytes())]
+
+
+def _metadata(top: Path, bands: Iterable[Path]) -> set[Path]:
+    """Metadata of a product: in its folder, or the headers of its rasters. Statistics that GDAL leaves are none."""
+    found = set(top.iterdir()) if top.is_dir() else {top}
+    found |= {band.with_suffix(".hdr") for band in bands}
+    return {
+        path
+        for path in found
+        if path.name.lower().endswith(_METADATA) and not path.name.endswith(".aux.xml") and path.is_file()
+    }
+
+
+def _pieces(path: Path) -> int:
+    """Checksum of pieces all over a file: of the whole, if it is small."""
+    size, checksum = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for number in range(_PIECES):
+            file.seek(max(0, size - _PIECE) * number // (_PIECES - 1))
+            checksum = zlib.crc32(file.read(_PIECE), checksum)
+    return checksum
+
+
+def _by_name(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: (path.name, str(path)))

@@ -1,0 +1,53 @@
+"""What a campaign file may say of one sensor only, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from hpckit.sensors.model import Dropped, Scene
+
+
+class SensorOptions(BaseModel):
+    """Options of a sensor in a campaign file; this one has none."""
+
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def require(self, level: str) -> None:
+        """Refuse options that do not suit products of a level.
+
+        Raises
+        ------
+        ValueError
+            Names the option.
+        """
+
+    def require_one_view(self) -> None:
+        """Refuse composites of passes that see the land differently.
+
+        Raises
+        ------
+        ValueError
+            Says what would be mixed, and which option to set: the end of a sentence `composite NAME would mix …`.
+        """
+
+    def files(self) -> dict[str, Path]:
+        """Files that the options name, by option."""
+        return {}
+
+    def reading(self, level: str, resolve: Callable[[Path], Path]) -> Any:
+        """What the reader of windows needs of the options: hashable; None if that is nothing.
+
+        Parameters
+        ----------
+        resolve : callable
+            Absolute form of a path of the campaign file.
+        """
+        return None
+
+    def choose(self, scenes: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:
+        """Scenes that the options ask for; the others with the reason."""
+        return list(scenes), []

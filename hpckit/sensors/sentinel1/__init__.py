@@ -1,0 +1,1 @@
+"""Sentinel-1: products, calibration, terrain correction and windows."""

@@ -1,0 +1,1 @@
+"""Sentinel-2: products, metadata and granules."""

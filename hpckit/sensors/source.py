@@ -1,0 +1,176 @@
+"""Reading windows of product files, and refusing those that are damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isclose, log2
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from hpckit.errors import CubeError, SceneError
+from hpckit.inputs.jpeg2000 import decode_part
+from hpckit.inputs.opening import open_raster
+from hpckit.sensors.bands import Band, BandRef
+from hpckit.sensors.model import Asset, Scene
+
+_SATURATED: Final = 65535
+_JP2_SIGNATURE: Final = bytes.fromhex("0000000c6a5020200d0a870a")
+_CODESTREAM_END: Final = b"\xff\xd9"
+_ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
+"""With threads of its own, GDAL's JPEG 2000 driver reads a tile that fails to decode as zeros and raises nothing."""
+
+
+@contextmanager
+def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
+    """Open the file of a band.
+
+    Parameters
+    ----------
+    level : int
+        Resolution level of JPEG 2000: 0 is the whole one, each further one has half the pixels along an edge, of
+        which the first lies where the first of the level before does. No more than the file has.
+
+    Raises
+    ------
+    SceneError
+        If the product lacks it, or it is truncated, unreadable or of another size than the metadata say.
+    """
+    if ref.key not in scene.assets:
+        raise SceneError(f"{scene.id}: the product has no band {ref.key}")
+    asset = scene.assets[ref.key]
+    if not asset.is_member:
+        _check_whole(scene, asset)
+    try:
+        with rasterio.Env(**_ONE_THREAD), open_raster(asset.uri, of=scene.id) as source:
+            if source.shape != asset.shape:
+                raise SceneError(
+                    f"{scene.id}: {asset.name} has {source.height} x {source.width} pixels, "
+                    f"its metadata say {' x '.join(map(str, asset.shape))}"
+                )
+            deepest = min(level, len(source.overviews(1))) if level else 0
+            if not deepest:
+                yield source
+                return
+            with open_raster(asset.uri, of=scene.id, overview_level=deepest - 1) as reduced:
+                yield reduced
+    except RasterioError as error:
+        raise SceneError(f"{scene.id}: {asset.name} cannot be read") from error
+
+
+def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.NDArray[Any]:
+    """Decode a window and bring it to the cube's radiometry.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be decoded.
+    """
+    asset = scene.assets[ref.key]
+    try:
+        values = _decode(source, asset, window)
+    except RasterioError as error:
+        raise SceneError(f"{scene.id}: {asset.name} cannot be decoded at row {window.row_off}") from error
+    if asset.dtype:
+        return recode(values, asset, ref.band)
+    if ref.band.kind == "reflectance":
+        return harmonise(values, _shift(scene, ref))
+    return np.asarray(values.astype(ref.dtype, copy=False))
+
+
+def _decode(source: Any, asset: Asset, window: Window) -> npt.NDArray[Any]:
+    """Pixels as the file holds them; of tiles that the window cuts, only that part is decoded."""
+    (row, column), (height, width) = (window.row_off, window.col_off), (window.height, window.width)
+    if source.driver == "JP2OpenJPEG" and not asset.is_member and _cuts_blocks(source, window):
+        level = round(log2(asset.shape[0] / source.height))
+        rows, columns = slice(row, row + height), slice(column, column + width)
+        values = decode_part(asset.file, rows, columns, level, source.dtypes[0])
+        if values is not None:
+            return values
+    return np.asarray(source.read(asset.layer, window=window))
+
+
+def _cuts_blocks(source: Any, window: Window) -> bool:
+    return any(
+        start % block or (stop % block and stop < size)
+        for start, stop, block, size in zip(
+            (window.row_off, window.col_off),
+            (window.row_off + window.height, window.col_off + window.width),
+            source.block_shapes[0],
+            source.shape,
+            strict=True,
+        )
+    )
+
+
+def harmonise(values: npt.NDArray[np.uint16], shift: int) -> npt.NDArray[np.uint16]:
+    """Add `shift` to all but nodata (0); what would pass 65535 stays there, and valid never turns to nodata."""
+    if shift == 0:
+        return values
+    if shift < 0:
+        lowered = np.maximum(values, 1 - shift) + np.uint16(65536 + shift)  # wraps to values + shift
+        return np.where((values == 0) | (values == _SATURATED), values, lowered)
+    raised = np.minimum(values, _SATURATED - shift)
+    raised += np.uint16(shift)
+    raised *= values != 0
+    return raised
+
+
+def recode(values: npt.NDArray[Any], asset: Asset, band: Band) -> npt.NDArray[Any]:
+    """Numbers of a file of any data type, scale and offset, as a cube stores them; 0 where there is no value."""
+    known = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+    known &= values != 0
+    if asset.nodata is not None:
+        known &= values != asset.nodata
+    if band.is_mask:
+        return np.where(known, values, 0).astype(band.dtype)
+    least, most = band.valid or (1, int(np.iinfo(band.dtype).max))
+    physical = np.where(known, values, 0).astype(np.float64) * asset.scale + asset.offset
+    stored = np.rint((physical - band.offset) / band.scale)
+    return np.where(known, np.clip(stored, least, most), 0).astype(band.dtype)
+
+
+def _shift(scene: Scene, ref: BandRef) -> int:
+    """What brings a product's digital numbers to the offset of the cube, which is the same for all dates."""
+    asset, stored = scene.assets[ref.key], 1 / ref.band.scale
+    if not isclose(1 / asset.scale, stored):
+        raise CubeError(f"{scene.id}: quantification value {1 / asset.scale:g}; only {stored:g} can be stored")
+    return round((asset.offset - ref.band.offset) / ref.band.scale)
+
+
+def _check_whole(scene: Scene, asset: Asset) -> None:
+    """Find truncated JPEG 2000 files, which some versions of OpenJPEG decode to zeros with a mere warning."""
+    name = asset.name
+    try:
+        with asset.file.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if file.read(12) != _JP2_SIGNATURE:
+                return  # another format under this name; GDAL tells
+            position = 12
+            while position < size:
+                file.seek(position)
+                header = file.read(16)
+                length = _box_length(header, size - position)
+                if length < 8 or position + length > size:
+                    raise SceneError(f"{scene.id}: {name} is truncated ({size} bytes)")
+                if header[4:8] == b"jp2c":
+                    file.seek(position + length - 2)
+                    if file.read(2) != _CODESTREAM_END:
+                        raise SceneError(f"{scene.id}: {name} is truncated or damaged: its codestream has no end")
+                position += length
+    except FileNotFoundError:
+        raise SceneError(f"{scene.id}: {name} is missing") from None
+
+
+def _box_length(header: bytes, remaining: int) -> int:
+    """Length of a JP2 box (ISO/IEC 15444-1, annex I): 0 means to the end of the file, 1 a 64-bit length."""
+    length = int.from_bytes(header[:4], "big")
+    if length == 0:
+        return remaining
+    return int.from_bytes(header[8:16], "big") if length == 1 else length

@@ -1,0 +1,107 @@
+"""How catalogues describe products of Sentinel-2 in STAC items: data, one entry for each of them.
+
+Sources: items of each catalogue, and what their users found out about offsets (Element84/earth-search issues 9, 66,
+71; microsoft/PlanetaryComputer issue 134).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Rule = Literal["declared", "flag", "baseline"]
+"""What tells the offset of reflectance: the item, a property that says that it was subtracted from the pixels
+already, or the processing baseline alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Items of one catalogue, or of one program."""
+
+    name: str
+    marks: tuple[str, ...]
+    """Properties of which an item has one."""
+    rule: Rule
+    flags: tuple[str, ...] = ()
+    """Of the rule `flag`: properties that are true if the offset was subtracted from the pixels."""
+    collections: tuple[str, ...] = ()
+    """Only items of these collections; any if there are none."""
+
+
+DIALECTS: Final = (
+    # Items declare -0.1 where it was subtracted from the pixels already.
+    Dialect(
+        "Earth Search",
+        ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", "sentinel:product_id"),
+        "flag",
+        flags=("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"),
+    ),
+    Dialect(
+        "Earth Search, Collection 1",
+        ("s2:product_uri",),
+        "declared",
+        collections=("sentinel-2-c1-l2a", "s2_l2a_c1", "sentinel-2-l1c"),
+    ),
+    Dialect("Planetary Computer", ("s2:mgrs_tile",), "baseline"),
+    Dialect("Copernicus Data Space", ("eopf:datatake_id",), "declared"),
+    Dialect("stactools", ("s2:product_uri", "s2:tile_id"), "declared"),
+)
+"""The first that fits counts."""
+
+PRODUCT_NAMES: Final = ("s2:product_uri", "sentinel:product_id")
+"""Properties that hold the name of ESA's product."""
+
+COMMON_NAMES: Final = {
+    "coastal": "B01",
+    "blue": "B02",
+    "green": "B03",
+    "red": "B04",
+    "rededge1": "B05",
+    "rededge2": "B06",
+    "rededge3": "B07",
+    "rededge071": "B05",
+    "rededge075": "B06",
+    "rededge078": "B07",
+    "nir": "B08",
+    "nir08": "B8A",
+    "nir09": "B09",
+    "cirrus": "B10",
+    "swir16": "B11",
+    "swir22": "B12",
+    "scl": "SCL",
+    "aot": "AOT",
+    "wvp": "WVP",
+    "cloud": "CLD",
+    "snow": "SNW",
+}
+"""Band by the common name that is the key of an asset."""
+
+_ESA: Final = re.compile(r"(?P<band>B\d\d|B8A|SCL|AOT|WVP|CLD|SNW)(?:_\d\dm)?")
+_TWIN: Final = re.compile(r"[-_]jp2$")
+"""Ending of the key of an asset that is the original of a converted one: its pixels are as ESA made them."""
+
+
+def dialect_of(item: Mapping[str, Any]) -> Dialect | None:
+    """Dialect of an item; None if it is of no known one."""
+    properties = item.get("properties")
+    if not isinstance(properties, Mapping) or not isinstance(item.get("assets"), Mapping):
+        return None
+    for dialect in DIALECTS:
+        fits = not dialect.collections or item.get("collection") in dialect.collections
+        if fits and any(mark in properties for mark in dialect.marks):
+            return dialect
+    return None
+
+
+def band_of_key(key: str) -> str | None:
+    """Band that the key of an asset names; None for previews, metadata and the like."""
+    plain = _TWIN.sub("", key)
+    match = _ESA.fullmatch(plain)
+    return match["band"] if match else COMMON_NAMES.get(plain)
+
+
+def is_original(key: str) -> bool:
+    """Whether an asset is the original beside a converted one."""
+    return bool(_TWIN.search(key))

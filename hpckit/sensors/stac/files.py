@@ -1,0 +1,117 @@
+"""Which files hold STAC items, and what they refer to: files of this machine only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from hpckit.errors import SceneError
+from hpckit.sensors.stac.dialects import dialect_of
+
+_ENDINGS: Final = (".json", ".geojson")
+PARQUET: Final = ".parquet"
+_BETWEEN: Final = "#"
+"""Between the path of a file and the id of an item in it."""
+_HREF: Final = re.compile(rf"(.+?\.(?:json|geojson|parquet)){_BETWEEN}.", re.IGNORECASE | re.DOTALL)
+_MOST: Final = 512 * 2**20
+_HEAD: Final = 64 * 2**10
+_LIKE_ONE: Final = re.compile(rb"sentinel[-_ ]?2|S2[A-D]_", re.IGNORECASE)
+
+
+def href_of(path: Path, name: str) -> str:
+    """`Scene.href` of an item in a file."""
+    return f"{path.absolute()}{_BETWEEN}{name}"
+
+
+def file_of(href: str) -> Path | None:
+    """File that holds the item of a scene; None for a product that is none."""
+    match = _HREF.match(href)
+    return Path(match[1]) if match else None
+
+
+def may_hold_items(path: Path) -> bool:
+    """Whether the name of a file is that of one with items."""
+    return path.name.lower().endswith((*_ENDINGS, PARQUET))
+
+
+def is_item_file(path: Path, *, of_any: bool = False) -> bool:
+    """Whether a file holds items of Sentinel-2 of a known dialect.
+
+    Parameters
+    ----------
+    of_any : bool
+        Whether items of unknown ones count, too.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if not path.name.lower().endswith(_ENDINGS):
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if b'"Feature' not in head or not (of_any or _LIKE_ONE.search(head)):
+        return False
+    try:
+        return any(of_any or dialect_of(item) is not None for item in items_in(path))
+    except SceneError:
+        return False
+
+
+def item_files(folder: Path, *, of_any: bool = False) -> Iterator[Path]:
+    """Files of a folder that hold items; see `is_item_file`."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_ENDINGS))
+    paths = (folder / name for name in names if not name.startswith("."))
+    yield from (path for path in paths if _is_or_hides(path, of_any=of_any))
+
+
+def _is_or_hides(path: Path, *, of_any: bool) -> bool:
+    """Whether a file holds items, or cannot be read: whoever reads it reports that, and its neighbours are found."""
+    try:
+        return is_item_file(path, of_any=of_any)
+    except OSError:
+        return True
+
+
+def items_in(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Items of a file: one, or those of a collection of items.
+
+    Raises
+    ------
+    SceneError
+        If it is no JSON, or too large.
+    OSError
+        If it cannot be read.
+    """
+    if path.stat().st_size > _MOST:
+        raise SceneError(f"{path.name}: more than {_MOST // 2**20} MiB of JSON", hint="write it as stac-geoparquet")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise SceneError(f"{path.name} is no complete JSON") from None
+    listed = content.get("features") if isinstance(content, dict) else None
+    found = listed if isinstance(listed, list) else [content]
+    yield from (item for item in found if isinstance(item, dict) and item.get("type") == "Feature")
+
+
+def local_path(href: str, folder: Path) -> Path | None:
+    """File that an asset names; None if it is not on this machine.
+
+    Parameters
+    ----------
+    folder : Path
+        Where relative names begin.
+    """
+    parts = urlsplit(href)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if parts.scheme or href.startswith("//"):
+        return None
+    return Path(os.path.normpath(folder / href))

@@ -1,0 +1,332 @@
+"""Scenes of Sentinel-2 from STAC items: identity by the item, place and size of rasters by their files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import shapely
+import shapely.geometry
+from rasterio.errors import RasterioError
+
+from hpckit.errors import SceneError
+from hpckit.inputs.opening import open_raster
+from hpckit.sensors.bands import Band
+from hpckit.sensors.model import Asset, Scene
+from hpckit.sensors.sentinel2.bands import BANDS
+from hpckit.sensors.sentinel2.details import Details
+from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original
+from hpckit.sensors.stac.files import href_of, local_path
+from hpckit.sensors.stac.options import ItemOptions
+from hpckit.sensors.stac.radiometry import declared, reflectance
+from hpckit.space import footprint
+from hpckit.space.frame import Frame
+
+_NAME: Final = re.compile(
+    r"(?P<platform>S2[A-Z])_MSIL(?P<level>1C|2A)_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?R(?P<orbit>\d{3})_"
+    r"T(?P<tile>\d{2}[A-Z]{3})_\d{8}T\d{6}"
+)
+"""Names of products; the Planetary Computer leaves the baseline out in its ids."""
+_TILE: Final = re.compile(r"(?:MGRS-|T)?(?P<tile>\d{1,2}[C-HJ-NP-X][A-Z]{2})")
+_SIZES: Final = (10, 20, 60)
+_DIGESTS: Final = {"1220": ("sha256", 64), "1620": ("sha3_256", 64), "d50110": ("md5", 32)}
+"""Kinds of `file:checksum` by their first bytes (multihash), with the number of digits of the digest."""
+
+
+def read_item(item: Mapping[str, Any], path: Path, options: ItemOptions) -> Scene:
+    """Scene of an item.
+
+    Parameters
+    ----------
+    path : Path
+        File that holds the item.
+
+    Raises
+    ------
+    SceneError
+        If it is of an unknown catalogue, contradicts itself or its files, or none of its files is on this machine.
+    """
+    name = str(item.get("id", "")) or path.name
+    try:
+        return _Reader(item, path, options).scene()
+    except SceneError as error:
+        raise SceneError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
+    except (ValueError, LookupError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
+        raise SceneError(f"{name}: its STAC item is malformed ({type(error).__name__}: {error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Raster:
+    """What a file says of itself."""
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+    dtype: str
+    nodata: float | None
+
+    @property
+    def pixel_m(self) -> int:
+        """Edge of a pixel, metres."""
+        return round(self.transform[0])
+
+
+class _Reader:
+    """One item."""
+
+    def __init__(self, item: Mapping[str, Any], path: Path, options: ItemOptions) -> None:
+        self._item = item
+        self._path = path
+        self._options = options
+        self._properties: Mapping[str, Any] = item["properties"]
+        self._dialect: Dialect | None = dialect_of(item)
+        if self._dialect is None and options.assets is None:
+            raise SceneError(
+                "its STAC item is of no catalogue that hpckit knows",
+                hint="describe it in `scenes.items`: the key of the asset of each band, scale and offset",
+            )
+        self._told = self._product_name()
+
+    def scene(self) -> Scene:
+        """The scene of the item."""
+        baseline, level = self._baseline(), self._level()
+        reasons: dict[str, str] = {}
+        missing: list[str] = []
+        assets: dict[str, Asset] = {}
+        for band, key, file in self._files(missing):
+            raster = self._raster(key, file)
+            size = self._size_of(band, raster, key)
+            assets.setdefault(f"{band.name}@{size}m", self._asset(band, key, file, raster, baseline, reasons))
+        frame = self._frame(assets)
+        geometry = self._item.get("geometry")
+        finest = min(assets.values(), key=lambda asset: asset.transform[0])
+        outline = (
+            shapely.make_valid(shapely.geometry.shape(geometry))
+            if geometry
+            else footprint.outline(finest.crs, finest.transform, finest.shape)
+        )
+        return Scene(
+            id=self._told[0] if self._told else str(self._item["id"]),
+            sensor="sentinel-2",
+            href=href_of(self._path, str(self._item["id"])),
+            level=level,
+            platform=self._platform(),
+            sensed=_moment(self._properties["datetime"] or self._properties["start_datetime"]),
+            datatake=self._datatake(baseline),
+            part=self._text("s2:datastrip_id", "eopf:datastrip_id"),
+            baseline=baseline or "00.00",
+            relative_orbit=self._orbit(),
+            cloud_cover=_number(self._properties.get("eo:cloud_cover")),
+            nodata=_number(self._properties.get("s2:nodata_pixel_percentage")),
+            frame=frame,
+            assets=assets,
+            footprint=outline,
+            missing=tuple(missing),
+            details=Details(self._text("s2:granule_id", "s2:tile_id"), "; ".join(sorted(set(reasons.values())))),
+        )
+
+    def _text(self, *names: str) -> str:
+        """The first of some properties that the item has."""
+        return next((str(self._properties[name]) for name in names if self._properties.get(name)), "")
+
+    def _product_name(self) -> re.Match[str] | None:
+        """Name of ESA's product; the full one, if it is anywhere."""
+        names = (*map(self._properties.get, PRODUCT_NAMES), self._item["id"])
+        found = [_NAME.match(str(name)) for name in names if name]
+        return next((match for match in found if match), None)
+
+    def _baseline(self) -> str:
+        """`05.11`; empty if it is not known."""
+        said = self._text("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+        if re.fullmatch(r"\d\d\.\d\d", said):
+            return said
+        digits = self._told["baseline"] if self._told else None
+        return f"{digits[:2]}.{digits[2:]}" if digits else ""
+
+    def _level(self) -> str:
+        if self._told:
+            return f"L{self._told['level']}"
+        text = f"{self._item.get('collection')} {self._item['id']} {self._text('processing:level')}".upper()
+        return "L1C" if "L1C" in text else "L2A"
+
+    def _platform(self) -> str:
+        match = re.fullmatch(r"sentinel[-_ ]?2([a-z])", self._text("platform").lower())
+        if match:
+            return f"S2{match[1].upper()}"
+        if self._told:
+            return self._told["platform"]
+        raise SceneError("neither its platform nor its name tells the satellite")
+
+    def _orbit(self) -> int:
+        said = self._text("sat:relative_orbit")
+        return int(float(said)) if said else int(self._told["orbit"]) if self._told else 0
+
+    def _tile(self) -> str:
+        properties = self._properties
+        parts = [
+            [properties.get(f"{prefix}:{name}") for name in ("utm_zone", "latitude_band", "grid_square")]
+            for prefix in ("mgrs", "sentinel")
+        ]
+        said = [self._text("grid:code", "s2:mgrs_tile"), *("".join(map(str, part)) for part in parts if all(part))]
+        said += [self._told["tile"]] if self._told else []
+        match = next((match for text in said if (match := _TILE.fullmatch(text))), None)
+        if match is None:
+            raise SceneError("nothing tells its tile: no grid:code, s2:mgrs_tile or mgrs:utm_zone in its item")
+        return match["tile"].zfill(5)
+
+    def _datatake(self, baseline: str) -> str:
+        said = self._text("s2:datatake_id", "eopf:datatake_id", "eopf:data_take_id")
+        if said:
+            return said
+        start = self._told["start"] if self._told else f"{_moment(self._properties['datetime']):%Y%m%dT%H%M%S}"
+        return f"G{self._platform()}_{start}_000000_N{baseline or '00.00'}"
+
+    def _files(self, missing: list[str]) -> Iterator[tuple[Band, str, Path]]:
+        """Band, key and file of each asset whose file is here; converted files before their originals."""
+        assets: Mapping[str, Any] = self._item["assets"]
+        wanted = self._options.assets
+        keys = (
+            {key: band_of_key(key) for key in sorted(assets, key=lambda key: (is_original(key), key))}
+            if wanted is None
+            else {key: band for band, key in wanted.items()}
+        )
+        remote, found = "", False
+        for key, name in keys.items():
+            asset = assets.get(key)
+            if name is None or not isinstance(asset, Mapping) or not asset.get("href"):
+                continue
+            file = local_path(str(asset["href"]), self._path.parent)
+            if file is None:
+                remote = remote or str(asset["href"])
+            elif not file.is_file():
+                missing.append(file.name)
+            else:
+                found = True
+                yield BANDS[name], key, file
+        if not found:
+            what = (
+                f"{missing[0]} is missing" if missing else f"they are at {_without_query(remote)}" if remote else ""
+            )
+            raise SceneError(
+                f"none of its images is on this machine{f': {what}' if what else ''}",
+                hint="copy the files, and the item with relative names of them",
+            )
+
+    def _raster(self, key: str, file: Path) -> _Raster:
+        try:
+            with open_raster(str(file)) as source:
+                crs, transform, shape = source.crs, tuple(source.transform)[:6], source.shape
+                dtype, nodata, count = source.dtypes[0], source.nodata, source.count
+        except RasterioError as error:
+            raise SceneError(f"{file.name} cannot be read") from error
+        if count != 1:
+            raise SceneError(f"{file.name} has {count} bands; asset {key} must have one")
+        a, b, c, d, e, f = transform
+        if b or d or a <= 0 or a != -e:
+            raise SceneError(f"{file.name} is not north up with square pixels")
+        return _Raster(self._crs(key, file, crs), (a, b, c, d, e, f), (shape[0], shape[1]), dtype, nodata)
+
+    def _crs(self, key: str, file: Path, crs: Any) -> str:
+        """CRS by the file, or by the item where the file has none; they must not contradict each other."""
+        asset = self._item["assets"][key]
+        said = asset.get("proj:code") or asset.get("proj:epsg")
+        said = said or self._properties.get("proj:code") or self._properties.get("proj:epsg")
+        by_item = f"EPSG:{str(said).upper().removeprefix('EPSG:').partition('.')[0]}" if said else ""
+        code = None if crs is None else crs.to_epsg()
+        if crs is not None and code is None:
+            raise SceneError(f"{file.name} has a CRS without an EPSG code")
+        by_file = f"EPSG:{code}" if code else ""
+        if by_file and by_item and by_file != by_item:
+            raise SceneError(f"{file.name} is in {by_file}, its item says {by_item}")
+        if not by_file and not by_item:
+            raise SceneError(f"{file.name} has no CRS, and its item does not tell it either")
+        return by_file or by_item
+
+    def _size_of(self, band: Band, raster: _Raster, key: str) -> int:
+        if raster.pixel_m != raster.transform[0] or raster.pixel_m not in band.resolutions_m:
+            raise SceneError(
+                f"asset {key} has pixels of {raster.transform[0]:g} m; {band.name} comes at {band.resolutions_m} m"
+            )
+        return raster.pixel_m
+
+    def _asset(
+        self, band: Band, key: str, file: Path, raster: _Raster, baseline: str, reasons: dict[str, str]
+    ) -> Asset:
+        item, options = self._item["assets"][key], self._options
+        scale, offset = band.scale, band.offset
+        if band.kind == "reflectance":
+            told = reflectance(
+                self._item,
+                key,
+                self._dialect,
+                float(baseline) if baseline else None,
+                options,
+                is_original=is_original(key),
+            )
+            scale, offset = told.scale, told.offset
+            reasons[key] = f"offset {offset:g}: {told.why}"
+        elif not band.is_mask:
+            scale, offset = declared(item, "scale") or scale, declared(item, "offset") or offset
+        nodata = options.nodata if options.nodata is not None else raster.nodata
+        nodata = nodata if nodata is not None else declared(item, "nodata")
+        nodata = None if nodata is None or nodata == 0 or math.isnan(nodata) else float(nodata)
+        is_stored = raster.dtype == band.dtype and nodata is None and math.isclose(scale, band.scale)
+        return Asset(
+            str(file.absolute()),
+            raster.crs,
+            raster.transform,
+            raster.shape,
+            dtype="" if is_stored else raster.dtype,
+            nodata=nodata,
+            scale=scale,
+            offset=offset,
+            nbytes=int(item["file:size"]) if item.get("file:size") else None,
+            digest=_digest(str(item.get("file:checksum") or "")),
+        )
+
+    def _frame(self, assets: Mapping[str, Asset]) -> Frame:
+        """The tile: all rasters have one upper left corner."""
+        finest = min(assets.values(), key=lambda asset: asset.transform[0])
+        for asset in assets.values():
+            place = (asset.crs, asset.transform[2], asset.transform[5])
+            if place != (finest.crs, finest.transform[2], finest.transform[5]):
+                raise SceneError(f"{asset.name} lies elsewhere than {finest.name}: their corners differ")
+        edge, (rows, columns) = finest.transform[0], finest.shape
+        known = {round(asset.transform[0]): asset.shape for asset in assets.values()}
+        shapes = {
+            size: known.get(size, (math.ceil(rows * edge / size), math.ceil(columns * edge / size)))
+            for size in _SIZES
+        }
+        for key, asset in assets.items():
+            if asset.shape != shapes[round(asset.transform[0])]:
+                raise SceneError(f"{asset.name} ({key}) has another size than other files with its pixels")
+        epsg = int(finest.crs.removeprefix("EPSG:"))
+        return Frame(self._tile(), epsg, finest.transform[2], finest.transform[5], shapes, {})
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
+
+
+def _digest(checksum: str) -> str:
+    """Digest as assets have it; empty for kinds that are not known, or that have the wrong length."""
+    for prefix, (kind, digits) in _DIGESTS.items():
+        if checksum.startswith(prefix) and len(checksum) == len(prefix) + digits:
+            return f"{kind}:{checksum.removeprefix(prefix)}"
+    return ""
+
+
+def _without_query(url: str) -> str:
+    """An address without what may be a signature."""
+    return url.partition("?")[0]

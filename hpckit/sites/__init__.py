@@ -1,0 +1,1 @@
+"""What a cluster is: site files, schedulers, probes, logins and images."""

@@ -1,0 +1,1 @@
+"""Job scripts: templates, how ranks are started, how a job enters its image."""

@@ -1,0 +1,1 @@
+"""Batch schedulers: what they are asked, how, and what they answer."""

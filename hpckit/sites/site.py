@@ -1,0 +1,296 @@
+"""The site file: one YAML file that describes a cluster. What it leaves out has defaults that hold at most sites.
+
+Files are looked for in the campaign's folder, in `~/.config/hpckit/sites/`, and among those that come with
+hpckit (`site-configs/`), in this order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+
+from hpckit.base import account
+from hpckit.base.document import read_document
+from hpckit.base.yamltext import MOST_BYTES, YamlTextError, read_yaml
+from hpckit.errors import SiteError
+from hpckit.sites.parts import (
+    Account,
+    Arrays,
+    Container,
+    Identify,
+    Login,
+    Mpi,
+    Name,
+    OneLine,
+    Part,
+    Partition,
+    Poll,
+    StageRequest,
+    Storage,
+)
+from hpckit.sites.scheduler.base import Scheduler
+from hpckit.sites.scheduler.registry import scheduler_named
+
+_FROZEN: Final = "frozen"
+
+StageName = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,30}(-[a-z][a-z0-9_]{0,20})?$"),
+]
+
+
+class Site(Part):
+    """One cluster."""
+
+    name: Name
+    title: OneLine = ""
+    scheduler: Name
+    """`slurm`, `pbs`, `local`, or one that an installed package adds."""
+    identify: Identify = Field(default_factory=Identify)
+    partitions: list[Partition] = Field(default_factory=list)
+    """The first one that fits is used where a stage names none."""
+    arrays: Arrays = Field(default_factory=Arrays)
+    account: Account = Field(default_factory=Account)
+    memory_request: Literal["node", "cpu", "none"] = "node"
+    """Slurm: `--mem`, `--mem-per-cpu` or nothing. PBS: in the chunk, or for the whole job with `job_wide`."""
+    job_wide: bool = False
+    """PBS: ask by `ncpus=`, `mem=`, `ngpus=` for the whole job instead of `select=` (NCI Gadi)."""
+    mpi: Mpi = Field(default_factory=Mpi)
+    stages: dict[StageName, StageRequest] = Field(default_factory=dict)
+    """`default` holds for all that do not say otherwise, `exec` for steps of campaigns, `exec-NAME` for one."""
+    directives: list[OneLine] = Field(default_factory=list)
+    """Further lines for the scheduler in every job, verbatim without the `#SBATCH` or `#PBS`."""
+    modules: list[OneLine] = Field(default_factory=list)
+    """Loaded by `module load` in every job."""
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], OneLine] = Field(
+        default_factory=dict
+    )
+    """Exported in every job."""
+    setup: str = ""
+    """Bash lines that run in every job before the work, `source ~/hpckit/bin/activate`."""
+    command: OneLine | None = None
+    """Path of `hpckit` on the nodes; the one that submits, unless given."""
+    runtime: Literal["venv", "module", "apptainer"] = "venv"
+    """What jobs run hpckit from: an environment on the file system, a module, or the image of `container`."""
+    container: Container = Field(default_factory=Container)
+    sync: Literal["job", "login"] = "login"
+    """Where results are loaded into a database: in a job (nodes reach it), or by the person on the login node."""
+    poll: Poll = Field(default_factory=Poll)
+    storage: Storage = Field(default_factory=Storage)
+    login: Login | None = None
+    notes: list[OneLine] = Field(default_factory=list)
+    """What a user should know; shown by `hpckit site show`."""
+
+    _path: Path = PrivateAttr(default=Path())
+
+    @field_validator("scheduler")
+    @classmethod
+    def _known_scheduler(cls, name: str, info: ValidationInfo) -> str:
+        # A worker asks no scheduler: an image need not hold the package that adds it.
+        if not (info.context or {}).get(_FROZEN):
+            try:
+                scheduler_named(name)
+            except SiteError as error:
+                raise ValueError(f"{error}; {error.hint}") from None
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self, info: ValidationInfo) -> Site:
+        names = [partition.name for partition in self.partitions]
+        if len(set(names)) != len(names):
+            raise ValueError("two partitions have the same name; rename one")
+        for stage, request in self.stages.items():
+            if request.partition is not None and names and request.partition not in names:
+                raise ValueError(
+                    f"stages.{stage} names partition {request.partition!r}, which `partitions` lacks"
+                    f" (it has {', '.join(names)})"
+                )
+        if not (info.context or {}).get(_FROZEN):
+            self._require_launcher()
+        if self.mpi.hostfile is not None and self.mpi.launcher not in ("mpirun", "mpiexec"):
+            raise ValueError("mpi.hostfile is for mpi.launcher mpirun or mpiexec; srun knows its nodes")
+        if self.runtime == "apptainer" and self.container.image is None:
+            raise ValueError("runtime: apptainer needs container.image, the path of the SIF file on the nodes")
+        if self.runtime == "module" and not self.modules:
+            raise ValueError("runtime: module needs `modules`, the one that has hpckit among them")
+        return self
+
+    def _require_launcher(self) -> None:
+        scheduler, launcher = scheduler_of(self), self.mpi.launcher
+        if launcher not in scheduler.launchers:
+            there = " or ".join(name for name in scheduler.launchers if name != "none")
+            raise ValueError(f"mpi.launcher: {launcher} is of another scheduler; {scheduler.title} has {there}")
+
+    @property
+    def path(self) -> Path:
+        """The file that it was read from."""
+        return self._path
+
+    def partition(self, name: str | None) -> Partition:
+        """Partition by name; one without limits if the file lists none.
+
+        Raises
+        ------
+        SiteError
+            If the file lists partitions, and not this one.
+        """
+        if name is None:
+            return self.partitions[0] if self.partitions else Partition(name="")
+        for partition in self.partitions:
+            if partition.name == name:
+                return partition
+        if self.partitions:
+            names = [partition.name for partition in self.partitions]
+            close = difflib.get_close_matches(name, names, n=1)
+            raise SiteError(
+                f"site {self.name} has no partition {name!r}",
+                hint=f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names)}",
+            )
+        return Partition(name=name)
+
+
+def scheduler_of(site: Site) -> Scheduler:
+    """The scheduler of a site.
+
+    Raises
+    ------
+    SiteError
+        If no installed package has it.
+    """
+    return scheduler_named(site.scheduler)
+
+
+def site_here(site: Site) -> Site:
+    """A site with the directives that this environment adds, where its file does not say otherwise."""
+    stages = [line for request in site.stages.values() for line in request.directives]
+    more = scheduler_of(site).directives_here(os.environ, [*site.directives, *stages])
+    return site.model_copy(update={"directives": [*site.directives, *more]}) if more else site
+
+
+def load_site(path: Path) -> Site:
+    """Read and validate a site file.
+
+    Raises
+    ------
+    SiteError
+        One line per fault: `file:line: field: what is wrong`.
+    """
+    path = path.absolute()
+    site, _ = read_document(
+        path,
+        Site,
+        SiteError,
+        what="site",
+        missing="`hpckit site list` names those that there are",
+        hint="`hpckit site show NAME` prints a complete example; `hpckit schema site` the JSON schema for editors",
+    )
+    site._path = path
+    return site
+
+
+def find_site(name: str, folders: Sequence[Path] = ()) -> Site:
+    """Site by its name, or by the path of its file.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Searched before the usual ones; the campaign's folder.
+
+    Raises
+    ------
+    SiteError
+        If there is none.
+    """
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        return load_site(Path(name))
+    files = site_files(folders)
+    if name not in files:
+        close = difflib.get_close_matches(name, files, n=1)
+        raise SiteError(
+            f"no site {name!r}",
+            hint=f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(files)) or 'none'}",
+        )
+    return load_site(files[name])
+
+
+def site_files(folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """Site files by name; those of nearer folders hide others."""
+    found: dict[str, Path] = {}
+    for folder in (*folders, user_folder(), shipped_folder()):
+        for path in sorted(folder.glob("*.yaml")) if os.access(folder, os.R_OK | os.X_OK) else ():
+            # A campaign's folder holds other YAML files too: only those that say which scheduler count.
+            if folder in (user_folder(), shipped_folder()) or _says_scheduler(path):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def identify_site(folders: Sequence[Path] = ()) -> str | None:
+    """Name of the site that this machine belongs to, if a site file recognises it."""
+    hostname = socket.getfqdn()
+    for name, path in site_files(folders).items():
+        try:
+            if load_site(path).identify.matches(hostname, os.environ):
+                return name
+        except SiteError:
+            continue
+    return None
+
+
+def user_folder() -> Path:
+    """The user's own site files."""
+    return account.folder("XDG_CONFIG_HOME", ".config") / "hpckit" / "sites"
+
+
+def shipped_folder() -> Path:
+    """The site files that come with hpckit, in the source tree or in the installed package."""
+    return _shipped("site-configs")
+
+
+def templates_folder() -> Path:
+    """The job script templates that come with hpckit."""
+    return _shipped("jobscripts")
+
+
+def containers_folder() -> Path:
+    """The templates and lock files of images that come with hpckit."""
+    return _shipped("containers")
+
+
+def _shipped(name: str) -> Path:
+    package = Path(__file__).parents[1]
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
+
+
+def _says_scheduler(path: Path) -> bool:
+    """Whether a YAML file, in whatever style, has that field; one that is no YAML, whether it looks so."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return False
+    try:
+        return "scheduler" in read_yaml(text)[0]
+    except YamlTextError:
+        return re.search(r"""^[{\s]*["']?scheduler["']?\s*:""", text, re.MULTILINE) is not None
+
+
+def site_from(values: dict[str, Any]) -> Site:
+    """Site from plain values, as a run directory keeps it.
+
+    Raises
+    ------
+    SiteError
+        If they do not fit this version.
+    """
+    try:
+        return Site.model_validate(values, context={_FROZEN: True})
+    except ValueError as error:
+        raise SiteError("the frozen site does not fit this version of hpckit") from error

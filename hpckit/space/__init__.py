@@ -1,0 +1,1 @@
+"""Where: areas, grids of tiles, rasters and their transforms, and vector files."""

@@ -1,0 +1,192 @@
+"""Zone layers: polygons with identifiers, from any format and CRS that OGR reads, and from GeoParquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+
+from hpckit.base.files import atomic_path, digest
+from hpckit.base.quantities import format_count
+from hpckit.base.reading import WatchedFile, parsed, read_table
+from hpckit.errors import VectorError, ZoneError
+from hpckit.space.vector.features import Features
+from hpckit.space.vector.identifiers import read_identifiers
+from hpckit.space.vector.layers import read_features
+from hpckit.space.vector.shapes import read_shapes
+
+Invalid = Literal["drop", "refuse"]
+"""What becomes of features that are no usable polygons."""
+
+
+@dataclass(frozen=True)
+class ZoneLayer:
+    """Polygons to reduce over."""
+
+    ids: tuple[str, ...]
+    """Identifiers as text, unique."""
+    geometries: npt.NDArray[np.object_]
+    """Valid MultiPolygons, two-dimensional; shape (zones,)."""
+    crs: str
+    """WKT of the coordinate reference system."""
+    repaired: tuple[str, ...] = ()
+    """Zones whose geometry was invalid and was repaired."""
+    dropped: tuple[tuple[str, str], ...] = ()
+    """Features that were left out, and why."""
+    dropped_fids: tuple[int, ...] = ()
+    """Their feature numbers in the file."""
+
+    def __len__(self) -> int:
+        """Number of zones."""
+        return len(self.ids)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of identifiers, geometries and CRS."""
+        parts = [self.crs.encode(), *(name.encode() for name in self.ids), *shapely.to_wkb(self.geometries)]
+        return digest(b"\0".join(parts))
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row by identifier."""
+        return {name: row for row, name in enumerate(self.ids)}
+
+
+def read_zones(
+    path: Path,
+    id_field: str,
+    layer: str | None = None,
+    *,
+    crs: str | None = None,
+    encoding: str | None = None,
+    invalid: Invalid = "drop",
+) -> ZoneLayer:
+    """Read a zone layer.
+
+    Invalid geometries are repaired: a zone is what its polygons cover together. What is no polygon with an area, or
+    is damaged beyond repair, is left out. Both are listed in the result.
+
+    Parameters
+    ----------
+    layer : str, optional
+        Needed where the file has several.
+    crs : str, optional
+        CRS of the layer, where the file has none or a wrong one.
+    encoding : str, optional
+        Encoding of text, where the file says none or a wrong one.
+    invalid : {"drop", "refuse"}
+        Whether features without a usable polygon are left out, or are an error.
+
+    Raises
+    ------
+    ZoneError
+        If the file or layer cannot be read, has no CRS or no polygons, or the identifiers are missing,
+        empty or not unique.
+    """
+    if not path.exists():
+        raise ZoneError(f"{path}: no such zone layer")
+    try:
+        features = read_features(path, layer, id_field, crs=crs)
+        ids = read_identifiers(features, id_field, encoding)
+    except VectorError as error:
+        raise ZoneError(error.message, hint=error.hint) from error.__cause__
+    shapes = read_shapes(features.wkb)
+    reasons = dict(sorted(shapes.reasons.items()))
+    _require_polygons(features, ids, reasons, invalid)
+    kept = [row for row in range(len(ids)) if row not in reasons]
+    return ZoneLayer(
+        tuple(ids[row] for row in kept),
+        shapes.geometries[kept],
+        features.crs.to_wkt(),
+        tuple(ids[row] for row in np.flatnonzero(shapes.repaired).tolist()),
+        tuple((ids[row], reason) for row, reason in reasons.items()),
+        tuple(features.fids[list(reasons)].tolist()),
+    )
+
+
+def _require_polygons(features: Features, ids: Sequence[str], reasons: Mapping[int, str], invalid: Invalid) -> None:
+    if not reasons or (invalid == "drop" and len(reasons) < len(ids)):
+        return
+    row, reason = next(iter(reasons.items()))
+    first = f"the first is {ids[row]!r} (fid {features.fids[row]}): {reason}"
+    if len(reasons) == len(ids):
+        raise ZoneError(
+            f"{features.what}: none of its {format_count(len(ids), 'feature')} is a polygon; {first}",
+            hint="zones must be polygons",
+        )
+    raise ZoneError(
+        f"{features.what}: {format_count(len(reasons), 'feature')} without a usable polygon; {first}",
+        hint="repair them, or leave them out with `invalid: drop`",
+    )
+
+
+def left_out(layer: ZoneLayer, shown: int = 3) -> str:
+    """Which features were left out, and why: one sentence."""
+    fids = layer.dropped_fids or (None,) * len(layer.dropped)
+    names = [
+        f"{name!r}{f' (fid {fid})' if fid is not None else ''}: {reason}"
+        for (name, reason), fid in zip(layer.dropped[:shown], fids, strict=False)
+    ]
+    more = "; …" if len(layer.dropped) > shown else ""
+    count = format_count(len(layer.dropped), "zone")
+    return f"{count} left out for want of a usable polygon: {'; '.join(names)}{more}"
+
+
+def write_zones(path: Path, zones: ZoneLayer) -> None:
+    """Freeze a zone layer in a Parquet file (columns id and WKB geometry), atomically."""
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    notes = {
+        "crs": zones.crs,
+        "repaired": zones.repaired,
+        "dropped": zones.dropped,
+        "dropped_fids": zones.dropped_fids,
+    }
+    table = pa.table(
+        {
+            "id": pa.array(zones.ids, pa.string()),
+            "geometry": pa.array(shapely.to_wkb(zones.geometries), pa.binary()),
+        }
+    ).replace_schema_metadata({"hpckit": json.dumps(notes)})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def load_zones(path: Path) -> ZoneLayer:
+    """Read a frozen zone layer.
+
+    Raises
+    ------
+    ZoneError
+        If it is missing or damaged.
+    """
+    damaged = ZoneError(f"{path}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it")
+    try:
+        return parsed(path, _frozen, lambda _: damaged)
+    except FileNotFoundError:
+        raise ZoneError(f"{path}: no frozen zone layer", hint="`hpckit run` makes it") from None
+
+
+def _frozen(file: WatchedFile) -> ZoneLayer:
+    import json
+
+    table = read_table(file)
+    notes = json.loads(table.schema.metadata[b"hpckit"])
+    geometries = np.asarray(shapely.from_wkb(table["geometry"].to_pylist()))
+    ids = tuple(table["id"].to_pylist())
+    if not all(isinstance(name, str) for name in ids) or not np.all(shapely.is_geometry(geometries)):
+        raise TypeError("no zones")
+    pyproj.CRS(notes["crs"])
+    dropped = tuple((str(name), str(reason)) for name, reason in notes["dropped"])
+    repaired, fids = tuple(map(str, notes["repaired"])), tuple(map(int, notes.get("dropped_fids", ())))
+    return ZoneLayer(ids, geometries, str(notes["crs"]), repaired, dropped, fids)

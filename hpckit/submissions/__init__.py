@@ -1,0 +1,1 @@
+"""What is known of jobs on a cluster: submissions, their elements, and whether any may still run."""

@@ -1,0 +1,350 @@
+"""What every store must do: a class of tests for pytest, that the tests of each store derive from.
+
+::
+
+    class TestMine(StoreTests):
+        @pytest.fixture
+        def fresh(self, …) -> Fresh:
+            return Fresh(lambda: Mine(place), count_rows)
+"""
+# ruff: noqa: D102 -- names of tests say what they check
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpckit.errors import SpoolError, StoreError
+from hpckit.reduce.signatures.spool import Segment, SignatureBatch
+from hpckit.store.model import Store
+from hpckit.store.owner import StoreOwner
+from hpckit.testing.signatures import BANDS, INJECTIONS, REDUCTION, STATISTICS, batch, segment, zone_layer
+
+LAYER = zone_layer()
+"""The zones of all tests."""
+Count = Callable[[str], int]
+Seal = Callable[..., Segment]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """An empty place, and two ways to it."""
+
+    open: Callable[[], Store]
+    """Makes a store object; all of them are of the same place."""
+    count: Count
+    """Rows of a table, counted around the store: `record`, `ledger`, `observation`, `acquisition`."""
+
+
+def _check_series(store: Store, made: SignatureBatch, row: int) -> None:
+    """Series of a zone equals what the batch holds of it, to the bit."""
+    frame = store.series(REDUCTION, LAYER.ids[made.zone[row]])
+    frame = frame[frame["acquisition"] == made.acquisition.id]
+    assert list(frame["band"]) == list(made.bands)
+    np.testing.assert_array_equal(frame[list(made.statistics)].to_numpy(np.float32), made.values[row])
+    np.testing.assert_array_equal(frame["valid"].to_numpy(np.float32), made.valid[row])
+    np.testing.assert_array_equal(frame["total"].to_numpy(np.float32), made.total[row])
+    info = made.acquisition
+    assert set(frame["time"]) == {pd.Timestamp(info.time).tz_localize(None)}
+    assert set(frame["baseline"]) == {info.baseline}
+    assert set(frame["relative_orbit"]) == {info.relative_orbit}
+    assert set(frame["platform"]) == {info.platform}
+    assert set(frame["tile"]) == {info.tile}
+
+
+class StoreTests:
+    """Derive from it, and give the fixture `fresh`."""
+
+    @pytest.fixture
+    def fresh(self) -> Fresh:
+        """An empty store."""
+        raise NotImplementedError("give the fixture `fresh`")
+
+    @pytest.fixture
+    def count(self, fresh: Fresh) -> Count:
+        return fresh.count
+
+    @pytest.fixture
+    def store(self, fresh: Fresh) -> Iterator[Store]:
+        made = fresh.open()
+        made.prepare()
+        made.load_zones(REDUCTION, LAYER)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def seal(self, tmp_path: Path) -> Seal:
+        folder = tmp_path / "spool"
+        folder.mkdir()
+        return lambda *batches, layer=LAYER, **options: segment(folder, batches, layer, **options)
+
+    def test_series_are_what_was_computed(self, store: Store, count: Count, seal: Seal) -> None:
+        made = [batch(2, empty=[1, 4]), batch(0), batch(1, range(3))]
+        assert store.load_segment(seal(*made)) == 19
+        for one in made:
+            for row in range(len(one.zone)):
+                _check_series(store, one, row)
+        frame = store.series(REDUCTION, LAYER.ids[0])
+        assert list(frame["time"]) == sorted(frame["time"])
+        np.testing.assert_allclose(frame["valid_fraction"], frame["valid"] / frame["total"])
+        one_band = store.series(REDUCTION, LAYER.ids[0], "NDVI")
+        pd.testing.assert_frame_equal(one_band, frame[frame["band"] == "NDVI"].reset_index(drop=True))
+        assert set(frame["run_id"]) == {"run-1"}
+        assert (count("record"), count("ledger")) == (19, 1)
+
+    def test_layers_are_known_by_their_digests(self, fresh: Fresh, store: Store) -> None:
+        assert store.layers() == {REDUCTION: LAYER.digest}
+        store.load_zones("second", LAYER)
+        other = fresh.open()
+        assert other.layers() == {REDUCTION: LAYER.digest, "second": LAYER.digest}
+        other.close()
+
+    def test_a_segment_counts_once(self, fresh: Fresh, store: Store, count: Count, seal: Seal) -> None:
+        sealed = seal(batch(0), batch(1))
+        assert store.load_segment(sealed) == 16
+        assert store.load_segment(sealed) == 0
+        other = fresh.open()
+        other.prepare()
+        other.load_zones(REDUCTION, LAYER)
+        assert set(other.made_from(REDUCTION)) == {batch(0).unit, batch(1).unit}
+        assert other.load_segment(sealed) == 0
+        other.close()
+        assert (count("record"), count("ledger"), count("observation"), count("acquisition")) == (16, 1, 2, 2)
+
+    def test_two_programs_load_the_same_segments_at_once(
+        self, fresh: Fresh, store: Store, count: Count, seal: Seal
+    ) -> None:
+        sealed = [seal(batch(number)) for number in range(6)]
+        results: list[int] = []
+
+        def work() -> None:
+            mine = fresh.open()
+            results.extend(mine.load_segment(item) for item in sealed)
+            mine.close()
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(results) == 18
+        assert sum(results) == 6 * 8
+        assert (count("record"), count("ledger")) == (48, 6)
+
+    def test_other_inputs_replace_all_rows_of_a_unit(self, store: Store, count: Count, seal: Seal) -> None:
+        """Whatever the baseline and the order of loading: what is planned was asked for."""
+        old, new = batch(0, range(6), seed=1, baseline="05.10"), batch(0, range(4, 8), seed=2, baseline="04.00")
+        store.load_segment(seal(old, batch(1)))
+        store.load_segment(seal(new, run_id="run-2"))
+        for row in range(4):
+            _check_series(store, new, row)
+        frame = store.series(REDUCTION, LAYER.ids[0])
+        assert set(frame["acquisition"]) == {"GS2A_00001"}
+        assert set(store.series(REDUCTION, LAYER.ids[5])["run_id"]) == {"run-1", "run-2"}
+        assert (count("record"), count("observation")) == (4 + 8, 2)
+        assert store.made_from(REDUCTION) == {new.unit: new.inputs, batch(1).unit: batch(1).inputs}
+        store.load_segment(seal(old))
+        for row in range(6):
+            _check_series(store, old, row)
+        assert count("record") == 6 + 8
+
+    def test_zones_move_between_units_of_an_acquisition(self, store: Store, count: Count, seal: Seal) -> None:
+        west, east = (
+            batch(0, range(4)),
+            replace(batch(0, range(4, 8), seed=1, tile="31UGU"), unit="signatures/parcels/e/0"),
+        )
+        store.load_segment(seal(west, east))
+        moved = batch(0, range(6), seed=2)
+        assert store.load_segment(seal(moved), drop=[east.unit]) == 6
+        less = replace(batch(0, range(6, 8), seed=3, tile="31UGU"), unit=east.unit)
+        store.load_segment(seal(less))
+        for row in range(6):
+            _check_series(store, moved, row)
+        for row in range(2):
+            _check_series(store, less, row)
+        assert count("record") == 8
+
+    def test_a_unit_twice_in_one_segment(self, store: Store, count: Count, seal: Seal) -> None:
+        """Done twice by one worker."""
+        first, second = batch(0, seed=1), batch(0, range(4), seed=2)
+        assert store.load_segment(seal(first, second)) == 4
+        _check_series(store, second, 3)
+        assert count("record") == 4
+
+    def test_only_some_units_of_a_segment(self, store: Store, count: Count, seal: Seal) -> None:
+        made = [batch(number) for number in range(3)]
+        sealed = seal(*made)
+        assert store.load_segment(sealed, [made[1].unit]) == 8
+        _check_series(store, made[1], 2)
+        assert store.load_segment(sealed) == 16, "those that were not there"
+        assert count("record") == 24
+
+    def test_dropped_units_leave_nothing(self, store: Store, count: Count, seal: Seal) -> None:
+        other = batch(1, range(3), bands=("B11",), statistics=("mean", "std", "min", "max", "p5"))
+        store.load_segment(seal(batch(0)))
+        store.load_segment(seal(other))
+        store.drop(REDUCTION, [batch(0).unit, "signatures/parcels/never"])
+        assert (count("record"), count("observation"), count("acquisition")) == (3, 1, 1)
+        assert store.bands(REDUCTION) == ["B11"]
+        _check_series(store, other, 2)
+        assert list(store.image(REDUCTION, "GS2A_00001", "B11").columns)[-1] == "p5"
+        store.load_segment(seal(batch(0)))
+        _check_series(store, batch(0), 5)
+
+    def test_removed_reductions_leave_the_others(self, store: Store, count: Count, seal: Seal) -> None:
+        store.load_zones("meadows", zone_layer(["m"]))
+        store.load_segment(seal(batch(0)))
+        store.remove(REDUCTION)
+        assert store.reductions() == ["meadows"]
+        assert (count("observation"), count("acquisition")) == (0, 0)
+        store.load_zones(REDUCTION, LAYER)
+        store.load_segment(seal(batch(0)))
+        _check_series(store, batch(0), 1)
+
+    def test_owners(self, store: Store) -> None:
+        mine = StoreOwner("mine", "run-1", "here:/a.yaml")
+        assert store.owners() == {REDUCTION: StoreOwner()}
+        store.load_zones(REDUCTION, LAYER, mine)
+        store.load_zones("other", zone_layer(["m"]), StoreOwner("other", "run-2", "there:/b.yaml"))
+        assert store.owners() == {REDUCTION: mine, "other": StoreOwner("other", "run-2", "there:/b.yaml")}
+
+    def test_bands_and_statistics_may_change(self, store: Store, seal: Seal) -> None:
+        old = batch(0, bands=("B04",), statistics=("mean", "std", "min", "max", "p12.5"))
+        new = batch(1, bands=("NDVI", "B04"))
+        store.load_segment(seal(old))
+        store.load_segment(seal(new))
+        assert store.bands(REDUCTION) == ["B04", "NDVI"]
+        frame = store.series(REDUCTION, LAYER.ids[3])
+        assert [(str(row.band), row.acquisition) for row in frame.itertuples()] == [
+            ("B04", "GS2A_00000"),
+            ("B04", "GS2A_00001"),
+            ("NDVI", "GS2A_00001"),
+        ]
+        assert np.float32(frame["p12.5"][0]) == old.values[3, 0, 4]
+        assert np.isnan(frame["p50"][0])
+        assert np.float32(frame["p50"][1]) == new.values[3, 1, 5]
+        replaced = batch(0, bands=("NDVI",))
+        store.load_segment(seal(replaced))
+        assert store.series(REDUCTION, LAYER.ids[3], "NDVI")["mean"].notna().sum() == 2
+        assert len(store.series(REDUCTION, LAYER.ids[3], "B04")) == 1, "what the newer record lacks is gone"
+
+    @pytest.mark.parametrize("zone", [None, UTC, timezone(timedelta(hours=-9, minutes=-30))])
+    def test_times_are_utc(
+        self, store: Store, seal: Seal, zone: timezone | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TZ", "Pacific/Auckland")
+        time.tzset()
+        try:
+            moment = datetime(2024, 6, 30, 23, 59, 58, 999000)
+            given = moment if zone is None else moment.replace(tzinfo=UTC).astimezone(zone)
+            store.load_segment(seal(batch(0, time=given)))
+            assert set(store.series(REDUCTION, LAYER.ids[0])["time"]) == {pd.Timestamp(moment)}
+        finally:
+            monkeypatch.undo()
+            time.tzset()
+
+    def test_class_counts(self, store: Store, seal: Seal) -> None:
+        made = batch(0, empty=[2])
+        store.load_segment(seal(made, batch(1)))
+        frame = store.class_counts(REDUCTION, LAYER.ids[2], "SCL")
+        assert list(frame.columns) == ["time", "acquisition", "4", "5", "9"]
+        np.testing.assert_array_equal(frame[["4", "5", "9"]].to_numpy()[0], made.classes["SCL"][1][2])
+        with pytest.raises(StoreError, match="CLD"):
+            store.class_counts(REDUCTION, LAYER.ids[2], "CLD")
+
+    def test_image(self, store: Store, seal: Seal) -> None:
+        made = batch(1, range(5), empty=[0])
+        store.load_segment(
+            seal(batch(0), made, replace(batch(1, range(5, 8), tile="31UGU"), unit="signatures/parcels/e/1"))
+        )
+        frame = store.image(REDUCTION, "GS2A_00001", "NDVI")
+        assert list(frame["zone"]) == list(LAYER.ids)
+        np.testing.assert_array_equal(frame[list(STATISTICS)].to_numpy(np.float32)[:5], made.values[:, 2])
+        assert len(store.image(REDUCTION, "no such", "NDVI")) == 0
+
+    def test_summary_and_names(self, store: Store, seal: Seal) -> None:
+        assert store.summary() == {REDUCTION: {"zones": 8, "acquisitions": 0, "records": 0, "signatures": 0}}
+        store.load_segment(seal(batch(0), batch(1, range(3))))
+        assert store.summary() == {REDUCTION: {"zones": 8, "acquisitions": 2, "records": 11, "signatures": 33}}
+        assert store.reductions() == [REDUCTION]
+        assert store.bands(REDUCTION) == list(BANDS)
+        assert store.zone_ids(REDUCTION) == list(LAYER.ids)
+
+    def test_what_is_not_there(self, store: Store, seal: Seal) -> None:
+        store.load_segment(seal(batch(0)))
+        assert store.series(REDUCTION, "nobody").empty
+        assert "mean" in store.series(REDUCTION, "nobody").columns
+        with pytest.raises(StoreError, match="B99"):
+            store.series(REDUCTION, LAYER.ids[0], "B99")
+        with pytest.raises(StoreError, match="meadows"):
+            store.series("meadows", LAYER.ids[0])
+
+    @pytest.mark.parametrize("zone", [*INJECTIONS, "' OR '1'='1", "x\0y"])
+    def test_injection(self, store: Store, count: Count, seal: Seal, zone: str) -> None:
+        store.load_segment(seal(batch(0)))
+        assert len(store.series(REDUCTION, zone)) == (3 if zone in INJECTIONS else 0)
+        for hostile in (zone, f'a"; DROP TABLE {zone}'):
+            with pytest.raises(StoreError):
+                store.series(REDUCTION, LAYER.ids[0], hostile)
+            with pytest.raises(StoreError):
+                store.series(hostile, LAYER.ids[0])
+            if "\0" not in hostile:
+                assert store.image(REDUCTION, hostile, "NDVI").empty
+        assert count("record") == 8
+
+    def test_changed_zones_remove_their_results(self, store: Store, count: Count, seal: Seal) -> None:
+        old = seal(batch(0))
+        store.load_segment(old)
+        store.load_zones(REDUCTION, LAYER)
+        assert count("record") == 8, "the same layer again changes nothing"
+        changed = zone_layer(["new", *LAYER.ids])
+        store.load_zones(REDUCTION, changed)
+        assert (count("record"), count("ledger"), count("observation")) == (0, 0, 0)
+        with pytest.raises(StoreError, match="zone layer"):
+            store.load_segment(old)
+        made = batch(0, range(9))
+        store.load_segment(seal(made, layer=changed))
+        assert np.float32(store.series(REDUCTION, "new", "B04")["mean"][0]) == made.values[0, 0, 0]
+        store.load_zones(REDUCTION, LAYER)
+        assert store.load_segment(old) == 8, "the first layer is back, and its segments with it"
+
+    def test_several_reductions(self, store: Store, seal: Seal) -> None:
+        layer = zone_layer(["a", "b"], epsg=3035)
+        store.load_zones("forest", layer)
+        one, other = seal(batch(0)), seal(batch(0, range(2), seed=5), layer=layer)
+        other = replace(other, header=replace(other.header, reduction="forest"))
+        store.load_segment(one)
+        store.load_segment(other)
+        assert store.reductions() == [REDUCTION, "forest"]
+        assert len(store.series("forest", "b")) == len(store.series(REDUCTION, LAYER.ids[0])) == 3
+        assert store.series("forest", LAYER.ids[0]).empty
+        store.load_zones("forest", zone_layer(["a", "c"], epsg=3035))
+        assert store.series("forest", "a").empty
+        assert len(store.series(REDUCTION, LAYER.ids[0])) == 3
+
+    @pytest.mark.parametrize("zones", [[7, 8], [-1, 3]])
+    def test_rows_beyond_the_layer(self, store: Store, count: Count, seal: Seal, zones: list[int]) -> None:
+        with pytest.raises(SpoolError, match="beyond"):
+            store.load_segment(seal(batch(0), batch(1, zones)))
+        assert (count("record"), count("ledger")) == (0, 0)
+
+    def test_failure_in_the_middle_leaves_nothing(self, store: Store, count: Count, seal: Seal) -> None:
+        store.load_segment(seal(batch(0)))
+        sealed = seal(batch(1), batch(2))
+        torn = replace(sealed.batches[1], valid=sealed.batches[1].valid[:3])
+        with pytest.raises((ValueError, StoreError)):
+            store.load_segment(replace(sealed, batches=(sealed.batches[0], torn)))
+        assert (count("record"), count("ledger")) == (8, 1)
+        assert store.load_segment(sealed) == 16
+
+    def test_segment_without_rows(self, store: Store, seal: Seal) -> None:
+        assert store.load_segment(seal(batch(0, []))) == 0
+        assert store.series(REDUCTION, LAYER.ids[0]).empty

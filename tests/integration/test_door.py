@@ -1,0 +1,80 @@
+"""The door: a whole campaign by its verbs, from a thread, with nothing printed."""
+
+from __future__ import annotations
+
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hpckit
+from hpckit import api, errors
+from tests.small_campaign import DATES, copy, results, same
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+COMPOSITE = "  - {name: season, kind: composite, period: year, bands: [B04], methods: [median]}\n"
+VERBS = (
+    *("check", "plan", "run", "submit", "status", "follow", "retry", "cancel", "verify", "sync", "cube"),
+    *("composite", "series", "signatures", "zones", "items", "tile", "scan", "scenes", "search"),
+)
+
+
+def test_verbs_are_documented():
+    for verb in VERBS:
+        assert inspect.getdoc(getattr(api, verb)), verb
+    assert set(VERBS) <= set(dir(hpckit))
+    assert all(getattr(hpckit, verb) is getattr(api, verb) for verb in VERBS), "no room has the name of a verb"
+
+
+def test_a_campaign_from_a_thread(
+    made: Path, expected: pd.DataFrame, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = copy(made, tmp_path / "c")
+    path.write_text(path.read_text() + COMPOSITE)
+    with ThreadPoolExecutor(1) as pool:
+        assert not [item for item in pool.submit(api.check, path).result() if item.verdict == "error"]
+        forecast = pool.submit(api.plan, path).result()
+        assert forecast.estimate.cube_bytes > 0 and forecast.layout is None
+        assert pool.submit(api.run, path, workers=2, with_sync=False).result().exit_code == 0
+        done = pool.submit(api.sync, path).result()
+        assert done.report is not None and done.report.rows > 0 and len(done.collections) == 1
+        progress = pool.submit(api.status, path).result()
+        assert not any(stage.failed or stage.waiting for stage in progress.status.stages)
+        assert pool.submit(api.verify, path).result() == []
+    said = capfd.readouterr()
+    assert said.out == "" and said.err == ""
+    same(results(api.open_campaign(path).campaign), expected)
+    assert len(api.items(path)) == DATES and len(api.zones(path)) == 64
+    one = api.series(path, "z3")
+    everything = api.signatures(path)
+    mine = everything[everything["zone"] == "z3"].drop(columns="zone").reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine, one, check_dtype=False)
+    red = api.cube(path, resolution_m=10)["B04"]
+    season = api.composite(path)["B04_median"]
+    assert red.sizes["time"] == DATES and season.sizes["time"] == 1
+    assert np.isfinite(season.isel(time=0, x=slice(0, 50), y=slice(0, 50)).values).any()
+
+
+def test_a_site_is_planned_for(made: Path, tmp_path: Path) -> None:
+    forecast = api.plan(copy(made, tmp_path / "c"), site="slurm-generic")
+    assert forecast.layout is not None and forecast.layout.stages and forecast.site is not None
+
+
+def test_nothing_submitted_is_said(made: Path, tmp_path: Path) -> None:
+    path = copy(made, tmp_path / "c")
+    api.plan(path)
+    for verb in (api.cancel, lambda run: next(api.follow(run))):
+        with pytest.raises(errors.SubmissionError, match="nothing was submitted yet") as caught:
+            verb(path)
+        assert caught.value.code == "submission"
+
+
+def test_codes_of_errors_are_unique_and_stay():
+    kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.HpckitError)]
+    codes = [kind.code for kind in kinds]
+    assert len(set(codes)) == len(codes)
+    assert {"campaign", "store-unavailable", "busy", "plan", "scheduler-unavailable", "shard"} <= set(codes)

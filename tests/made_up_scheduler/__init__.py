@@ -1,0 +1,1 @@
+"""A scheduler that nobody has, in one folder: nothing of hpckit knows it."""

@@ -1,0 +1,1 @@
+"""A stage that nobody has, in one folder: nothing of hpckit knows it."""
