@@ -11,6 +11,7 @@ import json
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -71,7 +72,7 @@ def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None
         Costliest first, none empty.
     """
     total = sum(unit.cost for unit in units)
-    count = max(1, -(-int(total) // max(1, int(ranks * target_s))))
+    count = max(1, ceil(total / max(1.0, ranks * target_s)))
     count = min(count, len(units), most or count)
     if not units:
         return []
