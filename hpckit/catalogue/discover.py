@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.errors import SceneError
+from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Scene
 from hpckit.sensors.registry import SENSORS, sensors
@@ -29,7 +30,7 @@ def _ignore(path: Path, error: OSError | SceneError) -> None:
 def find_products(paths: Iterable[Path], unseen: Unseen = _ignore, *, any_items: bool = False) -> Iterator[Path]:
     """Find products at any depth below `paths`, sorted, each once; also files with STAC items of products.
 
-    Folders that are products are not entered; links to folders are followed once.
+    Folders that are products, and Zarr hierarchies, are not entered; links to folders are followed once.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def _find(path: Path, search: _Search) -> Iterator[Path]:
         if not is_folder and may_hold_items(path):  # somebody named it
             yield path
             return
-        if not is_folder or _is_part(path):
+        if not is_folder or _is_part(path) or is_hierarchy(path):
             return
         files = [product for sensor in sensors() for product in sensor.products_in(path)]
         files += item_files(path, of_any=search.any_items)

@@ -58,7 +58,7 @@ class Files:
 
     def name_of(self, uri: str) -> str:
         """Name, relative to the SAFE folder, of a file whose place `uri` gave."""
-        path, member = locate(uri)
+        path, member, _ = locate(uri)
         name = member or path.as_posix().removeprefix(f"{self.path.absolute()}/")
         return name.removeprefix(f"{self.root}/") if self.root else name
 

@@ -1,6 +1,7 @@
-"""Where a file lies, as one text: `/data/b.tif`, or `zip:///data/a.zip!/A.SAFE/b.jp2` for a member of a zip file.
+"""Where a raster lies, as one text: `/data/b.tif`, `zip:///data/a.zip!/A.SAFE/b.jp2`, `zarr:///data/a.zarr!/r10m/b02`.
 
-rasterio and others write members of zip files like this, too. Only this module knows how GDAL names them.
+The second is a member of a zip file, as rasterio and others write it, too; the third is an array of a Zarr hierarchy.
+Only this module knows how GDAL names them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final, NamedTuple
 from hpckit.errors import SceneError
 
 _MEMBER: Final = re.compile(r"zip://(?P<path>/.*?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
+_ARRAY: Final = re.compile(r"zarr://(?P<path>/.*)!/(?P<array>.+)", re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -19,23 +21,29 @@ class Location(NamedTuple):
     """Where a file lies."""
 
     path: Path
-    """The file, or the zip file that holds it."""
+    """The file, the zip file that holds it, or the folder of the Zarr hierarchy."""
     member: str = ""
     """Path in the zip file; empty for a file of its own."""
+    array: str = ""
+    """Path of the array in the Zarr hierarchy; empty for a file."""
 
     @property
     def uri(self) -> str:
         """As one text; `locate` reads it."""
+        if self.array:
+            return f"zarr://{self.path}!/{self.array}"
         return f"zip://{self.path}!/{self.member}" if self.member else str(self.path)
 
     @property
     def name(self) -> str:
-        """Name of the file without its folder."""
-        return PurePosixPath(self.member or self.path).name
+        """Name of the file without its folder; of an array, its path in the hierarchy."""
+        return self.array or PurePosixPath(self.member or self.path).name
 
     @property
     def gdal_path(self) -> str:
         """Path under which GDAL opens it."""
+        if self.array:
+            return f'ZARR:"{self.path}":/{self.array}'
         # Braces keep GDAL from guessing where the archive's name ends.
         return f"/vsizip/{{{self.path}}}/{self.member}" if self.member else str(self.path)
 
@@ -46,8 +54,11 @@ def locate(uri: str) -> Location:
     Raises
     ------
     SceneError
-        If it is neither a path nor a member of a zip file.
+        If it is neither a path, nor a member of a zip file, nor an array of a Zarr hierarchy.
     """
+    array = _ARRAY.fullmatch(uri)
+    if array:
+        return Location(Path(array["path"]), array=array["array"])
     match = _MEMBER.fullmatch(uri)
     if match:
         return Location(Path(match["path"]), match["member"])

@@ -1,7 +1,8 @@
 """What a product holds, as one short digest: a product that is replaced under its name is noticed by it.
 
 It is that of the checksums which the product has of its files, so that a scan stays quick: those of `manifest.safe`,
-or of a zip file's directory. Other products are sampled. Neither paths nor time stamps enter: copies have the same.
+or of a zip file's directory. Other products are sampled, of Zarr hierarchies the heads of some chunks. Neither paths
+nor time stamps enter: copies have the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files
+from hpckit.inputs.hierarchy import Hierarchy, documents, sample
 from hpckit.sensors.integrity import MANIFEST, listed_files
 from hpckit.sensors.model import Scene
 from hpckit.sensors.stac.files import file_of
@@ -41,6 +43,8 @@ def content_of(scene: Scene) -> str:
     try:
         if file_of(scene.href) is not None:
             return digest_json(list(_of_item(scene)))[:16]
+        if any(asset.array for asset in scene.assets.values()):
+            return digest_json(list(_of_arrays(scene)))[:16]
         if path.suffix.lower() == ".zip" or path.is_dir():
             found = _of_files(scene, Files(path))
         else:
@@ -60,6 +64,9 @@ def stamp_files(scene: Scene) -> list[Path]:
     if item is not None:
         return _by_name({item, *(asset.file for asset in scene.assets.values())})
     top = Path(scene.href)
+    arrays = {top / asset.array for asset in scene.assets.values() if asset.array}
+    if arrays:
+        return _by_name({*arrays, *(document for folder in (top, *arrays) for document in documents(folder))})
     if top.suffix.lower() == ".zip":
         return [top]
     manifest, granules = top / MANIFEST, top / _GRANULES
@@ -73,6 +80,15 @@ def _of_item(scene: Scene) -> Iterator[list[object]]:
     for key, asset in sorted(scene.assets.items()):
         sample = [asset.digest] if asset.digest else [asset.file.stat().st_size, _pieces(asset.file)]
         yield [key, *sample, asset.scale, asset.offset, asset.nodata]
+
+
+def _of_arrays(scene: Scene) -> Iterator[list[object]]:
+    """What a hierarchy tells of itself, what the numbers of its arrays mean, and heads of chunks."""
+    path = Path(scene.href)
+    yield [digest_json(dict(Hierarchy(path).attributes))]
+    for key, asset in sorted(scene.assets.items()):
+        meaning = [asset.crs, list(asset.transform), list(asset.shape), asset.dtype, asset.nodata]
+        yield [key, asset.array, *meaning, asset.scale, asset.offset, sample(path, asset.array)]
 
 
 def _of_files(scene: Scene, files: Files) -> list[list[object]]:

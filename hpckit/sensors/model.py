@@ -28,7 +28,7 @@ class Asset:
     """One raster of a product: where its file lies, where its pixels lie, and what its numbers mean."""
 
     uri: str
-    """Where the file lies, as `hpckit.inputs.uri` reads it."""
+    """Where the file, or array, lies, as `hpckit.inputs.uri` reads it."""
     crs: str = ""
     """`EPSG:32631`, or WKT; empty for a raster in the geometry of the sensor, which lies in no CRS."""
     transform: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -51,7 +51,7 @@ class Asset:
 
     @property
     def file(self) -> Path:
-        """File on this machine that holds it: the zip file of a member."""
+        """File on this machine that holds it: the zip file of a member, the folder of an array's hierarchy."""
         return locate(self.uri).path
 
     @property
@@ -60,8 +60,13 @@ class Asset:
         return bool(locate(self.uri).member)
 
     @property
+    def array(self) -> str:
+        """Path of the array in its Zarr hierarchy; empty for a file."""
+        return locate(self.uri).array
+
+    @property
     def name(self) -> str:
-        """Name of its file without the folder."""
+        """Name of its file without the folder; of an array, its path in the hierarchy."""
         return locate(self.uri).name
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hpckit.sensors.model import Dropped, Scene
 
@@ -36,11 +36,14 @@ def newest(
         The others, with the reason.
     """
 
-    def rank(scene: Scene) -> tuple[bool, float, bool, str, bool, str, str]:
-        """Preference: real baselines before N9999, newer, complete, later production, folder before zip."""
-        baseline = float(scene.baseline)
-        is_zip = scene.href.lower().endswith(".zip")
-        return (baseline < 99, baseline, not scene.missing, produced(scene), not is_zip, scene.id, scene.href)
+    def rank(scene: Scene) -> tuple[bool, float, bool, str, int, str, str]:
+        """Preference: real baselines before N9999, newer, complete, later production, then by form.
+
+        Folders come before zip files, and both before arrays, which have no checksums.
+        """
+        baseline, is_zip = float(scene.baseline), scene.href.lower().endswith(".zip")
+        form = 0 if any(asset.array for asset in scene.assets.values()) else 1 if is_zip else 2
+        return (baseline < 99, baseline, not scene.missing, produced(scene), form, scene.id, scene.href)
 
     best = max(scenes, key=rank)
     kept: dict[str, Scene] = {}
@@ -48,11 +51,17 @@ def newest(
     for scene in sorted(scenes, key=rank, reverse=True):
         if one_baseline and scene.baseline != best.baseline:
             dropped.append(Dropped(scene.id, f"superseded by baseline {best.baseline} ({best.id})"))
-        elif strip(scene) in kept:
-            dropped.append(Dropped(scene.id, _same_part(scene, kept[strip(scene)], part)))
+        elif (same := _same(scene, kept, strip)) is not None:
+            dropped.append(Dropped(scene.id, _same_part(scene, same, part)))
         else:
             kept[strip(scene)] = scene
     return sorted(kept.values(), key=lambda scene: (scene.nodata or 0.0, scene.id, scene.href)), dropped
+
+
+def _same(scene: Scene, kept: Mapping[str, Scene], strip: Callable[[Scene], str]) -> Scene | None:
+    """The scene that is kept of the same part, or of the same product where one form of it does not tell the part."""
+    alike = (other for other in kept.values() if other.id == scene.id and not (other.part and scene.part))
+    return kept.get(strip(scene)) or next(alike, None)
 
 
 def _same_part(scene: Scene, kept: Scene, part: str) -> str:

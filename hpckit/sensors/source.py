@@ -17,8 +17,10 @@ from rasterio.windows import Window
 from hpckit.errors import CubeError, SceneError
 from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import open_raster
+from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import Band, BandRef
 from hpckit.sensors.model import Asset, Scene
+from hpckit.sensors.sentinel2.eopf.reading import open_array
 
 _SATURATED: Final = 65535
 _JP2_SIGNATURE: Final = bytes.fromhex("0000000c6a5020200d0a870a")
@@ -29,13 +31,13 @@ _ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
 
 @contextmanager
 def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
-    """Open the file of a band.
+    """Open the file, or array, of a band.
 
     Parameters
     ----------
     level : int
         Resolution level of JPEG 2000: 0 is the whole one, each further one has half the pixels along an edge, of
-        which the first lies where the first of the level before does. No more than the file has.
+        which the first lies where the first of the level before does. No more than the file has; arrays have none.
 
     Raises
     ------
@@ -45,6 +47,9 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
     if ref.key not in scene.assets:
         raise SceneError(f"{scene.id}: the product has no band {ref.key}")
     asset = scene.assets[ref.key]
+    if asset.array:
+        yield open_array(scene, ref)
+        return
     if not asset.is_member:
         _check_whole(scene, asset)
     try:
@@ -75,6 +80,8 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
     asset = scene.assets[ref.key]
     try:
         values = _decode(source, asset, window)
+    except SceneError as error:
+        raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {asset.name} cannot be decoded at row {window.row_off}") from error
     if asset.dtype:
@@ -87,6 +94,8 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
 def _decode(source: Any, asset: Asset, window: Window) -> npt.NDArray[Any]:
     """Pixels as the file holds them; of tiles that the window cuts, only that part is decoded."""
     (row, column), (height, width) = (window.row_off, window.col_off), (window.height, window.width)
+    if isinstance(source, ZarrRaster):
+        return source.read(slice(row, row + height), slice(column, column + width))
     if source.driver == "JP2OpenJPEG" and not asset.is_member and _cuts_blocks(source, window):
         level = round(log2(asset.shape[0] / source.height))
         rows, columns = slice(row, row + height), slice(column, column + width)

@@ -1,4 +1,4 @@
-"""Sentinel-2 products, Level-1C and Level-2A: folders and zip files, of any name, and as AWS stores them."""
+"""Sentinel-2 products, Level-1C and 2A: folders and zip files, of any name, as AWS stores them, and EOPF Zarr."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import shapely
 
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files, member_path, open_zip
+from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Level, Scene
 from hpckit.sensors.sentinel2 import aws, parts
 from hpckit.sensors.sentinel2.bands import BANDS
 from hpckit.sensors.sentinel2.details import Details
+from hpckit.sensors.sentinel2.eopf import product as eopf
 from hpckit.sensors.sentinel2.metadata import Granule, Product, parse_granule, parse_product
 from hpckit.space import footprint
 from hpckit.space.frame import Frame
@@ -45,7 +47,7 @@ def read_scenes(path: Path) -> list[Scene]:
     Parameters
     ----------
     path : Path
-        SAFE folder, or zip file.
+        SAFE folder, zip file, tile in the layout of AWS, or Zarr hierarchy.
 
     Raises
     ------
@@ -75,13 +77,15 @@ def is_product(path: Path, is_folder: bool) -> bool:
     """
     if is_folder:
         names = _names(path)
-        return (parts.is_top(names) and parts.has_granule(names)) or aws.is_tile(names)
+        return (parts.is_top(names) and parts.has_granule(names)) or aws.is_tile(names) or eopf.is_product(path)
     return path.suffix.lower() == ".zip" and (_claims(path) or _holds_metadata(path))
 
 
 def is_remnant(path: Path) -> bool:
     """Whether a folder in which no product was found is what is left of one, or of a kind that is not supported."""
-    return (path.suffix == ".SAFE" and path.name.startswith("S2")) or parts.is_top(_names(path))
+    return (
+        (path.suffix == ".SAFE" and path.name.startswith("S2")) or eopf.is_remnant(path) or parts.is_top(_names(path))
+    )
 
 
 def _names(folder: Path) -> list[str]:
@@ -106,9 +110,13 @@ def _holds_metadata(path: Path) -> bool:
 def _read(path: Path) -> list[Scene]:
     if not path.exists():
         raise SceneError("no such product")
+    if is_hierarchy(path) or eopf.is_remnant(path):
+        return [eopf.read_scene(path)]
     files = Files(path)
     if aws.is_tile(files.names()):
         return [_read_aws(path, files)]
+    if files.is_zip and any(name.endswith(("/.zgroup", "/zarr.json")) for name in files.names()):
+        raise SceneError("unsupported: a Zarr hierarchy in a zip file; unpack it")
     metadata, level = parts.product_metadata(files)
     product = parse_product(metadata, files.read(metadata))
     granules = {name: parse_granule(name, files.read(name)) for name in parts.granule_metadata(files, product)}

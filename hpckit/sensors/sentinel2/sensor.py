@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import shapely
 
 _LOST: Final = re.compile(r"(?:^|_)(B\d\d|B8A|SCL|AOT|WVP)(?:_\d\dm)?\.(?:jp2|tiff?)$")
+_LOST_ARRAY: Final = re.compile(r"/r\d\dm/(b\d\d|b8a|scl|aot|wvp|cld|snw)$")
 _MADE: Final = re.compile(r"_DS_.{4}_(\d{8}T\d{6})_")
 _DECODED: Final = 6
 _RECODED: Final = 20
@@ -92,7 +93,7 @@ class Sentinel2:
         return product.is_product(path, path.is_dir()) or (path.is_dir() and product.is_remnant(path))
 
     def read(self, path: Path) -> Sequence[Scene]:
-        """Read a SAFE folder or zip file, of one granule or of several, or a tile in the layout of AWS."""
+        """Read a SAFE folder or zip file, of one granule or of several, a tile in the layout of AWS, or EOPF Zarr."""
         from hpckit.sensors.sentinel2 import product
 
         return product.read_scenes(path)
@@ -119,9 +120,9 @@ class Sentinel2:
         return bool(scene.sizes(ref.name)) if resampled else ref.key in scene.assets
 
     def is_lost(self, scene: Scene, name: str) -> bool:
-        """Whether an image file of the band is listed and gone."""
-        found = (_LOST.search(file) for file in scene.missing)
-        return any(match is not None and match[1] == name for match in found)
+        """Whether an image file, or array, of the band is listed and gone."""
+        found = (_LOST.search(file) or _LOST_ARRAY.search(file) for file in scene.missing)
+        return any(match is not None and match[1].upper() == name for match in found)
 
     def start(self, scene: Scene) -> str:
         """Begin of the datatake."""
@@ -150,9 +151,8 @@ class Sentinel2:
     def row_bytes(self, frame: Frame, ref: BandRef, acquisitions: Sequence[Acquisition], treatment: Treatment) -> int:
         """Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles."""
         if treatment.onto is None:
-            recoded = any(
-                asset.dtype for item in acquisitions for scene in item.scenes for asset in scene.assets.values()
-            )
+            scenes = (scene for item in acquisitions for scene in item.scenes)
+            recoded = any(scene.assets[ref.key].dtype for scene in scenes if ref.key in scene.assets)
             return (_RECODED if recoded else _DECODED) * frame.row_bytes(ref.resolution_m, ref.dtype)
         from hpckit.sensors.regrid import strip_bytes  # imports odc.geo, which granules need not wait for
 

@@ -60,7 +60,7 @@ def _described(key: str, asset: Asset) -> dict[str, Any]:
     ref = BandRef.from_key(key, BANDS)
     described: dict[str, Any] = {
         "href": asset.uri,
-        "type": "image/jp2" if asset.name.lower().endswith(".jp2") else "image/tiff; application=geotiff",
+        "type": _media_type(asset),
         "roles": ["data"],
         "proj:shape": list(asset.shape),
         "proj:transform": list(asset.transform),
@@ -77,6 +77,12 @@ def _described(key: str, asset: Asset) -> dict[str, Any]:
             }
         ]
     return described
+
+
+def _media_type(asset: Asset) -> str:
+    if asset.array:
+        return "application/vnd+zarr"
+    return "image/jp2" if asset.name.lower().endswith(".jp2") else "image/tiff; application=geotiff"
 
 
 def _eo_band(band: Band) -> dict[str, Any]:
