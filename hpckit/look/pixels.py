@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.quantities import format_count
 from hpckit.cubes.arrays import Array, read_coordinate
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.read import Geometry, band_array, bands, geometry, held_windows
@@ -165,7 +166,7 @@ def read_snapshot(
     layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
     classes = None if mask is None else _read_classes(cube, tile, mask, index, extent)
     held = held_windows(band_array(cube, tile, refs[0]))
-    part = "" if held.all() else f"{held.sum()} of {held.size} windows ingested"
+    part = "" if held.all() else f"{held.sum()} of {format_count(held.size, 'window')} ingested"
     return Snapshot(tile, extent, where.acquisitions[index], layers, classes, sensor, part)
 
 

@@ -75,6 +75,7 @@ def test_real_products_with_shrunken_rasters_fail_with_the_reason(shared_data, t
     found, _ = catalogue.acquisitions([small])
     spec = replace(spec, path=tmp_path / "small.zarr")
     layout.prepare(spec, "53JQJ", found)
+    unit = next(ingest.ingest_units(spec, "53JQJ", found))
     assert not ingest.ingest(spec, unit, found, Manifest.load(spec.path), "test").failures
     with rasterio.open(small.assets["B02@10m"].uri) as source:
         expected = products.stored(source.read(1), 0)

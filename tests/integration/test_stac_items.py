@@ -31,7 +31,7 @@ name: items
 aoi: zones.gpkg
 period: 2024-04-01/2024-12-31
 scenes: {paths: [scenes]}
-cube: {bands: [red, B11, SCL]}
+cube: {bands: [red, B11, SCL], extent: granule}
 reductions:
   - name: fields
     zones: zones.gpkg

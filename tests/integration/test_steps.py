@@ -157,6 +157,9 @@ def greening(tmp_path: Path) -> Path:
 
 
 def test_a_script_over_the_cube_of_a_tile(greening: Path):
+    text = greening.read_text()
+    greening.write_text(text.replace("cube: {", "cube: {extent: granule, "))
+    assert greening.read_text() != text
     result = run(greening)
     assert result.exit_code == 0 and result.done["exec-amplitude"] == 1
     with rasterio.open(next((greening.parent / "amplitude").glob("*.tif"))) as made:
