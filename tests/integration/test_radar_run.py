@@ -130,7 +130,9 @@ def test_a_composite_of_one_direction(campaign: Campaign):
     text = CAMPAIGN.replace("tiles: [31UFU]", "tiles: [31UFU], radar: {orbit: descending}").replace(
         "radar\n", "one\n", 1
     )
-    head = text[: text.index("reductions:")].replace("dates_per_block: 4", "dates_per_block: 4, path: one.zarr, extent: granule")
+    head = text[: text.index("reductions:")].replace(
+        "dates_per_block: 4", "dates_per_block: 4, extent: granule, path: one.zarr"
+    )
     (folder / "one.yaml").write_text(
         head + "reductions: [{name: mean, kind: composite, bands: [VV, VH], methods: [median, geomad]}]\n"
     )

@@ -307,7 +307,7 @@ def _require_ingested(
         held, touched = tiles.windows(part.tile, ref), _touched(part, frame, ref)
         if (touched & ~held).any():
             raise CubeError(
-                f"band {ref} of tile {part.tile} has zones in a part that this campaign does not hold",
+                f"band {ref} of tile {part.tile}: this campaign does not hold all windows that its zones touch",
                 hint="`hpckit plan CAMPAIGN` chooses windows again; please report it if this error remains",
             )
         for row, column in np.argwhere(touched).tolist():
