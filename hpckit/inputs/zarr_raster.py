@@ -149,7 +149,7 @@ class ZarrRaster:
         except OSError as error:
             raise SceneError(f"{name} cannot be read") from error
         except Exception as error:  # codecs raise whatever they come across
-            raise SceneError(f"{name} is truncated or damaged ({error})") from error
+            raise SceneError(f"{name} is truncated or damaged") from error
         if found is not None:
             return found
         if self._lacks is None or not self._lacks(self, part.chunk):
