@@ -156,6 +156,7 @@ def campaign(tmp_path: Path, plover: Sensor) -> Path:
 
 
 def test_a_campaign(campaign: Path, plover: Sensor) -> None:
+    campaign.write_text(CAMPAIGN.replace("cube: {", "cube: {extent: granule, "))
     run("check", campaign)
     run("run", campaign, "--workers", "2")
     loaded = load_campaign(campaign)
