@@ -140,6 +140,16 @@ def test_other_codecs_are_read_by_zarr(tmp_path):
             np.testing.assert_array_equal(window, part)
 
 
+def test_a_scan_reads_again_only_what_changed(tmp_path):
+    arrays = {"B04@10m": pixels()["B04@10m"]}
+    path, listed = write_eopf(tmp_path, SPEC, arrays), tmp_path / "c.parquet"
+    catalogue.write(listed, catalogue.scan([tmp_path]).scenes)
+    assert catalogue.scan([tmp_path], previous=listed).reused == 1
+    change(path, lambda told: told["stac_discovery"]["properties"].update({"eo:cloud_cover": 77.0}))
+    report = catalogue.scan([tmp_path], previous=listed)
+    assert report.reused == 0 and report.scenes[0].cloud_cover == 77.0
+
+
 def test_the_generator_gives_what_it_says(tmp_path):
     """So that tests of generations are tests of generations."""
     one, new = (write_eopf(tmp_path, SPEC, pixels(), name) for name in ("2025-01", "3.0"))
