@@ -115,6 +115,14 @@ def test_chunks_that_version_3_leaves_out_hold_no_data(tmp_path):
         windows(scene, "CLD@20m")
 
 
+def test_products_of_sentinel1_are_told_and_not_read(tmp_path):
+    """Names of groups are those of a real product."""
+    groups = [f"S01SIWGRD_20250912T053648_0025_C023_5AA4_0081FD_{polarisation}" for polarisation in ("VV", "VH")]
+    for group in groups:
+        zarr.open_group(tmp_path / "x.zarr", mode="a", zarr_format=2).create_group(group)
+    assert "unsupported: products of Sentinel-1 as EOPF Zarr" in refused(tmp_path)
+
+
 def test_shapes_that_lie(tmp_path):
     path = write_eopf(tmp_path, SPEC, {"B04@10m": pixels()["B04@10m"]})
     told = json.loads((path / ".zmetadata").read_text())
