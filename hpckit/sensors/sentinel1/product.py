@@ -24,7 +24,7 @@ _EOPF_GROUP: Final = re.compile(r"S01S(?:IW|EW|WV|S[1-6]|SM)[A-Z]{3}_\d{8}T\d{6}
 
 
 def is_safe(path: Path, is_folder: bool) -> bool:
-    """Whether a folder or zip file is an ESA product: a folder of any name with manifest and annotations, or EOPF Zarr.
+    """Whether a folder or zip file is an ESA product: a folder with manifest and annotations, or EOPF Zarr.
 
     Raises
     ------
