@@ -37,7 +37,7 @@ from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.step import Step, require_order
 from hpckit.errors import CampaignError, GridError, VectorError
 from hpckit.sensors.bands import BandRef
-from hpckit.sensors.registry import MASK, SENSORS, sensor_with
+from hpckit.sensors.registry import MASK, SENSORS
 from hpckit.sensors.sensor import Sensor
 from hpckit.space.areafile import Area
 from hpckit.space.grid import NATIVE, PATTERN, Grid, parse_grid
@@ -326,7 +326,7 @@ class Campaign(_Model):
     def _masks_of_the_sensor(cls, values: Any) -> Any:
         """By default, reductions use the mask of the sensor; without one they mask nothing."""
         try:
-            sensor = sensor_with(values["scenes"]["collection"])
+            sensor = Scenes.model_validate(values["scenes"]).sensor
             reductions = [_masked(item, sensor) if isinstance(item, dict) else item for item in values["reductions"]]
         except (KeyError, TypeError, ValueError):
             return values  # what is missing, unknown or of another type is found later

@@ -20,7 +20,8 @@ from pydantic_core import CoreSchema
 
 from hpckit.sensors.model import Level
 from hpckit.sensors.options import SensorOptions
-from hpckit.sensors.registry import DEFAULT, collections, sensor_with
+from hpckit.sensors.rasters.options import RasterOptions
+from hpckit.sensors.registry import DEFAULT, collections, sensor_with, sensors
 from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.sentinel1.options import RadarOptions
 from hpckit.sensors.stac.options import ItemOptions
@@ -78,7 +79,17 @@ class Products(BaseModel):
         collection = info.data.get("collection")
         if tiles is None or collection is None:  # a wrong collection has a message of its own
             return tiles
-        return [sensor_with(collection).tile(tile) for tile in tiles]
+        sensor = sensor_with(collection)
+        return [sensor.tile(tile) for tile in tiles] if sensor.bands else tiles  # else options make the sensor
+
+    @model_validator(mode="after")
+    def _sensor_known(self) -> Products:
+        if not self.sensor.bands:
+            raise ValueError(
+                f"collection {self.collection} needs `{self.sensor.option}`, which says what its bands are and is a "
+                "field of the campaign's own `scenes`"
+            )
+        return self
 
 
 class Scenes(Products):
@@ -88,16 +99,39 @@ class Scenes(Products):
     """Compare each file with the size and checksum that its product has of it before it is decoded."""
     radar: RadarOptions = Field(default_factory=RadarOptions)
     """Of Sentinel-1 only."""
+    rasters: RasterOptions | None = None
+    """Of images of one's own: what names of files say, and which bands there are. It implies the collection."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collection_of_the_options(cls, values: Any) -> Any:
+        """Options of a sensor with one collection name it."""
+        if not isinstance(values, dict) or "collection" in values:
+            return values
+        for sensor in sensors():
+            if sensor.option in values and len(sensor.collections) == 1:
+                return {**values, "collection": next(iter(sensor.collections))}
+        return values
 
     @property
     def options(self) -> SensorOptions:
         """What the file says of the sensor only."""
-        options: SensorOptions = getattr(self, self.sensor.option) if self.sensor.option else SensorOptions()
-        return options
+        option = sensor_with(self.collection).option
+        options: SensorOptions | None = getattr(self, option) if option else None
+        return options or SensorOptions()
+
+    @property
+    def sensor(self) -> Sensor:
+        """Sensor that measured the products, with the bands that its options give it."""
+        return self.options.sensor(sensor_with(self.collection))
 
     @model_validator(mode="after")
     def _options_fit(self) -> Scenes:
         if self.options is not self.radar and self.radar != RadarOptions():
             raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
+        if self.options is not self.rasters and self.rasters is not None:
+            raise ValueError(f"rasters is of images of one's own only; the collection is {self.collection}")
+        for tile in self.tiles or ():
+            self.sensor.tile(tile)
         self.options.require(self.level)
         return self

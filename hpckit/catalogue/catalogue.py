@@ -27,6 +27,7 @@ from hpckit.sensors.content import stamp_files
 from hpckit.sensors.items import SCENE
 from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
 from hpckit.sensors.registry import sensor_of, sensors
+from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.stac.files import file_of, may_hold_items
 from hpckit.sensors.stac.options import ItemOptions
 
@@ -75,6 +76,7 @@ def scan(
     previous: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     items: ItemOptions | None = None,
+    among: Sequence[Sensor] | None = None,
 ) -> ScanReport:
     """Find products and read their metadata, in parallel.
 
@@ -88,6 +90,8 @@ def scan(
         Called with the number of products read and found.
     items : ItemOptions, optional
         How STAC items are read whose catalogue is unknown, or whose offset is wrong.
+    among : sequence of Sensor, optional
+        Sensors whose products are looked for; all if not given.
 
     Raises
     ------
@@ -100,24 +104,36 @@ def scan(
     for path in folders:
         if not is_there(path):
             raise CatalogueError(f"{path}: no such folder", hint="correct `scenes.paths` of the campaign file")
+    wanted = _Wanted(items or ItemOptions(), sensors() if among is None else tuple(among))
     known = by_product(_known(previous))
     stamps = read_stamps(previous) if known and previous else set()
     scenes: list[Scene] = []
     failures: list[Failure] = []
-    items = items or ItemOptions()
-    any_items = items.assets is not None
     products = list(
-        find_products(folders, lambda path, error: failures.append(_unseen(path, error)), any_items=any_items)
+        find_products(
+            folders,
+            lambda path, error: failures.append(_unseen(path, error)),
+            any_items=wanted.items.assets is not None,
+            among=wanted.sensors,
+        )
     )
     progress(0, len(products))
     reused = 0
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, stamps, items), products), 1):
+        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, stamps, wanted), products), 1):
             failures += [failure for failure in read_now if isinstance(failure, Failure)]
             scenes += [scene for scene in read_now if isinstance(scene, Scene)]
             reused += len(read_now) if known.get(str(products[done - 1])) is read_now else 0
             progress(done, len(products))
     return ScanReport(scenes, failures, reused, _kept(chain.from_iterable(known.values()), scenes, failures))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is looked for."""
+
+    items: ItemOptions
+    sensors: Sequence[Sensor]
 
 
 def _unseen(path: Path, error: OSError | SceneError) -> Failure:
@@ -308,26 +324,32 @@ def _unfit(
 
 
 def _read_one(
-    path: Path, known: Mapping[str, list[Scene]], stamps: AbstractSet[tuple[str, str]], items: ItemOptions
+    path: Path, known: Mapping[str, list[Scene]], stamps: AbstractSet[tuple[str, str]], wanted: _Wanted
 ) -> Sequence[Scene | Failure]:
     """Scenes of a product: those of the previous catalogue where nothing has changed."""
     before = known.get(str(path), [])
-    if before and all(_is_unchanged(scene, stamps) for scene in before):
-        return before
     try:
+        if before and all(_is_unchanged(scene, stamps, wanted.sensors) for scene in before):
+            return before
         if may_hold_items(path):
-            scenes, errors = read_items(path, items)
+            scenes, errors = read_items(path, wanted.items)
             return [*scenes, *(Failure(path, str(error), may_pass(error)) for error in errors)]
-        return read_scenes(path)
+        return read_scenes(path, wanted.sensors)
     except SceneError as error:
         return [Failure(path, str(error), may_pass(error))]
 
 
-def _is_unchanged(scene: Scene, stamps: AbstractSet[tuple[str, str]]) -> bool:
+def _is_unchanged(scene: Scene, stamps: AbstractSet[tuple[str, str]], among: Sequence[Sensor]) -> bool:
     if not scene.content or scene.missing:
         return False
     stamp = _stamp(scene)
-    return bool(stamp) and (scene.id, stamp) in stamps
+    if not stamp or (scene.id, stamp) not in stamps:
+        return False
+    sensor = next((sensor for sensor in among if sensor.name == scene.sensor), None)
+    try:
+        return sensor is not None and sensor.is_current(scene)
+    except OSError:
+        return False  # to read it says why
 
 
 def _stamp(scene: Scene) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,8 @@ from hpckit.errors import SceneError
 from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Scene
-from hpckit.sensors.registry import SENSORS, sensors
+from hpckit.sensors.registry import sensors
+from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.stac.files import item_files, may_hold_items
 
 _NO_PRODUCTS: Final = ("__MACOSX", "lost+found")
@@ -27,7 +28,13 @@ def _ignore(path: Path, error: OSError | SceneError) -> None:
     """Say nothing of it."""
 
 
-def find_products(paths: Iterable[Path], unseen: Unseen = _ignore, *, any_items: bool = False) -> Iterator[Path]:
+def find_products(
+    paths: Iterable[Path],
+    unseen: Unseen = _ignore,
+    *,
+    any_items: bool = False,
+    among: Sequence[Sensor] | None = None,
+) -> Iterator[Path]:
     """Find products at any depth below `paths`, sorted, each once; also files with STAC items of products.
 
     Folders that are products, and Zarr hierarchies, are not entered; links to folders are followed once.
@@ -38,23 +45,31 @@ def find_products(paths: Iterable[Path], unseen: Unseen = _ignore, *, any_items:
         Called with each folder or zip file whose content cannot be seen, and why: it may hold products.
     any_items : bool
         Whether items of unknown catalogues count, too.
+    among : sequence of Sensor, optional
+        Sensors whose products are looked for; all if not given.
     """
-    search = _Search(unseen, any_items, set())
+    search = _Search(unseen, any_items, set(), sensors() if among is None else tuple(among))
     for path in paths:
         yield from _find(path.absolute(), search)
 
 
-def read_scenes(path: Path) -> list[Scene]:
+def read_scenes(path: Path, among: Sequence[Sensor] | None = None) -> list[Scene]:
     """Read a product of any sensor: one scene, or one for each of its granules.
+
+    Parameters
+    ----------
+    among : sequence of Sensor, optional
+        Sensors that it may be of; all if not given.
 
     Raises
     ------
     SceneError
         If it is broken or of an unsupported kind; the message names product and reason.
     """
+    known = sensors() if among is None else among
     try:
         # The first sensor reads what none claims: it says best what is wrong with it.
-        sensor = next((sensor for sensor in reversed(sensors()) if sensor.claims(path)), SENSORS[0])
+        sensor = next((sensor for sensor in reversed(known) if sensor.claims(path)), known[0])
     except OSError as error:
         raise SceneError(f"{path.name}: cannot be read") from error
     return [replace(scene, content=content_of(scene)) for scene in sensor.read(path)]
@@ -67,6 +82,7 @@ class _Search:
     unseen: Unseen
     any_items: bool
     seen: set[tuple[int, int]]
+    sensors: Sequence[Sensor]
 
 
 def _find(path: Path, search: _Search) -> Iterator[Path]:
@@ -76,18 +92,18 @@ def _find(path: Path, search: _Search) -> Iterator[Path]:
             return
         search.seen.add((status.st_dev, status.st_ino))
         is_folder = stat.S_ISDIR(status.st_mode)
-        if _is_product(path, is_folder):
+        if _is_product(path, is_folder, search.sensors):
             yield path
             return
         if not is_folder and may_hold_items(path):  # somebody named it
             yield path
             return
-        if not is_folder or _is_part(path) or is_hierarchy(path):
+        if not is_folder or _is_part(path, search.sensors) or is_hierarchy(path):
             return
-        files = [product for sensor in sensors() for product in sensor.products_in(path)]
+        files = [product for sensor in search.sensors for product in sensor.products_in(path)]
         files += item_files(path, of_any=search.any_items)
-        entries = [entry for entry in sorted(_entries(path)) if not _is_part(entry)]
-        is_remnant = any(sensor.is_remnant(path) for sensor in sensors())
+        entries = [entry for entry in sorted(_entries(path)) if not _is_part(entry, search.sensors)]
+        is_remnant = any(sensor.is_remnant(path) for sensor in search.sensors)
     except (OSError, SceneError) as error:
         search.unseen(path, error)
         return
@@ -101,10 +117,10 @@ def _find(path: Path, search: _Search) -> Iterator[Path]:
         yield path
 
 
-def _is_product(path: Path, is_folder: bool) -> bool:
+def _is_product(path: Path, is_folder: bool, among: Sequence[Sensor]) -> bool:
     """Whether a path is a product of any sensor: one may know it by its name where another cannot look into it."""
     fault: SceneError | None = None
-    for sensor in sensors():
+    for sensor in among:
         try:
             if sensor.is_product(path, is_folder):
                 return True
@@ -115,8 +131,8 @@ def _is_product(path: Path, is_folder: bool) -> bool:
     return False
 
 
-def _is_part(path: Path) -> bool:
-    return any(sensor.is_part(path) for sensor in sensors())
+def _is_part(path: Path, among: Sequence[Sensor]) -> bool:
+    return any(sensor.is_part(path) for sensor in among)
 
 
 def _entries(folder: Path) -> Iterator[Path]:

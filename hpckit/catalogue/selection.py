@@ -11,6 +11,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.scenes import Products
 from hpckit.catalogue import catalogue
 from hpckit.sensors.model import Dropped, Scene
+from hpckit.sensors.registry import searched
 from hpckit.space.aoi import read_aoi
 
 
@@ -38,7 +39,11 @@ def find(
     lists = [path for path in paths if catalogue.is_catalogue(path)]
     listed = [catalogue.by_product(catalogue.read(path)) for path in lists]
     report = catalogue.scan(
-        [path for path in paths if path not in lists], previous=previous, progress=progress, items=products.items
+        [path for path in paths if path not in lists],
+        previous=previous,
+        progress=progress,
+        items=products.items,
+        among=searched(products.sensor),
     )
     by_path: dict[str, list[Scene]] = {}
     for found in (*listed, catalogue.by_product(report.scenes)):

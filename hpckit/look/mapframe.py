@@ -183,7 +183,7 @@ def _provenance(snapshot: Snapshot) -> str:
         snapshot.sensor.origin.mission,
         made.get("platform"),
         orbit and f"orbit {orbit:03d}",
-        baseline and f"baseline {baseline}",
+        baseline and float(baseline) and f"baseline {baseline}",
     ]
     parts.append(f"{snapshot.extent.pixel_m} m pixels")
     parts.append(None if snapshot.classes is None else "dashed: clouds of the scene classification")

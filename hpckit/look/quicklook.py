@@ -198,7 +198,9 @@ def _instead_of_colour(sensor: Sensor, names: set[str], indices: Mapping[str, st
     if found is None:
         raise CubeError(
             f"the cube has no band that a picture can show: {', '.join(sorted(names)) or 'none at all'}",
-            hint=f"name {', '.join(sensor.pictures.colour)}, or one other band, in the campaign file",
+            hint=f"name {', '.join([*sensor.pictures.colour, 'or one other band'])}, in the campaign file"
+            if sensor.pictures.colour
+            else "classes have no picture",
         )
     return found
 

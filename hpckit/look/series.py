@@ -350,11 +350,18 @@ def _provenance(series: Sequence[ZoneSeries]) -> str:
     parts = [series[0].sensor.origin.mission]
     for column, noun in (("platform", ""), ("tile", "tile"), ("relative_orbit", "orbit"), ("baseline", "baseline")):
         if column in frame and frame[column].notna().any():
-            values = sorted(frame[column].dropna().unique())
+            values = [value for value in sorted(frame[column].dropna().unique()) if _is_known(value)]
+            if not values:
+                continue
             shown = [f"{value:03.0f}" if column == "relative_orbit" else str(value) for value in values]
             plural = f"{noun}s " if noun and len(shown) > 1 else f"{noun} " if noun else ""
             parts.append(plural + _first_of(shown))
     return " · ".join(parts)
+
+
+def _is_known(value: object) -> bool:
+    """Whether a platform, orbit or baseline is known: images of one's own have none."""
+    return value not in ("", 0) and str(value).strip("0.") != ""
 
 
 def _first_of(names: Sequence[str]) -> str:

@@ -338,6 +338,11 @@ class CampaignView:
         chosen = self.reduction(reduction)
         bands = [text for text in chosen.bands if not self.campaign.ref(text).band.is_categorical]
         known = {name.upper(): name for name in [*chosen.indices, *bands]}
+        if not known:
+            raise CampaignError(
+                f"reduction {chosen.name!r} has classes only, of which there is no series",
+                hint="the store has the pixels of each class",
+            )
         if band is None:
             return known.get("NDVI") or [*bands, *chosen.indices][0]
         if band.upper() not in known:

@@ -41,6 +41,9 @@ class Band:
     long_name: str = ""
     valid: tuple[int, int] | None = None
     """Least and greatest stored integer that is a value, where the cube states them."""
+    beyond: Literal["clip", "leave out", "refuse"] = "clip"
+    """What happens to numbers of a file beyond `valid`: they become the nearest one that is stored, or no data, or
+    their date fails. Other than with `clip`, 0 in a file is a number like any other."""
     flags: tuple[tuple[int, str], ...] = ()
     """Of `class` the codes, of `bits` the numbers of the bits (the lowest is 0), with their meanings."""
     axis: str = ""

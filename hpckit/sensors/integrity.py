@@ -52,6 +52,8 @@ def check_files(scene: Scene, keys: Iterable[str]) -> None:
         for key in keys:
             _check_asset(scene, scene.assets[key])
         return
+    if Path(scene.href).suffix.lower() != ".zip" and Path(scene.href).is_file():
+        raise UnverifiableError(f"{scene.id}: single files have no checksums")
     files = Files(Path(scene.href))
     if MANIFEST not in files and aws.is_tile(files.names()):
         return

@@ -42,7 +42,7 @@ _PLAIN: Final = (
 """Fields of a scene that are JSON values as they are."""
 
 
-def plain_item(scene: Scene, *, code: str, instrument: str) -> dict[str, Any]:
+def plain_item(scene: Scene, *, code: str, instrument: str, details: object = None) -> dict[str, Any]:
     """STAC item of a scene of a sensor that has no properties of its own.
 
     Parameters
@@ -50,12 +50,14 @@ def plain_item(scene: Scene, *, code: str, instrument: str) -> dict[str, Any]:
     code : str
         Name of the tiling in `grid:code`.
     instrument : str
-        As STAC has it.
+        As STAC has it; empty if it is not known.
+    details : JSON value
+        `Scene.details`.
     """
     properties = {
         "datetime": stamp(scene.sensed),
-        "platform": scene.platform.lower(),
-        "instruments": [instrument],
+        "platform": scene.platform.lower() or None,
+        "instruments": [instrument] if instrument else None,
         "eo:cloud_cover": scene.cloud_cover,
         "proj:code": None if scene.frame is None else f"EPSG:{scene.frame.epsg}",
         "grid:code": None if scene.frame is None else f"{code}-{scene.tile}",
@@ -63,7 +65,7 @@ def plain_item(scene: Scene, *, code: str, instrument: str) -> dict[str, Any]:
     assets = {
         key.replace("@", "_"): {"href": asset.uri, "roles": ["data"]} for key, asset in sorted(scene.assets.items())
     }
-    return feature(scene, properties, assets, _EXTENSIONS)
+    return feature(scene, properties, assets, _EXTENSIONS, details=details)
 
 
 def feature(

@@ -104,7 +104,7 @@ class Scene:
     part: str = ""
     """Part of the pass that it holds: a datastrip, or a frame; empty for a whole one."""
     baseline: str
-    """Processing baseline, or version of the processor: `04.00`."""
+    """Processing baseline, or version of the processor: `04.00`; `0` where there is none."""
     relative_orbit: int = 0
     """0 where it is not known."""
     cloud_cover: float | None = None

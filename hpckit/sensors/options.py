@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from hpckit.sensors.model import Dropped, Scene
+
+if TYPE_CHECKING:
+    from hpckit.sensors.sensor import Sensor
 
 
 class SensorOptions(BaseModel):
     """Options of a sensor in a campaign file; this one has none."""
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def sensor(self, general: Sensor) -> Sensor:
+        """The sensor as the options make it, where its bands depend on them.
+
+        Parameters
+        ----------
+        general : Sensor
+            As it is without options.
+        """
+        return general
 
     def require(self, level: str) -> None:
         """Refuse options that do not suit products of a level.

@@ -18,6 +18,7 @@ from hpckit.base.plugins import added, load
 from hpckit.errors import HpckitError
 from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Scene
+from hpckit.sensors.rasters.sensor import RASTERS
 from hpckit.sensors.sensor import Sensor, band_of
 from hpckit.sensors.sentinel1.sensor import SENTINEL1
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
@@ -27,6 +28,7 @@ GROUP: Final = "hpckit.sensors"
 SENSORS: Final[tuple[Sensor, ...]] = (
     SENTINEL2,
     SENTINEL1,
+    RASTERS,
 )
 """Those of hpckit; a campaign that names no collection is of the first."""
 
@@ -80,6 +82,18 @@ def sensor_with(collection: str) -> Sensor:
     if sensor is None:
         raise ValueError(f"no collection {collection!r}; collections are {', '.join(collections())}")
     return sensor
+
+
+def searched(own: Sensor) -> tuple[Sensor, ...]:
+    """Sensors whose products are looked for: all; or one alone that a campaign made, since it says what files are.
+
+    Parameters
+    ----------
+    own : Sensor
+        That of the campaign.
+    """
+    known = sensors()
+    return known if own in known else (own,)
 
 
 def _first(fits: Callable[[Sensor], bool]) -> Sensor | None:

@@ -84,10 +84,11 @@ def strip_bytes(frame: Frame, ref: BandRef, acquisitions: Sequence[Acquisition])
     left, _, right, top = frame.bounds
     bounds = (left, top - rows * ref.resolution_m, right, top)
     itemsize, most = np.dtype(ref.dtype).itemsize, 0
-    for (size_m, crs), asset in _sources(acquisitions, ref).items():
+    for (_, crs), asset in _sources(acquisitions, ref).items():
         spans = _spans(bounds, frame.epsg, crs)
-        sizes = zip(asset.shape, spans, strict=True)
-        most = max(most, prod(min(size, int(span / size_m)) + 1 for size, span in sizes))
+        edges = (abs(asset.transform[4]), abs(asset.transform[0]))
+        sizes = zip(asset.shape, spans, edges, strict=True)
+        most = max(most, prod(min(size, int(span / edge)) + 1 for size, span, edge in sizes))
     most = min(most, 2 * _AT_ONCE)
     return rows * columns * itemsize + most * (_DECODED_BYTES + itemsize) + _DECODER_BYTES
 
@@ -104,7 +105,7 @@ def _sources(acquisitions: Sequence[Acquisition], ref: BandRef) -> dict[tuple[in
 
 @lru_cache(maxsize=256)
 def _spans(bounds: tuple[float, float, float, float], epsg: int, source_crs: str) -> tuple[float, float]:
-    """Metres that a rectangle spans in the CRS of a source, downwards and across."""
+    """What a rectangle spans in the CRS of a source, in its units, downwards and across."""
     left, bottom, right, top = transformer(f"EPSG:{epsg}", source_crs).transform_bounds(*bounds)
     spans = (top - bottom, right - left)
     return spans if np.isfinite(spans).all() else (_FAR_M, _FAR_M)

@@ -31,7 +31,7 @@ class Origin:
     mission: str
     """`Sentinel-2`: in titles and captions."""
     instrument: str
-    """As STAC has it: `msi`."""
+    """As STAC has it: `msi`; empty, as all that follow, if it is not known."""
     provider: str
     provider_url: str
     licence_url: str
@@ -58,7 +58,7 @@ class Pictures:
 class Sensor(Protocol):
     """A sensor, or a family of sensors with the same products.
 
-    Implementations have no state and are safe to use from several threads and processes.
+    Implementations have no state of their own and are safe to use from several threads and processes.
     """
 
     @property
@@ -158,6 +158,17 @@ class Sensor(Protocol):
         SceneError
             If it is broken or of an unsupported kind; the message names product and reason. A product that lacks
             some files is no error: `Scene.missing` lists them.
+        """
+
+    def is_current(self, scene: Scene) -> bool:
+        """Whether `read` would still give a scene of an earlier scan, of whose files none has changed.
+
+        Not if it was read with other options, or files have joined it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be seen.
         """
 
     def to_item(self, scene: Scene) -> dict[str, Any]:

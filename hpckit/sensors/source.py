@@ -19,6 +19,7 @@ from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import open_raster
 from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import Band, BandRef
+from hpckit.sensors.encode import encode
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.eopf.reading import open_array
 
@@ -84,11 +85,20 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
         raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {asset.name} cannot be decoded at row {window.row_off}") from error
-    if asset.dtype:
+    if asset.dtype and ref.band.beyond == "clip":
         return recode(values, asset, ref.band)
+    if asset.dtype:
+        return _encoded(values, scene, asset, ref.band)
     if ref.band.kind == "reflectance":
         return harmonise(values, _shift(scene, ref))
     return np.asarray(values.astype(ref.dtype, copy=False))
+
+
+def _encoded(values: npt.NDArray[Any], scene: Scene, asset: Asset, band: Band) -> npt.NDArray[Any]:
+    try:
+        return encode(values, asset, band)
+    except ValueError as error:
+        raise SceneError(f"{scene.id}: {asset.name} {error}") from error
 
 
 def _decode(source: Any, asset: Asset, window: Window) -> npt.NDArray[Any]:

@@ -31,7 +31,7 @@ from hpckit.catalogue.discover import find_products
 from hpckit.sensors.bands import BandRef, split_key
 from hpckit.sensors.model import Acquisition, Scene
 from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
-from hpckit.sensors.registry import sensor_named, sensor_of, sensor_with, sensors
+from hpckit.sensors.registry import searched, sensor_named, sensor_of, sensor_with, sensors
 from hpckit.sensors.sensor import Sensor, band_of
 from hpckit.space.frame import Frame
 
@@ -41,7 +41,7 @@ class SensorTests:
 
     @pytest.fixture
     def sensor(self) -> Sensor:
-        """The sensor; it is registered."""
+        """The sensor: registered, or made by the options of a campaign from one that is."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -57,7 +57,7 @@ class SensorTests:
     @pytest.fixture
     def scenes(self, sensor: Sensor, products: Path) -> list[Scene]:
         """The products on one tile."""
-        found = list(catalogue.scan([products]).scenes)
+        found = list(catalogue.scan([products], among=searched(sensor)).scenes)
         placed, _ = sensor.place(found, None, None)
         return [scene for scene in placed if scene.tile == placed[0].tile]
 
@@ -74,10 +74,12 @@ class SensorTests:
         return next(ref for ref in map(sensor.parse, keys) if not ref.band.is_mask)
 
     def test_it_is_found_by_its_names(self, sensor: Sensor) -> None:
-        assert sensor in sensors() and sensor_named(sensor.name) is sensor
+        general = sensor_named(sensor.name)
+        assert general in sensors() and general.collections == sensor.collections
+        assert sensor is general or sensor.option
         assert sensor.collections
         for collection in sensor.collections:
-            assert sensor_with(collection) is sensor
+            assert sensor_with(collection) is general
 
     def test_its_objects_reach_other_processes(self, sensor: Sensor) -> None:
         assert pickle.loads(pickle.dumps(sensor)).name == sensor.name
@@ -127,7 +129,7 @@ class SensorTests:
         assert {*shown.colour, *shown.visible, *shown.grey} <= sensor.bands.keys()
 
     def test_products_are_found_once_and_read(self, sensor: Sensor, products: Path) -> None:
-        paths = list(find_products([products]))
+        paths = list(find_products([products], among=searched(sensor)))
         assert paths and len(set(paths)) == len(paths)
         for path in paths:
             assert sensor.claims(path)
@@ -135,17 +137,18 @@ class SensorTests:
             assert scenes and len({scene.id for scene in scenes}) == len(scenes)
             assert [hash(scene) for scene in sensor.read(path)] == [hash(scene) for scene in scenes]
             for scene in scenes:
-                assert scene.href == str(path) and sensor_of(scene) is sensor
+                assert scene.href == str(path) and sensor_of(scene).name == sensor.name
+                assert sensor.is_current(scene)
                 assert scene.level in sensor.collections.values()
                 assert scene.assets and (scene.frame is not None) == sensor.has_tiles
                 for key in scene.assets:
                     assert sensor.parse(key).key == key
 
     def test_items_hold_all_of_a_scene(self, sensor: Sensor, products: Path, scenes: list[Scene]) -> None:
-        for scene in [*catalogue.scan([products]).scenes, *scenes]:
+        for scene in [*catalogue.scan([products], among=searched(sensor)).scenes, *scenes]:
             item = sensor.to_item(scene)
             assert item["properties"]["constellation"] == sensor.name
-            again = sensor.from_item(json.loads(json.dumps(item)))
+            again = sensor_named(sensor.name).from_item(json.loads(json.dumps(item)))
             assert again == scene and hash(again) == hash(scene)
             assert pickle.loads(pickle.dumps(scene)) == scene
 

@@ -70,7 +70,7 @@ def item(
             "start_datetime": f"{period.start}T00:00:00Z",
             "end_datetime": f"{period.end}T23:59:59Z",
             "constellation": sensor.name,
-            "instruments": [sensor.origin.instrument],
+            **({"instruments": [sensor.origin.instrument]} if sensor.origin.instrument else {}),
             "proj:code": f"EPSG:{frame.epsg}",
             **campaign.grid.attributes(frame.tile, pixels=True),
             "hpckit:period": period.label,
@@ -100,7 +100,7 @@ def collection(
         "title": f"Composites: {composite.name}",
         "description": _description(composite),
         "license": "other",
-        "providers": [{"name": origin.provider, "roles": ["producer"], "url": origin.provider_url}],
+        **({"providers": _providers(origin)} if origin.provider else {}),
         "extent": {
             "spatial": {"bbox": [around([found["bbox"] for _, found in items])]},
             "temporal": {"interval": [[min(starts), max(ends)]]},
@@ -117,17 +117,21 @@ def collection(
         },
         "links": [
             {"rel": "root", "href": "./collection.json", "type": "application/json"},
-            {
-                "rel": "license",
-                "href": origin.licence_url,
-                "type": "application/pdf",
-            },
+            *(
+                [{"rel": "license", "href": origin.licence_url, "type": "application/pdf"}]
+                if origin.licence_url
+                else []
+            ),
             *(
                 {"rel": "item", "href": f"./{path.relative_to(folder).as_posix()}", "type": "application/geo+json"}
                 for path, _ in items
             ),
         ],
     }
+
+
+def _providers(origin: Origin) -> list[dict[str, Any]]:
+    return [{"name": origin.provider, "roles": ["producer"], "url": origin.provider_url}]
 
 
 def _description(composite: Composite) -> str:

@@ -103,6 +103,10 @@ class Sentinel1:
 
         return [product.read_product(path)]
 
+    def is_current(self, scene: Scene) -> bool:
+        """Always: what it says depends on its files alone."""
+        return True
+
     def to_item(self, scene: Scene) -> dict[str, Any]:
         """STAC item with the properties `sar:*` and `sat:*`."""
         from hpckit.sensors.sentinel1 import stac

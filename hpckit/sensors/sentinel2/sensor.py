@@ -98,6 +98,10 @@ class Sentinel2:
 
         return product.read_scenes(path)
 
+    def is_current(self, scene: Scene) -> bool:
+        """Always: what it says depends on its files alone."""
+        return True
+
     def to_item(self, scene: Scene) -> dict[str, Any]:
         """STAC item with the properties `s2:*`."""
         from hpckit.sensors.sentinel2 import stac

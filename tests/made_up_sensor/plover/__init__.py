@@ -173,6 +173,9 @@ class Plover:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SceneError(f"{path.name}: its metadata are malformed") from error
 
+    def is_current(self, scene: Scene) -> bool:
+        return True
+
     def to_item(self, scene: Scene) -> dict[str, Any]:
         return plain_item(scene, code=self.grid.name.upper(), instrument=self.origin.instrument)
 

@@ -1,0 +1,1 @@
+"""Images of one's own: GeoTIFF files whose names say date and band."""
