@@ -57,6 +57,9 @@ class Products(BaseModel):
     items: ItemOptions = Field(default_factory=ItemOptions)
     """How STAC items are read whose catalogue is unknown, or whose offset is wrong."""
 
+    hosts: list[str] = []
+    """Servers of private addresses from which products may be read, by name; others are refused."""
+
     @property
     def sensor(self) -> Sensor:
         """Sensor that measured the products."""

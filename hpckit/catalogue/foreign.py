@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hpckit.base.reading import parsed, read_table
 from hpckit.catalogue.items import items_of
@@ -15,6 +16,8 @@ from hpckit.sensors.model import Scene
 from hpckit.sensors.stac.files import PARQUET, items_in
 from hpckit.sensors.stac.item import read_item
 from hpckit.sensors.stac.options import ItemOptions
+
+_WORKERS: Final = 8
 
 
 def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[SceneError]]:
@@ -29,13 +32,22 @@ def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[Scen
     """
     scenes: dict[str, Scene] = {}
     errors: list[SceneError] = []
+
+    def read(item: Mapping[str, Any]) -> Scene | SceneError:
+        try:
+            scene = read_item(item, path, options)
+            return replace(scene, content=content_of(scene))
+        except SceneError as error:
+            return error
+
     try:
-        for item in _items(path):
-            try:
-                scene = read_item(item, path, options)
-                scenes.setdefault(scene.href, replace(scene, content=content_of(scene)))
-            except SceneError as error:
-                errors.append(error)
+        # Items of one file may refer to servers, which take their time.
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            for found in pool.map(read, _items(path)):
+                if isinstance(found, SceneError):
+                    errors.append(found)
+                else:
+                    scenes.setdefault(found.href, found)
     except OSError as error:
         raise SceneError(f"{path.name}: cannot be read") from error
     if not scenes and not errors:

@@ -6,28 +6,21 @@ Written against what catalogues really do: some know no POST, some no filters, p
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from hpckit.errors import CatalogueError, CatalogueUnavailableError
+from hpckit.inputs.web import AGAIN, REDIRECTS, TRIES, is_private, pause_s
 
 if TYPE_CHECKING:
     import httpx
 
-_TRIES: Final = 5
-_LONGEST_PAUSE_S: Final = 60.0
 _LONGEST_ANSWER_S: Final = 120.0
 _LARGEST_PAGE: Final = 256 * 2**20
-_REDIRECTS: Final = 5
-_AGAIN: Final = (429, 500, 502, 503, 504)
-"""Statuses after which a request is worth repeating."""
 _NO_POST: Final = (404, 405, 415, 501)
 _EMPTY_PAGES: Final = 3
 """Pages in a row without anything new, after which a member runs in circles."""
@@ -178,7 +171,7 @@ class Member:
         self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str], *, may_lack: bool
     ) -> bytes | None:
         reason = ""
-        for attempt in range(_TRIES):
+        for attempt in range(TRIES):
             answer, content = self._try(method, url, body, headers)
             if answer is None:
                 reason = "it cuts its answers off"
@@ -188,11 +181,11 @@ class Member:
                 return None
             else:
                 reason = f"HTTP status {answer.status_code}"
-                if answer.status_code not in _AGAIN:
+                if answer.status_code not in AGAIN:
                     raise _RefusedError(f"{self.name}: {reason}{_detail(content)}", answer.status_code)
-            if attempt + 1 < _TRIES:
-                time.sleep(_pause(answer, attempt))
-        raise CatalogueUnavailableError(f"{self.name}: {reason}, {_TRIES} times in a row")
+            if attempt + 1 < TRIES:
+                time.sleep(pause_s(None if answer is None else answer.headers.get("retry-after"), attempt))
+        raise CatalogueUnavailableError(f"{self.name}: {reason}, {TRIES} times in a row")
 
     def _try(
         self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str]
@@ -221,7 +214,7 @@ class Member:
         self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> tuple[httpx.Response, bytes]:
         """Answer after redirects, none of which leads anywhere private."""
-        for _ in range(_REDIRECTS + 1):
+        for _ in range(REDIRECTS + 1):
             self._require_allowed(url)
             told = {"json": dict(body)} if method == "POST" else {"params": dict(body)} if body else {}
             with self.client.stream(method, url, headers=dict(headers), **told) as answer:  # type: ignore[arg-type]
@@ -232,7 +225,7 @@ class Member:
                     body = {} if method == "GET" else body
                     continue
                 return answer, _read(answer, self.name)
-        raise CatalogueError(f"{self.name}: more than {_REDIRECTS} redirects in a row")
+        raise CatalogueError(f"{self.name}: more than {REDIRECTS} redirects in a row")
 
     def _require_allowed(self, url: str) -> None:
         """Refuse addresses that a catalogue has no business to send anybody to.
@@ -248,7 +241,7 @@ class Member:
             raise CatalogueError(f"{self.name}: it sends to {parts.scheme or 'no'} address, which is not followed")
         if host == own.hostname or host in self._allowed:
             return
-        if _is_private(host):
+        if is_private(host):
             raise CatalogueError(f"{self.name}: it sends to the private address {host}, which is not followed")
         self._allowed.add(host)
 
@@ -361,21 +354,6 @@ def _read(answer: httpx.Response, name: str) -> bytes:
     return bytes(content)
 
 
-def _pause(answer: httpx.Response | None, attempt: int) -> float:
-    """Seconds before the next try: as the server asks, else growing."""
-    asked = None if answer is None else answer.headers.get("retry-after")
-    if asked is not None:
-        try:
-            seconds = float(asked)
-        except ValueError:
-            try:
-                seconds = parsedate_to_datetime(asked).timestamp() - time.time()
-            except ValueError:
-                seconds = 2.0**attempt
-        return min(max(seconds, 0.0), _LONGEST_PAUSE_S)
-    return min(0.5 * 2.0**attempt, _LONGEST_PAUSE_S)
-
-
 def _detail(content: bytes) -> str:
     """What a server says of an error, in one line."""
     try:
@@ -385,12 +363,3 @@ def _detail(content: bytes) -> str:
         return ""
     line = " ".join(str(text).split())[:200]
     return f": {line}" if line else ""
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host is, or has the name of, an address that is not public."""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False  # it will not connect either
-    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.scenes import Products
 from hpckit.catalogue import catalogue
+from hpckit.inputs.httpfiles import permit
 from hpckit.sensors.model import Dropped, Scene
 from hpckit.sensors.registry import searched
 from hpckit.space.aoi import read_aoi
@@ -38,6 +39,7 @@ def find(
     paths = [campaign.resolve(path) for path in products.paths]
     lists = [path for path in paths if catalogue.is_catalogue(path)]
     listed = [catalogue.by_product(catalogue.read(path)) for path in lists]
+    permit(products.hosts)
     report = catalogue.scan(
         [path for path in paths if path not in lists],
         previous=previous,

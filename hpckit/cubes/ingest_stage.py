@@ -197,7 +197,7 @@ def _file_bytes(scene: Scene, ref: BandRef) -> int:
 
 @lru_cache(maxsize=100_000)
 def _size(asset: Asset) -> int:
-    if asset.is_member or asset.array:
+    if asset.is_member or asset.is_remote or asset.array:
         return 0
     try:
         return asset.file.stat().st_size

@@ -1,5 +1,7 @@
 """Opening the rasters of products: as the format that their names say, and never what lies beside or behind them.
 
+Those of servers come through `hpckit.inputs.remote`: GDAL itself sends no requests.
+
 GDAL finds a format by content. A VRT under the name of an image would read any file of the machine and send requests
 to any address; so would overviews that a file's own metadata or a file beside it name.
 """
@@ -17,7 +19,9 @@ from rasterio.errors import RasterioError
 
 from hpckit.base.reading import refusal
 from hpckit.errors import SceneError
-from hpckit.inputs.uri import locate
+from hpckit.inputs.remote import OPENER, watched
+from hpckit.inputs.transfer import without_secrets
+from hpckit.inputs.uri import is_remote, locate, name_of
 
 _FORMATS: Final = {
     ".jp2": ("JPEG 2000", ("JP2KAK", "JP2OpenJPEG", "JP2ECW", "JP2MrSID")),
@@ -59,21 +63,42 @@ def open_raster(uri: str, *, of: str = "", **options: Any) -> Iterator[Any]:
     RasterioError
         If it cannot be read.
     """
-    location = locate(uri)
-    name = f"{of}: {location.name}" if of else location.name
-    ending = PurePosixPath(location.name).suffix.lower()
+    file = name_of(uri)
+    name = f"{of}: {file}" if of else file
+    ending = PurePosixPath(file).suffix.lower()
     if ending not in _FORMATS:
         raise SceneError(f"{name} is refused: images of products end in {', '.join(_FORMATS)}")
     what, drivers = _FORMATS[ending]
-    with rasterio.Env(**(_BESIDE if ending == ".img" else _ALONE)):
+    with rasterio.Env(**(_BESIDE if ending == ".img" else _ALONE)), _faults_of(uri, of):
         try:
-            opened = rasterio.open(location.gdal_path, driver=_installed(drivers), **options)
+            opened = (
+                rasterio.open(uri, opener=OPENER, driver=_installed(drivers), **options)
+                if is_remote(uri)
+                else rasterio.open(locate(uri).gdal_path, driver=_installed(drivers), **options)
+            )
         except RasterioError as error:
-            raise SceneError(f"{name} cannot be read as {what}") from (refusal(str(location.path)) or error)
+            refused = None if is_remote(uri) else refusal(str(locate(uri).path))
+            raise SceneError(f"{name} cannot be read as {what}") from (refused or error)
         with opened as source:
             if source.tags(ns="OVERVIEWS") or source.tags(1, ns="OVERVIEWS"):
                 raise SceneError(f"{name} is refused: its metadata name other files to be read in its place")
             yield source
+
+
+@contextmanager
+def _faults_of(uri: str, of: str) -> Iterator[None]:
+    """Raise what a server did when a remote file is closed: GDAL says nothing of it, or something else."""
+    if not is_remote(uri):
+        yield
+        return
+    try:
+        with watched(uri):
+            yield
+    except RasterioError:
+        raise
+    except OSError as error:
+        where = without_secrets(uri)
+        raise SceneError(f"{of}: {where} cannot be read" if of else f"{where} cannot be read") from error
 
 
 @lru_cache

@@ -1,7 +1,8 @@
 """Where a raster lies, as one text: `/data/b.tif`, `zip:///data/a.zip!/A.SAFE/b.jp2`, `zarr:///data/a.zarr!/r10m/b02`.
 
 The second is a member of a zip file, as rasterio and others write it, too; the third is an array of a Zarr hierarchy.
-Only this module knows how GDAL names them.
+Only this module knows how GDAL names them. Files on servers are `https://host/b.tif` and `s3://bucket/b.tif`; they
+have no `Location` on this machine.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from hpckit.errors import SceneError
 
 _MEMBER: Final = re.compile(r"zip://(?P<path>/.*?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
 _ARRAY: Final = re.compile(r"zarr://(?P<path>/.*)!/(?P<array>.+)", re.DOTALL)
+_REMOTE: Final = re.compile(r"(?:https?|s3)://", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -46,6 +49,16 @@ class Location(NamedTuple):
             return f'ZARR:"{self.path}":/{self.array}'
         # Braces keep GDAL from guessing where the archive's name ends.
         return f"/vsizip/{{{self.path}}}/{self.member}" if self.member else str(self.path)
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a file is on a web server or in an object store rather than on this machine."""
+    return _REMOTE.match(uri) is not None
+
+
+def name_of(uri: str) -> str:
+    """Name of a file without its folder, wherever it lies."""
+    return PurePosixPath(unquote(urlsplit(uri).path)).name if is_remote(uri) else locate(uri).name
 
 
 def locate(uri: str) -> Location:

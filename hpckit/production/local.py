@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -246,20 +246,29 @@ def _start(arguments: tuple[Any, ...], threads: int) -> Any:
     make_ready(threads)
     server = multiprocessing.get_context("forkserver")
     with _thread_variables(threads):
+        given = *arguments, dict(os.environ)
         try:
-            process: Any = server.Process(target=_serve, args=arguments, daemon=True)
+            process: Any = server.Process(target=_serve, args=given, daemon=True)
             process.start()
         except OSError:
             # It is asked over a socket below TMPDIR, whose path may be too long for one, or which may be full.
-            process = multiprocessing.get_context("spawn").Process(target=_serve, args=arguments, daemon=True)
+            process = multiprocessing.get_context("spawn").Process(target=_serve, args=given, daemon=True)
             process.start()
     return process
 
 
 def _serve(
-    pipe: Connection, run_dir: Path, name: str, threads: int, tiles: Sequence[str] | None, frozen: str | None
+    pipe: Connection,
+    run_dir: Path,
+    name: str,
+    threads: int,
+    tiles: Sequence[str] | None,
+    frozen: str | None,
+    environment: Mapping[str, str],
 ) -> None:
     """Body of a worker process."""
+    # The server may be older than variables of who asks for this work: credentials, folders.
+    os.environ.update(environment)
     from hpckit.production.worker import Worker
 
     stop = Stop()

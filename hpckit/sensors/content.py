@@ -18,7 +18,7 @@ from hpckit.errors import SceneError
 from hpckit.inputs.files import Files
 from hpckit.inputs.hierarchy import Hierarchy, documents, sample
 from hpckit.sensors.integrity import MANIFEST, listed_files
-from hpckit.sensors.model import Scene
+from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.stac.files import file_of
 
 _Listed = tuple[int, str, str]
@@ -62,7 +62,7 @@ def stamp_files(scene: Scene) -> list[Path]:
     """Files whose state tells whether a product is still what it was: few, where it has a list of its files."""
     item = file_of(scene.href)
     if item is not None:
-        return _by_name({item, *(asset.file for asset in scene.assets.values())})
+        return _by_name({item, *(asset.file for asset in scene.assets.values() if not asset.is_remote)})
     top = Path(scene.href)
     arrays = {top / asset.array for asset in scene.assets.values() if asset.array}
     if arrays:
@@ -78,8 +78,13 @@ def stamp_files(scene: Scene) -> list[Path]:
 def _of_item(scene: Scene) -> Iterator[list[object]]:
     """Files, and what their numbers mean: of an item nothing else matters."""
     for key, asset in sorted(scene.assets.items()):
-        sample = [asset.digest] if asset.digest else [asset.file.stat().st_size, _pieces(asset.file)]
-        yield [key, *sample, asset.scale, asset.offset, asset.nodata]
+        yield [key, *_sample(asset), asset.scale, asset.offset, asset.nodata]
+
+
+def _sample(asset: Asset) -> list[object]:
+    if asset.digest:
+        return [asset.digest]
+    return [asset.nbytes] if asset.is_remote else [asset.file.stat().st_size, _pieces(asset.file)]
 
 
 def _of_arrays(scene: Scene) -> Iterator[list[object]]:

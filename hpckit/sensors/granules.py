@@ -85,7 +85,7 @@ def _decode_scene(
     edge = request.frame.edges[request.band.resolution_m]
     decoded: dict[int, npt.NDArray[Any]] = {}
     start = time.perf_counter()
-    with open_band(scene, request.band) as source:
+    with open_band(scene, request.band, pixels=len(columns) * edge**2) as source:
         height = min(edge, source.height - request.row * edge)
         for first, last in runs(sorted(columns)):
             width = min((last + 1) * edge, source.width) - first * edge

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from affine import Affine
 
 from hpckit.base.frozendict import frozen
-from hpckit.inputs.uri import locate
+from hpckit.inputs.uri import is_remote, locate, name_of
 from hpckit.sensors.bands import split_key
 from hpckit.space.frame import Frame
 
@@ -45,9 +45,10 @@ class Asset:
     """Physical value = number in the file * `scale` + `offset`."""
     offset: float = 0.0
     nbytes: int | None = None
-    """Size of the file, where the metadata state it with the asset."""
+    """Size of the file, where the metadata state it with the asset, or a server does."""
     digest: str = ""
-    """Digest of the file, `sha256:` and hexadecimal digits, where the metadata state it with the asset."""
+    """Digest of the file, `sha256:` and hexadecimal digits, where the metadata state it with the asset; of a remote
+    file without one `etag:` and what its server calls this version."""
 
     @property
     def file(self) -> Path:
@@ -55,19 +56,24 @@ class Asset:
         return locate(self.uri).path
 
     @property
+    def is_remote(self) -> bool:
+        """Whether it is on a server rather than on this machine."""
+        return is_remote(self.uri)
+
+    @property
     def is_member(self) -> bool:
         """Whether it is a member of a zip file."""
-        return bool(locate(self.uri).member)
+        return not self.is_remote and bool(locate(self.uri).member)
 
     @property
     def array(self) -> str:
         """Path of the array in its Zarr hierarchy; empty for a file."""
-        return locate(self.uri).array
+        return "" if self.is_remote else locate(self.uri).array
 
     @property
     def name(self) -> str:
         """Name of its file without the folder; of an array, its path in the hierarchy."""
-        return locate(self.uri).name
+        return name_of(self.uri)
 
     @property
     def affine(self) -> Affine:

@@ -191,7 +191,7 @@ def _read(scene: Scene, source: BandRef, target: GeoBox, how: Resampling) -> tup
         return None
     rows, columns = part
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-    with open_band(scene, source) as file:
+    with open_band(scene, source, pixels=window.height * window.width) as file:
         return read_window(file, scene, source, window), box[part]
 
 

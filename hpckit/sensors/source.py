@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isclose, log2
+from math import isclose, log2, prod
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,10 @@ from rasterio.windows import Window
 from hpckit.errors import CubeError, SceneError
 from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import open_raster
+from hpckit.inputs.remote import opened
+from hpckit.inputs.scratch import scratch
+from hpckit.inputs.transfer import ETAG, replaced, without_secrets
+from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import Band, BandRef
 from hpckit.sensors.encode import encode
@@ -26,16 +31,26 @@ from hpckit.sensors.sentinel2.eopf.reading import open_array
 _SATURATED: Final = 65535
 _JP2_SIGNATURE: Final = bytes.fromhex("0000000c6a5020200d0a870a")
 _CODESTREAM_END: Final = b"\xff\xd9"
+_VIRTUAL: Final = ("/vsi", "http:", "https:", "s3:", "zip:")
+"""Begin of the names of files that lie in no folder of this machine."""
+_WITHOUT_DIRECTORY: Final = ".jp2"
+"""Ending of files whose parts are found only by a walk from their begin."""
+_WHOLE_SHARE: Final = 0.03
+"""Share of such a file's pixels that are wanted at a time from which on the whole is cheaper: four windows of 121.
+Each part costs about as many requests as there are parts before it, and other rows of windows want theirs, too."""
 _ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
 """With threads of its own, GDAL's JPEG 2000 driver reads a tile that fails to decode as zeros and raises nothing."""
 
 
 @contextmanager
-def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
+def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = None) -> Iterator[Any]:
     """Open the file, or array, of a band.
 
     Parameters
     ----------
+    pixels : int, optional
+        How many will be read: of a remote file that has no directory of its tiles, many are read from a copy of the
+        whole. All if not given.
     level : int
         Resolution level of JPEG 2000: 0 is the whole one, each further one has half the pixels along an edge, of
         which the first lies where the first of the level before does. No more than the file has; arrays have none.
@@ -51,10 +66,13 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
     if asset.array:
         yield open_array(scene, ref)
         return
-    if not asset.is_member:
-        _check_whole(scene, asset)
+    uri = _nearest(scene, asset, pixels)
+    if not asset.is_member and not is_remote(uri):
+        _check_whole(scene, Path(uri), asset.name)
     try:
-        with rasterio.Env(**_ONE_THREAD), open_raster(asset.uri, of=scene.id) as source:
+        with rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
+            if is_remote(uri):
+                _require_same(asset)
             if source.shape != asset.shape:
                 raise SceneError(
                     f"{scene.id}: {asset.name} has {source.height} x {source.width} pixels, "
@@ -64,10 +82,33 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0) -> Iterator[Any]:
             if not deepest:
                 yield source
                 return
-            with open_raster(asset.uri, of=scene.id, overview_level=deepest - 1) as reduced:
+            with open_raster(uri, of=scene.id, overview_level=deepest - 1) as reduced:
                 yield reduced
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {asset.name} cannot be read") from error
+
+
+def _nearest(scene: Scene, asset: Asset, pixels: int | None) -> str:
+    """Where a file is read: a remote one from a copy of the whole if that is cheaper than its parts."""
+    if not asset.is_remote:
+        return asset.uri
+    share = 1.0 if pixels is None else pixels / max(1, prod(asset.shape))
+    if not asset.name.lower().endswith(_WITHOUT_DIRECTORY) or share < _WHOLE_SHARE:
+        return asset.uri
+    try:
+        return str(scratch().bring(asset.uri, asset.nbytes, asset.digest))
+    except OSError as error:
+        raise SceneError(f"{scene.id}: {without_secrets(asset.uri)} cannot be read") from error
+    except SceneError as error:
+        raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
+
+
+def _require_same(asset: Asset) -> None:
+    """Refuse a remote file that is not the one any more that was scanned."""
+    file = opened(asset.uri)
+    tag = asset.digest.removeprefix(ETAG) if asset.digest.startswith(ETAG) else file.tag
+    if (file.size, file.tag) != (asset.nbytes or file.size, tag):
+        raise replaced(asset.uri)
 
 
 def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.NDArray[Any]:
@@ -106,10 +147,10 @@ def _decode(source: Any, asset: Asset, window: Window) -> npt.NDArray[Any]:
     (row, column), (height, width) = (window.row_off, window.col_off), (window.height, window.width)
     if isinstance(source, ZarrRaster):
         return source.read(slice(row, row + height), slice(column, column + width))
-    if source.driver == "JP2OpenJPEG" and not asset.is_member and _cuts_blocks(source, window):
+    if source.driver == "JP2OpenJPEG" and not source.name.startswith(_VIRTUAL) and _cuts_blocks(source, window):
         level = round(log2(asset.shape[0] / source.height))
         rows, columns = slice(row, row + height), slice(column, column + width)
-        values = decode_part(asset.file, rows, columns, level, source.dtypes[0])
+        values = decode_part(source.name, rows, columns, level, source.dtypes[0])
         if values is not None:
             return values
     return np.asarray(source.read(asset.layer, window=window))
@@ -163,11 +204,10 @@ def _shift(scene: Scene, ref: BandRef) -> int:
     return round((asset.offset - ref.band.offset) / ref.band.scale)
 
 
-def _check_whole(scene: Scene, asset: Asset) -> None:
+def _check_whole(scene: Scene, path: Path, name: str) -> None:
     """Find truncated JPEG 2000 files, which some versions of OpenJPEG decode to zeros with a mere warning."""
-    name = asset.name
     try:
-        with asset.file.open("rb") as file:
+        with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if file.read(12) != _JP2_SIGNATURE:
                 return  # another format under this name; GDAL tells

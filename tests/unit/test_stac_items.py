@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as arrays_of
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.discover import find_products
 from hpckit.errors import SceneError
+from hpckit.inputs import httpfiles
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.reader import Treatment, WindowRequest
 from hpckit.sensors.sensor import Sensor
@@ -36,6 +37,7 @@ from hpckit.sensors.verified import verify_file
 from hpckit.testing.safe import ProductSpec, write_product
 from hpckit.testing.sensor import SensorTests
 from tests import stac_samples
+from tests.servers.files import FileServer, serve, status
 from tests.stac_samples import DIALECTS, SENSED, write_item
 
 EDGE = 120
@@ -172,16 +174,63 @@ def test_the_file_of_an_item_is_found_by_the_address_of_its_scene(folder, name):
 
 def test_files_that_are_elsewhere_or_gone(tmp_path):
     path = write_item(tmp_path, pixels(), "stactools")
-    change(path, "red", "https://example.org/a/B04.tif?sig=secret")
+    change(path, "red", "ftp://example.org/a/B04.tif?sig=secret")
     assert set(only(path).assets) == {"B11@20m", "SCL@20m"} and only(path).missing == ()
     (path.parent / "swir16.tif").unlink()
     scene = only(path)
-    assert scene.missing == ("swir16.tif",) and set(scene.assets) == {"SCL@20m"}
-    change(path, "scl", "s3://bucket/SCL.tif")
-    change(path, "swir16", "s3://bucket/B11.tif")
+    assert scene.missing == ("B11: swir16.tif",) and set(scene.assets) == {"SCL@20m"}
+    change(path, "scl", "gs://bucket/SCL.tif")
+    change(path, "swir16", "gs://bucket/B11.tif")
     reason = refused(path)
-    assert "none of its images is on this machine: they are at https://example.org/a/B04.tif" in reason
+    assert "none of its images can be read: they are at ftp://example.org/a/B04.tif" in reason
     assert "secret" not in reason
+
+
+def test_files_on_a_server(tmp_path, monkeypatch):
+    """The same numbers; what is not there is missing, and what is another file by now is another product."""
+    monkeypatch.setattr(httpfiles, "_private", {"127.0.0.1"})
+    arrays = pixels()
+    path = write_item(tmp_path, arrays, "collection-1")
+    here = only(path)
+    wanted = {key: stored(here, key) for key in arrays}
+    (path.parent / "served").mkdir()
+    with serve(FileServer(path.parent / "served")) as server:
+        for key in ("red", "swir16"):
+            (path.parent / f"{key}.tif").rename(path.parent / "served" / f"{key}.tif")
+            change(path, key, f"{server.url}/{key}.tif?sig=secret")
+        there = only(path)
+        assert there.assets["B04@10m"].is_remote and there.assets["B04@10m"].digest.startswith("sha256:")
+        assert there.content == here.content and there.missing == ()
+        for key in arrays:
+            np.testing.assert_array_equal(stored(there, key), wanted[key], err_msg=key)
+        red = path.parent / "served" / "red.tif"
+        stac_samples.write_raster(red, arrays["B04@10m"] + 7, 10, compress="lzw")
+        with pytest.raises(SceneError, match=r"red\.tif was replaced since it was scanned"):
+            stored(there, "B04@10m")
+        assert "bytes, its item says" in refused(path)
+        item = json.loads(path.read_text())
+        del item["assets"]["red"]["file:size"], item["assets"]["red"]["file:checksum"]
+        path.write_text(json.dumps(item))
+        again = only(path)
+        assert again.assets["B04@10m"].digest.startswith("etag:") and again.content != here.content
+        red.unlink()
+        assert only(path).missing == ("B04: red.tif",) and "B04@10m" not in only(path).assets
+        server.every = status(403)
+        assert "HTTP status 403" in refused(path)
+
+
+@pytest.mark.parametrize("where", ["local", "https"])
+def test_other_addresses_of_a_file(tmp_path, where):
+    """A federation's members keep the same file on their own disks."""
+    path = write_item(tmp_path, pixels(), "stactools")
+    item = json.loads(path.read_text())
+    here = str(path.parent / "red.tif")
+    first, other = (
+        ("https://example.org/red.tif", here) if where == "local" else (here, "https://example.org/red.tif")
+    )
+    item["assets"]["red"] |= {"href": first, "alternate": {where: {"href": other}}}
+    path.write_text(json.dumps(item))
+    assert only(path).assets["B04@10m"].uri == here
 
 
 def test_files_that_are_not_what_the_item_says(tmp_path):
@@ -340,12 +389,13 @@ def test_real_items_have_the_offset_that_their_pixels_have(shared_data):
 
 
 @pytest.mark.realdata
-def test_real_items_without_files_are_refused_by_name(shared_data):
+def test_real_items_without_files_are_refused_by_name(shared_data, monkeypatch):
+    monkeypatch.setattr(httpfiles, "_is_private", lambda host: True)  # nobody is asked
     count = 0
     for item in real_items(shared_data / "stac-items" / "earth-search.aws.element84.com" / "sentinel-2-c1-l2a"):
         if dialect_of(item) is None:
             continue  # an answer from which fields were left out
-        with pytest.raises(SceneError, match="none of its images is on this machine") as caught:
+        with pytest.raises(SceneError, match="is no public address") as caught:
             read_item(item, Path("/items.json"), ItemOptions())
         assert item["id"] in str(caught.value)
         count += 1

@@ -27,3 +27,8 @@ def details_of(scene: Scene) -> Details:
     if not isinstance(scene.details, Details):
         raise TypeError(f"{scene.id} is no Sentinel-2 scene")
     return scene.details
+
+
+def lost_file(band: str, name: str) -> str:
+    """How `Scene.missing` names a file of a band whose own name does not tell the band."""
+    return f"{band}: {name}"

@@ -16,6 +16,7 @@ from hpckit.sensors.newest import newest
 from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
 from hpckit.sensors.sensor import AlongTime, Origin, Pictures
 from hpckit.sensors.sentinel2.bands import BANDS, SCL, parse_band
+from hpckit.sensors.sentinel2.details import lost_file
 from hpckit.space.frame import Frame
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class Sentinel2:
 
     def is_lost(self, scene: Scene, name: str) -> bool:
         """Whether an image file, or array, of the band is listed and gone."""
+        if any(file.startswith(lost_file(name, "")) for file in scene.missing):
+            return True
         found = (_LOST.search(file) or _LOST_ARRAY.search(file) for file in scene.missing)
         return any(match is not None and match[1].upper() == name for match in found)
 

@@ -1,4 +1,4 @@
-"""Which files hold STAC items, and what they refer to: files of this machine only."""
+"""Which files hold STAC items, and what they refer to: files of this machine, or on servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hpckit.errors import SceneError
+from hpckit.inputs.uri import is_remote
 from hpckit.sensors.stac.dialects import dialect_of
 
 _ENDINGS: Final = (".json", ".geojson")
@@ -99,6 +100,31 @@ def items_in(path: Path) -> Iterator[Mapping[str, Any]]:
     listed = content.get("features") if isinstance(content, dict) else None
     found = listed if isinstance(listed, list) else [content]
     yield from (item for item in found if isinstance(item, dict) and item.get("type") == "Feature")
+
+
+def uri_of(asset: Mapping[str, Any], folder: Path) -> str | None:
+    """Where the file of an asset lies: on this machine, if any of its addresses is here; else on a server.
+
+    Parameters
+    ----------
+    folder : Path
+        Where relative names begin.
+
+    Returns
+    -------
+    str or None
+        None if no address can be read. A file that should be on this machine may be missing.
+    """
+    alternate = asset.get("alternate")
+    others = alternate.values() if isinstance(alternate, Mapping) else ()
+    told = [asset, *(other for other in others if isinstance(other, Mapping))]
+    hrefs = [str(one["href"]) for one in told if one.get("href")]
+    here = [path for href in hrefs if (path := local_path(href, folder)) is not None]
+    there = [href for href in hrefs if is_remote(href)]
+    found = next((path for path in here if path.is_file()), None)
+    if found is None and not there:
+        found = next(iter(here), None)
+    return str(found.absolute()) if found is not None else next(iter(there), None)
 
 
 def local_path(href: str, folder: Path) -> Path | None:

@@ -17,12 +17,15 @@ from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
 from hpckit.inputs.opening import open_raster
+from hpckit.inputs.remote import opened
+from hpckit.inputs.transfer import ETAG, without_secrets
+from hpckit.inputs.uri import is_remote, name_of
 from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.bands import BANDS
-from hpckit.sensors.sentinel2.details import Details
+from hpckit.sensors.sentinel2.details import Details, lost_file
 from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original
-from hpckit.sensors.stac.files import href_of, local_path
+from hpckit.sensors.stac.files import href_of, uri_of
 from hpckit.sensors.stac.options import ItemOptions
 from hpckit.sensors.stac.radiometry import declared, reflectance
 from hpckit.space import footprint
@@ -99,10 +102,18 @@ class _Reader:
         reasons: dict[str, str] = {}
         missing: list[str] = []
         assets: dict[str, Asset] = {}
-        for band, key, file in self._files(missing):
-            raster = self._raster(key, file)
+        for band, key, uri in self._files(missing):
+            try:
+                raster = self._raster(key, uri)
+            except SceneError as error:
+                if is_remote(uri) and isinstance(error.__cause__, FileNotFoundError):
+                    missing.append(lost_file(band.name, name_of(uri)))
+                    continue
+                raise
             size = self._size_of(band, raster, key)
-            assets.setdefault(f"{band.name}@{size}m", self._asset(band, key, file, raster, baseline, reasons))
+            assets.setdefault(f"{band.name}@{size}m", self._asset(band, key, uri, raster, baseline, reasons))
+        if not assets:
+            raise SceneError(f"none of its images is there: {', '.join(missing)}")
         frame = self._frame(assets)
         geometry = self._item.get("geometry")
         finest = min(assets.values(), key=lambda asset: asset.transform[0])
@@ -187,8 +198,8 @@ class _Reader:
         start = self._told["start"] if self._told else f"{_moment(self._properties['datetime']):%Y%m%dT%H%M%S}"
         return f"G{self._platform()}_{start}_000000_N{baseline or '00.00'}"
 
-    def _files(self, missing: list[str]) -> Iterator[tuple[Band, str, Path]]:
-        """Band, key and file of each asset whose file is here; converted files before their originals."""
+    def _files(self, missing: list[str]) -> Iterator[tuple[Band, str, str]]:
+        """Band, key and URI of each asset whose file can be read; converted files before their originals."""
         assets: Mapping[str, Any] = self._item["assets"]
         wanted = self._options.assets
         keys = (
@@ -196,43 +207,54 @@ class _Reader:
             if wanted is None
             else {key: band for band, key in wanted.items()}
         )
-        remote, found = "", False
+        elsewhere, found = "", set[str]()
         for key, name in keys.items():
             asset = assets.get(key)
             if name is None or not isinstance(asset, Mapping) or not asset.get("href"):
                 continue
-            file = local_path(str(asset["href"]), self._path.parent)
-            if file is None:
-                remote = remote or str(asset["href"])
-            elif not file.is_file():
-                missing.append(file.name)
+            if is_original(key) and name in found:
+                continue  # the converted file beside it is cheaper to read
+            uri = uri_of(asset, self._path.parent)
+            if uri is None:
+                elsewhere = elsewhere or str(asset["href"])
+            elif not is_remote(uri) and not Path(uri).is_file():
+                missing.append(lost_file(name, Path(uri).name))
             else:
-                found = True
-                yield BANDS[name], key, file
+                found.add(name)
+                yield BANDS[name], key, uri
         if not found:
             what = (
-                f"{missing[0]} is missing" if missing else f"they are at {_without_query(remote)}" if remote else ""
+                f"{missing[0]} is missing"
+                if missing
+                else f"they are at {without_secrets(elsewhere)}"
+                if elsewhere
+                else ""
             )
             raise SceneError(
-                f"none of its images is on this machine{f': {what}' if what else ''}",
+                f"none of its images can be read{f': {what}' if what else ''}",
                 hint="copy the files, and the item with relative names of them",
             )
 
-    def _raster(self, key: str, file: Path) -> _Raster:
+    def _raster(self, key: str, uri: str) -> _Raster:
+        name = name_of(uri)
         try:
-            with open_raster(str(file)) as source:
+            if is_remote(uri):
+                opened(uri, is_new=True)
+            with open_raster(uri) as source:
                 crs, transform, shape = source.crs, tuple(source.transform)[:6], source.shape
                 dtype, nodata, count = source.dtypes[0], source.nodata, source.count
         except RasterioError as error:
-            raise SceneError(f"{file.name} cannot be read") from error
+            raise SceneError(f"{name} cannot be read") from error
+        except OSError as error:
+            raise SceneError(f"{without_secrets(uri)} cannot be read") from error
         if count != 1:
-            raise SceneError(f"{file.name} has {count} bands; asset {key} must have one")
+            raise SceneError(f"{name} has {count} bands; asset {key} must have one")
         a, b, c, d, e, f = transform
         if b or d or a <= 0 or a != -e:
-            raise SceneError(f"{file.name} is not north up with square pixels")
-        return _Raster(self._crs(key, file, crs), (a, b, c, d, e, f), (shape[0], shape[1]), dtype, nodata)
+            raise SceneError(f"{name} is not north up with square pixels")
+        return _Raster(self._crs(key, name, crs), (a, b, c, d, e, f), (shape[0], shape[1]), dtype, nodata)
 
-    def _crs(self, key: str, file: Path, crs: Any) -> str:
+    def _crs(self, key: str, name: str, crs: Any) -> str:
         """CRS by the file, or by the item where the file has none; they must not contradict each other."""
         asset = self._item["assets"][key]
         said = asset.get("proj:code") or asset.get("proj:epsg")
@@ -240,12 +262,12 @@ class _Reader:
         by_item = f"EPSG:{str(said).upper().removeprefix('EPSG:').partition('.')[0]}" if said else ""
         code = None if crs is None else crs.to_epsg()
         if crs is not None and code is None:
-            raise SceneError(f"{file.name} has a CRS without an EPSG code")
+            raise SceneError(f"{name} has a CRS without an EPSG code")
         by_file = f"EPSG:{code}" if code else ""
         if by_file and by_item and by_file != by_item:
-            raise SceneError(f"{file.name} is in {by_file}, its item says {by_item}")
+            raise SceneError(f"{name} is in {by_file}, its item says {by_item}")
         if not by_file and not by_item:
-            raise SceneError(f"{file.name} has no CRS, and its item does not tell it either")
+            raise SceneError(f"{name} has no CRS, and its item does not tell it either")
         return by_file or by_item
 
     def _size_of(self, band: Band, raster: _Raster, key: str) -> int:
@@ -256,7 +278,7 @@ class _Reader:
         return raster.pixel_m
 
     def _asset(
-        self, band: Band, key: str, file: Path, raster: _Raster, baseline: str, reasons: dict[str, str]
+        self, band: Band, key: str, uri: str, raster: _Raster, baseline: str, reasons: dict[str, str]
     ) -> Asset:
         item, options = self._item["assets"][key], self._options
         scale, offset = band.scale, band.offset
@@ -276,9 +298,16 @@ class _Reader:
         nodata = options.nodata if options.nodata is not None else raster.nodata
         nodata = nodata if nodata is not None else declared(item, "nodata")
         nodata = None if nodata is None or nodata == 0 or math.isnan(nodata) else float(nodata)
+        nbytes = int(item["file:size"]) if item.get("file:size") else None
+        digest = _digest(str(item.get("file:checksum") or ""))
+        if is_remote(uri):
+            file = opened(uri)
+            if nbytes not in (None, file.size):
+                raise SceneError(f"{without_secrets(uri)} has {file.size} bytes, its item says {nbytes}")
+            nbytes, digest = file.size, digest or f"{ETAG}{file.tag}" * bool(file.tag)
         is_stored = raster.dtype == band.dtype and nodata is None and math.isclose(scale, band.scale)
         return Asset(
-            str(file.absolute()),
+            uri,
             raster.crs,
             raster.transform,
             raster.shape,
@@ -286,8 +315,8 @@ class _Reader:
             nodata=nodata,
             scale=scale,
             offset=offset,
-            nbytes=int(item["file:size"]) if item.get("file:size") else None,
-            digest=_digest(str(item.get("file:checksum") or "")),
+            nbytes=nbytes,
+            digest=digest,
         )
 
     def _frame(self, assets: Mapping[str, Asset]) -> Frame:
@@ -325,8 +354,3 @@ def _digest(checksum: str) -> str:
         if checksum.startswith(prefix) and len(checksum) == len(prefix) + digits:
             return f"{kind}:{checksum.removeprefix(prefix)}"
     return ""
-
-
-def _without_query(url: str) -> str:
-    """An address without what may be a signature."""
-    return url.partition("?")[0]
