@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("cql2", reason="cql2 is not installed")
 
-from hpckit.catalogue import federation, member
+from hpckit.catalogue import federation
 from hpckit.catalogue.federation import product_of, search, write
 from hpckit.errors import CatalogueError
+from hpckit.inputs import web
 from tests.servers.stac import FILTER, StacServer, cut, page_of_text, send, serve, silent, status
 
 AOI = shapely.box(5.0, 52.0, 6.0, 53.0)
@@ -29,7 +30,7 @@ L2A = "sentinel-2-l2a"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pauses between tries are those of the members, and short ones."""
-    monkeypatch.setattr(member, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(web, "_LONGEST_PAUSE_S", 0.02)
 
 
 def item(number: int, *, cloud: float = 10.0, west: float = 5.2, collection: str = L2A, **changes) -> dict:
