@@ -124,9 +124,7 @@ def _in_job(path: Path, site: Site, account: str, wait_s: float) -> Finding:
         except SchedulerError as error:
             return Finding(what, False, str(error), error.hint or "")
         if ended:
-            return Finding(
-                what, None, f"job {identifier} {ended}; it was cancelled", "try again with a longer --wait"
-            )
+            return Finding(what, None, f"job {identifier} {ended}", "try again with a longer --wait")
         said = output.read_text(errors="replace") if output.exists() else ""
     code = re.search(r"exit code (\d+)\s*$", said)
     done = subprocess.CompletedProcess(
@@ -138,7 +136,7 @@ def _in_job(path: Path, site: Site, account: str, wait_s: float) -> Finding:
 def _wait(
     scheduler: Scheduler, runner: Runner, job: Job, submitted: Submitted, output: Path, site: Site, wait_s: float
 ) -> str:
-    """Wait for a job's end; what kept it from one, if it did not come in time."""
+    """Wait for a job's end; what kept it from one, if it did not come in time, and what became of it."""
     interval, end, last = site.poll.first_s, time.monotonic() + wait_s, "is not known to the scheduler"
     try:
         while True:
@@ -158,9 +156,9 @@ def _wait(
     # A scheduler that is busy shows a new job a little later.
     for _ in range(_TRIES):
         if cancel_ours([job], [submitted], scheduler, runner):
-            break
+            return f"{last}; it was cancelled"
         time.sleep(1)
-    return last
+    return f"{last}; it is not among your jobs, so it was not cancelled"
 
 
 def _await_output(output: Path) -> None:
