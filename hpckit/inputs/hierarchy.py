@@ -113,6 +113,19 @@ class Hierarchy:
                 return None
         return found if isinstance(found, Array) else None
 
+    def attributes_of(self, name: str) -> Mapping[str, Any]:
+        """Attributes of a group or array; empty if there is none. Raises what `attributes` does."""
+        with reading(f"{self.path.name}: {name}"):
+            return dict(self._root[name].attrs) if name in self._root else {}
+
+    def groups(self, name: str) -> list[str]:
+        """Paths of the groups in a group, sorted; none if there is none. Raises what `attributes` does."""
+        from zarr import Group
+
+        with reading(f"{self.path.name}: {name}"):
+            group = self._root.get(name)
+            return sorted(f"{name}/{key}" for key in group.group_keys()) if isinstance(group, Group) else []
+
     def has(self, name: str) -> bool:
         """Whether the folder of an array is there, whatever consolidated metadata list."""
         return is_hierarchy(self.path / name)

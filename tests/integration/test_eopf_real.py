@@ -18,6 +18,7 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.verify import verify
 from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel1.model import radar_of, relative_orbit
 from hpckit.sensors.sentinel2.details import details_of
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 
@@ -115,3 +116,26 @@ def _write_node(folder: Path, node: Mapping[str, Any]) -> None:
         plain.pop("attributes")
         (folder / axis / ".zarray").write_text(json.dumps(plain))
         (folder / axis / "0").write_bytes(centres.astype(members[axis]["dtype"]).tobytes())
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_real_metadata_of_sentinel1(shared_data: Path, tmp_path: Path, number: int) -> None:
+    models = shared_data / "stac-items" / "static" / "eopf-zarr-metadata" / "s1_examples"
+    model = sorted(models.glob("*.json"))[number]
+    _write_node(tmp_path / "x.zarr", json.loads(model.read_text()))
+    for folder in (*tmp_path.rglob("calibration/pixel"), *tmp_path.rglob("ground_range")):
+        told = json.loads((folder / ".zarray").read_text()) | {"compressor": None}
+        if len(told["shape"]) == 1:
+            (folder / ".zarray").write_text(json.dumps({**told, "chunks": told["shape"]}))
+            steps = np.arange(told["shape"][0]) * (40 if "calibration" in folder.parts else 1)
+            (folder / "0").write_bytes(
+                (steps * (1 if folder.name == "pixel" else 10)).astype(told["dtype"]).tobytes()
+            )
+    (scene,) = catalogue.scan([tmp_path]).scenes
+    assert scene.id == model.stem and scene.level == "GRD" and scene.assets.keys() >= {"VV@10m", "VH@20m"}
+    _, _, _, _, _, _, orbit, datatake, _ = model.stem.split("_")
+    assert scene.datatake.endswith(f"_{datatake}") and float(scene.baseline) > 3 and scene.footprint is not None
+    assert radar_of(scene).absolute_orbit == int(orbit) and relative_orbit(scene.platform, int(orbit)) in (
+        scene.relative_orbit,
+        0,
+    )

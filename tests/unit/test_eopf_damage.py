@@ -115,12 +115,34 @@ def test_chunks_that_version_3_leaves_out_hold_no_data(tmp_path):
         windows(scene, "CLD@20m")
 
 
-def test_products_of_sentinel1_are_told_and_not_read(tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "words"), [("GRD", "malformed"), ("SLC", "unsupported: products of Sentinel-1 other")]
+)
+def test_products_of_sentinel1_without_attributes_or_of_other_kinds_are_told(tmp_path, kind, words):
     """Names of groups are those of a real product."""
-    groups = [f"S01SIWGRD_20250912T053648_0025_C023_5AA4_0081FD_{polarisation}" for polarisation in ("VV", "VH")]
-    for group in groups:
-        zarr.open_group(tmp_path / "x.zarr", mode="a", zarr_format=2).create_group(group)
-    assert "unsupported: products of Sentinel-1 as EOPF Zarr" in refused(tmp_path)
+    for polarisation in ("VV", "VH"):
+        group = f"S01SIW{kind}_20250912T053648_0025_C023_5AA4_0081FD_{polarisation}"
+        made: Any = zarr.open_group(tmp_path / "x.zarr", mode="a", zarr_format=2).create_group(group)
+        made.create_array("measurements/grd", shape=(4, 4), dtype="u2")
+    assert words in refused(tmp_path)
+
+
+def test_values_of_odd_types_never_stop_a_scan(tmp_path):
+    path = write_eopf(tmp_path, SPEC, {"B04@10m": pixels()["B04@10m"]}, consolidated=False)
+    told = json.loads((path / ".zattrs").read_text())
+    read = 0
+    for part in ("stac_discovery", "other_metadata", "processing_history"):
+        inner = told[part]["properties"] if part == "stac_discovery" else told[part]
+        for key, value in dict(inner).items():
+            for odd in (None, [], {"a": [1]}):
+                inner[key] = odd
+                (path / ".zattrs").write_text(json.dumps(told))
+                try:
+                    read += len(SENTINEL2.read(path))
+                except SceneError as error:
+                    assert path.name in error.message
+            inner[key] = value
+    assert read > 20
 
 
 def test_shapes_that_lie(tmp_path):

@@ -91,14 +91,18 @@ def identifier(path: Path, root: str) -> str:
 
 def _eight_fields(platform: str, radar: Radar, datatake: str, annotation: Metadata) -> str:
     """Name of a product by its metadata: all but the checksum at the end, which stands nowhere else."""
-    spacing = annotation.number("rangePixelSpacing") or _HIGH_M
-    resolution = "M" if spacing >= _MEDIUM_M else "F" if spacing < _HIGH_M / 2 else "H"
+    resolution = resolution_letter(annotation.number("rangePixelSpacing") or _HIGH_M)
     one = radar.polarisations[0] if radar.polarisations else "VV"
     several = "D" if len(radar.polarisations) > 1 else "S"
     return (
         f"{platform}_{radar.mode}_GRD{resolution}_1S{several}{one[0]}_{radar.start:%Y%m%dT%H%M%S}_"
         f"{radar.stop:%Y%m%dT%H%M%S}_{radar.absolute_orbit:06d}_{datatake}"
     )
+
+
+def resolution_letter(spacing_m: float) -> str:
+    """Letter of the resolution in names of products, by the pixels in range: `H` is high."""
+    return "M" if spacing_m >= _MEDIUM_M else "F" if spacing_m < _HIGH_M / 2 else "H"
 
 
 def _measurements(manifest: Metadata, files: Files) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +13,13 @@ import shapely
 
 from hpckit.errors import SceneError
 from hpckit.inputs.files import UNREADABLE, member_path, open_zip
-from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1.dimap import read_dimap
+from hpckit.sensors.sentinel1.eopf.product import is_eopf, read_eopf
 from hpckit.sensors.sentinel1.grd import MANIFEST, read_grd
 from hpckit.sensors.sentinel1.rasters import is_series_file, read_series, stem_of
 
 _SAFE: Final = re.compile(r"^S1[A-Z]_[A-Z0-9]{2}_(?!NRB|RTC)[A-Z]{3}[FHM_]_.*?(?:\.SAFE|\.zip)?$", re.IGNORECASE)
-_EOPF_GROUP: Final = re.compile(r"S01S(?:IW|EW|WV|S[1-6]|SM)[A-Z]{3}_\d{8}T\d{6}_")
 
 
 def is_safe(path: Path, is_folder: bool) -> bool:
@@ -35,7 +34,7 @@ def is_safe(path: Path, is_folder: bool) -> bool:
         names = _names(path)
         if MANIFEST in names:
             return bool(_SAFE.match(path.name)) or "annotation" in names
-        return _is_eopf(path, names)
+        return is_eopf(path, names)
     return path.suffix.lower() == ".zip" and (bool(_SAFE.match(path.name)) or _holds_safe(path))
 
 
@@ -76,10 +75,8 @@ def read_product(path: Path) -> Scene:
     try:
         if path.suffix in (".dim", ".data"):
             return read_dimap(path)
-        if path.is_dir() and _is_eopf(path, _names(path)):
-            raise SceneError(
-                "unsupported: products of Sentinel-1 as EOPF Zarr", hint="take the SAFE product of this pass"
-            )
+        if path.is_dir() and is_eopf(path, _names(path)):
+            return read_eopf(path, _names(path))
         return read_series(path) if path.suffix.lower() in (".tif", ".tiff") else read_grd(path)
     except SceneError as error:
         if path.name in error.message:
@@ -90,16 +87,13 @@ def read_product(path: Path) -> Scene:
     except (
         ValueError,
         LookupError,
+        TypeError,
+        AttributeError,
         OverflowError,
         shapely.errors.ShapelyError,
         pyproj.exceptions.ProjError,
     ) as error:
         raise SceneError(f"{path.name}: its metadata are malformed") from error
-
-
-def _is_eopf(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a folder is a Zarr hierarchy with a group for each polarisation, as EOPF has them."""
-    return any(map(_EOPF_GROUP.match, names)) and is_hierarchy(folder)
 
 
 def _holds_safe(path: Path) -> bool:

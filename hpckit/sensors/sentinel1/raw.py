@@ -19,10 +19,12 @@ from hpckit.errors import SceneError
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import open_heights, read_heights
 from hpckit.inputs.opening import open_raster
+from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.border import CLEAN_SINCE, OLD_DEPTH, erode, mask_border
 from hpckit.sensors.sentinel1.calibration import Noise, Table, calibrate, read_calibration, read_noise
+from hpckit.sensors.sentinel1.eopf import tables
 from hpckit.sensors.sentinel1.grd import sidecars
 from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.sentinel1.terrain import RadarGeometry, locate_pixels, read_geometry, sample
@@ -49,7 +51,7 @@ def grd_on_target(reading: RadarReading, scene: Scene, ref: BandRef, target: Geo
     if not sizes:
         raise SceneError(f"{scene.id}: the product has no band {ref.name}")
     measurement = scene.assets[ref.at(sizes[0]).key]
-    geometry = _geometry(scene.href, sidecars(measurement.name)["product"])
+    geometry = _geometry_of(scene, measurement)
     fold = max(1, ref.resolution_m // _FINEST_M)
     fine = target.zoom_out(1 / fold) if fold > 1 else target
     lines, samples = _locate(reading, scene, geometry, fine)
@@ -135,14 +137,12 @@ def _calibrated(reading: RadarReading, scene: Scene, measurement: Asset, rows: s
     """Linear power of a window of the image, without its border noise."""
     depth = OLD_DEPTH if 0 < float(scene.baseline) < CLEAN_SINCE else 0
     margin = depth + reading.erode_px
-    names = sidecars(measurement.name)
-    shape = _geometry(scene.href, names["product"]).shape
+    shape = _geometry_of(scene, measurement).shape
     wide_rows, wide_columns = (
         slice(max(0, part.start - margin), min(size, part.stop + margin))
         for part, size in zip((rows, columns), shape, strict=True)
     )
-    table = _table(scene.href, names["calibration"], reading.radiometry)
-    noise = _noise(scene.href, names["noise"]) if reading.noise else None
+    table, noise = _tables_of(reading, scene, measurement)
     dn = _read(scene, measurement, shape, wide_rows, wide_columns)
     power = calibrate(dn, table, noise, wide_rows, wide_columns)
     mask_border(power, depth)
@@ -155,6 +155,8 @@ def _read(
     scene: Scene, measurement: Asset, shape: tuple[int, int], rows: slice, columns: slice
 ) -> npt.NDArray[np.uint16]:
     name = measurement.name
+    if measurement.array:
+        return _read_array(scene, measurement, rows, columns)
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
     try:
         with open_raster(measurement.uri, of=scene.id) as source:
@@ -168,12 +170,46 @@ def _read(
     return values
 
 
+def _read_array(scene: Scene, measurement: Asset, rows: slice, columns: slice) -> npt.NDArray[np.uint16]:
+    try:
+        raster = ZarrRaster(measurement.file, measurement.array)
+        if raster.shape != measurement.shape or raster.dtype != np.uint16:
+            raise SceneError(f"{measurement.array} is not as it was when it was catalogued; scan it again")
+        values: npt.NDArray[np.uint16] = raster.read(rows, columns)
+    except SceneError as error:
+        raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
+    return values
+
+
 def _fold(power: Power, fold: int) -> Power:
     """Mean of the valid ones of `fold` x `fold` pixels."""
     rows, columns = power.shape
     blocks = power.reshape(rows // fold, fold, columns // fold, fold)
     count = (blocks > 0).sum(axis=(1, 3))
     return np.asarray(blocks.sum(axis=(1, 3)) / np.maximum(count, 1), dtype=np.float32)
+
+
+def _geometry_of(scene: Scene, measurement: Asset) -> RadarGeometry:
+    """Geometry of an image, by its annotation, or by the arrays beside it."""
+    if measurement.array:
+        return _array_geometry(measurement.file, measurement.array.partition("/")[0])
+    return _geometry(scene.href, sidecars(measurement.name)["product"])
+
+
+def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple[Table, Noise | None]:
+    """Calibration and noise of an image; None where no noise is taken off."""
+    if measurement.array:
+        path, group = measurement.file, measurement.array.partition("/")[0]
+        table = _array_table(path, group, reading.radiometry)
+        return table, _array_noise(path, group) if reading.noise else None
+    names = sidecars(measurement.name)
+    table = _table(scene.href, names["calibration"], reading.radiometry)
+    return table, _noise(scene.href, names["noise"]) if reading.noise else None
+
+
+_array_geometry = lru_cache(maxsize=32)(tables.read_geometry)
+_array_table = lru_cache(maxsize=32)(tables.read_calibration)
+_array_noise = lru_cache(maxsize=32)(tables.read_noise)
 
 
 @lru_cache(maxsize=32)

@@ -144,12 +144,29 @@ def read_geometry(name: str, data: bytes) -> RadarGeometry:
 
 
 def _orbit(name: str, elements: list[Any], seconds: Any) -> Orbit:
-    if len(elements) < _DEGREE + 1:
-        raise SceneError(f"{name} has {len(elements)} orbit state vectors; {_DEGREE + 1} are needed")
-    times = np.array([seconds(element, "time") for element in elements])
-    places = np.array(
-        [[float(element.findtext(f"{{*}}position/{{*}}{axis}")) for axis in "xyz"] for element in elements]
-    )
+    places = [[float(element.findtext(f"{{*}}position/{{*}}{axis}")) for axis in "xyz"] for element in elements]
+    return fit_orbit(name, np.array([seconds(element, "time") for element in elements]), np.array(places))
+
+
+def fit_orbit(name: str, times: Floats, places: Floats) -> Orbit:
+    """Orbit through state vectors.
+
+    Parameters
+    ----------
+    name : str
+        Of what they are, for the error.
+    times : ndarray of float64, shape (vectors,)
+        Seconds.
+    places : ndarray of float64, shape (vectors, 3)
+        Earth-fixed, metres.
+
+    Raises
+    ------
+    SceneError
+        If there are too few.
+    """
+    if len(times) < _DEGREE + 1:
+        raise SceneError(f"{name} has {len(times)} orbit state vectors; {_DEGREE + 1} are needed")
     middle, half = (times[0] + times[-1]) / 2, (times[-1] - times[0]) / 2
     fitted = np.polynomial.polynomial.polyfit((times - middle) / half, places, _DEGREE)
     return Orbit(float(middle), float(half), fitted)

@@ -63,7 +63,7 @@ def read_scenes(path: Path) -> list[Scene]:
         raise SceneError(f"{path.name}: {error.message}", hint=error.hint) from error.__cause__
     except OSError as error:
         raise SceneError(f"{path.name}: cannot be read") from error
-    except (ValueError, LookupError, OverflowError, shapely.errors.ShapelyError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, shapely.errors.ShapelyError) as error:
         raise SceneError(f"{path.name}: its metadata are malformed") from error
 
 
