@@ -145,6 +145,22 @@ def test_values_of_odd_types_never_stop_a_scan(tmp_path):
     assert read > 20
 
 
+@pytest.mark.parametrize("generation", ["2025-08", "2.8"])
+def test_coordinates_that_are_lost(tmp_path, generation):
+    """Older products tell the place of each array, too; nothing else tells it of newer ones."""
+    path = write_eopf(tmp_path, SPEC, {"B04@10m": pixels()["B04@10m"]}, generation)
+    whole = only(path).frame
+    axis = path / "measurements/reflectance/r10m/x"
+    (axis / "0").unlink()
+    assert "r10m/x is damaged" in refused(path)
+    shutil.rmtree(axis)
+    zarr.consolidate_metadata(path, zarr_format=2)
+    if generation == "2025-08":
+        assert only(path).frame == whole
+    else:
+        assert "nothing tells where measurements/reflectance/r10m/b04 lies" in refused(path)
+
+
 def test_shapes_that_lie(tmp_path):
     path = write_eopf(tmp_path, SPEC, {"B04@10m": pixels()["B04@10m"]})
     told = json.loads((path / ".zmetadata").read_text())
