@@ -34,7 +34,7 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
 @CAMPAIGN
 @click.option("--zone", "zones", multiple=True, required=True, metavar="ID", help="Zone; may be repeated.")
 @click.option("--reduction", metavar="NAME", help="Reduction. Default: the first one of the campaign.")
-@click.option("--band", metavar="BAND", help="Band, like B08. Default: NDVI, or else the first band.")
+@click.option("--band", metavar="BAND", help="Band, like B08, or SCL for pixels of each class. Default: NDVI.")
 @click.option("--index", metavar="INDEX", help="Index of the reduction, like NDVI.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV. Default where stdout is no terminal.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
@@ -69,14 +69,16 @@ def series(
     view = open_campaign(campaign)
     if plot is not None:
         check_format(plot)
-    frames = {zone: view.series(zone, band or index, reduction) for zone in zones}
+    classes = view.class_band(band or index, reduction)
+    read = view.series if classes is None else view.class_counts
+    frames = {zone: read(zone, classes or band or index, reduction) for zone in zones}
     for unseen in filter(None, map(never_observed, frames, frames.values())):
         click.echo(unseen, err=True)
     if plot is not None:
         view.plot_series(zones, band or index, reduction).save(plot)
         click.echo(plot)
     if form is not None or plot is None:
-        print_series(frames, view.band(band or index, reduction), form)
+        print_series(frames, classes or view.band(band or index, reduction), form)
 
 
 @click.command()

@@ -126,7 +126,7 @@ def clearest(cube: Path, tile: str, sensor: Sensor, window: Bounds | None = None
 
     def clear_pixels(index: int) -> int:
         if classes is not None and mask is not None:
-            return int((~flagged(mask.band, _read_classes(cube, tile, classes, index, extent), mask.hide)).sum())
+            return int((~flagged(mask.band, read_classes(cube, tile, classes, index, extent), mask.hide)).sum())
         return int(np.isfinite(_read_layer(cube, tile, ref, index, extent)).sum())
 
     return int(max(sorted(candidates, reverse=True), key=clear_pixels))
@@ -164,7 +164,7 @@ def read_snapshot(
     mask = _mask(bands(cube, tile), sensor.mask) if with_classes else None
     extent = plan_extent(cube, tile, [*refs, mask] if mask else refs, window)
     layers = {ref.name: _read_layer(cube, tile, ref, index, extent) for ref in refs}
-    classes = None if mask is None else _read_classes(cube, tile, mask, index, extent)
+    classes = None if mask is None else read_classes(cube, tile, mask, index, extent)
     held = held_windows(band_array(cube, tile, refs[0]))
     part = "" if held.all() else f"{held.sum()} of {format_count(held.size, 'window')} ingested"
     return Snapshot(tile, extent, where.acquisitions[index], layers, classes, sensor, part)
@@ -279,8 +279,14 @@ def _read_layer(cube: Path, tile: str, ref: BandRef, index: int, extent: Picture
     return read_layer(band_array(cube, tile, ref), geometry(cube, tile, ref.resolution_m), index, extent)
 
 
-def _read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: PictureExtent) -> npt.NDArray[Any]:
-    """Class of one pixel of the cube for each pixel of the picture."""
+def read_classes(cube: Path, tile: str, ref: BandRef, index: int, extent: PictureExtent) -> npt.NDArray[Any]:
+    """Class of one pixel of the cube for each pixel of the picture.
+
+    Parameters
+    ----------
+    index : int
+        Position on the time axis, not negative.
+    """
     where = geometry(cube, tile, ref.resolution_m)
     step, repeat, shape = _scale(where, extent)
     classes = np.zeros(shape, ref.dtype)

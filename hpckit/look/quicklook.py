@@ -14,7 +14,7 @@ from hpckit.look.mapframe import decorate, map_frame
 from hpckit.look.pixels import Layer, Snapshot
 from hpckit.look.radar import decibels
 from hpckit.look.style import INK, Picture, house_style
-from hpckit.sensors.bands import BandRef
+from hpckit.sensors.bands import Band, BandRef
 from hpckit.sensors.sensor import Sensor, band_of
 from hpckit.space.zones import ZoneLayer
 
@@ -51,6 +51,11 @@ class Composition:
     """Name of the derived band, if it shows one."""
     expression: str | None = None
 
+    def classes(self, sensor: Sensor) -> Band | None:
+        """Band of which it shows the classes; None if it shows values."""
+        band = band_of(sensor, self.expression or "")
+        return band if band is not None and band.kind == "class" else None
+
 
 def compose(
     sensor: Sensor,
@@ -78,7 +83,7 @@ def compose(
     Raises
     ------
     CubeError
-        If there is no such index, or a band holds classes, of which no mean can be shown.
+        If there is no such index, or a picture would mix classes with other values.
     """
     names, shown = {ref.name for ref in held}, sensor.pictures
     if rgb is None and index is None and shown.colour and names.issuperset(shown.colour):
@@ -93,8 +98,8 @@ def compose(
     chosen = Composition(tuple(rgb)) if rgb is not None else _one_value(sensor, index or "NDVI", indices)
     for text in chosen.bands:
         band = band_of(sensor, text)
-        if band is not None and band.is_categorical:
-            raise CubeError(f"{band.name} holds classes, of which a picture cannot show means")
+        if band is not None and band.is_categorical and chosen.classes(sensor) is None:
+            raise CubeError(f"{band.name} holds {'bits' if band.kind == 'bits' else 'classes'}, which are no colours")
     return chosen
 
 
@@ -194,13 +199,14 @@ def _instead_of_colour(sensor: Sensor, names: set[str], indices: Mapping[str, st
             return name
     shown = [name for name, band in sensor.bands.items() if name in names and not band.is_categorical]
     preferred = [name for name in sensor.pictures.grey if name in shown]
-    found = next(iter([*preferred, *shown]), None)
+    classes = [name for name, band in sensor.bands.items() if name in names and band.kind == "class"]
+    found = next(iter([*preferred, *shown, *classes]), None)
     if found is None:
         raise CubeError(
             f"the cube has no band that a picture can show: {', '.join(sorted(names)) or 'none at all'}",
             hint=f"name {', '.join([*sensor.pictures.colour, 'or one other band'])}, in the campaign file"
             if sensor.pictures.colour
-            else "classes have no picture",
+            else "bits have no picture",
         )
     return found
 

@@ -271,16 +271,25 @@ def _add_pictures(report: Report) -> None:
         tile = view.tiles[0]
         _add_picture(report, f"Clearest date of tile {tile}", lambda: view.quicklook(tile))
     if report.store:
-        _add_picture(report, "Series of large zones", lambda: view.plot_series(_telling_zones(view)))
+        _add_picture(report, "Series of large zones", lambda: _draw_series(view))
 
 
-def _telling_zones(view: CampaignView) -> list[str]:
-    """Large zones that were observed, of different kinds where the layer distinguishes kinds."""
+def _draw_series(view: CampaignView) -> Picture:
+    """Series of some large zones; of a reduction with classes alone, their shares in the largest one."""
+    names = _large_zones(view)
+    return view.plot_series(names[0] if view.class_band() else _telling_zones(view, names))
+
+
+def _large_zones(view: CampaignView) -> list[str]:
     import shapely
 
     layer = view.zones()
     order = np.argsort(-shapely.area(layer.geometries), kind="stable")[:60]
-    names = [layer.ids[row] for row in order.tolist()]
+    return [layer.ids[row] for row in order.tolist()]
+
+
+def _telling_zones(view: CampaignView, names: Sequence[str]) -> list[str]:
+    """Zones that were observed, of different kinds where the layer distinguishes kinds."""
     labels = view.labels(names)
     first_of_kind = [names[labels.index(label)] for label in dict.fromkeys(labels)]
     telling = list(dict.fromkeys([*first_of_kind, *names]))

@@ -196,7 +196,7 @@ def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
     if kinds["clear"].empty:
         text = "never observed: no data" if len(kinds["unseen"]) == len(series.frame) else "no clear observation"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=MUTED)
-    _date_axis(axes, *_extent(shown))
+    date_axis(axes, *_extent(shown))
     axes.set_ylim(*limits)
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
@@ -239,7 +239,8 @@ def _draw_cloudy(axes: Axes, cloudy: pd.DataFrame, limits: tuple[float, float], 
         axes.plot(times[chosen], placed, marker, ms=size * 0.92, clip_on=False, zorder=4, **_HOLLOW)
 
 
-def _date_axis(axes: Axes, first: pd.Timestamp, last: pd.Timestamp) -> None:
+def date_axis(axes: Axes, first: pd.Timestamp, last: pd.Timestamp) -> None:
+    """Give an axis of time its limits and labels."""
     from matplotlib import dates as untyped
 
     dates: Any = untyped

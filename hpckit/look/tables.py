@@ -73,10 +73,12 @@ def _print_table(zone: str, band: str, frame: pd.DataFrame) -> None:
 
     table = Table(title=f"{escape(band)} of zone {escape(zone)}", title_justify="left", box=None, pad_edge=False)
     columns = [name for name in _SHOWN if name in frame]
+    if "valid" not in frame:  # pixels of classes, in a column for each
+        columns = ["time", *(str(name) for name in frame if name not in ("time", "acquisition"))]
     for name in columns:
         table.add_column(name, justify="left" if name in _TEXT else "right", no_wrap=True)
     for row in frame.to_dict("records"):
-        style = None if row["valid"] >= 0.5 * row["total"] and row["valid"] else "dim"
+        style = None if "valid" not in row or (row["valid"] >= 0.5 * row["total"] and row["valid"]) else "dim"
         table.add_row(*(_cell(name, row) for name in columns), style=style)
     Console().print(table)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.base.quantities import format_count
 from hpckit.campaign.campaign import Campaign, Signatures
-from hpckit.errors import CampaignError, CubeError, RunError, StoreError, ZoneError
+from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +150,61 @@ class CampaignView:
         finest = min(group.resolution_m for group in groups(chosen, self.campaign.ref))
         return open_tile(zarr_path(self.campaign, chosen), self.tile(tile), resolution_m or finest)
 
+    def class_band(self, band: str | None = None, reduction: str | None = None) -> str | None:
+        """Band of classes or bits that a name means in a reduction; without a name, the first one if it has no other.
+
+        None if the name means a band with statistics, or nothing.
+        """
+        chosen = self.reduction(reduction)
+        known = [text for text in chosen.bands if self.campaign.ref(text).band.is_categorical]
+        if band is None:
+            return known[0] if known and len(known) == len(chosen.bands) and not chosen.indices else None
+        return next((text for text in known if text.upper() == band.upper()), None)
+
+    def class_counts(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
+        """Read how many pixels of one zone have each class (or bit) from the store.
+
+        Parameters
+        ----------
+        zone, reduction
+            As in `series`.
+        band : str, optional
+            Band of classes or bits; may be left out where the reduction has no other bands.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per acquisition, sorted by time: `time`, `acquisition`, and a column for each code.
+
+        Raises
+        ------
+        CampaignError
+            If the reduction has no such band of classes.
+        """
+        from hpckit.store import open_store
+
+        chosen, classes = self.reduction(reduction), self.class_band(band, reduction)
+        if classes is None:
+            raise CampaignError(f"reduction {chosen.name!r} has no band of classes {band or ''}".rstrip())
+        store = open_store(self.campaign)
+        try:
+            frame = store.class_counts(chosen.name, str(zone), classes)
+            if frame.empty:
+                _require_zone(store, chosen.name, str(zone))
+        finally:
+            store.close()
+        return frame.sort_values("time", ignore_index=True)
+
+    def _plot_shares(self, zones: Sequence[str | int], band: str, reduction: str | None) -> Picture:
+        from hpckit.look.classes import draw_shares
+
+        if len(zones) != 1:
+            raise HpckitError(f"shares of classes are drawn of one zone, not of {len(zones)}", hint="name one")
+        counts = self.class_counts(zones[0], band, reduction)
+        (label,) = self.labels([str(zones[0])], reduction)
+        facts = [label or "", format_count(len(counts), "acquisition"), self.campaign.name]
+        return draw_shares(counts, self.campaign.ref(band).band, title=f"Zone {zones[0]}", facts=facts)
+
     def signatures(self, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
         """Read the signatures of all zones of a band from the store.
 
@@ -220,6 +275,9 @@ class CampaignView:
         """
         from hpckit.look.series import ZoneSeries, draw_series
 
+        classes = self.class_band(band, reduction)
+        if classes is not None:
+            return self._plot_shares([zones] if isinstance(zones, (str, int)) else list(zones), classes, reduction)
         names = [str(name) for name in ([zones] if isinstance(zones, (str, int)) else zones)]
         chosen = self.reduction(reduction)
         band = self.band(band, chosen.name)
@@ -284,7 +342,13 @@ class CampaignView:
             when = pixels.find_date(geometry(cube, tile, refs[0].resolution_m), when)
         snapshot = pixels.read_snapshot(cube, tile, when, refs, self.campaign.sensor, window, with_classes=clouds)
         layer = self.zones() if zones and self.campaign.signatures else None
-        name = self.campaign.name
+        name, classes = self.campaign.name, shown.classes(self.campaign.sensor)
+        if classes is not None:
+            from hpckit.look.classes import draw_class_map
+
+            place = when % len(geometry(cube, tile, refs[0].resolution_m).acquisitions)
+            codes = pixels.read_classes(cube, tile, refs[0], place, snapshot.extent)
+            return draw_class_map(snapshot, classes, codes, zones=layer, name=name)
         if shown.index is not None and shown.expression is not None:
             return quicklook.draw_index(snapshot, shown.index, shown.expression, zones=layer, name=name)
         return quicklook.draw_rgb(snapshot, [ref.name for ref in refs], zones=layer, stretch=stretch, name=name)
@@ -340,8 +404,8 @@ class CampaignView:
         known = {name.upper(): name for name in [*chosen.indices, *bands]}
         if not known:
             raise CampaignError(
-                f"reduction {chosen.name!r} has classes only, of which there is no series",
-                hint="the store has the pixels of each class",
+                f"reduction {chosen.name!r} has classes only, which have no statistics",
+                hint="`class_counts` gives the pixels of each class",
             )
         if band is None:
             return known.get("NDVI") or [*bands, *chosen.indices][0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -24,7 +26,7 @@ import hpckit
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cubes.read import geometry, read_plane
-from hpckit.errors import CatalogueError
+from hpckit.errors import CatalogueError, HpckitError
 from hpckit.look.report import write_report
 from hpckit.production.driver import plan_campaign, run_campaign, verify_campaign
 from hpckit.runs.run import find_run
@@ -39,7 +41,7 @@ SHAPE = (90, 110)
 ZONES = {
     "west": shapely.Point(LEFT + 260, TOP - 300).buffer(170, 5),
     "east": shapely.Point(LEFT + 800, TOP - 420).buffer(140, 5),
-    "across": shapely.box(LEFT + 433, TOP - 808, LEFT + 671, TOP - 615),
+    "across": shapely.box(LEFT + 433, TOP - 808, LEFT + 671, TOP - 612),
     "corner": shapely.box(LEFT + 7, TOP - 72, LEFT + 121, TOP - 9),
 }
 """`corner` holds pixels without data."""
@@ -326,3 +328,33 @@ def test_the_page_of_the_documentation(tmp_path, monkeypatch):
     assert not run_campaign(campaign, QUIET, workers=1).failed
     found = results(campaign)
     assert found.time.nunique() == 6 and found.zone.nunique() == 30 and found["mean"].notna().all()
+
+
+def test_images_of_classes_alone(tmp_path):
+    """Counts, shares, a map and a report."""
+    for seed, day in enumerate(DAYS[:2]):
+        CASES["int16"].write(tmp_path / "images", day, seed)
+    path = write_campaign(tmp_path, CASES["int16"])
+    text = path.read_text().replace("bands: [ndvi, crop]", "bands: [crop]").partition("    indices:")[0]
+    path.write_text(text)
+    campaign = load_campaign(path)
+    run_campaign(campaign, QUIET, workers=1)
+    view = hpckit.open_campaign(path)
+    counts = view.class_counts("across")
+    inside = crops(1, SHAPE)[61:81, 43:67]  # pixels whose middle lies in the zone
+    assert counts[["1", "2", "3"]].iloc[1].tolist() == [(inside == code).sum() for code in (1, 2, 3)]
+    assert view.class_counts("across", "CROP").equals(counts)
+    assert view.plot_series("across").png and view.quicklook().png
+    for wrong in (
+        lambda: view.series("across"),
+        lambda: view.class_counts("across", "ndvi"),
+        lambda: view.class_counts("x"),
+    ):
+        with pytest.raises(HpckitError):
+            wrong()
+    page = write_report(find_run(campaign.run_dir)).read_text()
+    assert page.count("data:image/png") >= 2 and "Not everything could be read" not in page
+    shown = subprocess.run(
+        [sys.executable, "-m", "hpckit", "series", str(path), "--zone", "across"], capture_output=True
+    )
+    assert shown.stdout.decode().splitlines()[0] == "zone,band,time,acquisition,1,2,3"

@@ -122,7 +122,7 @@ def test_classes_are_picked_never_mixed(cube, max_edge):
     step = extent.pixel_m // 20
     rows, columns = extent.shape
     wanted = ARRAYS["SCL@20m"][0][step // 2 :: step, step // 2 :: step][:rows, :columns]
-    found = pixels._read_classes(cube, "31UFU", SCL, 0, extent)
+    found = pixels.read_classes(cube, "31UFU", SCL, 0, extent)
     np.testing.assert_array_equal(found[: wanted.shape[0], : wanted.shape[1]], wanted)
 
 

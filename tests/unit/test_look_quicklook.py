@@ -251,9 +251,9 @@ def test_index_of_the_campaign_goes_before_a_band(text):
     assert compose(SENTINEL2, held, {"EVI": EVI, "NDMI": text}).index == "NDMI"
 
 
-def test_cube_of_classes_has_no_picture():
-    with pytest.raises(CubeError, match="no band that a picture can show: SCL"):
-        compose(SENTINEL2, [SENTINEL2.parse("SCL@20m")], {})
+def test_cube_of_classes_has_a_picture_of_classes():
+    shown = compose(SENTINEL2, [SENTINEL2.parse("SCL@20m")], {})
+    assert shown.bands == ("SCL",) and shown.classes(SENTINEL2) is SENTINEL2.bands["SCL"]
 
 
 def test_campaign_may_define_ndvi_otherwise():
@@ -266,7 +266,6 @@ def test_campaign_may_define_ndvi_otherwise():
     [
         (["B04", "B03"], None, "needs three bands"),
         (None, "EVI2", "no index 'EVI2'"),
-        (None, "SCL", "SCL holds classes"),
         (["B04", "SCL", "B02"], None, "SCL holds classes"),
     ],
 )
