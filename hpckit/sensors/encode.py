@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Asset
+
+_EXACT: Final = 1e-3
+"""Of a step, by which decimal fractions err."""
 
 
 def encode(values: npt.NDArray[Any], asset: Asset, band: Band) -> npt.NDArray[Any]:
@@ -27,17 +30,27 @@ def encode(values: npt.NDArray[Any], asset: Asset, band: Band) -> npt.NDArray[An
     if band.is_categorical:
         return _codes(values, known, band)
     least, most = band.valid or (1, int(np.iinfo(band.dtype).max))
-    physical = np.where(known, values, 0).astype(np.float64) * asset.scale + asset.offset
-    stored = np.rint((physical - band.offset) / band.scale)
+    stored = _steps(np.where(known, values, 0), asset, band)
     within = (stored >= least) & (stored <= most)
     if band.beyond == "refuse" and not within[known].all():
         low, high = (limit * band.scale + band.offset for limit in (least, most))
-        odd = physical[known & ~within][0]
+        odd = values[known & ~within][0] * asset.scale + asset.offset
         raise ValueError(
             f"has the value {odd:g}, and band {band.name} stores {low:g} to {high:g}: "
             "write its `valid: [LEAST, GREATEST]`"
         )
     return np.where(known & within, stored, 0).astype(band.dtype)
+
+
+def _steps(values: npt.NDArray[Any], asset: Asset, band: Band) -> npt.NDArray[Any]:
+    """Steps of the cube that numbers are: of whole numbers of the same step a sum, which is faster."""
+    shift = (asset.offset - band.offset) / band.scale
+    if values.dtype.kind in "iu" and asset.scale == band.scale and abs(shift - round(shift)) < _EXACT:
+        wide: npt.NDArray[Any] = values.astype(np.int32 if values.dtype.itemsize <= 2 else np.int64)
+        wide += round(shift)
+        return wide
+    physical = values.astype(np.float64) * asset.scale + asset.offset
+    return np.asarray(np.rint((physical - band.offset) / band.scale))
 
 
 def _codes(values: npt.NDArray[Any], known: npt.NDArray[np.bool_], band: Band) -> npt.NDArray[Any]:

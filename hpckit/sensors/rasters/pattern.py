@@ -6,6 +6,7 @@ itself. The last part of a pattern is a file's name, parts before it are the fol
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,26 +171,32 @@ class Pattern:
         OSError
             If a folder cannot be read.
         """
+        told = {part: text for part, text in found.texts.items() if part.kind != "band"}
+        known = (
+            [{**told, Part("band"): band} for band in self.bands] if self.has_band and not self._is_open else [told]
+        )
         images = []
-        for band in self.bands if self.has_band else ("",):
-            texts = {**found.texts, **({Part("band"): band} if self.has_band else {})}
-            for path in self._places(found.base, texts):
-                again = self.match(path)
-                if again is not None and (again.key, again.band) == (found.key, band) and path.is_file():
-                    images.append((band, path))
+        for path in (path for texts in known for path in self._places(found.base, texts)):
+            again = self.match(path)
+            if again is not None and again.key == found.key and path.is_file():
+                images.append((again.band, path))
         return images
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether it has a part that may be any text."""
+        return any(part.kind == "any" for name in self.folders for part in name)
+
     def _places(self, base: Path, texts: Mapping[Part, str]) -> list[Path]:
-        """Paths that have these texts."""
+        """Paths that have these texts; any where there is none."""
         places = [base]
         for name in self.folders:
-            if any(part.kind == "any" for part in name):
-                known = "".join("[^/]*" if p.kind == "any" else re.escape(texts.get(p, p.text)) for p in name)
-                wanted = re.compile(known)
+            known = [part.text if part.kind == "text" else texts.get(part) for part in name]
+            if None in known:
+                wanted = re.compile("".join("[^/]*" if text is None else re.escape(text) for text in known))
                 places = [place / entry for place in places for entry in _listed(place) if wanted.fullmatch(entry)]
             else:
-                text = "".join(texts.get(part, part.text) for part in name)
-                places = [place / text for place in places]
+                places = [place / "".join(text or "" for text in known) for place in places]
         return sorted(places)
 
     def example(self) -> str:
@@ -289,7 +296,8 @@ def _shown(part: Part, bands: Sequence[str]) -> str:
 def _entries(folder: Path) -> list[str]:
     """Names in a folder; of a file none. Hidden ones are half written."""
     try:
-        return [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.name.startswith(".")]
     except NotADirectoryError:
         return []
 
