@@ -47,7 +47,7 @@ class Worker:
         _limit_threads(threads)
         self.stop = stop or Stop()
         self.context = load_context(run_dir, flat(name), threads, tiles, frozen)
-        permit(self.context.tiles.campaign.scenes.hosts)
+        permit(self.context.run.campaign.scenes.hosts)
         keep_notes(run_dir / "seen" / "products", flat(name))
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
