@@ -105,7 +105,7 @@ def grid_mapping(frame: Frame, resolution_m: int) -> dict[str, Any]:
         **crs.to_cf(),
         "crs_wkt": wkt,
         "spatial_ref": wkt,
-        "GeoTransform": " ".join(f"{value:.1f}" for value in geotransform),
+        "GeoTransform": " ".join(map(repr, map(float, geotransform))),
     }
 
 

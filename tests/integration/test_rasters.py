@@ -76,12 +76,13 @@ def one_file_a_band(folder: Path, day: str, seed: int) -> None:
 
 
 def layers_of_one_file(folder: Path, day: str, seed: int) -> None:
-    """NDVI moved into unsigned 16 bits with 0 as nodata; crops, and a mask of bits."""
+    """NDVI moved into unsigned 16 bits with 0 as nodata; crops, and a mask of bits. Corners lie between metres."""
+    place = Affine(10, 0, LEFT + 0.25, 0, -10, TOP - 0.375)
     moved = np.where(ndvi(seed) == -9999, 0, ndvi(seed).astype(int) + 10001)
     marks = np.random.default_rng(50 + seed).choice([0, 2, 8, 64], SHAPE, p=[0.7, 0.1, 0.1, 0.1])
     stack = np.stack([moved, crops(seed, SHAPE), marks]).astype("uint16")
     path = folder / day[:4] / f"stack_{date.fromisoformat(day):%j}.tif"
-    write_image(path, stack, tiled=True, blockxsize=64, blockysize=64, compress="deflate", interleave="pixel")
+    write_image(path, stack, tiled=True, blockxsize=64, blockysize=64, compress="deflate", transform=place)
 
 
 def tiles_of_fractions(folder: Path, day: str, seed: int) -> None:

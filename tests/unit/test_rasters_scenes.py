@@ -13,6 +13,7 @@ from affine import Affine
 
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.catalogue import ScanReport
+from hpckit.cubes.attributes import grid_mapping
 from hpckit.errors import CatalogueError, HpckitError
 from hpckit.sensors.model import Scene
 from hpckit.sensors.rasters.options import RasterOptions
@@ -74,6 +75,14 @@ def test_a_scene_has_what_its_files_say(tmp_path):
     assert (asset.dtype, asset.nodata, asset.scale) == ("int16", -9999, 0.0001)
     assert set(scene.assets) == {"ndvi@10m", "crop@10m"}
     assert sensor_named("own-rasters").describe(scene) == ("images", "2024-05-01 00:00", "crop+ndvi")
+
+
+def test_corners_between_metres_stay_where_they_are(tmp_path):
+    write_image(tmp_path / "20240501_ndvi.tif", index(1), transform=Affine(10, 0, LEFT + 0.125, 0, -10, TOP - 0.25))
+    (scene,) = scan(tmp_path, options()).scenes
+    assert scene.frame is not None
+    told = grid_mapping(scene.frame, 10)["GeoTransform"]
+    assert [float(text) for text in told.split()] == [LEFT + 0.125, 10, 0, TOP - 0.25, 0, -10]
 
 
 def test_every_date_of_a_tree_is_found_once(tmp_path):
