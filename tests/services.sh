@@ -34,6 +34,13 @@ if [ "${1:-}" = image ]; then
     have docker-registry || packages+=(docker-registry)
 fi
 
+# An S3 server, in an environment of its own: rasterio imports boto3 where there is one, which doubles its start.
+s3="$(dirname "$0")/../.cache/s3"
+if [ ! -x "$s3/bin/moto_server" ]; then
+    { python3 -m venv "$s3" && "$s3/bin/python" -m pip install --quiet --disable-pip-version-check 'moto[server]>=5.1'; } ||
+        echo "no S3 server can be installed; its tests will be skipped" >&2
+fi
+
 if [ "${#packages[@]}" -eq 0 ]; then
     exit 0
 fi

@@ -177,12 +177,12 @@ def _submit_with(campaign: Campaign, here: Path, hidden: Path) -> None:
     with pytest.MonkeyPatch.context() as broken:
         read = catalogue.read_scenes
 
-        def refuse(path: Path):
+        def refuse(path: Path, among):
             if path == hidden:
                 from hpckit.errors import SceneError
 
                 raise SceneError(f"{path.name}: cannot be read") from fault
-            return read(path)
+            return read(path, among)
 
         broken.setattr(catalogue, "read_scenes", refuse)
         (campaign.run_dir / "scenes.parquet").unlink(missing_ok=True)
