@@ -491,6 +491,11 @@ class Campaign(_Model):
         return self.resolve(self.cube.path)
 
     @property
+    def fetched_path(self) -> Path:
+        """Absolute path of the folder for copies of images on servers."""
+        return self.resolve(self.scenes.fetched)
+
+    @property
     def store_path(self) -> Path:
         """Absolute path of the GeoPackage."""
         return self.resolve(self.store.path or Path(f"{self.name}.gpkg"))

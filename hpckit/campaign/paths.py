@@ -50,6 +50,22 @@ def require_apart(campaign: Campaign) -> None:
         raise CampaignError(f"{campaign.path}: {clash.field}: {clash.text}", hint=clash.remedy)
 
 
+def require_beside(campaign: Campaign, folder: Path, field: str) -> None:
+    """Refuse a folder for copies of products that is, holds or lies within what the campaign reads or writes.
+
+    Raises
+    ------
+    CampaignError
+        Names both.
+    """
+    place, home = Place(field, folder, "give it a folder of its own"), Path(os.path.realpath(campaign.folder))
+    for other in (*_inputs(campaign), *_outputs(campaign)):
+        relation = _relation(folder, other.path)
+        if relation is not None and not _may_be(relation, place, other, home):
+            clash = _clash(place, relation, other)
+            raise CampaignError(f"{campaign.path}: {clash.field}: {clash.text}", hint=clash.remedy)
+
+
 def clashes(campaign: Campaign) -> Iterator[Clash]:
     """Outputs of a campaign that are, hold or lie within an input or another output."""
     inputs, outputs = list(_inputs(campaign)), list(_outputs(campaign))
@@ -157,6 +173,7 @@ def folders_of(campaign: Campaign, run: Path) -> list[Path]:
         named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.paths if step.scenes else ())]
         named += [campaign.resolve(Path(text.partition("{")[0])).parent for text in step.inputs.values()]
     named += [campaign.store_path.parent] if campaign.store.is_file else []
+    named += [campaign.fetched_path] if campaign.fetched_path.is_dir() else []
     both = {path for item in named for path in (item, item.resolve())}
     found = sorted(path if path.is_dir() or not path.suffix else path.parent for path in both)
     return outermost(found)

@@ -100,6 +100,8 @@ class Scenes(Products):
 
     verify: bool = True
     """Compare each file with the size and checksum that its product has of it before it is decoded."""
+    fetched: Path = Path("fetched")
+    """Folder into which `hpckit fetch` copies images from servers, and where they are read then."""
     radar: RadarOptions = Field(default_factory=RadarOptions)
     """Of Sentinel-1 only."""
     rasters: RasterOptions | None = None

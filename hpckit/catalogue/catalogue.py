@@ -10,7 +10,6 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -105,8 +104,10 @@ def scan(
         if not is_there(path):
             raise CatalogueError(f"{path}: no such folder", hint="correct `scenes.paths` of the campaign file")
     wanted = _Wanted(items or ItemOptions(), sensors() if among is None else tuple(among))
-    known = by_product(_known(previous))
-    stamps = read_stamps(previous) if known and previous else set()
+    before = _known(previous)
+    known = _Before(
+        by_product(before), _on_servers(before), read_stamps(previous) if before and previous else frozenset()
+    )
     scenes: list[Scene] = []
     failures: list[Failure] = []
     products = list(
@@ -120,12 +121,12 @@ def scan(
     progress(0, len(products))
     reused = 0
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, stamps, wanted), products), 1):
+        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, wanted), products), 1):
             failures += [failure for failure in read_now if isinstance(failure, Failure)]
             scenes += [scene for scene in read_now if isinstance(scene, Scene)]
-            reused += len(read_now) if known.get(str(products[done - 1])) is read_now else 0
+            reused += len(read_now) if known.by_product.get(str(products[done - 1])) is read_now else 0
             progress(done, len(products))
-    return ScanReport(scenes, failures, reused, _kept(chain.from_iterable(known.values()), scenes, failures))
+    return ScanReport(scenes, failures, reused, _kept(before, scenes, failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,16 @@ class _Wanted:
 
     items: ItemOptions
     sensors: Sequence[Sensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What an earlier scan found."""
+
+    by_product: Mapping[str, list[Scene]]
+    on_servers: Mapping[str, list[Scene]]
+    """Scenes of STAC items with images on servers, by the file of the item."""
+    stamps: AbstractSet[tuple[str, str]]
 
 
 def _unseen(path: Path, error: OSError | SceneError) -> Failure:
@@ -159,21 +170,28 @@ def _known(previous: Path | None) -> list[Scene]:
         return []
 
 
-def write(path: Path, scenes: Iterable[Scene]) -> None:
-    """Write a catalogue, atomically."""
+def write(path: Path, scenes: Iterable[Scene], items: ItemOptions | None = None) -> None:
+    """Write a catalogue, atomically.
+
+    Parameters
+    ----------
+    items : ItemOptions, optional
+        How STAC items were read.
+    """
     import stac_geoparquet.arrow as stac
 
     scenes = list(scenes)
-    stamps = {(scene.href, scene.id): _stamp(scene) for scene in scenes}
+    options = items or ItemOptions()
+    stamps = {(scene.href, scene.id): _stamp(scene, options) for scene in scenes}
     if not scenes:
         raise CatalogueError(f"{path}: no scenes to write")
-    items = []
+    rows = []
     for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id)):
         item = to_item(scene)
         item["properties"][_STAMP] = stamps[scene.href, scene.id]
-        items.append(item)
+        rows.append(item)
     with atomic_path(path) as temporary:
-        stac.to_parquet(stac.parse_stac_items_to_arrow(items), temporary)
+        stac.to_parquet(stac.parse_stac_items_to_arrow(rows), temporary)
 
 
 def is_catalogue(path: Path) -> bool:
@@ -323,42 +341,55 @@ def _unfit(
     return None
 
 
-def _read_one(
-    path: Path, known: Mapping[str, list[Scene]], stamps: AbstractSet[tuple[str, str]], wanted: _Wanted
-) -> Sequence[Scene | Failure]:
+def _read_one(path: Path, known: _Before, wanted: _Wanted) -> Sequence[Scene | Failure]:
     """Scenes of a product: those of the previous catalogue where nothing has changed."""
-    before = known.get(str(path), [])
+    before = known.by_product.get(str(path), [])
     try:
-        if before and all(_is_unchanged(scene, stamps, wanted.sensors) for scene in before):
+        if before and all(_is_unchanged(scene, known, wanted) for scene in before):
             return before
         if may_hold_items(path):
-            scenes, errors = read_items(path, wanted.items)
+            kept = (scene for scene in known.on_servers.get(str(path), ()) if _is_unchanged(scene, known, wanted))
+            scenes, errors = read_items(path, wanted.items, {scene.href: scene for scene in kept})
             return [*scenes, *(Failure(path, str(error), may_pass(error)) for error in errors)]
         return read_scenes(path, wanted.sensors)
     except SceneError as error:
         return [Failure(path, str(error), may_pass(error))]
 
 
-def _is_unchanged(scene: Scene, stamps: AbstractSet[tuple[str, str]], among: Sequence[Sensor]) -> bool:
+def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
+    """Scenes of STAC items with images on servers, by the file of the item."""
+    found: dict[str, list[Scene]] = {}
+    for scene in scenes:
+        file = file_of(scene.href)
+        if file is not None and any(asset.is_remote for asset in scene.assets.values()):
+            found.setdefault(str(file), []).append(scene)
+    return found
+
+
+def _is_unchanged(scene: Scene, known: _Before, wanted: _Wanted) -> bool:
     if not scene.content or scene.missing:
         return False
-    stamp = _stamp(scene)
-    if not stamp or (scene.id, stamp) not in stamps:
+    stamp = _stamp(scene, wanted.items)
+    if not stamp or (scene.id, stamp) not in known.stamps:
         return False
-    sensor = next((sensor for sensor in among if sensor.name == scene.sensor), None)
+    sensor = next((sensor for sensor in wanted.sensors if sensor.name == scene.sensor), None)
     try:
         return sensor is not None and sensor.is_current(scene)
     except OSError:
         return False  # to read it says why
 
 
-def _stamp(scene: Scene) -> str:
-    """State of the files that change when a product does, whatever time stamps those who replace it keep."""
+def _stamp(scene: Scene, items: ItemOptions) -> str:
+    """State of the files that change when a product does, whatever time stamps those who replace it keep.
+
+    Of a STAC item also the options with which it was read.
+    """
     try:
         states = [path.stat() for path in stamp_files(scene)]
     except OSError:
         return ""
-    return digest_json([[s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in states])
+    options = [items.model_dump(mode="json")] if file_of(scene.href) is not None else []
+    return digest_json([*([s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in states), *options])
 
 
 def read_stamps(path: Path) -> set[tuple[str, str]]:

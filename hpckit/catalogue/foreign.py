@@ -6,24 +6,34 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
-from hpckit.base.reading import parsed, read_table
+from hpckit.base.reading import may_pass, parsed, read_table
 from hpckit.catalogue.items import items_of
 from hpckit.errors import SceneError
+from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Scene
-from hpckit.sensors.stac.files import PARQUET, items_in
+from hpckit.sensors.stac.files import PARQUET, href_of, items_in
 from hpckit.sensors.stac.item import read_item
 from hpckit.sensors.stac.options import ItemOptions
 
 _WORKERS: Final = 8
 
 
-def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[SceneError]]:
+def read_items(
+    path: Path, options: ItemOptions, known: Mapping[str, Scene] = MappingProxyType({})
+) -> tuple[list[Scene], list[SceneError]]:
     """Scenes of the items of a file, and what is wrong with those that cannot be read.
 
     Of items with one id the first counts.
+
+    Parameters
+    ----------
+    known : mapping of str to Scene
+        By `Scene.href`, what an earlier scan of the same file with the same options found: servers are not asked for
+        images of which copies were fetched, and what they said before counts if they do not answer now.
 
     Raises
     ------
@@ -34,11 +44,14 @@ def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[Scen
     errors: list[SceneError] = []
 
     def read(item: Mapping[str, Any]) -> Scene | SceneError:
+        before = known.get(href_of(path, str(item.get("id", ""))))
+        if before is not None and _has_copy(before):
+            return before
         try:
             scene = read_item(item, path, options)
             return replace(scene, content=content_of(scene))
         except SceneError as error:
-            return error
+            return before if before is not None and may_pass(error) else error
 
     try:
         # Items of one file may refer to servers, which take their time.
@@ -53,6 +66,15 @@ def read_items(path: Path, options: ItemOptions) -> tuple[list[Scene], list[Scen
     if not scenes and not errors:
         raise SceneError(f"{path.name}: no STAC item in it")
     return list(scenes.values()), errors
+
+
+def _has_copy(scene: Scene) -> bool:
+    """Whether a file of a scene was fetched."""
+    return any(
+        asset.is_remote
+        and find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes).path is not None
+        for key, asset in scene.assets.items()
+    )
 
 
 def _items(path: Path) -> Iterator[Mapping[str, Any]]:

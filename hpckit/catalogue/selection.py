@@ -10,6 +10,7 @@ from pathlib import Path
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.scenes import Products
 from hpckit.catalogue import catalogue
+from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
 from hpckit.sensors.model import Dropped, Scene
 from hpckit.sensors.registry import searched
@@ -40,6 +41,7 @@ def find(
     lists = [path for path in paths if catalogue.is_catalogue(path)]
     listed = [catalogue.by_product(catalogue.read(path)) for path in lists]
     permit(products.hosts)
+    look_in([campaign.fetched_path])
     report = catalogue.scan(
         [path for path in paths if path not in lists],
         previous=previous,

@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Data": {
         "tile": ("hpckit.cli.tile:tile", "Cut an area of interest into tiles."),
         "scenes": ("hpckit.cli.scenes:scenes", "Find products; list the content of a catalogue."),
+        "fetch": ("hpckit.cli.fetch:fetch", "Copy images from servers, for nodes without a network."),
     },
     "Production": {
         "plan": ("hpckit.cli.run:plan", "Show the work and the cost of a run."),

@@ -46,6 +46,11 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
         f"cube: {format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')} "
         f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
     )
+    if estimate.remote_files:
+        print_out(
+            f"on servers: {format_count(estimate.remote_files, 'file')} of {format_bytes(estimate.remote_bytes)}; "
+            "for nodes without a network, `hpckit fetch` brings them here"
+        )
     if estimate.composite_bytes:
         print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with temporary files")
     if unread:

@@ -21,6 +21,7 @@ from hpckit.base.distribution import pip_install
 from hpckit.base.version import __version__
 from hpckit.errors import SceneError
 from hpckit.inputs.transfer import AbsentError, ForbiddenError, Piece, TransferError, without_secrets
+from hpckit.inputs.turns import pause, turn
 from hpckit.inputs.web import AGAIN, REDIRECTS, TRIES, is_private, pause_s
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
             fault = error
             if error.errno == errno.ECONNREFUSED:
                 break
+        seconds = pause_s(asked, attempt)
+        if asked is not None:
+            pause(seconds)
         if attempt + 1 < TRIES:
-            time.sleep(pause_s(asked, attempt))
+            time.sleep(seconds)
     raise fault
 
 
@@ -90,7 +94,7 @@ def _try(uri: str, start: int, stop: int) -> tuple[Piece | None, tuple[int, str 
     try:
         for _ in range(REDIRECTS + 1):
             _require_allowed(url, what)
-            with _client(os.getpid()).stream("GET", url, headers=headers) as answer:
+            with turn(), _client(os.getpid()).stream("GET", url, headers=headers) as answer:
                 if answer.is_redirect:
                     url = urljoin(url, answer.headers["location"])
                     continue

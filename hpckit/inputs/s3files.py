@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 from hpckit.base.distribution import pip_install
 from hpckit.errors import SceneError
 from hpckit.inputs.transfer import AbsentError, ForbiddenError, Piece, TransferError
-from hpckit.inputs.web import TRIES
+from hpckit.inputs.turns import is_limited, pause, turn
+from hpckit.inputs.web import TRIES, pause_s
 
 _LONGEST_S: Final = 120
 """Of one request with all its tries."""
@@ -37,13 +38,29 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
     SceneError
         If a file with credentials cannot be read, or a library is missing.
     """
-    parts = urlsplit(uri)
     if find_spec("obstore") is None:
         raise SceneError("files on object stores need the library obstore", hint=pip_install("remote"))
+    if not is_limited():
+        return _fetch(uri, start, stop, TRIES)
+    for attempt in range(TRIES - 1):
+        try:
+            with turn():
+                return _fetch(uri, start, stop, 1)
+        except (AbsentError, ForbiddenError):
+            raise
+        except TransferError:
+            pause(pause_s(None, attempt))
+    with turn():
+        return _fetch(uri, start, stop, 1)
+
+
+def _fetch(uri: str, start: int, stop: int, tries: int) -> Piece:
+    """One answer; obstore's own repetitions of requests are not seen from here, so they count only without limits."""
     import obstore
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-    store = _store(parts.netloc, os.getpid())
+    parts = urlsplit(uri)
+    store = _store(parts.netloc, os.getpid(), tries)
     try:
         answer = obstore.get(store, unquote(parts.path.lstrip("/")), options={"range": (start, stop)})
         size, tag = int(answer.meta["size"]), str(answer.meta.get("e_tag") or "")
@@ -78,7 +95,7 @@ def _past_the_end(said: str, start: int) -> Piece:
 
 
 @lru_cache(maxsize=64)
-def _store(bucket: str, process: int) -> Any:
+def _store(bucket: str, process: int, tries: int) -> Any:
     """A bucket, as the environment and `~/.aws` describe it; without credentials it is asked anonymously."""
     from obstore.store import S3Store
 
@@ -91,7 +108,7 @@ def _store(bucket: str, process: int) -> Any:
         **told,
         virtual_hosted_style_request=not endpoint,
         client_options={"allow_http": endpoint.startswith("http://"), "timeout": timedelta(seconds=_LONGEST_S)},
-        retry_config={"max_retries": TRIES - 1, "retry_timeout": timedelta(seconds=_LONGEST_S)},
+        retry_config={"max_retries": tries - 1, "retry_timeout": timedelta(seconds=_LONGEST_S)},
     )
 
 

@@ -17,8 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from hpckit.errors import SceneError
-from hpckit.inputs.remote import fetch
-from hpckit.inputs.transfer import ETAG, replaced, without_secrets
+from hpckit.inputs.download import download, require_digest
 from hpckit.inputs.uri import name_of
 
 _REQUEST: Final = 64 * 2**20
@@ -59,7 +58,7 @@ class Scratch:
         with _locked(self.folder / f"{key}.lock"):
             if not path.exists():
                 partial = path.with_suffix(".part")
-                _download(uri, partial, nbytes, digest.removeprefix(ETAG) if digest.startswith(ETAG) else "")
+                download(uri, partial, nbytes, digest, _REQUEST)
                 _require_digest(partial, uri, digest)
                 partial.rename(path)
                 self._evict(path)
@@ -97,28 +96,12 @@ def scratch() -> Scratch:
     return Scratch(Path(named) if named else Path(tempfile.gettempdir()) / f"hpckit-{os.getuid()}")
 
 
-def _download(uri: str, path: Path, nbytes: int | None, tag: str) -> None:
-    """Write a file, going on where an earlier try ended."""
-    with path.open("ab") as file:
-        size = nbytes
-        while size is None or file.tell() < size:
-            piece = fetch(uri, file.tell(), file.tell() + _REQUEST)
-            if (size is not None and piece.size != size) or (tag and piece.tag != tag):
-                file.truncate(0)
-                raise replaced(uri)
-            size, tag = piece.size, piece.tag
-            file.write(piece.data)
-
-
 def _require_digest(path: Path, uri: str, digest: str) -> None:
-    algorithm, _, expected = digest.partition(":")
-    if not expected or digest.startswith(ETAG):
-        return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    if found != expected.lower():
+    try:
+        require_digest(path, uri, digest)
+    except SceneError:
         path.unlink()
-        raise SceneError(f"the {algorithm} digest of {without_secrets(uri)} is not the one that its metadata state")
+        raise
 
 
 @contextmanager

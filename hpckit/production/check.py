@@ -22,7 +22,9 @@ from hpckit.campaign.step import Step
 from hpckit.catalogue import tiling
 from hpckit.catalogue.holdings import holds, instead, is_without
 from hpckit.catalogue.selection import find, fitting, misfit
+from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import HpckitError, is_temporary
+from hpckit.production.fetchable import all_files, missing_files
 from hpckit.reduce.signatures.inputs import REMEDY, beyond
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
 from hpckit.sensors.model import Scene
@@ -183,6 +185,17 @@ def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[FieldCheck]:
         f"of {format_count(len(by_tile), 'tile')} "
         f"({', '.join(sorted(by_tile)[:4])}{', …' if len(by_tile) > 4 else ''}); {len(superseded)} superseded",
     )
+    yield from _remote(campaign, found)
+
+
+def _remote(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
+    files = all_files(CubeSpec.of(campaign), scenes)
+    missing = missing_files(campaign.fetched_path, files)
+    if files:
+        count, nbytes = format_count(len(files), "file"), format_bytes(sum(file.nbytes for file in files))
+        text = f"{count} of {nbytes} on servers; {len(files) - len(missing)} of them fetched"
+        remedy = "for nodes without a network, `hpckit fetch` brings what ingest needs" if missing else ""
+        yield FieldCheck("scenes", "ok", text, remedy)
 
 
 def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:

@@ -14,6 +14,7 @@ from hpckit.base.quantities import available_memory, format_bytes, format_count
 from hpckit.cubes.stage import Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
+from hpckit.production.fetchable import fetchable, missing_files
 from hpckit.production.planning import Planned
 
 _LIBRARIES: Final = 420 * 2**20
@@ -59,6 +60,10 @@ class Estimate:
     """Windows that the cube holds, of all tiles and bands."""
     all_windows: int = 0
     """Windows that these tiles have."""
+    remote_files: int = 0
+    """Files on servers that pending units will read, and of which no copy was fetched."""
+    remote_bytes: int = 0
+    """Bytes of these files."""
 
     @property
     def mean_file_bytes(self) -> float:
@@ -114,6 +119,7 @@ def estimate(planned: Planned, workers: int) -> Estimate:
     in_cube = [item for item in written if item.what == "cube"]
     disk = os.statvfs(existing(cube))
     windows, all_windows = _windows(tiles)
+    remote = [] if tiles is None else missing_files(planned.run.campaign.fetched_path, fetchable(tiles))
     return Estimate(
         stages=tuple(_stage(planned, stage, workers) for stage in planned.with_units),
         workers=workers,
@@ -127,6 +133,8 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         extent=planned.run.campaign.cube.extent,
         windows=windows,
         all_windows=all_windows,
+        remote_files=len(remote),
+        remote_bytes=sum(file.nbytes for file in remote),
     )
 
 

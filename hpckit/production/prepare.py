@@ -93,7 +93,7 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
             f"{run.campaign.path}: no usable product below {', '.join(map(str, paths))}",
             hint="; ".join(failure.reason for failure in report.failures[:3]) or "correct `scenes.paths`",
         )
-    catalogue.write(run.catalogue, [*report.scenes, *report.kept])
+    catalogue.write(run.catalogue, [*report.scenes, *report.kept], run.campaign.scenes.items)
     return report
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from hpckit.base.compiled import limit_threads
 from hpckit.cubes.stage import Outcome
 from hpckit.errors import HpckitError
+from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
 from hpckit.production.stages import execute, load_context
 from hpckit.production.stop import GiveBack, Stop
@@ -47,7 +48,9 @@ class Worker:
         _limit_threads(threads)
         self.stop = stop or Stop()
         self.context = load_context(run_dir, flat(name), threads, tiles, frozen)
-        permit(self.context.run.campaign.scenes.hosts)
+        campaign = self.context.run.campaign
+        permit(campaign.scenes.hosts)
+        look_in([campaign.fetched_path])
         keep_notes(run_dir / "seen" / "products", flat(name))
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()

@@ -203,13 +203,18 @@ def _too_cloudy(request: WindowRequest, mask: MaskBand | None, window: GeoBox) -
     return _hidden(request.acquisition, mask, treatment.verify, window, ref.resolution_m) >= treatment.skip_cloudy
 
 
+def coarse_mask(mask: MaskBand, resolution_m: int) -> BandRef:
+    """Band and pixel size by which clouds are counted in windows whose pixels have `resolution_m` metres."""
+    return BandRef(mask.name, resolution_m * max(1, _MASK_M // resolution_m), mask.band)
+
+
 @lru_cache(maxsize=4096)
 def _hidden(acquisition: Acquisition, mask: MaskBand, verify: bool, window: GeoBox, resolution_m: int) -> float:
     """Fraction of a window that is cloud or nodata; 0 where a product has no readable mask."""
-    factor = max(1, _MASK_M // resolution_m)
+    ref = coarse_mask(mask, resolution_m)
+    factor = ref.resolution_m // resolution_m
     rows, columns = (-(-size // factor) for size in window.shape)
     coarse = GeoBox((rows, columns), window.transform * Affine.scale(factor), window.crs)
-    ref = BandRef(mask.name, resolution_m * factor, mask.band)
     found = np.zeros(tuple(coarse.shape), dtype=ref.dtype)
     try:
         for scene in acquisition.scenes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import CubeError, SceneError
+from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import open_raster
 from hpckit.inputs.remote import opened
@@ -40,6 +42,8 @@ _WHOLE_SHARE: Final = 0.03
 Each part costs about as many requests as there are parts before it, and other rows of windows want theirs, too."""
 _ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
 """With threads of its own, GDAL's JPEG 2000 driver reads a tile that fails to decode as zeros and raises nothing."""
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -66,11 +70,11 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
     if asset.array:
         yield open_array(scene, ref)
         return
-    uri = _nearest(scene, asset, pixels)
+    uri, fault = _nearest(scene, ref, pixels)
     if not asset.is_member and not is_remote(uri):
         _check_whole(scene, Path(uri), asset.name)
     try:
-        with rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
+        with _told(fault), rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
             if is_remote(uri):
                 _require_same(asset)
             if source.shape != asset.shape:
@@ -88,19 +92,42 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
         raise SceneError(f"{scene.id}: {asset.name} cannot be read") from error
 
 
-def _nearest(scene: Scene, asset: Asset, pixels: int | None) -> str:
-    """Where a file is read: a remote one from a copy of the whole if that is cheaper than its parts."""
+def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
+    """Where a file is read, and what is wrong with a copy of it that is not used.
+
+    A remote one is read from a copy that was fetched; else from a copy of the whole in the scratch folder if that is
+    cheaper than its parts.
+    """
+    asset = scene.assets[ref.key]
     if not asset.is_remote:
-        return asset.uri
+        return asset.uri, ""
+    name = copy_name(scene.id, ref.key, asset.uri, asset.nbytes, asset.digest)
+    copy, fault = find_copy(name, asset.nbytes)
+    if copy is not None:
+        return str(copy), ""
+    if fault:
+        _log.warning("%s: %s; it is read from its server", scene.id, fault)
     share = 1.0 if pixels is None else pixels / max(1, prod(asset.shape))
     if not asset.name.lower().endswith(_WITHOUT_DIRECTORY) or share < _WHOLE_SHARE:
-        return asset.uri
+        return asset.uri, fault
+    with _told(fault):
+        try:
+            return str(scratch().bring(asset.uri, asset.nbytes, asset.digest)), fault
+        except OSError as error:
+            raise SceneError(f"{scene.id}: {without_secrets(asset.uri)} cannot be read") from error
+        except SceneError as error:
+            raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
+
+
+@contextmanager
+def _told(fault: str) -> Iterator[None]:
+    """Name what is wrong with a copy where its server does not help either."""
     try:
-        return str(scratch().bring(asset.uri, asset.nbytes, asset.digest))
-    except OSError as error:
-        raise SceneError(f"{scene.id}: {without_secrets(asset.uri)} cannot be read") from error
+        yield
     except SceneError as error:
-        raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
+        if not fault:
+            raise
+        raise SceneError(f"{error.message} ({fault})", hint=error.hint) from error.__cause__
 
 
 def _require_same(asset: Asset) -> None:

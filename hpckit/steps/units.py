@@ -57,7 +57,7 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
         if not report.scenes and _catalogue(run, step).exists():
             continue  # removed to save space; what was made from them counts
         if report.scenes:
-            catalogue.write(found_before, [*report.scenes, *report.kept])
+            catalogue.write(found_before, [*report.scenes, *report.kept], step.scenes.items)
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
             why, remedy = misfit(dropped, f"steps.{step.name}.")

@@ -46,8 +46,9 @@ class FileServer:
             status(404)(handler, b"", 0, 0)
             return
         content = file.read_bytes()
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
-        start, stop = (int(match[1]), min(int(match[2]) + 1, len(content))) if match else (0, len(content))
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+        last = int(match[2] or len(content)) if match else len(content)
+        start, stop = int(match[1]) if match else 0, min(last + 1, len(content))
         with self.lock:
             number = len(self.requests)
             self.requests.append((path, start, stop))

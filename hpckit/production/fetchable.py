@@ -1,0 +1,157 @@
+"""Which remote files a campaign's ingest will open, and what the folder for their copies notes of them.
+
+The folder holds `<product>/<file>-<version>.<ending>`, and `fetched.jsonl`: a line for each copy found right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from hpckit.base.files import append_line, write_text
+from hpckit.base.reading import read_bytes, typed
+from hpckit.cubes.audit import sound
+from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.tiles import Tiles
+from hpckit.cubes.undone import undone
+from hpckit.inputs.download import digest_of, is_comparable, require_digest
+from hpckit.inputs.fetched import copy_name
+from hpckit.inputs.transfer import without_secrets
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Scene
+from hpckit.sensors.needs import files_read
+
+NOTES: Final = "fetched.jsonl"
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+"""Of a copy: notes of other names lead out of the folder, and are nobody's."""
+_OWN_DIGEST: Final = "sha256"
+"""Noted of files whose provider gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetchable:
+    """A remote file."""
+
+    uri: str
+    nbytes: int
+    digest: str
+    """As `Asset.digest`."""
+    name: str
+    """Of its copy, relative to the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A copy that was found right."""
+
+    name: str
+    nbytes: int
+    digest: str
+    """The one that its metadata state, or that it had when it came; `sha256:` and hexadecimal digits."""
+    run: str
+    """Id of the run for which it came."""
+
+
+def fetchable(tiles: Tiles) -> list[Fetchable]:
+    """Remote files that ingest has still to open, by name; those whose dates are in the cube are none."""
+    if not any(asset.is_remote for scene in _scenes(tiles) for asset in scene.assets.values()):
+        return []
+    manifest = sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
+    return _by_name(
+        file
+        for (tile, position), refs in undone(tiles, manifest).items()
+        for scene in tiles.acquisitions[tile][position].scenes
+        for file in _files(tiles.spec, scene, refs)
+    )
+
+
+def all_files(spec: CubeSpec, scenes: Iterable[Scene]) -> list[Fetchable]:
+    """Remote files of scenes that a cube is made from, by name, whatever it has already."""
+    return _by_name(file for scene in scenes for file in _files(spec, scene, spec.bands))
+
+
+def _by_name(files: Iterable[Fetchable]) -> list[Fetchable]:
+    """Each once: a scene may lie on several tiles."""
+    found = {file.name: file for file in files}
+    return [found[name] for name in sorted(found)]
+
+
+def _files(spec: CubeSpec, scene: Scene, refs: Iterable[BandRef]) -> Iterator[Fetchable]:
+    keys = files_read(scene, refs, spec.sensor.mask, spec.reading)
+    return (file for file in (_file(scene, key) for key in keys) if file is not None)
+
+
+def _scenes(tiles: Tiles) -> Iterator[Scene]:
+    return (scene for items in tiles.acquisitions.values() for item in items for scene in item.scenes)
+
+
+def _file(scene: Scene, key: str) -> Fetchable | None:
+    """The remote file of a band; None for one of this machine, or of which the size is not known."""
+    asset = scene.assets[key]
+    if not asset.is_remote or asset.nbytes is None:
+        return None
+    name = copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest)
+    return Fetchable(asset.uri, asset.nbytes, asset.digest, name)
+
+
+def read_notes(folder: Path) -> dict[str, Note]:
+    """Notes of a folder by name of the copy; a line that was cut by a kill is left out."""
+    try:
+        lines = read_bytes(folder / NOTES).splitlines()
+    except FileNotFoundError:
+        return {}
+    notes = {}
+    for line in lines:
+        try:
+            note = typed(Note, json.loads(line))
+        except ValueError:
+            continue
+        if _NAME.fullmatch(note.name):
+            notes[note.name] = note
+    return notes
+
+
+def add_note(folder: Path, note: Note) -> None:
+    """Note a copy. Only under the folder's claim."""
+    append_line(folder / NOTES, json.dumps(asdict(note)))
+
+
+def write_notes(folder: Path, notes: Iterable[Note]) -> None:
+    """Replace all notes. Only under the folder's claim."""
+    write_text(folder / NOTES, "".join(f"{json.dumps(asdict(note))}\n" for note in notes))
+
+
+def checked(path: Path, file: Fetchable, run: str) -> Note:
+    """Compare a whole file with its digest, and say what to note of it.
+
+    Raises
+    ------
+    SceneError
+        If it has another one.
+    """
+    require_digest(path, file.uri, file.digest)
+    digest = file.digest if is_comparable(file.digest) else f"{_OWN_DIGEST}:{digest_of(path, _OWN_DIGEST)}"
+    return Note(file.name, file.nbytes, digest, run)
+
+
+def is_whole(folder: Path, file: Fetchable, notes: Mapping[str, Note]) -> bool:
+    """Whether a copy is there, with its size, and was found right."""
+    try:
+        return file.name in notes and (folder / file.name).stat().st_size == file.nbytes
+    except FileNotFoundError:
+        return False
+
+
+def missing_files(folder: Path, files: Iterable[Fetchable]) -> list[Fetchable]:
+    """Files of which no copy is there that was found right."""
+    notes = read_notes(folder)
+    return [file for file in files if not is_whole(folder, file, notes)]
+
+
+def describe(file: Fetchable) -> str:
+    """Address of a file without signatures, for messages."""
+    return without_secrets(file.uri)

@@ -1,0 +1,183 @@
+"""Copies that were fetched, by hpckit or a data mover: compare them, and remove those that are not needed any more.
+
+Neither needs a network: what is wanted is what was planned last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from hpckit.base import claims
+from hpckit.base.console import Console
+from hpckit.base.reading import may_pass
+from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.tiles import Tiles
+from hpckit.errors import EX_FAILED, EX_TEMPFAIL, RunError, SceneError
+from hpckit.inputs.download import require_digest
+from hpckit.production.fetch import LOCK, Failed
+from hpckit.production.fetchable import (
+    Fetchable,
+    Note,
+    add_note,
+    checked,
+    fetchable,
+    read_notes,
+    write_notes,
+)
+from hpckit.production.prepare import read_tiles
+from hpckit.runs.run import RUN_JSON, claim, open_frozen, read_run_json
+from hpckit.submissions.idle import require_no_jobs
+
+_THREADS: Final = 4
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a comparison found."""
+
+    folder: Path
+    right: int = 0
+    failed: list[Failed] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all are there and right, 1: some are not, 75: some cannot be read at the moment."""
+        if any(not item.temporary for item in self.failed):
+            return EX_FAILED
+        return EX_TEMPFAIL if self.failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Copies that were removed, or would be."""
+
+    folder: Path
+    files: int
+    nbytes: int
+
+
+def verify(campaign: Campaign, folder: Path, console: Console) -> Verified:
+    """Compare what lies in a folder with sizes and digests; what is right and was not noted yet is noted.
+
+    Compared are the files that the ingest of the last plan has still to open, and all that were noted before.
+
+    Raises
+    ------
+    RunError
+        If nothing was planned yet.
+    BusyError
+        If another process works in the folder.
+    """
+    tiles = last_planned(campaign)
+    run, files, result = tiles.run.run_id, fetchable(tiles), Verified(folder)
+    if not files and not folder.is_dir():
+        return result
+    with claims.hold(folder / LOCK, str(folder)), console.progress("verify") as progress:
+        notes = read_notes(folder)
+        checks = _checks(folder, run, files, notes)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for done, found in enumerate(pool.map(lambda check: check(), checks), 1):
+                progress(done, len(checks))
+                if isinstance(found, Failed):
+                    result.failed.append(found)
+                    continue
+                result.right += 1
+                if found.name not in notes:
+                    add_note(folder, found)
+        _forget(folder, notes, {failed.name for failed in result.failed if not failed.temporary})
+    return result
+
+
+def remove(campaign: Campaign, folder: Path, *, dry_run: bool = False) -> Removed:
+    """Remove copies that came for this campaign and that ingest does not need any more.
+
+    Raises
+    ------
+    RunError
+        If nothing was planned yet.
+    BusyError
+        If somebody works on the run, or in the folder.
+    """
+    tiles = last_planned(campaign)
+    if not folder.is_dir():
+        return Removed(folder, 0, 0)
+    with claim(tiles.run), claims.hold(folder / LOCK, str(folder)):
+        require_no_jobs(tiles.run)
+        needed, notes = {file.name for file in fetchable(tiles)}, read_notes(folder)
+        spent = [note for note in notes.values() if note.run == tiles.run.run_id and note.name not in needed]
+        there = [note for note in spent if (folder / note.name).is_file()]
+        if not dry_run:
+            for note in spent:
+                _remove(folder / note.name)
+            write_notes(folder, (note for note in notes.values() if note not in spent))
+    return Removed(folder, len(there), sum(note.nbytes for note in there))
+
+
+def last_planned(campaign: Campaign) -> Tiles:
+    """Tiles of a campaign as they were planned last; nothing is read but the run directory.
+
+    Raises
+    ------
+    RunError
+        If there are none.
+    """
+    planned = read_run_json(campaign.run_dir).get("planned") if (campaign.run_dir / RUN_JSON).exists() else None
+    if not planned:
+        raise RunError(f"{campaign.path}: nothing was planned yet", hint="`hpckit plan CAMPAIGN` does that")
+    run = open_frozen(campaign.run_dir, planned)
+    if not run.tiles.exists():
+        raise RunError(
+            f"{campaign.path}: only the steps that make products were planned", hint="`hpckit run` makes them"
+        )
+    return read_tiles(run)
+
+
+def _checks(
+    folder: Path, run: str, files: Iterable[Fetchable], notes: dict[str, Note]
+) -> list[Callable[[], Note | Failed]]:
+    wanted = {file.name: file for file in files}
+    beside = [note for name, note in sorted(notes.items()) if name not in wanted]
+    return [
+        *(lambda file=file: _compare(folder, file, run, notes.get(file.name)) for file in wanted.values()),
+        *(lambda note=note: _compare(folder, _as_file(note), note.run, note) for note in beside),
+    ]
+
+
+def _as_file(note: Note) -> Fetchable:
+    return Fetchable(note.name, note.nbytes, note.digest, note.name)
+
+
+def _compare(folder: Path, file: Fetchable, run: str, note: Note | None) -> Note | Failed:
+    path = folder / file.name
+    try:
+        size = path.stat().st_size
+        if size != file.nbytes:
+            return Failed(file.name, f"{path} has {size} bytes instead of {file.nbytes}")
+        if note is None:
+            return checked(path, file, run)
+        require_digest(path, file.name, note.digest)
+    except FileNotFoundError:
+        return Failed(file.name, f"{path} is missing")
+    except OSError as error:
+        return Failed(file.name, f"{path} cannot be read: {error.strerror}", may_pass(error))
+    except SceneError:
+        return Failed(file.name, f"{path} has another digest than it should")
+    return note
+
+
+def _forget(folder: Path, notes: dict[str, Note], wrong: set[str]) -> None:
+    """Take back notes of copies that are not right any more: the next fetch brings them again."""
+    if wrong & notes.keys():
+        kept = read_notes(folder).values()
+        write_notes(folder, (note for note in kept if note.name not in wrong))
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # others lie there
+        path.parent.rmdir()
