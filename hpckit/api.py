@@ -370,9 +370,11 @@ def fetch_list(
 
     loaded = load_campaign(Path(campaign))
     folder = _fetched_folder(loaded, to)
-    _, files, _ = wanted(loaded, console)
+    found = wanted(loaded, console)
+    for item in found.lost:
+        console.warn(item.reason)
     write = curl_config if form == "curl" else table
-    return write(missing_files(folder, files), folder, with_signatures=with_signatures)
+    return write(missing_files(folder, found.files), folder, with_signatures=with_signatures)
 
 
 def verify_fetched(campaign: str | Path, *, to: str | Path | None = None, console: Console = QUIET) -> Verified:

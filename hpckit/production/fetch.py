@@ -33,6 +33,7 @@ from hpckit.production.fetchable import (
     checked,
     describe,
     fetchable,
+    lost_bands,
     missing_files,
 )
 
@@ -97,12 +98,13 @@ def fetch(campaign: Campaign, folder: Path, connections: int, per_minute: int, c
         If the file system has no room for them.
     """
     with limited(connections, per_minute):
-        run, files, unread = wanted(campaign, console)
-        if not files:
-            return Fetched(folder, unread=unread)
-        require_beside(campaign, folder, "scenes.fetched")
-        result = bring(folder, run, files, connections, console)
-        result.unread = unread
+        found = wanted(campaign, console)
+        result = Fetched(folder)
+        if found.files:
+            require_beside(campaign, folder, "scenes.fetched")
+            result = bring(folder, found.run, found.files, connections, console)
+        result.failed += found.lost
+        result.unread = found.unread
     return result
 
 
@@ -130,11 +132,30 @@ def bring(folder: Path, run: str, files: Sequence[Fetchable], connections: int, 
     return result
 
 
-def wanted(campaign: Campaign, console: Console) -> tuple[str, list[Fetchable], int]:
-    """Plan a campaign: id of the run, remote files that ingest has still to open, and products that were not read."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a campaign's ingest has still to open from servers."""
+
+    run: str
+    """Id of the run."""
+    files: Sequence[Fetchable]
+    lost: Sequence[Failed]
+    """Bands whose files were not there when the products were scanned."""
+    unread: int
+    """Products and folders that could not be read."""
+
+
+def wanted(campaign: Campaign, console: Console) -> Wanted:
+    """Plan a campaign, and find the remote files that its ingest has still to open."""
     planned, _ = plan_campaign(campaign, console, 1)
-    files = [] if planned.tiles is None else fetchable(planned.tiles)
-    return planned.run.run_id, files, planned.unread
+    tiles = planned.tiles
+    lost = [] if tiles is None else lost_bands(tiles)
+    return Wanted(
+        planned.run.run_id,
+        [] if tiles is None else fetchable(tiles),
+        [Failed("", f"{scene.id}: its server has no file of {ref}") for scene, ref in lost],
+        planned.unread,
+    )
 
 
 def require_room(folder: Path, files: Sequence[Fetchable]) -> None:

@@ -58,7 +58,7 @@ class Note:
 
 def fetchable(tiles: Tiles) -> list[Fetchable]:
     """Remote files that ingest has still to open, by name; those whose dates are in the cube are none."""
-    if not any(asset.is_remote for scene in _scenes(tiles) for asset in scene.assets.values()):
+    if not any(map(_is_on_servers, _scenes(tiles))):
         return []
     manifest = sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
     return _by_name(
@@ -67,6 +67,24 @@ def fetchable(tiles: Tiles) -> list[Fetchable]:
         for scene in tiles.acquisitions[tile][position].scenes
         for file in _files(tiles.spec, scene, refs)
     )
+
+
+def lost_bands(tiles: Tiles) -> list[tuple[Scene, BandRef]]:
+    """Bands that ingest has still to decode and of which the server of a product had no file when it was scanned."""
+    if not any(scene.missing and _is_on_servers(scene) for scene in _scenes(tiles)):
+        return []
+    manifest = sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
+    return [
+        (scene, ref)
+        for (tile, position), refs in undone(tiles, manifest).items()
+        for scene in tiles.acquisitions[tile][position].scenes
+        for ref in refs
+        if _is_on_servers(scene) and tiles.spec.sensor.is_lost(scene, ref.name)
+    ]
+
+
+def _is_on_servers(scene: Scene) -> bool:
+    return any(asset.is_remote for asset in scene.assets.values())
 
 
 def all_files(spec: CubeSpec, scenes: Iterable[Scene]) -> list[Fetchable]:
@@ -122,7 +140,11 @@ def add_note(folder: Path, note: Note) -> None:
 
 def write_notes(folder: Path, notes: Iterable[Note]) -> None:
     """Replace all notes. Only under the folder's claim."""
-    write_text(folder / NOTES, "".join(f"{json.dumps(asdict(note))}\n" for note in notes))
+    lines = "".join(f"{json.dumps(asdict(note))}\n" for note in notes)
+    if lines:
+        write_text(folder / NOTES, lines)
+    else:
+        (folder / NOTES).unlink(missing_ok=True)
 
 
 def checked(path: Path, file: Fetchable, run: str) -> Note:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from math import isclose, log2, prod
 from pathlib import Path
 from typing import Any, Final
@@ -106,7 +107,7 @@ def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
     if copy is not None:
         return str(copy), ""
     if fault:
-        _log.warning("%s: %s; it is read from its server", scene.id, fault)
+        _warn(f"{scene.id}: {fault}; it is read from its server")
     share = 1.0 if pixels is None else pixels / max(1, prod(asset.shape))
     if not asset.name.lower().endswith(_WITHOUT_DIRECTORY) or share < _WHOLE_SHARE:
         return asset.uri, fault
@@ -117,6 +118,12 @@ def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
             raise SceneError(f"{scene.id}: {without_secrets(asset.uri)} cannot be read") from error
         except SceneError as error:
             raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
+
+
+@lru_cache(maxsize=4096)
+def _warn(text: str) -> None:
+    """Note something once, however many windows it concerns."""
+    _log.warning(text)
 
 
 @contextmanager

@@ -7,17 +7,21 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 
 from hpckit import api
+from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cli import cli
 from hpckit.errors import CampaignError, RunError
 from hpckit.inputs import fetched
+from hpckit.production.driver import run_campaign
 from hpckit.production.fetchable import read_notes
 from tests.integration.test_remote_items import _quick, expected, made, moved, run  # noqa: F401
-from tests.servers.files import FileServer, serve
+from tests.servers.files import FileServer, serve, status
 from tests.small_campaign import same
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -84,6 +88,65 @@ def test_a_campaign_without_a_network(made, expected, tmp_path):  # noqa: F811
     same(run(folder), expected)
     assert shards(folder) == before, "nothing was computed again"
     assert json.loads(command(campaign, "--json"))["files"] == 0, "what is in the cube is not needed"
+
+
+CUBE = """\
+name: cube
+aoi: zones.gpkg
+period: 2024-04-01/2024-12-31
+scenes: {paths: [scenes], hosts: [127.0.0.1]}
+"""
+"""The mask is no band of the cube, and is opened for it all the same."""
+OTHERS = {
+    "granule": "cube: {bands: [red], skip_cloudy: 0.9}",
+    "grid": "grid: utm:5120@20\ncube: {bands: [red], skip_cloudy: 0.9, resampling: average}",
+    "grid, no mask": "grid: utm:5120@10\ncube: {bands: [red]}",
+}
+
+
+def planes(folder: Path, settings: str) -> dict[str, np.ndarray]:
+    """Every array of the cube of a campaign with other settings."""
+    (folder / "campaign.yaml").write_text(CUBE + settings + "\n")
+    campaign = load_campaign(folder / "campaign.yaml")
+    assert run_campaign(campaign, Console(quiet=True), workers=1).exit_code == 0
+    arrays = campaign.cube_path.glob("*/*/B04")
+    return {
+        str(path.relative_to(campaign.cube_path)): np.asarray(zarr.open_array(path, mode="r")[:]) for path in arrays
+    }
+
+
+@pytest.mark.parametrize("settings", OTHERS)
+def test_what_is_fetched_is_what_is_opened(made, tmp_path, settings):  # noqa: F811
+    """The copies suffice without a server, and masks are fetched only where they are looked at."""
+    here = planes(shutil.copytree(made, tmp_path / "here"), OTHERS[settings])
+    (tmp_path / "served").mkdir()
+    with serve(FileServer(tmp_path / "served")) as server:
+        folder, _ = moved(made, tmp_path, server.url)
+        (folder / "campaign.yaml").write_text(CUBE + OTHERS[settings] + "\n")
+        found = api.fetch(folder / "campaign.yaml")
+        assert found.exit_code == 0 and found.files == (2 if settings == "grid, no mask" else 4)
+    copies = list((folder / "fetched").glob("*/*.tif"))
+    assert len(copies) == found.files
+    there = planes(folder, OTHERS[settings])
+    assert here.keys() == there.keys() and any(array.any() for array in here.values())
+    for name, array in here.items():
+        np.testing.assert_array_equal(array, there[name])
+
+
+def test_what_servers_do_not_have_is_named(made, tmp_path):  # noqa: F811
+    (tmp_path / "served").mkdir()
+    with serve(FileServer(tmp_path / "served")) as server:
+        folder, served = moved(made, tmp_path, server.url)
+        sorted(served.glob("*/red.tif"))[0].rename(tmp_path / "kept.tif")
+        report = json.loads(command(folder / "campaign.yaml", "--json", code=1))
+        assert report["files"] == 3 and "20240501" in report["failed"][0]["reason"]
+        assert "its server has no file of B04" in report["failed"][0]["reason"]
+        (tmp_path / "kept.tif").rename(served / sorted(served.iterdir())[0].name / "red.tif")
+        assert json.loads(command(folder / "campaign.yaml", "--json"))["files"] == 1
+        server.every = status(503)
+        shutil.rmtree(folder / "fetched")
+        report = json.loads(command(folder / "campaign.yaml", "--json", code=75))
+        assert len(report["failed"]) == 4 and all(item["temporary"] for item in report["failed"])
 
 
 def test_other_folders(made, tmp_path):  # noqa: F811

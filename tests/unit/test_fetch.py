@@ -20,18 +20,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
 from hpckit.base.console import Console
 from hpckit.errors import BusyError, PlanError, SceneError
-from hpckit.inputs import fetched, httpfiles, remote, turns, web
+from hpckit.inputs import fetched, httpfiles, remote, s3files, turns, web
 from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.turns import limited
 from hpckit.production import fetch as fetching
 from hpckit.production.fetch import Fetched, bring
 from hpckit.production.fetchable import Fetchable, read_notes
 from hpckit.production.fetchlist import curl_config, table
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.sensors.source import open_band
+from tests import scene_samples
 from tests.servers import files
 from tests.servers.files import FileServer, serve
+from tests.stac_samples import write_raster
 
 QUIET = Console(quiet=True)
 SIZE, COUNT = 50_000, 6
@@ -374,3 +379,60 @@ def test_lists_keep_secrets_and_lines(tmp_path):
         "sha256:aa",
     ]
     assert not curl_config([], tmp_path, with_signatures=False)
+
+
+# Object stores: the web server under the name of one
+
+
+def test_limits_hold_in_object_stores(served, tmp_path, monkeypatch):
+    for name in s3files._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(turns, "_MINUTE_S", 0.3)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "eodata").symlink_to(served)
+    begun = Begun(6)
+    with serve(FileServer(tmp_path / "store")) as store, limited(2, 6):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
+        s3files._store.cache_clear()
+        store.faults = {n: files.status(503) for n in range(0, 60, 3)} | dict.fromkeys(range(1, 60, 9), files.cut)
+        turns._limits[-1]._begun = begun
+        sizes = [(served / f"b{n}.tif").stat().st_size for n in range(2)]
+        found = [Fetchable(f"s3://eodata/b{n}.tif", size, "", f"S2A/b{n}.tif") for n, size in enumerate(sizes)]
+        assert bring(tmp_path / "c", "run", found, 2, QUIET).exit_code == 0
+        sent = len(store.requests)
+    for number in range(2):
+        assert (tmp_path / "c/S2A" / f"b{number}.tif").read_bytes() == (served / f"b{number}.tif").read_bytes()
+    assert len(begun.every) == sent >= 10, "no repetition is hidden in the library"
+    begun.require(0.3, 6)
+
+
+# Reading copies
+
+
+def test_pixels_come_from_the_copy(tmp_path, monkeypatch):
+    """JPEG 2000 in windows, whole and in parts, without any server."""
+    monkeypatch.setattr(fetched, "_folders", {tmp_path: None})
+    monkeypatch.setenv("HPCKIT_SCRATCH", str(tmp_path / "scratch"))
+    pixels = np.random.default_rng(3).integers(1, 4000, (768, 768)).astype(np.uint16)
+    jp2 = {"driver": "JP2OpenJPEG", "compress": None, "tiled": None, "QUALITY": "100", "REVERSIBLE": "YES"}
+    original = write_raster(tmp_path / "a.jp2", pixels, 10, **jp2)
+    ref = SENTINEL2.parse("B04")
+    plain = scene_samples.scene(place={"shapes": {10: (768, 768)}})
+    uri = "http://127.0.0.1:9/T/B04.jp2"  # nobody answers there
+    asset = replace(plain.assets[ref.key], uri=uri, nbytes=original.stat().st_size, digest="etag:x")
+    scene = replace(plain, assets={ref.key: asset})
+    copy = tmp_path / copy_name(scene.id, ref.key, uri, asset.nbytes, asset.digest)
+    copy.parent.mkdir()
+    for content, passes in ((original.read_bytes(), True), (original.read_bytes()[:-9], False)):
+        copy.write_bytes(content)
+        for row, edge, wanted in ((0, 768, None), (256, 256, 256**2), (100, 37, 37**2)):
+            window = Window(row, row, edge, edge)
+            if passes:
+                with open_band(scene, ref, pixels=wanted) as source:
+                    read = source.read(1, window=window)
+                np.testing.assert_array_equal(read, pixels[row : row + edge, row : row + edge])
+                continue
+            told = pytest.raises(SceneError, match=r"\(its copy .* bytes instead of \d+\): no connection")
+            with told, open_band(scene, ref, pixels=wanted) as source:
+                source.read(1, window=window)
