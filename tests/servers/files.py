@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import unquote, urlsplit
 
-Fault = Callable[["Handler", bytes, int, int], None]
+Content = mmap.mmap | bytes
+Fault = Callable[["Handler", Content, int, int], None]
 """Answers instead of the server: with the content of the file, and the range asked for."""
 
 
@@ -45,10 +48,18 @@ class FileServer:
         if not file.is_file():
             status(404)(handler, b"", 0, 0)
             return
+<<<<<<< HEAD
         content = file.read_bytes()
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
         last = int(match[2] or len(content)) if match else len(content)
         start, stop = int(match[1]) if match else 0, min(last + 1, len(content))
+=======
+        with file.open("rb") as opened:
+            content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+            handler.tag = f"{os.fstat(opened.fileno()).st_mtime_ns:x}"
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+        start, stop = (int(match[1]), min(int(match[2]) + 1, len(content))) if match else (0, len(content))
+>>>>>>> a01b0de (A benchmark of images on servers, and why GDAL sends no requests)
         with self.lock:
             number = len(self.requests)
             self.requests.append((path, start, stop))
@@ -62,10 +73,21 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     files: FileServer
+    tag = ""
+    """Of the file that was asked for last."""
 
     def do_GET(self) -> None:
         """Answer."""
         self.files.answer(self)
+
+    def do_HEAD(self) -> None:
+        """Answer without content, as GDAL asks."""
+        file = self.files.folder / unquote(urlsplit(self.path).path).lstrip("/")
+        self.files.requests.append((file.name, 0, 0))
+        self.send_response(200 if file.is_file() else 404)
+        self.send_header("Content-Length", str(file.stat().st_size if file.is_file() else 0))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -88,7 +110,7 @@ def serve(server: FileServer) -> Iterator[FileServer]:
         thread.join()
 
 
-def give(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def give(handler: Handler, content: Content, start: int, stop: int) -> None:
     """A range as it should be."""
     if start >= len(content):
         handler.send_response(416)
@@ -100,18 +122,18 @@ def give(handler: Handler, content: bytes, start: int, stop: int) -> None:
     handler.wfile.write(content[start:stop])
 
 
-def _head(handler: Handler, content: bytes, start: int, stop: int, length: int) -> None:
+def _head(handler: Handler, content: Content, start: int, stop: int, length: int) -> None:
     handler.send_response(206)
     handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
     handler.send_header("Content-Length", str(length))
-    handler.send_header("ETag", f'"{hash(content):x}"')
+    handler.send_header("ETag", f'"{handler.tag}"')
     handler.end_headers()
 
 
 def status(code: int, **headers: str) -> Fault:
     """A status without a file."""
 
-    def answer(handler: Handler, content: bytes, start: int, stop: int) -> None:
+    def answer(handler: Handler, content: Content, start: int, stop: int) -> None:
         handler.send_response(code)
         handler.send_header("Content-Length", "5")
         for name, value in headers.items():
@@ -122,37 +144,37 @@ def status(code: int, **headers: str) -> Fault:
     return answer
 
 
-def cut(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def cut(handler: Handler, content: Content, start: int, stop: int) -> None:
     """Half of what is promised."""
     _head(handler, content, start, stop, stop - start)
     handler.wfile.write(content[start : (start + stop) // 2])
     handler.close_connection = True
 
 
-def shorter(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def shorter(handler: Handler, content: Content, start: int, stop: int) -> None:
     """Fewer bytes than were asked for, as if that were all."""
     _head(handler, content, start, stop - 10, stop - start - 10)
     handler.wfile.write(content[start : stop - 10])
 
 
-def another(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def another(handler: Handler, content: Content, start: int, stop: int) -> None:
     """Another range than was asked for."""
     _head(handler, content, start + 1, stop, stop - start - 1)
     handler.wfile.write(content[start + 1 : stop])
 
 
-def whole(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def whole(handler: Handler, content: Content, start: int, stop: int) -> None:
     """All of it, whatever was asked for."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
     try:
-        handler.wfile.write(content)
+        handler.wfile.write(content[:])
     except OSError:
         handler.close_connection = True
 
 
-def slow(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def slow(handler: Handler, content: Content, start: int, stop: int) -> None:
     """A byte now and then."""
     _head(handler, content, start, stop, stop - start)
     try:
@@ -164,6 +186,6 @@ def slow(handler: Handler, content: bytes, start: int, stop: int) -> None:
         handler.close_connection = True
 
 
-def hang_up(handler: Handler, content: bytes, start: int, stop: int) -> None:
+def hang_up(handler: Handler, content: Content, start: int, stop: int) -> None:
     """Nothing at all."""
     handler.close_connection = True
