@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _SILENCE_S: Final = 30.0
 """Longest time without a byte."""
+_CONNECT_S: Final = 10.0
+"""Longest time for a connection: a firewall says nothing."""
 _SLOWEST: Final = 20_000
 """Bytes a second; a server that is slower than that counts as one that does not answer."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -75,7 +77,7 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
             raise
         except TransferError as error:
             fault = error
-            if error.errno == errno.ECONNREFUSED:
+            if error.errno in (errno.ECONNREFUSED, errno.EHOSTUNREACH):
                 break
         seconds = pause_s(asked, attempt)
         if asked is not None:
@@ -102,6 +104,8 @@ def _try(uri: str, start: int, stop: int) -> tuple[Piece | None, tuple[int, str 
                     return None, (answer.status_code, answer.headers.get("retry-after"))
                 _require_ok(answer.status_code, what)
                 return _piece(answer, what, start, stop), (200, None)
+    except httpx.ConnectTimeout as error:
+        raise TransferError(errno.EHOSTUNREACH, "no connection in time") from error
     except httpx.TimeoutException as error:
         raise TransferError(errno.ETIMEDOUT, "no answer in time") from error
     except httpx.ConnectError as error:
@@ -185,4 +189,8 @@ def _client(process: int) -> httpx.Client:
         auth = httpx.NetRCAuth()
     except (OSError, netrc.NetrcParseError):
         auth = None  # there is none that can be used
-    return httpx.Client(timeout=httpx.Timeout(_SILENCE_S), auth=auth, headers={"User-Agent": f"hpckit/{__version__}"})
+    return httpx.Client(
+        timeout=httpx.Timeout(_SILENCE_S, connect=_CONNECT_S),
+        auth=auth,
+        headers={"User-Agent": f"hpckit/{__version__}"},
+    )

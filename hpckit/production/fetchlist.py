@@ -20,6 +20,7 @@ _OPTIONS: Final = (
     "globoff",
     "location",
     "max-redirs = 5",
+    'proto-redir = "=http,https"',
     "netrc-optional",
     "retry = 5",
 )
@@ -41,7 +42,7 @@ def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bo
                 f"{without_secrets(file.uri)} is in an object store, from which curl cannot fetch",
                 hint="fetch where there is a network, or take `--list tsv` for a client of such stores",
             )
-        target = str(folder / file.name).replace("\\", "\\\\").replace('"', '\\"')
+        target = _target(folder, file).replace("\\", "\\\\").replace('"', '\\"')
         lines += [f'url = "{_address(file, with_signatures)}"', f'output = "{target}"']
     return "".join(f"{line}\n" for line in lines)
 
@@ -57,8 +58,15 @@ def table(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) ->
     lines = ["\t".join(_COLUMNS)]
     for file in files:
         digest = "" if file.digest.startswith(ETAG) else file.digest
-        lines.append("\t".join((_address(file, with_signatures), str(folder / file.name), str(file.nbytes), digest)))
+        lines.append("\t".join((_address(file, with_signatures), _target(folder, file), str(file.nbytes), digest)))
     return "".join(f"{line}\n" for line in lines)
+
+
+def _target(folder: Path, file: Fetchable) -> str:
+    target = str(folder / file.name)
+    if not target.isprintable():
+        raise SceneError(f"{target!r} cannot stand in a list", hint="give `scenes.fetched` a folder of another name")
+    return target
 
 
 def _address(file: Fetchable, with_signatures: bool) -> str:

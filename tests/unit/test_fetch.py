@@ -379,6 +379,9 @@ def test_lists_keep_secrets_and_lines(tmp_path):
         "sha256:aa",
     ]
     assert not curl_config([], tmp_path, with_signatures=False)
+    for write in (curl_config, table):
+        with pytest.raises(SceneError, match="cannot stand in a list"):
+            write([hostile], tmp_path / 'x"\noutput = "y', with_signatures=False)
 
 
 # Object stores: the web server under the name of one

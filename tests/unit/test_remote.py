@@ -6,8 +6,10 @@ import errno
 import hashlib
 import multiprocessing
 import os
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,21 @@ def test_a_server_that_is_gone_is_not_asked_again_and_again(folder):
     start = time.monotonic()
     with pytest.raises(SceneError, match="no connection") as caught:
         pixels(f"{url}/a.tif")
+    assert may_pass(caught.value) and time.monotonic() - start < 2
+
+
+def test_a_firewall_that_says_nothing_costs_one_time_out(monkeypatch):
+    monkeypatch.setattr(httpfiles, "_CONNECT_S", 0.4)
+    with socket.socket() as deaf, ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(2):  # its queue is full, and further packets are dropped
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(deaf.getsockname())
+        start = time.monotonic()
+        with pytest.raises(SceneError, match="no connection in time") as caught:
+            pixels(f"http://127.0.0.1:{deaf.getsockname()[1]}/a.tif")
     assert may_pass(caught.value) and time.monotonic() - start < 2
 
 
