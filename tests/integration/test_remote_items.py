@@ -17,6 +17,7 @@ import numpy as np
 import obstore
 import pandas as pd
 import pytest
+from obstore.store import S3Store
 
 from hpckit import api
 from hpckit.base.console import Console
@@ -153,7 +154,15 @@ SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s
 
 
 def upload(bucket: str, folder: Path) -> None:
-    store = s3files._store(bucket, os.getpid())
+    store = S3Store(
+        bucket,
+        endpoint=os.environ["AWS_ENDPOINT_URL"],
+        access_key_id="key",
+        secret_access_key="secret",
+        region="eu-central-1",
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+    )
     for path in folder.rglob("*"):
         if path.is_file():
             obstore.put(store, path.relative_to(folder).as_posix(), path.read_bytes())
