@@ -24,6 +24,7 @@ from hpckit.sensors.rasters.bands import BandFile
 from hpckit.sensors.rasters.pattern import TILE, Pattern
 from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
 from hpckit.sensors.sensor import AlongTime, Origin, Pictures
+from hpckit.sensors.windows import windows_of
 from hpckit.space.frame import Edges, Frame
 from hpckit.space.granules import Granules
 
@@ -224,13 +225,7 @@ class Rasters:
 
     def read_windows(self, request: WindowRequest) -> WindowAnswer:
         """Windows of images as they are, or resampled onto a grid."""
-        if request.treatment.onto is None:
-            from hpckit.sensors.granules import decode_windows
-
-            return decode_windows(request, self.mask)
-        from hpckit.sensors.regrid import resample_windows  # imports odc.geo, which own pixels need not wait for
-
-        return resample_windows(request, self.mask)
+        return windows_of(request, self.mask)
 
     def row_bytes(self, frame: Frame, ref: BandRef, acquisitions: Sequence[Acquisition], treatment: Treatment) -> int:
         """What is decoded of an image, and converted."""

@@ -17,6 +17,7 @@ from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
 from hpckit.sensors.sensor import AlongTime, Origin, Pictures
 from hpckit.sensors.sentinel2.bands import BANDS, SCL, parse_band
 from hpckit.sensors.sentinel2.details import lost_file
+from hpckit.sensors.windows import windows_of
 from hpckit.space.frame import Frame
 
 if TYPE_CHECKING:
@@ -147,13 +148,7 @@ class Sentinel2:
 
     def read_windows(self, request: WindowRequest) -> WindowAnswer:
         """Windows of the granule as they are, or resampled onto a grid."""
-        if request.treatment.onto is None:
-            from hpckit.sensors.granules import decode_windows
-
-            return decode_windows(request, self.mask)
-        from hpckit.sensors.regrid import resample_windows  # imports odc.geo, which granules need not wait for
-
-        return resample_windows(request, self.mask)
+        return windows_of(request, self.mask)
 
     def row_bytes(self, frame: Frame, ref: BandRef, acquisitions: Sequence[Acquisition], treatment: Treatment) -> int:
         """Decoded strip, its harmonised copy (through 32 bits) and OpenJPEG's 32-bit tiles."""
