@@ -27,6 +27,7 @@ from hpckit.jobs.jobarrays import Request, lay_out
 from hpckit.jobs.submit import Draft, write_submission
 from hpckit.production.planning import Planned, make_plan
 from hpckit.runs.journal import Entry
+from hpckit.runs.plan import write_plan
 from hpckit.runs.run import Run
 from hpckit.runs.status import read_status
 from hpckit.sensors.model import Acquisition, Asset, Scene
@@ -64,13 +65,17 @@ def _measure(folder: Path, tiles: int, elements: int) -> None:
     with _timed("pack"):
         layout = lay_out([(ingest, plan.of("ingest"), 2**29)], site, Request(), cuda=False)
     with _timed("elements and scripts"):
-        submission = write_submission(Draft(Planned(run, (ingest,), plan, tiles_of_all), site, Request(), layout))
+        submission = write_submission(
+            Draft(Planned(run, (ingest,), plan, tiles_of_all), site, Request(), layout, None)
+        )
     files = sum(1 for path in submission.path.rglob("*"))
     shape = f"{len(plan.units)} units in {layout.stages[0].elements} elements"
     print(f"{shape}, {len(submission.jobs)} arrays, {files} files")
     print(f"planning took {_rss() - base:.0f} MiB on top")
     with _timed("an element finds its units"):
         read_element(submission.elements, "ingest", layout.stages[0].elements // 2)
+    run.plan.parent.mkdir(parents=True, exist_ok=True)
+    write_plan(run.plan, plan.units)
     for joined in (False, True):
         _write_journals(run, layout.elements["ingest"], one_file_per_thousand=joined)
         inodes = sum(1 for _ in run.path.joinpath("journal").rglob("*"))
