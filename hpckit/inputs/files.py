@@ -181,6 +181,18 @@ def open_zip(path: Path, name: str | None = None) -> Iterator[zipfile.ZipFile]:
                 raise SceneError(f"{path.name}: {name or 'the zip file'} cannot be read") from (file.fault or error)
 
 
+def names_in(folder: Path) -> list[str]:
+    """Names of what lies in a folder, sorted.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with os.scandir(folder) as found:
+        return sorted(entry.name for entry in found)
+
+
 def member_path(member: str) -> str:
     """Path of a member of a zip file as GDAL has it, whatever wrote it: no backslashes, no leading `./`."""
     return member.replace("\\", "/").removeprefix("./")

@@ -64,6 +64,8 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
     SceneError
         If the address is refused, the server knows no ranges, or a library is missing.
     """
+    if find_spec("httpx") is None:
+        raise SceneError("files on web servers need the library httpx", hint=pip_install("remote"))
     fault: OSError = TransferError(errno.EIO, "no answer")
     for attempt in range(TRIES):
         asked: str | None = None
@@ -181,8 +183,6 @@ def _is_private(host: str) -> bool:
 @lru_cache(maxsize=1)
 def _client(process: int) -> httpx.Client:
     """Connections of a process: a forked one has its own."""
-    if find_spec("httpx") is None:
-        raise SceneError("files on web servers need the library httpx", hint=pip_install("remote"))
     import httpx
 
     try:

@@ -7,6 +7,7 @@ is remembered, since GDAL says nothing of it, or something else.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -231,7 +232,7 @@ class _Opener(MultiByteRangeResourceContainer):  # type: ignore[misc]
         return 0
 
     def rm(self, path: str) -> None:
-        raise TransferError(f"{path} is not removed")
+        raise TransferError(errno.EROFS, f"{path} is not removed")
 
     def size(self, path: str) -> int:
         return opened(path).size

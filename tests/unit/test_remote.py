@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -241,6 +242,14 @@ def test_a_file_that_is_replaced_while_it_is_read(tmp_path):
         with pytest.raises(SceneError, match=r"a\.tif was replaced since it was scanned"), open_raster(uri) as source:
             assert source.read(1, window=Window(512, 512, 256, 256)).any()
         assert opened(uri, is_new=True).tag
+
+
+@pytest.mark.parametrize(("library", "uri"), [("httpx", "https://example.org/a.tif"), ("obstore", "s3://b/a.tif")])
+def test_a_library_that_is_not_there_is_named(monkeypatch, library, uri):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SceneError, match=f"need the library {library}") as caught:
+        opened(uri)
+    assert "remote" in str(caught.value.hint)
 
 
 @given(name=st.text("ab./?#%&é ", min_size=1, max_size=12))

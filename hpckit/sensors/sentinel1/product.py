@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import SceneError
-from hpckit.inputs.files import UNREADABLE, member_path, open_zip
+from hpckit.inputs.files import UNREADABLE, member_path, names_in, open_zip
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1.dimap import read_dimap
 from hpckit.sensors.sentinel1.eopf.product import is_eopf, read_eopf
@@ -31,7 +30,7 @@ def is_safe(path: Path, is_folder: bool) -> bool:
         If that cannot be seen.
     """
     if is_folder:
-        names = _names(path)
+        names = names_in(path)
         if MANIFEST in names:
             return bool(_SAFE.match(path.name)) or "annotation" in names
         return is_eopf(path, names)
@@ -46,7 +45,7 @@ def is_remnant(path: Path) -> bool:
 def products_in(folder: Path) -> Iterator[Path]:
     """Products of a folder that are files: DIMAP headers, DIMAP data without one, and groups of GeoTIFF files."""
     series: set[str] = set()
-    names = _names(folder)
+    names = names_in(folder)
     for name in names:
         path = folder / name
         if name.endswith(".dim") or (name.endswith(".data") and name.removesuffix(".data") + ".dim" not in names):
@@ -75,8 +74,8 @@ def read_product(path: Path) -> Scene:
     try:
         if path.suffix in (".dim", ".data"):
             return read_dimap(path)
-        if path.is_dir() and is_eopf(path, _names(path)):
-            return read_eopf(path, _names(path))
+        if path.is_dir() and is_eopf(path, names := names_in(path)):
+            return read_eopf(path, names)
         return read_series(path) if path.suffix.lower() in (".tif", ".tiff") else read_grd(path)
     except SceneError as error:
         if path.name in error.message:
@@ -105,9 +104,4 @@ def _holds_safe(path: Path) -> bool:
 
 
 def _is_data(path: Path) -> bool:
-    return path.is_dir() and any(name.endswith(".hdr") for name in _names(path))
-
-
-def _names(folder: Path) -> list[str]:
-    with os.scandir(folder) as found:
-        return sorted(entry.name for entry in found)
+    return path.is_dir() and any(name.endswith(".hdr") for name in names_in(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Final
 import shapely
 
 from hpckit.errors import SceneError
-from hpckit.inputs.files import Files, member_path, open_zip
+from hpckit.inputs.files import Files, member_path, names_in, open_zip
 from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Level, Scene
@@ -76,7 +75,7 @@ def is_product(path: Path, is_folder: bool) -> bool:
         If that cannot be seen.
     """
     if is_folder:
-        names = _names(path)
+        names = names_in(path)
         return (parts.is_top(names) and parts.has_granule(names)) or aws.is_tile(names) or eopf.is_product(path)
     return path.suffix.lower() == ".zip" and (_claims(path) or _holds_metadata(path))
 
@@ -84,13 +83,10 @@ def is_product(path: Path, is_folder: bool) -> bool:
 def is_remnant(path: Path) -> bool:
     """Whether a folder in which no product was found is what is left of one, or of a kind that is not supported."""
     return (
-        (path.suffix == ".SAFE" and path.name.startswith("S2")) or eopf.is_remnant(path) or parts.is_top(_names(path))
+        (path.suffix == ".SAFE" and path.name.startswith("S2"))
+        or eopf.is_remnant(path)
+        or parts.is_top(names_in(path))
     )
-
-
-def _names(folder: Path) -> list[str]:
-    with os.scandir(folder) as found:
-        return [entry.name for entry in found]
 
 
 def _claims(path: Path) -> bool:
