@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from hpckit.jobs.elements import read_element
 from hpckit.jobs.jobarrays import Request, lay_out
 from hpckit.jobs.submit import Draft, write_submission
 from hpckit.production.planning import Planned, make_plan
-from hpckit.runs.journal import Entry
+from hpckit.runs.journal import Entry, line_of
 from hpckit.runs.plan import write_plan
 from hpckit.runs.run import Run
 from hpckit.runs.status import read_status
@@ -147,13 +145,13 @@ def _write_journals(run: Run, elements, *, one_file_per_thousand: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         metrics = {"decoded_pixels": 1e7, "skipped_windows": 0, "shards": 11, "written_bytes": 2e7, "decode_s": 1.3}
         lines = (
-            asdict(
+            line_of(
                 Entry(u.id, "ingest", "done", u.inputs, "2024-05-01T10:53:31.000+00:00", 1.5, name, metrics=metrics)
             )
             for u in element.units
         )
         with path.open("a") as file:
-            file.writelines(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+            file.writelines(line + "\n" for line in lines)
 
 
 @contextlib.contextmanager

@@ -72,16 +72,24 @@ WHOLE: Final = Held()
 """All windows of all tiles."""
 
 
+def pixels_of_rows(frame: Frame, windows: Windows, resolution_m: int) -> list[int]:
+    """Pixels of the windows that are held, for each row of windows."""
+    edge, (rows, columns) = frame.edges[resolution_m], frame.shapes[resolution_m]
+    down, across = windows.shape
+    heights = np.minimum(edge, rows - edge * np.arange(down))
+    widths = np.minimum(edge, columns - edge * np.arange(across))
+    found: list[int] = (heights * (windows @ widths)).tolist()
+    return found
+
+
 def row_pixels(frame: Frame, windows: Windows, resolution_m: int, row: int) -> int:
     """Pixels of the windows of a row that are held."""
-    edge, (rows, columns) = frame.edges[resolution_m], frame.shapes[resolution_m]
-    widths = np.minimum(edge, columns - edge * np.arange(windows.shape[1]))
-    return int(min(edge, rows - row * edge) * widths[windows[row]].sum())
+    return pixels_of_rows(frame, windows, resolution_m)[row]
 
 
 def pixels(frame: Frame, windows: Windows, resolution_m: int) -> int:
     """Pixels of all windows that are held."""
-    return sum(row_pixels(frame, windows, resolution_m, row) for row in range(len(windows)))
+    return sum(pixels_of_rows(frame, windows, resolution_m))
 
 
 def narrowed(frame: Frame, windows: Windows, resolution_m: int) -> Frame:

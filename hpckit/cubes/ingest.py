@@ -160,14 +160,21 @@ def _dates(
     """Dates of each shard along time of a unit, and what each date should be made from."""
     first = unit.block * spec.dates_per_block
     last = min(first + spec.dates_per_block, len(acquisitions))
+    made_of = inputs_of_dates(spec, acquisitions[first:last])
     for start in range(first, last, spec.dates_per_shard):
         dates = range(start, min(start + spec.dates_per_shard, last))
-        yield dates, tuple(date_inputs(spec, acquisitions[date]) for date in dates)
+        yield dates, made_of[start - first : dates.stop - first]
 
 
 def date_inputs(spec: CubeSpec, acquisition: Acquisition) -> str:
     """Digest of what one date of any shard is made from."""
-    return _date_inputs(tuple(scene.made_of for scene in acquisition.scenes), json.dumps(spec.treatment))
+    return inputs_of_dates(spec, [acquisition])[0]
+
+
+def inputs_of_dates(spec: CubeSpec, acquisitions: Sequence[Acquisition]) -> tuple[str, ...]:
+    """Digest of what each date of any shard is made from."""
+    treatment = json.dumps(spec.treatment)
+    return tuple(_date_inputs(tuple(scene.made_of for scene in date.scenes), treatment) for date in acquisitions)
 
 
 _VERSION: Final = 1

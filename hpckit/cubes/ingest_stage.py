@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Final
@@ -12,13 +13,13 @@ import numpy as np
 from hpckit.base.files import digest_json
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.audit import sound
-from hpckit.cubes.held import narrowed, row_pixels
+from hpckit.cubes.held import narrowed, pixels_of_rows
 from hpckit.cubes.ingest import (
     IngestUnit,
     Shard,
-    date_inputs,
     ingest,
     ingest_units,
+    inputs_of_dates,
     is_done,
     kept,
     shards,
@@ -135,7 +136,7 @@ def _inputs(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition
     """Digest of what a unit is made from, and how many dates that is."""
     wanted = [shard.inputs for shard in shards(spec, unit, acquisitions)]
     dates = acquisitions[unit.block * spec.dates_per_block :][: spec.dates_per_block]
-    made_of = [unit.columns, [date_inputs(spec, item) for item in dates]] if unit.others else wanted
+    made_of = [unit.columns, inputs_of_dates(spec, dates)] if unit.others else wanted
     return digest_json(made_of)[:16], len(dates)
 
 
@@ -144,13 +145,23 @@ def _all(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition], 
     return [*shards(spec, unit, acquisitions), *kept(spec, unit, acquisitions, manifest)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Windows of a tile that the cube holds of a band."""
+
+    frame: Frame
+    held: Windows
+    pixels: Sequence[int]
+    """Of one date, by row of windows."""
+
+
 class _Rows:
     """Rows of windows of many units; what is the same for a tile and band is looked up once."""
 
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
         self._spec = tiles.spec
-        self._known: dict[tuple[str, BandRef], tuple[Frame, Windows]] = {}
+        self._known: dict[tuple[str, BandRef], _Windows] = {}
 
     def unit(self, unit: Unit) -> IngestUnit:
         """The row of windows that a unit of a plan means."""
@@ -159,16 +170,15 @@ class _Rows:
             self._tiles.campaign.ref(str(unit.args["band"])),
             int(unit.args["row"]),
         )
-        return IngestUnit(tile, ref, int(unit.args["block"]), row, *split_columns(self._of(tile, ref)[1][row]))
+        return IngestUnit(tile, ref, int(unit.args["block"]), row, *split_columns(self._of(tile, ref).held[row]))
 
     def pixels(self, unit: IngestUnit) -> int:
         """Pixels of one date."""
-        frame, windows = self._of(unit.tile, unit.band)
-        return row_pixels(frame, windows, unit.band.resolution_m, unit.row)
+        return self._of(unit.tile, unit.band).pixels[unit.row]
 
     def shard_bytes(self, unit: IngestUnit) -> int:
         """Bytes that a unit will write: by the sizes of the files that it decodes; on a grid by its pixels."""
-        spec, (rows, columns) = self._spec, self._of(unit.tile, unit.band)[0].shapes[unit.band.resolution_m]
+        spec, (rows, columns) = self._spec, self._of(unit.tile, unit.band).frame.shapes[unit.band.resolution_m]
         items = self._dates(unit)
         if spec.grid.resampled:
             return int(self.pixels(unit) * np.dtype(unit.band.dtype).itemsize * len(items) * _COMPRESSED)
@@ -183,11 +193,14 @@ class _Rows:
         most = self._spec.dates_per_block
         return self._tiles.acquisitions[unit.tile][unit.block * most : (unit.block + 1) * most]
 
-    def _of(self, tile: str, ref: BandRef) -> tuple[Frame, Windows]:
-        if (tile, ref) not in self._known:
+    def _of(self, tile: str, ref: BandRef) -> _Windows:
+        found = self._known.get((tile, ref))
+        if found is None:
             frame = self._spec.frame(tile, self._tiles.acquisitions[tile])
-            self._known[tile, ref] = frame, self._tiles.held.windows(frame, ref)
-        return self._known[tile, ref]
+            windows = self._tiles.held.windows(frame, ref)
+            found = _Windows(frame, windows, pixels_of_rows(frame, windows, ref.resolution_m))
+            self._known[tile, ref] = found
+        return found
 
 
 def _file_bytes(scene: Scene, ref: BandRef) -> int:

@@ -62,7 +62,13 @@ class Journal:
 
     def append(self, entry: Entry) -> None:
         """Append one entry and flush it to disk."""
-        append_line(self._path, json.dumps(asdict(entry), separators=(",", ":")))
+        append_line(self._path, line_of(entry))
+
+
+def line_of(entry: Entry) -> str:
+    """An entry as JSON; what it lacks is left out, since status reads millions of lines."""
+    known = {name: value for name, value in asdict(entry).items() if value is not None}
+    return json.dumps(known, separators=(",", ":"))
 
 
 def read_journal(run_dir: Path) -> list[Entry]:
@@ -82,7 +88,7 @@ def read_attempts(run_dir: Path, writer: str) -> list[Entry]:
     """Return the entries of all writers whose names begin so: earlier attempts at the same element."""
     path = run_dir / "journal" / writer
     found = read_below(path.parent, ".jsonl")
-    return _entries(content for at, content in found.items() if at.name.startswith(path.name))
+    return _entries(content for name, content in found.items() if Path(name).name.startswith(path.name))
 
 
 def compact(run_dir: Path) -> None:
@@ -225,7 +231,7 @@ def _sorted_out(lines: bytes) -> tuple[bytes, list[bytes]]:
         lines = b"\n".join(line for line in whole if _is_utf8(line)) if odd else lines
     else:
         odd = []
-    if lines.count(b"null") != lines.count(b":null"):
+    if b"null" in lines and lines.count(b"null") != lines.count(b":null"):
         whole = lines.split(b"\n")
         odd += [line for line in whole if line.count(b"null") != line.count(b":null")]
         lines = b"\n".join(line for line in whole if line.count(b"null") == line.count(b":null"))

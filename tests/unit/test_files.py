@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,15 +136,14 @@ def test_what_else_stays_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_journal_that_cannot_be_read_is_not_compacted_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         Journal(tmp_path, f"s0001-ingest-000/{number}").append(entry(str(number)))
-    real = Path.read_bytes
 
-    def refuse(path: Path) -> bytes:
-        if path.name == "1.jsonl":
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.endswith("/1.jsonl"):
             raise OSError(errno.EIO, "Input/output error")
-        return real(path)
+        return open(name, *arguments, **options)  # noqa: PTH123
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "read_bytes", refuse)
+        patched.setattr("hpckit.base.reading.open", refuse, raising=False)
         for reader in (read_journal, compact):
             with pytest.raises(FileUnavailableError, match=r"1\.jsonl"):
                 reader(tmp_path)

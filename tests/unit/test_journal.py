@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.runs.journal import Entry, Journal, compact, outcomes, read_attempts, read_journal, tally
+from hpckit.runs.journal import Entry, Journal, compact, line_of, outcomes, read_attempts, read_journal, tally
 
 UNITS = [f"ingest/{number}" for number in range(12)]
 INPUTS = dict.fromkeys(UNITS, "now")
@@ -91,7 +90,7 @@ def test_compacting_leaves_a_file_for_each_thousand(tmp_path):
     assert [path.name for path in paths] == ["s0001-ingest-000.jsonl", "s0001-ingest-001.jsonl"]
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     assert sorted(line["unit"] for line in lines) == sorted(UNITS)
-    assert lines[0].keys() == asdict(entry("x")).keys()
+    assert lines[0].keys() == json.loads(line_of(entry("x"))).keys()
 
 
 @pytest.mark.parametrize(
