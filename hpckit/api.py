@@ -155,18 +155,28 @@ def tile(
 
 
 def scan(
-    paths: Sequence[str | Path], catalogue: str | Path, *, partial: bool = False, console: Console = QUIET
+    paths: Sequence[str | Path],
+    catalogue: str | Path,
+    *,
+    partial: bool = False,
+    period: tuple[date, date | None] | None = None,
+    tiles: Sequence[str] = (),
+    console: Console = QUIET,
 ) -> tuple[ScanReport, bool]:
     """Find products, and write those that can be read to a catalogue.
 
     Parameters
     ----------
     paths : sequence of str or Path
-        Folders, searched at any depth, or products.
+        Folders, searched at any depth, or products; folders of object stores, `s3://bucket/folder`.
     catalogue : str or Path
         Parquet file; if it exists, products that have not changed are taken from it.
     partial : bool
         Write it even if folders or products cannot be read now; those that it lists there are kept.
+    period : tuple of date, optional
+        First and last day; None for no end. In object stores only their folders and products are looked at.
+    tiles : sequence of str
+        In object stores only products of these tiles are looked at; of all if not given.
 
     Returns
     -------
@@ -184,9 +194,12 @@ def scan(
     """
     from hpckit.catalogue.catalogue import scan as scan_products
     from hpckit.catalogue.catalogue import write
+    from hpckit.sensors.stored import Sought
 
     with console.progress("scan products") as progress:
-        report = scan_products([Path(path) for path in paths], previous=Path(catalogue), progress=progress)
+        first, last = period or (date.min, None)
+        sought = Sought(first, last or date.max, frozenset(tiles) or None)
+        report = scan_products(paths, previous=Path(catalogue), progress=progress, sought=sought)
     found = [*report.scenes, *report.kept]
     written = bool(found) and (partial or not report.unread)
     if written:

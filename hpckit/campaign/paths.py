@@ -90,14 +90,14 @@ def _inputs(campaign: Campaign) -> Iterator[Place]:
     yield Place("the campaign file", campaign.path)
     if campaign.aoi_path is not None and _exists(campaign.aoi_path):
         yield Place("aoi", campaign.aoi_path)
-    for path in campaign.scenes.paths:
+    for path in campaign.scenes.folders:
         yield Place("scenes.paths", campaign.resolve(path), products=True)
     for reduction in campaign.signatures:
         yield Place(f"reductions.{reduction.name}.zones", campaign.resolve(reduction.zones))
     for name, value in campaign.scenes.options.files().items():
         yield Place(f"scenes.{campaign.sensor.option}.{name}", campaign.resolve(value))
     for step in campaign.steps:
-        for path in step.scenes.paths if step.scenes is not None else ():
+        for path in step.scenes.folders if step.scenes is not None else ():
             yield Place(f"steps.{step.name}.scenes.paths", campaign.resolve(path), products=True)
         for name, text in step.inputs.items():
             known = text.replace("{folder}", str(campaign.folder))
@@ -166,11 +166,11 @@ def _exists(path: Path) -> bool:
 
 def folders_of(campaign: Campaign, run: Path) -> list[Path]:
     """Folders that a campaign reads and writes; none within another. Links are followed to where they lead."""
-    named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.paths)]
+    named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.folders)]
     named += [campaign.resolve(reduction.zones).parent for reduction in campaign.signatures]
     named += [campaign.resolve(reduction.outputs.path) for reduction in campaign.composites]
     for step in campaign.steps:
-        named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.paths if step.scenes else ())]
+        named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.folders if step.scenes else ())]
         named += [campaign.resolve(Path(text.partition("{")[0])).parent for text in step.inputs.values()]
     named += [campaign.store_path.parent] if campaign.store.is_file else []
     named += [campaign.fetched_path] if campaign.fetched_path.is_dir() else []

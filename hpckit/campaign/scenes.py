@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, (str, Path)) else value
 
 
+Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9+.-]+://")]
+"""Of a folder that is not on this machine."""
+
+
 class _Collections:
     """Tells editors which collections there are."""
 
@@ -46,9 +51,12 @@ class Products(BaseModel):
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     paths: Annotated[
-        list[Path], BeforeValidator(_as_list, json_schema_input_type=str | list[str]), Field(min_length=1)
+        list[Annotated[Address | Path, Field(union_mode="left_to_right")]],
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+        Field(min_length=1),
     ]
-    """Folders that are searched for products at any depth, products, or files of STAC items, also stac-geoparquet."""
+    """Folders that are searched for products at any depth, products, or files of STAC items, also stac-geoparquet;
+    and folders of object stores, `s3://eodata/Sentinel-2/MSI/L2A`, of which those of the period are searched."""
     collection: Annotated[str, _Collections] = DEFAULT
     max_cloud_cover: Annotated[float, Field(ge=0, le=100)] = 100
     """Percent of the whole granule, from its metadata."""
@@ -61,6 +69,16 @@ class Products(BaseModel):
     """Servers of private addresses from which products may be read, by name; others are refused."""
 
     @property
+    def folders(self) -> list[Path]:
+        """Those of `paths` that are on this machine."""
+        return [path for path in self.paths if isinstance(path, Path)]
+
+    @property
+    def addresses(self) -> list[str]:
+        """Those of `paths` that are in object stores."""
+        return [path for path in self.paths if isinstance(path, str)]
+
+    @property
     def sensor(self) -> Sensor:
         """Sensor that measured the products."""
         return sensor_with(self.collection)
@@ -69,6 +87,17 @@ class Products(BaseModel):
     def level(self) -> Level:
         """Processing level of the collection."""
         return self.sensor.collections[self.collection]
+
+    @field_validator("paths")
+    @classmethod
+    def _can_be_listed(cls, paths: list[str | Path]) -> list[str | Path]:
+        for path in paths:
+            if isinstance(path, str) and not re.match(r"s3://[^/]+", path, re.IGNORECASE):
+                raise ValueError(
+                    f"{path}: only folders and object stores (`s3://bucket/folder`) can be searched; products on web "
+                    "servers are found by STAC items"
+                )
+        return paths
 
     @field_validator("collection")
     @classmethod
@@ -136,6 +165,10 @@ class Scenes(Products):
             raise ValueError(f"radar is of Sentinel-1 only; the collection is {self.collection}")
         if self.options is not self.rasters and self.rasters is not None:
             raise ValueError(f"rasters is of images of one's own only; the collection is {self.collection}")
+        if self.rasters is not None and self.addresses:
+            raise ValueError(
+                f"images of one's own are files of this machine; {self.addresses[0]} is in an object store"
+            )
         for tile in self.tiles or ():
             self.sensor.tile(tile)
         self.options.require(self.level)

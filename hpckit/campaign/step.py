@@ -138,6 +138,8 @@ class Step(BaseModel):
     def _place_in_flow(self) -> Step:
         if self.scenes is not None and self.each != "scene":
             raise ValueError("a step that has scenes of its own makes products: `each: scene`")
+        if self.scenes is not None and self.scenes.addresses:
+            raise ValueError(f"a step reads files of this machine; {self.scenes.addresses[0]} is in an object store")
         if self.scenes is not None and self.after is not None:
             raise ValueError("a step that has scenes of its own comes before all others; leave `after` out")
         if self.image is not None and any("{python}" in text for text in self.command):

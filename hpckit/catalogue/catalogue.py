@@ -5,6 +5,7 @@ A catalogue has one row per scene with the columns of stac-geoparquet.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,11 @@ from hpckit.catalogue.discover import find_products, read_scenes
 from hpckit.catalogue.foreign import read_items
 from hpckit.catalogue.items import items_of
 from hpckit.catalogue.stac import from_item, to_item
+from hpckit.catalogue.stores import find_stored
 from hpckit.errors import CatalogueError, SceneError
+from hpckit.inputs.stored import StoredFiles, last_state
+from hpckit.inputs.transfer import AbsentError, TransferError
+from hpckit.inputs.uri import is_below, is_remote
 from hpckit.sensors.content import stamp_files
 from hpckit.sensors.items import SCENE
 from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
@@ -29,6 +34,7 @@ from hpckit.sensors.registry import sensor_of, sensors
 from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.stac.files import file_of, may_hold_items
 from hpckit.sensors.stac.options import ItemOptions
+from hpckit.sensors.stored import Sought, read_stored
 
 _Value = TypeVar("_Value")
 _WORKERS: Final = 8
@@ -41,7 +47,8 @@ _FORM: Final = ("id", "geometry", "constellation", SCENE)
 class Failure:
     """A product that could not be read, or a folder whose content could not be seen."""
 
-    path: Path
+    path: Path | str
+    """On this machine, or the address of one in an object store."""
     reason: str
     passes: bool = False
     """The file system refused; it may be sound, and hold products if it is a folder."""
@@ -70,19 +77,21 @@ class ScanReport:
 
 
 def scan(
-    paths: Iterable[Path],
+    paths: Iterable[Path | str],
     *,
     previous: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     items: ItemOptions | None = None,
     among: Sequence[Sensor] | None = None,
+    sought: Sought | None = None,
 ) -> ScanReport:
     """Find products and read their metadata, in parallel.
 
     Parameters
     ----------
-    paths : iterable of Path
-        Folders, searched at any depth, products, or files with STAC items of products.
+    paths : iterable of Path or str
+        Folders, searched at any depth, products, or files with STAC items of products; folders of object stores
+        (`s3://bucket/folder`).
     previous : Path, optional
         Catalogue of an earlier scan; products whose files were not touched since are taken from it.
     progress : callable
@@ -91,6 +100,8 @@ def scan(
         How STAC items are read whose catalogue is unknown, or whose offset is wrong.
     among : sequence of Sensor, optional
         Sensors whose products are looked for; all if not given.
+    sought : Sought, optional
+        What names of folders and products in object stores must allow; all if not given.
 
     Raises
     ------
@@ -99,7 +110,11 @@ def scan(
     FileUnavailableError
         If it cannot be seen whether one exists.
     """
-    folders = list(paths)
+    named = list(paths)
+    folders, addresses = (
+        [Path(path) for path in named if not is_remote(str(path))],
+        [*filter(is_remote, map(str, named))],
+    )
     for path in folders:
         if not is_there(path):
             raise CatalogueError(f"{path}: no such folder", hint="correct `scenes.paths` of the campaign file")
@@ -110,17 +125,20 @@ def scan(
     )
     scenes: list[Scene] = []
     failures: list[Failure] = []
-    products = list(
-        find_products(
-            folders,
-            lambda path, error: failures.append(_unseen(path, error)),
-            any_items=wanted.items.assets is not None,
-            among=wanted.sensors,
-        )
-    )
-    progress(0, len(products))
     reused = 0
     with ThreadPoolExecutor(_WORKERS) as pool:
+        products: list[Path | str] = list(
+            find_products(
+                folders,
+                lambda path, error: failures.append(_unseen(path, error)),
+                any_items=wanted.items.assets is not None,
+                among=wanted.sensors,
+            )
+        )
+        products += find_stored(
+            addresses, sought or Sought(), lambda folder, error: failures.append(_unseen(folder, error)), pool
+        )
+        progress(0, len(products))
         for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, wanted), products), 1):
             failures += [failure for failure in read_now if isinstance(failure, Failure)]
             scenes += [scene for scene in read_now if isinstance(scene, Scene)]
@@ -147,18 +165,19 @@ class _Before:
     stamps: AbstractSet[tuple[str, str]]
 
 
-def _unseen(path: Path, error: OSError | SceneError) -> Failure:
+def _unseen(path: Path | str, error: OSError | SceneError) -> Failure:
     reason = str(error) if isinstance(error, SceneError) else f"{path}: {error.strerror or error}"
     return Failure(path, reason, may_pass(error))
 
 
 def _kept(known: Iterable[Scene], found: Iterable[Scene], failures: Iterable[Failure]) -> list[Scene]:
     """Known scenes whose product, or a folder above it, cannot be seen now: that does not mean that they are gone."""
-    hidden, present = [failure.path for failure in failures if failure.passes], {scene.href for scene in found}
+    hidden, present = [str(failure.path) for failure in failures if failure.passes], {scene.href for scene in found}
     return [
         scene
         for scene in known
-        if scene.href not in present and any(map((file_of(scene.href) or Path(scene.href)).is_relative_to, hidden))
+        if scene.href not in present
+        and any(is_below(str(file_of(scene.href) or scene.href), folder) for folder in hidden)
     ]
 
 
@@ -341,10 +360,17 @@ def _unfit(
     return None
 
 
-def _read_one(path: Path, known: _Before, wanted: _Wanted) -> Sequence[Scene | Failure]:
+def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Scene | Failure]:
     """Scenes of a product: those of the previous catalogue where nothing has changed."""
     before = known.by_product.get(str(path), [])
     try:
+        if isinstance(path, str):
+            files = _list_product(path)
+            return (
+                before
+                if before and all(_is_unchanged(scene, known, wanted) for scene in before)
+                else read_stored(files)
+            )
         if before and all(_is_unchanged(scene, known, wanted) for scene in before):
             return before
         if may_hold_items(path):
@@ -354,6 +380,16 @@ def _read_one(path: Path, known: _Before, wanted: _Wanted) -> Sequence[Scene | F
         return read_scenes(path, wanted.sensors)
     except SceneError as error:
         return [Failure(path, str(error), may_pass(error))]
+
+
+def _list_product(uri: str) -> StoredFiles:
+    """List the files of a product that a search found; if it is gone since then, the search saw it half written."""
+    try:
+        return StoredFiles(uri)
+    except OSError as error:
+        absent = isinstance(error, AbsentError)
+        cause = TransferError(errno.EAGAIN, "it changes while it is scanned") if absent else error
+        raise SceneError(f"{uri} cannot be listed") from cause
 
 
 def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
@@ -384,6 +420,8 @@ def _stamp(scene: Scene, items: ItemOptions) -> str:
 
     Of a STAC item also the options with which it was read.
     """
+    if is_remote(scene.href):
+        return last_state(scene.href)
     try:
         states = [path.stat() for path in stamp_files(scene)]
     except OSError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Final
 
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.scenes import Products
@@ -14,7 +16,11 @@ from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
 from hpckit.sensors.model import Dropped, Scene
 from hpckit.sensors.registry import searched
+from hpckit.sensors.stored import Sought
 from hpckit.space.aoi import read_aoi
+
+_AROUND_M: Final = 2000.0
+"""By which outlines of products may leave their tile."""
 
 
 def find(
@@ -37,23 +43,36 @@ def find(
     CatalogueError
         If a path is not there.
     """
-    paths = [campaign.resolve(path) for path in products.paths]
+    paths = [campaign.resolve(path) for path in products.folders]
     lists = [path for path in paths if catalogue.is_catalogue(path)]
     listed = [catalogue.by_product(catalogue.read(path)) for path in lists]
     permit(products.hosts)
     look_in([campaign.fetched_path])
     report = catalogue.scan(
-        [path for path in paths if path not in lists],
+        [*(path for path in paths if path not in lists), *products.addresses],
         previous=previous,
         progress=progress,
         items=products.items,
         among=searched(products.sensor),
+        sought=_sought(campaign, products) if products.addresses else None,
     )
     by_path: dict[str, list[Scene]] = {}
     for found in (*listed, catalogue.by_product(report.scenes)):
         by_path |= found
     scenes = [scene for found in by_path.values() for scene in found]
     return replace(report, scenes=scenes)
+
+
+def _sought(campaign: Campaign, products: Products) -> Sought:
+    """What names of folders and products in object stores must allow, for the campaign to use some."""
+    from hpckit.space.mgrs import candidates  # shapely and pyproj take time to import
+    from hpckit.space.overlap import touched
+
+    tiles = products.tiles
+    if tiles is None and products.sensor.has_tiles:
+        area = read_aoi(campaign.aoi, campaign.folder)
+        tiles = [tile.tile for tile in touched(area, _AROUND_M, candidates)]
+    return Sought(campaign.period.start, campaign.period.end or date.max, tiles and frozenset(tiles), products.level)
 
 
 def fitting(

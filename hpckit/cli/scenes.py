@@ -40,11 +40,15 @@ def scenes() -> None:
 
 
 @scenes.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--period", help="START/END, days, both included: which folders of object stores are searched.")
+@click.option("--tile", "tiles", multiple=True, help="Tile, like 31UFU: which products of object stores are read.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Catalogue.")
 @click.option("--partial", is_flag=True, help="Write the catalogue even if folders or products cannot be read now.")
 @click.option("--json", "as_json", is_flag=True, help="Report in JSON on stdout.")
-def scan(paths: tuple[Path, ...], output: Path, partial: bool, as_json: bool) -> None:
+def scan(
+    paths: tuple[str, ...], period: str | None, tiles: tuple[str, ...], output: Path, partial: bool, as_json: bool
+) -> None:
     """Find Sentinel-1 and Sentinel-2 products below PATHS and write a catalogue (stac-geoparquet).
 
     Sentinel-2: L1C and L2A. Sentinel-1: GRD (SAFE folder or zip), CARD-BS and CARD-COH6 (BEAM-DIMAP, ENVI), and
@@ -57,9 +61,13 @@ def scan(paths: tuple[Path, ...], output: Path, partial: bool, as_json: bool) ->
     exit code is 75. --partial writes what could be read, and keeps the products that the existing catalogue lists
     at these places.
 
+    PATHS may be folders of object stores. There, products are found by their names, and days by folders of year,
+    month and day: give --period and --tile.
+
     \b
     Example:
       hpckit scenes scan /eodata/Sentinel-2/MSI /eodata/Sentinel-1/SAR/CARD-BS -o scenes.parquet
+      hpckit scenes scan s3://eodata/Sentinel-2/MSI/L2A --period 2024-03-01/2024-03-31 --tile 31UFU -o scenes.parquet
     """
     from hpckit import api
     from hpckit.base.console import Console
@@ -67,9 +75,18 @@ def scan(paths: tuple[Path, ...], output: Path, partial: bool, as_json: bool) ->
     from hpckit.errors import CatalogueError, FileUnavailableError
 
     for path in paths:
-        if not is_there(path):
+        if "://" in path and not path.lower().startswith("s3://"):
+            raise click.BadParameter(f"{path}: only folders and object stores can be searched", param_hint="PATHS")
+        if "://" not in path and not is_there(Path(path)):
             raise click.BadParameter(f"{path}: no such folder or file", param_hint="PATHS")
-    report, written = api.scan(paths, output, partial=partial, console=Console())
+    report, written = api.scan(
+        paths,
+        output,
+        partial=partial,
+        period=None if period is None else _period(period),
+        tiles=sorted({name for text in tiles for name in _tile_names(text)}),
+        console=Console(),
+    )
     if as_json:
         click.echo(json.dumps({**_report(report), "written": written}, indent=1))
     else:
@@ -78,10 +95,10 @@ def scan(paths: tuple[Path, ...], output: Path, partial: bool, as_json: bool) ->
         unread = format_count(len(report.unread), "folder or product", "folders or products")
         raise FileUnavailableError(
             f"{output} is not written: {unread} cannot be read at the moment, so the scan is incomplete",
-            hint="run the command again when the file system answers; --partial accepts an incomplete catalogue",
+            hint="run the command again when file system or store answer; --partial accepts an incomplete catalogue",
         )
     if not written:
-        raise CatalogueError(f"no usable product below {', '.join(map(str, paths))}")
+        raise CatalogueError(f"no usable product below {', '.join(paths)}")
 
 
 @scenes.command()

@@ -1,4 +1,4 @@
-"""Files of a product, in a SAFE folder or in a zip file that holds one."""
+"""Files of a product: in a SAFE folder, or in a zip file that holds one. Those of object stores are in `stored`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -34,14 +34,18 @@ UNREADABLE: Final = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.e
 
 
 class Files:
-    """Files of a product, in a folder or in a zip file."""
+    """Files of a product, wherever they lie."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.is_zip = path.is_file()
-        self.root = ""
-        self._members: dict[str, str] = {}
-        self._sizes = self._list_zip() if self.is_zip else self._list_folder()
+    is_zip = False
+    root = ""
+    """Folder of the product in a zip file; empty elsewhere."""
+
+    def __init__(self, name: str, href: str, sizes: Mapping[str, int]) -> None:
+        self.name = name
+        """Of the folder or zip file."""
+        self.href = href
+        """Where the product lies, as `Scene.href` has it."""
+        self._sizes = sizes
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a file of that name, relative to the SAFE folder."""
@@ -51,32 +55,27 @@ class Files:
         """All files, relative to the SAFE folder."""
         return sorted(self._sizes)
 
-    def uri(self, name: str) -> str:
-        """Where a file lies, for `hpckit.inputs.opening`."""
-        path = self.path.absolute()
-        return Location(path, f"{self.root}/{name}" if self.root else name).uri if self.is_zip else f"{path}/{name}"
-
-    def name_of(self, uri: str) -> str:
-        """Name, relative to the SAFE folder, of a file whose place `uri` gave."""
-        path, member, _ = locate(uri)
-        name = member or path.as_posix().removeprefix(f"{self.path.absolute()}/")
-        return name.removeprefix(f"{self.root}/") if self.root else name
-
     def size(self, name: str) -> int:
         """Bytes of a file."""
         return self._sizes[name]
 
+    def uri(self, name: str) -> str:
+        """Where a file lies, for `hpckit.inputs.opening`."""
+        return f"{self.href}/{name}"
+
+    def name_of(self, uri: str) -> str:
+        """Name, relative to the SAFE folder, of a file whose place `uri` gave."""
+        return uri.removeprefix(f"{self.href}/")
+
     def checksums(self) -> list[list[object]]:
-        """Name, size and CRC of all files, as a zip file's directory has them.
+        """Name, size and checksum of all files, where something lists them; else nothing.
 
         Raises
         ------
         SceneError
             If it cannot be read.
         """
-        with open_zip(self.path) as archive:
-            own = {info.filename: info.CRC for info in archive.infolist()}
-        return [[name, self._sizes[name], own[self._member(name)]] for name in self.names()]
+        return []
 
     def read(self, name: str) -> bytes:
         """Content of a file.
@@ -87,15 +86,67 @@ class Files:
             If it is missing, cannot be read, or is too large for metadata.
         """
         if self._sizes.get(name, 0) > _MOST_METADATA:
-            raise SceneError(f"{self.path.name}: {name} has {self._sizes[name]} bytes; no metadata are that large")
+            raise SceneError(f"{self.name}: {name} has {self._sizes[name]} bytes; no metadata are that large")
         with self.open(name) as chunks:
             return b"".join(chunks)
 
     @contextmanager
     def open(self, name: str) -> Iterator[Iterator[bytes]]:
-        """Content of a file in blocks of a mebibyte."""
+        """Content of a file in blocks.
+
+        Raises
+        ------
+        SceneError
+            If it is missing, or cannot be read.
+        """
         if name not in self._sizes:
-            raise SceneError(f"{self.path.name}: {name} is missing")
+            raise SceneError(f"{self.name}: {name} is missing")
+        with self._open(name) as chunks:
+            yield chunks
+
+    def _open(self, name: str) -> AbstractContextManager[Iterator[bytes]]:
+        """Content of a file that is listed."""
+        raise NotImplementedError
+
+
+class LocalFiles(Files):
+    """Files of a product in a folder or in a zip file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_zip = path.is_file()
+        self._members: dict[str, str] = {}
+        self.name = path.name
+        super().__init__(path.name, str(path.absolute()), self._list_zip() if self.is_zip else self._list_folder())
+
+    def uri(self, name: str) -> str:
+        """Where a file lies, for `hpckit.inputs.opening`."""
+        if not self.is_zip:
+            return super().uri(name)
+        return Location(self.path.absolute(), f"{self.root}/{name}" if self.root else name).uri
+
+    def name_of(self, uri: str) -> str:
+        """Name, relative to the SAFE folder, of a file whose place `uri` gave."""
+        path, member, _ = locate(uri)
+        name = member or super().name_of(path.as_posix())
+        return name.removeprefix(f"{self.root}/") if self.root else name
+
+    def checksums(self) -> list[list[object]]:
+        """Name, size and CRC of all files, as a zip file's directory has them; a folder has none.
+
+        Raises
+        ------
+        SceneError
+            If it cannot be read.
+        """
+        if not self.is_zip:
+            return []
+        with open_zip(self.path) as archive:
+            own = {info.filename: info.CRC for info in archive.infolist()}
+        return [[name, self._sizes[name], own[self._member(name)]] for name in self.names()]
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[Iterator[bytes]]:
         if self.is_zip:
             with open_zip(self.path, name) as archive, archive.open(self._member(name)) as file:
                 yield iter(lambda: file.read(2**20), b"")
@@ -104,7 +155,7 @@ class Files:
             with (self.path / name).open("rb") as plain:
                 yield iter(lambda: plain.read(2**20), b"")
         except OSError as error:
-            raise SceneError(f"{self.path.name}: {name} cannot be read") from error
+            raise SceneError(f"{self.name}: {name} cannot be read") from error
 
     def _member(self, name: str) -> str:
         """Name of a file as the zip file has it."""

@@ -1,4 +1,4 @@
-"""Ranges of objects in S3 stores, by obstore, which asks again and resumes.
+"""Ranges and lists of objects in S3 stores, by obstore, which asks again and resumes.
 
 Credentials come from the environment or `~/.aws`, and the endpoint, too: only who runs hpckit says where a bucket is.
 """
@@ -9,12 +9,13 @@ import configparser
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from hpckit.base.distribution import pip_install
@@ -23,8 +24,26 @@ from hpckit.inputs.transfer import AbsentError, ForbiddenError, Piece, TransferE
 from hpckit.inputs.turns import is_limited, pause, turn
 from hpckit.inputs.web import TRIES, pause_s
 
+_Answer = TypeVar("_Answer")
 _LONGEST_S: Final = 120
 """Of one request with all its tries."""
+
+
+class Object(NamedTuple):
+    """An object of a store."""
+
+    name: str
+    """Relative to the folder that was listed."""
+    size: int
+    tag: str
+    """Entity tag: another one means another object."""
+
+
+class Listing(NamedTuple):
+    """What lies in a folder of a store."""
+
+    folders: list[str]
+    objects: list[Object]
 
 
 def fetch(uri: str, start: int, stop: int) -> Piece:
@@ -38,8 +57,7 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
     SceneError
         If a file with credentials cannot be read, or a library is missing.
     """
-    if find_spec("obstore") is None:
-        raise SceneError("files on object stores need the library obstore", hint=pip_install("remote"))
+    _require_library()
     if not is_limited():
         return _fetch(uri, start, stop, TRIES)
     for attempt in range(TRIES - 1):
@@ -54,23 +72,65 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
         return _fetch(uri, start, stop, 1)
 
 
+def list_folder(uri: str) -> Listing:
+    """What lies in a folder of a store: what the names of its objects have in common up to the next slash.
+
+    Raises
+    ------
+    TransferError
+        If there is no such bucket (`AbsentError`), it may not be listed (`ForbiddenError`), or the store does not
+        answer as it should, several times in a row.
+    SceneError
+        As `fetch`.
+    """
+    import obstore
+
+    found = _listed(uri, lambda store, path: obstore.list_with_delimiter(store, path or None))
+    names = [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+    return Listing(sorted(names), _objects(uri, found["objects"]))
+
+
+def list_below(uri: str) -> list[Object]:
+    """All objects below a folder of a store, with names relative to it; raises what `list_folder` does."""
+    import obstore
+
+    return _objects(uri, _listed(uri, lambda store, path: obstore.list(store, path or None).collect()))
+
+
+def _listed(uri: str, ask: Callable[[Any, str], _Answer]) -> _Answer:
+    """An answer to a request for a list, in its turn."""
+    _require_library()
+    parts = urlsplit(uri)
+    store = _store(parts.netloc, os.getpid(), TRIES)
+    with turn(), _refusals(f"no such bucket {parts.netloc}"):
+        return ask(store, unquote(parts.path).strip("/"))
+
+
+def _objects(uri: str, metas: Iterable[Mapping[str, Any]]) -> list[Object]:
+    top = unquote(urlsplit(uri).path).strip("/")
+    skipped = len(top) + 1 if top else 0
+    found = [Object(str(m["path"])[skipped:], int(m["size"]), str(m.get("e_tag") or "")) for m in metas]
+    return sorted(one for one in found if one.name and not one.name.endswith("/"))
+
+
+def _require_library() -> None:
+    if find_spec("obstore") is None:
+        raise SceneError("files on object stores need the library obstore", hint=pip_install("remote"))
+
+
 def _fetch(uri: str, start: int, stop: int, tries: int) -> Piece:
     """One answer; obstore's own repetitions of requests are not seen from here, so they count only without limits."""
     import obstore
-    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     parts = urlsplit(uri)
     store = _store(parts.netloc, os.getpid(), tries)
     try:
-        answer = obstore.get(store, unquote(parts.path.lstrip("/")), options={"range": (start, stop)})
-        size, tag = int(answer.meta["size"]), str(answer.meta.get("e_tag") or "")
-        data = bytes(answer.bytes())
-    except FileNotFoundError as error:
-        raise AbsentError("no such object") from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise ForbiddenError(f"access denied; {_CREDENTIALS}") from error
-    except BaseError as error:
-        return _past_the_end(str(error), start)
+        with _refusals("no such object"):
+            answer = obstore.get(store, unquote(parts.path.lstrip("/")), options={"range": (start, stop)})
+            size, tag = int(answer.meta["size"]), str(answer.meta.get("e_tag") or "")
+            data = bytes(answer.bytes())
+    except _PastTheEndError:
+        return Piece(b"", start, "")
     if len(data) != min(stop, size) - start:
         raise TransferError(errno.EIO, "the answer is cut off")
     return Piece(data, size, tag)
@@ -79,19 +139,38 @@ def _fetch(uri: str, start: int, stop: int, tries: int) -> Piece:
 _CREDENTIALS: Final = "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials"
 
 
-def _past_the_end(said: str, start: int) -> Piece:
-    """Nothing, where the object has no such bytes.
+class _PastTheEndError(Exception):
+    """An object has no such bytes."""
+
+
+@contextmanager
+def _refusals(absent: str) -> Iterator[None]:
+    """Say what a store did, in the words of all servers.
 
     Raises
     ------
     TransferError
-        If it is another error.
+        If it refused, or failed.
     """
-    if "416" in said and "InvalidRange" in said:
-        return Piece(b"", start, "")
-    status = re.search(r"status code: (\d+)", said)
-    reason = f"HTTP status {status[1]}" if status else "the store does not answer"
-    raise TransferError(errno.EIO, reason)
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise AbsentError(absent) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise ForbiddenError(f"access denied; {_CREDENTIALS}") from error
+    except BaseError as error:
+        said = str(error)
+        if "416" in said and "InvalidRange" in said:
+            raise _PastTheEndError from error
+        status = re.search(r"status code: (\d+)", said)
+        if status and status[1] in ("401", "403"):  # obstore tells so of objects, not of lists
+            raise ForbiddenError(f"access denied; {_CREDENTIALS}") from error
+        if status and status[1] == "404":
+            raise AbsentError(absent) from error
+        reason = f"HTTP status {status[1]}" if status else "the store does not answer"
+        raise TransferError(errno.EIO, reason) from error
 
 
 @lru_cache(maxsize=64)

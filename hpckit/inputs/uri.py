@@ -56,6 +56,13 @@ def is_remote(uri: str) -> bool:
     return _REMOTE.match(uri) is not None
 
 
+def is_below(place: str, folder: str) -> bool:
+    """Whether a place is a folder, or lies in it at any depth: both on this machine, or both in one store."""
+    if is_remote(folder) or is_remote(place):
+        return f"{place.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+    return Path(place).is_relative_to(folder)
+
+
 def name_of(uri: str) -> str:
     """Name of a file without its folder, wherever it lies."""
     return PurePosixPath(unquote(urlsplit(uri).path)).name if is_remote(uri) else locate(uri).name

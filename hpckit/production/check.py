@@ -147,9 +147,9 @@ def _fit(chosen: int, found: int) -> str:
 
 
 def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[FieldCheck]:
-    paths = [campaign.resolve(path) for path in campaign.scenes.paths]
+    paths = [campaign.resolve(path) for path in campaign.scenes.folders]
     makers = [step.name for step in campaign.steps if step.makes_products]
-    if makers and not any(path.is_dir() and any(path.iterdir()) for path in paths):
+    if makers and not campaign.scenes.addresses and not any(path.is_dir() and any(path.iterdir()) for path in paths):
         yield FieldCheck("scenes", "ok", f"none yet: {', '.join(makers)} makes them")
         return
     report = find(campaign, campaign.scenes)

@@ -15,6 +15,7 @@ from hpckit.catalogue.selection import find, fitting, misfit
 from hpckit.cubes import held, layout
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import CatalogueError, FileUnavailableError
+from hpckit.inputs.uri import is_below, is_remote
 from hpckit.production.extent import of_area
 from hpckit.runs.frozen import begin
 from hpckit.runs.run import Run, read_run_json
@@ -88,7 +89,8 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
             hint="nothing was changed; run the command again when the file system answers",
         )
     if not report.scenes:
-        paths = map(run.campaign.resolve, run.campaign.scenes.paths)
+        named = run.campaign.scenes
+        paths = [*map(run.campaign.resolve, named.folders), *named.addresses]
         raise CatalogueError(
             f"{run.campaign.path}: no usable product below {', '.join(map(str, paths))}",
             hint="; ".join(failure.reason for failure in report.failures[:3]) or "correct `scenes.paths`",
@@ -105,16 +107,17 @@ def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
     if not run.selected.exists():
         return []
     before = Path(read_run_json(run.path)["campaign_path"]).parent  # elsewhere, if the folder was copied or moved
-    named = [run.campaign.resolve(path) for path in run.campaign.scenes.paths]
+    scenes = run.campaign.scenes
+    named = [*(str(run.campaign.resolve(path)) for path in scenes.folders), *scenes.addresses]
     there, ids = catalogue.by_product(found), {scene.id for scene in found}
     gone = []
     for scene in catalogue.read(run.selected):
-        path = Path(scene.href)
-        if path.is_relative_to(before):
-            path = run.campaign.folder / path.relative_to(before)
-        granules = {(other.tile or scene.tile) for other in there.get(str(path), ())}
-        if scene.tile not in granules and scene.id not in ids and any(map(path.is_relative_to, named)):
-            gone.append(replace(scene, href=str(path)))
+        href = scene.href
+        if not is_remote(href) and Path(href).is_relative_to(before):
+            href = str(run.campaign.folder / Path(href).relative_to(before))
+        granules = {(other.tile or scene.tile) for other in there.get(href, ())}
+        if scene.tile not in granules and scene.id not in ids and any(is_below(href, place) for place in named):
+            gone.append(replace(scene, href=href))
     return gone
 
 

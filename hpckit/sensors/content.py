@@ -15,7 +15,7 @@ from typing import Final
 from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
-from hpckit.inputs.files import Files
+from hpckit.inputs.files import Files, LocalFiles
 from hpckit.inputs.hierarchy import Hierarchy, documents, sample
 from hpckit.sensors.integrity import MANIFEST, listed_files
 from hpckit.sensors.model import Asset, Scene
@@ -31,8 +31,13 @@ _PIECES: Final = 8
 _MOST_METADATA: Final = 16 * 2**20
 
 
-def content_of(scene: Scene) -> str:
+def content_of(scene: Scene, files: Files | None = None) -> str:
     """Digest of what a product holds; empty if its list of files is damaged.
+
+    Parameters
+    ----------
+    files : Files, optional
+        Those of the product, if they are listed already.
 
     Raises
     ------
@@ -45,8 +50,8 @@ def content_of(scene: Scene) -> str:
             return digest_json(list(_of_item(scene)))[:16]
         if any(asset.array for asset in scene.assets.values()):
             return digest_json(list(_of_arrays(scene)))[:16]
-        if path.suffix.lower() == ".zip" or path.is_dir():
-            found = _of_files(scene, Files(path))
+        if files is not None or path.suffix.lower() == ".zip" or path.is_dir():
+            found = _of_files(scene, files or LocalFiles(path))
         else:
             found = list(_samples(scene))
     except OSError as error:
@@ -59,7 +64,7 @@ def content_of(scene: Scene) -> str:
 
 
 def stamp_files(scene: Scene) -> list[Path]:
-    """Files whose state tells whether a product is still what it was: few, where it has a list of its files."""
+    """Files on this machine whose state tells whether a product is what it was: few, where it lists its files."""
     item = file_of(scene.href)
     if item is not None:
         return _by_name({item, *(asset.file for asset in scene.assets.values() if not asset.is_remote)})
@@ -97,10 +102,10 @@ def _of_arrays(scene: Scene) -> Iterator[list[object]]:
 
 
 def _of_files(scene: Scene, files: Files) -> list[list[object]]:
-    if MANIFEST in files and (listed := listed_files(scene, files.read(MANIFEST))):
+    if MANIFEST in files and (listed := listed_files(scene.id, files.read(MANIFEST))):
         own = _without_other_granules(scene, files, listed)
         return [[name, algorithm.upper(), text.lower()] for name, (_, algorithm, text) in sorted(own.items())]
-    return files.checksums() if files.is_zip else list(_samples(scene))
+    return files.checksums() or list(_samples(scene))
 
 
 def _without_other_granules(scene: Scene, files: Files, listed: dict[str, _Listed]) -> dict[str, _Listed]:

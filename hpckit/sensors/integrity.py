@@ -10,6 +10,8 @@ from typing import Final
 from hpckit.base.xmltext import parse_xml
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files
+from hpckit.inputs.stored import files_at
+from hpckit.inputs.uri import is_remote
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2 import aws
 from hpckit.sensors.stac.files import file_of
@@ -52,14 +54,14 @@ def check_files(scene: Scene, keys: Iterable[str]) -> None:
         for key in keys:
             _check_asset(scene, scene.assets[key])
         return
-    if Path(scene.href).suffix.lower() != ".zip" and Path(scene.href).is_file():
+    if not is_remote(scene.href) and Path(scene.href).suffix.lower() != ".zip" and Path(scene.href).is_file():
         raise UnverifiableError(f"{scene.id}: single files have no checksums")
-    files = Files(Path(scene.href))
+    files = files_at(scene.href)
     if MANIFEST not in files and aws.is_tile(files.names()):
         return
     if MANIFEST not in files:
         raise UnverifiableError(f"{scene.id}: {MANIFEST} is missing")
-    listed = listed_files(scene, files.read(MANIFEST))
+    listed = listed_files(scene.id, files.read(MANIFEST))
     for key in keys:
         name = files.name_of(scene.assets[key].uri)
         _check(scene, files, name, *_listing(scene, listed, name))
@@ -75,7 +77,7 @@ def check_archive(scene: Scene, key: str) -> None:
     """
     if not scene.assets[key].is_member:
         return
-    files = Files(Path(scene.href))
+    files = files_at(scene.href)
     if files.is_zip:
         with files.open(files.name_of(scene.assets[key].uri)) as chunks:
             for _ in chunks:
@@ -111,9 +113,15 @@ def _listing(scene: Scene, listed: dict[str, tuple[int, str, str]], name: str) -
     return listed.get(name) or same[0]
 
 
-def listed_files(scene: Scene, manifest: bytes) -> dict[str, tuple[int, str, str]]:
+def spelt_digest(algorithm: str, text: str) -> str:
+    """Digest as `Asset.digest` has it, by what a manifest says; empty if its kind is unknown."""
+    known = _ALGORITHMS.get(algorithm.upper())
+    return f"{known}:{text.lower()}" if known and text else ""
+
+
+def listed_files(product: str, manifest: bytes) -> dict[str, tuple[int, str, str]]:
     """Size, algorithm and digest by file name."""
-    root = parse_xml(f"{scene.id}: manifest.safe", manifest)
+    root = parse_xml(f"{product}: manifest.safe", manifest)
     listed = {}
     for stream in root.iterfind(".//{*}byteStream"):
         location, checksum = stream.find("{*}fileLocation"), stream.find("{*}checksum")

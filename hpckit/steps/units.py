@@ -50,7 +50,7 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
     for step in run.campaign.steps:
         if step.scenes is None:
             continue
-        paths = [run.campaign.resolve(path) for path in step.scenes.paths]
+        paths = [run.campaign.resolve(path) for path in step.scenes.folders]
         found_before = run.path / "steps" / f"{step.name}.found.parquet"
         report = find(run.campaign, step.scenes, found_before, progress)
         failures += report.failures

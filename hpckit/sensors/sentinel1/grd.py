@@ -7,7 +7,6 @@ Radar geometry: lines in flight direction, samples in ground range. Source: Sent
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
 import shapely
@@ -37,7 +36,7 @@ def sidecars(measurement: str) -> dict[str, str]:
     }
 
 
-def read_grd(path: Path) -> Scene:
+def read_grd(files: Files) -> Scene:
     """Read what the manifest and one annotation of a product tell.
 
     Raises
@@ -46,7 +45,6 @@ def read_grd(path: Path) -> Scene:
         If it is no GRD product, or its metadata are missing or broken. A product that lacks image or
         calibration files is no error: `Scene.missing` lists them.
     """
-    files = Files(path)
     manifest = Metadata(MANIFEST, files.read(MANIFEST))
     kind = manifest.text("productType")
     if kind not in _KINDS:
@@ -66,9 +64,9 @@ def read_grd(path: Path) -> Scene:
     )
     rasters = {pol: Asset(files.uri(file), shape=shape) for pol, file in present.items()}
     return Scene(
-        id=identifier(path, files.root) or _eight_fields(platform, radar, datatake, annotation),
+        id=identifier(files.name, files.root) or _eight_fields(platform, radar, datatake, annotation),
         sensor="sentinel-1",
-        href=str(path.absolute()),
+        href=files.href,
         level="GRD",
         platform=platform,
         sensed=radar.start,
@@ -83,9 +81,9 @@ def read_grd(path: Path) -> Scene:
     )
 
 
-def identifier(path: Path, root: str) -> str:
+def identifier(name: str, root: str) -> str:
     """Name of a product as its folder or zip file has it; empty where these were renamed."""
-    match = ESA_NAME.search(root.rpartition("/")[2]) or ESA_NAME.search(path.name)
+    match = ESA_NAME.search(root.rpartition("/")[2]) or ESA_NAME.search(name)
     return match[0].upper() if match else ""
 
 

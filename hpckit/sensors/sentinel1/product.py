@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import SceneError
-from hpckit.inputs.files import UNREADABLE, member_path, names_in, open_zip
+from hpckit.inputs.files import UNREADABLE, Files, LocalFiles, member_path, names_in, open_zip
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1.dimap import read_dimap
 from hpckit.sensors.sentinel1.eopf.product import is_eopf, read_eopf
@@ -71,18 +72,31 @@ def read_product(path: Path) -> Scene:
     SceneError
         If it is broken or of an unsupported kind; the message names product and reason.
     """
-    try:
+    with _named(path.name):
         if path.suffix in (".dim", ".data"):
             return read_dimap(path)
         if path.is_dir() and is_eopf(path, names := names_in(path)):
             return read_eopf(path, names)
-        return read_series(path) if path.suffix.lower() in (".tif", ".tiff") else read_grd(path)
+        return read_series(path) if path.suffix.lower() in (".tif", ".tiff") else read_grd(LocalFiles(path))
+
+
+def read_files(files: Files) -> Scene:
+    """Read a raw GRD product whose files are listed already; see `read_product`."""
+    with _named(files.name):
+        return read_grd(files)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Name a product that cannot be read."""
+    try:
+        yield
     except SceneError as error:
-        if path.name in error.message:
+        if name in error.message:
             raise
-        raise SceneError(f"{path.name}: {error.message}", hint=error.hint) from error.__cause__
+        raise SceneError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
     except UNREADABLE as error:
-        raise SceneError(f"{path.name}: cannot be read") from error
+        raise SceneError(f"{name}: cannot be read") from error
     except (
         ValueError,
         LookupError,
@@ -92,7 +106,7 @@ def read_product(path: Path) -> Scene:
         shapely.errors.ShapelyError,
         pyproj.exceptions.ProjError,
     ) as error:
-        raise SceneError(f"{path.name}: its metadata are malformed") from error
+        raise SceneError(f"{name}: its metadata are malformed") from error
 
 
 def _holds_safe(path: Path) -> bool:

@@ -16,9 +16,12 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
+from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import open_heights, read_heights
 from hpckit.inputs.opening import open_raster
+from hpckit.inputs.stored import files_at
+from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Scene
@@ -159,7 +162,7 @@ def _read(
         return _read_array(scene, measurement, rows, columns)
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
     try:
-        with open_raster(measurement.uri, of=scene.id) as source:
+        with open_raster(_nearest(scene, measurement), of=scene.id) as source:
             if source.shape != shape:
                 raise SceneError(
                     f"{scene.id}: {name} has another size than its annotation says; it was cut or edited"
@@ -168,6 +171,16 @@ def _read(
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {name} cannot be read") from error
     return values
+
+
+def _nearest(scene: Scene, measurement: Asset) -> str:
+    """Where an image is read: a remote one from a copy that was fetched, under whatever pixel size."""
+    for key, asset in scene.assets.items() if measurement.is_remote else ():
+        if asset.uri == measurement.uri:
+            copy = find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
+            if copy.path is not None:
+                return str(copy.path)
+    return measurement.uri
 
 
 def _read_array(scene: Scene, measurement: Asset, rows: slice, columns: slice) -> npt.NDArray[np.uint16]:
@@ -214,7 +227,7 @@ _array_noise = lru_cache(maxsize=32)(tables.read_noise)
 
 @lru_cache(maxsize=32)
 def _geometry(href: str, name: str) -> RadarGeometry:
-    return read_geometry(name.rpartition("/")[2], Files(Path(href)).read(name))
+    return read_geometry(name.rpartition("/")[2], _files(href).read(name))
 
 
 @lru_cache(maxsize=32)
@@ -228,10 +241,22 @@ def _noise(href: str, name: str) -> Noise:
 
 
 def _sidecar(href: str, name: str) -> bytes:
-    files = Files(Path(href))
+    files = _files(href)
     if name not in files:
         raise SceneError(
-            f"{files.path.name}: {name.rpartition('/')[2]} is missing: the product cannot be calibrated",
+            f"{files.name}: {name.rpartition('/')[2]} is missing: the product cannot be calibrated",
             hint="fetch the product again, with its folder annotation/calibration",
         )
     return files.read(name)
+
+
+def _files(href: str) -> Files:
+    return _stored(href) if is_remote(href) else files_at(href)
+
+
+@lru_cache(maxsize=8)
+def _stored(href: str) -> Files:
+    try:
+        return files_at(href)
+    except OSError as error:
+        raise SceneError(f"{href} cannot be listed") from error

@@ -57,7 +57,7 @@ def product_metadata(files: Files) -> tuple[str, Level]:
             return found["2A"], "L2A"
         if "1C" in found:
             return found["1C"], "L1C"
-    if OLD_NAME.match(files.path.name):
+    if OLD_NAME.match(files.name):
         raise SceneError("incomplete: no S2A_OPER_MTD_SAFL1C_….xml, the metadata of a product before December 2016")
     raise SceneError("incomplete: no MTD_MSIL1C.xml or MTD_MSIL2A.xml")
 

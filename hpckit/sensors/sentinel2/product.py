@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 import shapely
 
 from hpckit.errors import SceneError
-from hpckit.inputs.files import Files, member_path, names_in, open_zip
+from hpckit.inputs.files import Files, LocalFiles, member_path, names_in, open_zip
 from hpckit.inputs.hierarchy import is_hierarchy
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Level, Scene
@@ -54,16 +55,29 @@ def read_scenes(path: Path) -> list[Scene]:
         If it is broken or of an unsupported kind; the message names product and reason. A product that lacks some
         granules is no error, nor is one that lacks some image files: `Scene.missing` lists them.
     """
-    try:
+    with _named(path.name):
         return _read(path)
+
+
+def read_files(files: Files) -> list[Scene]:
+    """Read a product whose files are listed already; see `read_scenes`."""
+    with _named(files.name):
+        return _read_files(files)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Name a product that cannot be read."""
+    try:
+        yield
     except SceneError as error:
-        if path.name in error.message:
+        if name in error.message:
             raise
-        raise SceneError(f"{path.name}: {error.message}", hint=error.hint) from error.__cause__
+        raise SceneError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
     except OSError as error:
-        raise SceneError(f"{path.name}: cannot be read") from error
+        raise SceneError(f"{name}: cannot be read") from error
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, shapely.errors.ShapelyError) as error:
-        raise SceneError(f"{path.name}: its metadata are malformed") from error
+        raise SceneError(f"{name}: its metadata are malformed") from error
 
 
 def is_product(path: Path, is_folder: bool) -> bool:
@@ -108,23 +122,26 @@ def _read(path: Path) -> list[Scene]:
         raise SceneError("no such product")
     if is_hierarchy(path) or eopf.is_remnant(path):
         return [eopf.read_scene(path)]
-    files = Files(path)
+    return _read_files(LocalFiles(path))
+
+
+def _read_files(files: Files) -> list[Scene]:
     if aws.is_tile(files.names()):
-        return [_read_aws(path, files)]
+        return [_read_aws(files)]
     if files.is_zip and any(name.endswith(("/.zgroup", "/zarr.json")) for name in files.names()):
         raise SceneError("unsupported: a Zarr hierarchy in a zip file; unpack it")
     metadata, level = parts.product_metadata(files)
     product = parse_product(metadata, files.read(metadata))
     granules = {name: parse_granule(name, files.read(name)) for name in parts.granule_metadata(files, product)}
-    product = replace(product, uri=_name(path, files, product, metadata))
+    product = replace(product, uri=_name(files, product, metadata))
     if len(granules) == 1:
         ((file, granule),) = granules.items()
-        return [_scene(path, files, level, product, _part(files, level, product, granule, file))]
+        return [_scene(files, level, product, _part(files, level, product, granule, file))]
     area = shapely.union_all([_square(granule) for granule in granules.values()])
     scenes = []
     for file, granule in granules.items():
         own = replace(product, images=product.granules.get(granule.identifier, []), cloud_cover=None)
-        scenes.append(_scene(path, files, level, own, _part(files, level, own, granule, file, alone=False), area))
+        scenes.append(_scene(files, level, own, _part(files, level, own, granule, file, alone=False), area))
     _require_different(scenes)
     return scenes
 
@@ -141,12 +158,12 @@ def _part(files: Files, level: Level, product: Product, granule: Granule, file: 
     return _Part(granule, folder, assets, images.missing())
 
 
-def _read_aws(path: Path, files: Files) -> Scene:
+def _read_aws(files: Files) -> Scene:
     granule = parse_granule(aws.GRANULE, files.read(aws.GRANULE))
     product, level = aws.read_parts(files, granule)
     _require_same_tile(product, granule)
     part = _Part(granule, granule.identifier, aws.assets(files, level))
-    return _scene(path, files, level, replace(product, uri=_name(path, files, product, "")), part)
+    return _scene(files, level, replace(product, uri=_name(files, product, "")), part)
 
 
 def _require_same_tile(product: Product, granule: Granule) -> None:
@@ -167,7 +184,6 @@ def _require_different(scenes: Sequence[Scene]) -> None:
 
 
 def _scene(
-    path: Path,
     files: Files,
     level: Level,
     product: Product,
@@ -186,7 +202,7 @@ def _scene(
     return Scene(
         id=_identifier(product.uri, granule, alone=area is None),
         sensor="sentinel-2",
-        href=str(path.absolute()),
+        href=files.href,
         level=level,
         platform=product.platform,
         sensed=granule.sensed,
@@ -227,10 +243,10 @@ def _identifier(name: str, granule: Granule, *, alone: bool) -> str:
     return f"{name}_T{granule.tile}_{made[1] if made else f'{granule.sensed:%Y%m%dT%H%M%S}'}"
 
 
-def _name(path: Path, files: Files, product: Product, metadata: str) -> str:
+def _name(files: Files, product: Product, metadata: str) -> str:
     """Name of the product as its metadata tell: people rename folders and zip files."""
     for told in (product.uri.removesuffix(".SAFE"), parts.product_name(metadata)):
         if _URI.fullmatch(told):
             return told
-    name = (files.root or path.name).rpartition("/")[2]
+    name = (files.root or files.name).rpartition("/")[2]
     return name.removesuffix(".zip").removesuffix(".SAFE")
