@@ -43,7 +43,7 @@ _BESIDE: Final = {**_ALONE, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
 
 
 @contextmanager
-def open_raster(uri: str, *, of: str = "", **options: Any) -> Iterator[Any]:
+def open_raster(uri: str, *, of: str = "", form: str = "", **options: Any) -> Iterator[Any]:
     """Open a raster of a product.
 
     Parameters
@@ -52,6 +52,8 @@ def open_raster(uri: str, *, of: str = "", **options: Any) -> Iterator[Any]:
         Where it lies (`hpckit.inputs.uri`); the ending of its name says which format it must have.
     of : str, optional
         Identifier of the product, for messages.
+    form : str, optional
+        Ending of the names of such files, for a file in memory, which has no name.
     **options
         Passed to `rasterio.open`.
 
@@ -65,7 +67,7 @@ def open_raster(uri: str, *, of: str = "", **options: Any) -> Iterator[Any]:
     """
     file = name_of(uri)
     name = f"{of}: {file}" if of else file
-    ending = PurePosixPath(file).suffix.lower()
+    ending = form or PurePosixPath(file).suffix.lower()
     if ending not in _FORMATS:
         raise SceneError(f"{name} is refused: images of products end in {', '.join(_FORMATS)}")
     what, drivers = _FORMATS[ending]

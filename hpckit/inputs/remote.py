@@ -46,18 +46,23 @@ def fetch(uri: str, start: int, stop: int) -> Piece:
 class RemoteFile:
     """A remote file, and what was read of it so far; several threads may read at once.
 
+    Parameters
+    ----------
+    known : tuple of int and str, optional
+        Size and entity tag, where they are known: then nothing is asked for before something is read.
+
     Raises
     ------
     OSError, SceneError
         If it cannot be read.
     """
 
-    def __init__(self, uri: str) -> None:
-        head = fetch(uri, 0, _HEAD)
+    def __init__(self, uri: str, known: tuple[int, str] | None = None) -> None:
+        head = fetch(uri, 0, _HEAD) if known is None else Piece(b"", *known)
         self.uri, self.size, self.tag = uri, head.size, head.tag
         self.fault: OSError | SceneError | None = None
         """Why the last reading failed, if it did."""
-        self.requests, self.nbytes = 1, len(head.data)
+        self.requests, self.nbytes = int(known is None), len(head.data)
         """Sent and received so far."""
         self._lock = Lock()
         self._blocks = {n: head.data[n * _BLOCK : (n + 1) * _BLOCK] for n in range(-(-len(head.data) // _BLOCK))}

@@ -44,9 +44,13 @@ class ForbiddenError(TransferError, PermissionError):
         super().__init__(errno.EACCES, reason)
 
 
-def replaced(uri: str) -> SceneError:
+class ReplacedError(SceneError):
+    """A file is another one than was scanned, or than was read before."""
+
+
+def replaced(uri: str) -> ReplacedError:
     """Say that a file is not the one any more that was scanned."""
-    return SceneError(f"{without_secrets(uri)} was replaced since it was scanned", hint="scan the products again")
+    return ReplacedError(f"{without_secrets(uri)} was replaced since it was scanned", hint="scan the products again")
 
 
 def without_secrets(uri: str) -> str:

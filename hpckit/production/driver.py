@@ -15,6 +15,7 @@ from hpckit.base.quantities import available_cores
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError
+from hpckit.inputs import partnotes
 from hpckit.production.estimate import Estimate, estimate, workers_of
 from hpckit.production.kernels import are_compiled, compile_kernels, of_campaign
 from hpckit.production.local import make_ready, run_units
@@ -189,3 +190,5 @@ def tidy(run: Run) -> None:
     for folder in (run.path / "seen").glob("*"):
         with suppress(OSError):
             seen.compact(folder)
+    with suppress(OSError):
+        partnotes.compact(run.tile_parts)

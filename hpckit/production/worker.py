@@ -18,6 +18,7 @@ from typing import Any, Final
 from hpckit.base.compiled import limit_threads
 from hpckit.cubes.stage import Outcome
 from hpckit.errors import HpckitError
+from hpckit.inputs import tileraster
 from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
 from hpckit.production.stages import execute, load_context
@@ -52,6 +53,7 @@ class Worker:
         permit(campaign.scenes.hosts)
         look_in([campaign.fetched_path])
         keep_notes(run_dir / "seen" / "products", flat(name))
+        tileraster.keep_notes(self.context.run.tile_parts, flat(name))
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
 

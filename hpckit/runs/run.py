@@ -18,6 +18,7 @@
       journal/*.jsonl      what became of the units, one file per writer
       spool/*.h5           sealed results, loaded by `sync`
       seen/                files that were compared with a checksum and found right
+      tile-parts/          where the tiles of JPEG 2000 files on servers lie
       logs/                messages of the workers
 """
 
@@ -99,6 +100,11 @@ class Run:
     def spool(self) -> Path:
         """Folder of the sealed results."""
         return self.path / "spool"
+
+    @property
+    def tile_parts(self) -> Path:
+        """Notes of where the tiles of remote files lie."""
+        return self.path / "tile-parts"
 
     def seen(self, what: str, writer: str) -> Seen:
         """Files of a kind that were compared with a checksum and found right."""

@@ -23,6 +23,7 @@ from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import open_raster
 from hpckit.inputs.remote import opened
 from hpckit.inputs.scratch import scratch
+from hpckit.inputs.tileraster import JPEG_2000, TileRaster, open_tiles
 from hpckit.inputs.transfer import ETAG, replaced, without_secrets
 from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
@@ -36,11 +37,9 @@ _JP2_SIGNATURE: Final = bytes.fromhex("0000000c6a5020200d0a870a")
 _CODESTREAM_END: Final = b"\xff\xd9"
 _VIRTUAL: Final = ("/vsi", "http:", "https:", "s3:", "zip:")
 """Begin of the names of files that lie in no folder of this machine."""
-_WITHOUT_DIRECTORY: Final = ".jp2"
-"""Ending of files whose parts are found only by a walk from their begin."""
-_WHOLE_SHARE: Final = 0.03
-"""Share of such a file's pixels that are wanted at a time from which on the whole is cheaper: four windows of 121.
-Each part costs about as many requests as there are parts before it, and other rows of windows want theirs, too."""
+_WHOLE_SHARE: Final = 0.07
+"""Share of a JPEG 2000 file's pixels that are wanted at a time from which on it is read whole: of 11 windows in a
+row, 9. Other rows will want theirs, too, and only a whole file can be compared with its digest."""
 _ONE_THREAD: Final = {"GDAL_NUM_THREADS": "1"}
 """With threads of its own, GDAL's JPEG 2000 driver reads a tile that fails to decode as zeros and raises nothing."""
 
@@ -74,15 +73,17 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
     uri, fault = _nearest(scene, ref, pixels)
     if not asset.is_member and not is_remote(uri):
         _check_whole(scene, Path(uri), asset.name)
+    tiles = _open_tiles(scene, asset, uri, fault) if is_remote(uri) and not level else None
+    if tiles is not None:
+        with _told(fault):
+            yield tiles
+        return
     try:
         with _told(fault), rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
             if is_remote(uri):
                 _require_same(asset)
             if source.shape != asset.shape:
-                raise SceneError(
-                    f"{scene.id}: {asset.name} has {source.height} x {source.width} pixels, "
-                    f"its metadata say {' x '.join(map(str, asset.shape))}"
-                )
+                raise _other_size(scene, asset, source.shape)
             deepest = min(level, len(source.overviews(1))) if level else 0
             if not deepest:
                 yield source
@@ -91,6 +92,36 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
                 yield reduced
     except RasterioError as error:
         raise SceneError(f"{scene.id}: {asset.name} cannot be read") from error
+
+
+def _open_tiles(scene: Scene, asset: Asset, uri: str, fault: str) -> TileRaster | None:
+    """A remote file of which single tiles can be taken; None for others."""
+    if not asset.name.lower().endswith(JPEG_2000):
+        return None
+    tag = asset.digest.removeprefix(ETAG) if asset.digest.startswith(ETAG) else ""
+    with _told(fault), _unreadable(scene, uri):
+        tiles = open_tiles(uri, asset.nbytes, tag)
+    if tiles is not None and tiles.shape != asset.shape:
+        raise _other_size(scene, asset, tiles.shape)
+    return tiles
+
+
+@contextmanager
+def _unreadable(scene: Scene, uri: str) -> Iterator[None]:
+    """Name a remote file that cannot be read."""
+    try:
+        yield
+    except RasterioError:
+        raise
+    except OSError as error:
+        raise SceneError(f"{scene.id}: {without_secrets(uri)} cannot be read") from error
+
+
+def _other_size(scene: Scene, asset: Asset, shape: tuple[int, int]) -> SceneError:
+    return SceneError(
+        f"{scene.id}: {asset.name} has {shape[0]} x {shape[1]} pixels, "
+        f"its metadata say {' x '.join(map(str, asset.shape))}"
+    )
 
 
 def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
@@ -109,7 +140,7 @@ def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
     if fault:
         _warn(f"{scene.id}: {fault}; it is read from its server")
     share = 1.0 if pixels is None else pixels / max(1, prod(asset.shape))
-    if not asset.name.lower().endswith(_WITHOUT_DIRECTORY) or share < _WHOLE_SHARE:
+    if not asset.name.lower().endswith(JPEG_2000) or share < _WHOLE_SHARE:
         return asset.uri, fault
     with _told(fault):
         try:
@@ -155,7 +186,8 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
     """
     asset = scene.assets[ref.key]
     try:
-        values = _decode(source, asset, window)
+        with _unreadable(scene, asset.uri):
+            values = _decode(source, asset, window, ref.dtype)
     except SceneError as error:
         raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
     except RasterioError as error:
@@ -176,11 +208,15 @@ def _encoded(values: npt.NDArray[Any], scene: Scene, asset: Asset, band: Band) -
         raise SceneError(f"{scene.id}: {asset.name} {error}") from error
 
 
-def _decode(source: Any, asset: Asset, window: Window) -> npt.NDArray[Any]:
+def _decode(source: Any, asset: Asset, window: Window, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Pixels as the file holds them; of tiles that the window cuts, only that part is decoded."""
     (row, column), (height, width) = (window.row_off, window.col_off), (window.height, window.width)
     if isinstance(source, ZarrRaster):
         return source.read(slice(row, row + height), slice(column, column + width))
+    if isinstance(source, TileRaster):
+        with rasterio.Env(**_ONE_THREAD):
+            rows, columns = slice(row, row + height), slice(column, column + width)
+            return source.read(rows, columns, asset.dtype or dtype)
     if source.driver == "JP2OpenJPEG" and not source.name.startswith(_VIRTUAL) and _cuts_blocks(source, window):
         level = round(log2(asset.shape[0] / source.height))
         rows, columns = slice(row, row + height), slice(column, column + width)
