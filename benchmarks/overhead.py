@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hpckit.production.worker as worker
 from hpckit.production.stages import Outcome
-from hpckit.runs.plan import Unit
+from hpckit.runs.plan import Unit, bundles
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = _worker(Path(folder))
         start = time.perf_counter()
-        made.work(iter(units), lambda entry: None)
+        made.work(bundles(units), lambda entry: None)
         through = time.perf_counter() - start
     print(f"{count} units of one second: bare {bare:.3f} s, through a worker {through:.3f} s")
     print(f"overhead {100 * (through / bare - 1):.3f} %, {1000 * (through - bare) / count:.2f} ms a unit")

@@ -27,7 +27,7 @@ from hpckit.production import driver
 from hpckit.production.driver import run_campaign
 from hpckit.production.worker import Worker
 from hpckit.runs.journal import Entry
-from hpckit.runs.plan import Unit
+from hpckit.runs.plan import Unit, bundles
 from hpckit.runs.run import open_run
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.sentinel2.bands import WINDOW
@@ -224,7 +224,7 @@ def run_here(path: Path, die_after: int | None = None) -> int:
                     os.kill(os.getpid(), signal.SIGKILL)
             report(entry)
 
-        Worker(run_dir, f"inline-{os.getpid()}", 1, frozen=frozen).work(units, told)
+        Worker(run_dir, f"inline-{os.getpid()}", 1, frozen=frozen).work(bundles(units), told)
         return []
 
     before, driver.run_units = driver.run_units, inline

@@ -32,6 +32,7 @@ from hpckit.base.account import expand
 from hpckit.base.credentials import check_dsn, find_secret
 from hpckit.base.document import read_document
 from hpckit.campaign.composite import Composite
+from hpckit.campaign.cubeless import require_no_cube_needed
 from hpckit.campaign.indices import bands_named, require_indices, require_no_band, resolved
 from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.step import Step, require_order
@@ -87,8 +88,11 @@ class Period(_Model):
 
 
 class Cube(_Model):
-    """How the cube is laid out."""
+    """How the cube is laid out, and what it is made from."""
 
+    keep: bool = True
+    """Off: no cube is written, and statistics of zones, the same numbers, are computed straight from the products.
+    Composites, pictures of the cube, and steps that work on it need one."""
     path: Path = Path("cube.zarr")
     bands: Annotated[list[str], Field(min_length=1)]
     """`B04` at its native resolution, `B04@60m` for another one that the products carry."""
@@ -110,6 +114,16 @@ class Cube(_Model):
     area with it; only those that hold a zone of a reduction; or all. Later changes add windows, and remove none."""
     margin_m: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
     """Metres by which the area, or with `extent: zones` the zones, are widened to find the windows."""
+
+    @property
+    def windows_by(self) -> Literal["aoi", "zones", "granule"]:
+        """What chooses the windows that are decoded: without a cube nothing but zones needs any."""
+        return self.extent if self.keep else "zones"
+
+    @property
+    def reach_m(self) -> float:
+        """Metres around the area or the zones at which windows are decoded, too."""
+        return self.margin_m if self.keep else 0.0
 
     @model_validator(mode="after")
     def _margin_of_something(self) -> Cube:
@@ -414,6 +428,12 @@ class Campaign(_Model):
         return self
 
     @model_validator(mode="after")
+    def _nothing_needs_the_cube(self) -> Campaign:
+        if not self.cube.keep:
+            require_no_cube_needed(self.composites, self.steps, has_work=bool(self.signatures or self.extensions))
+        return self
+
+    @model_validator(mode="after")
     def _one_view(self) -> Campaign:
         if self.composites:
             try:
@@ -424,7 +444,7 @@ class Campaign(_Model):
 
     @model_validator(mode="after")
     def _steps_in_order(self) -> Campaign:
-        stages = ["ingest", *(["zones", "signatures"] if self.signatures else [])]
+        stages = [*(["ingest"] if self.cube.keep else []), *(["zones", "signatures"] if self.signatures else [])]
         if self.composites:
             stages += ["composites", *(["export"] if any(item.outputs.cog for item in self.composites) else [])]
         require_order(self.steps, [*stages, *self.extensions])

@@ -50,7 +50,8 @@ def manifest_folder(store: Path) -> Path:
 
 def stores(campaign: Campaign) -> Iterator[tuple[str, Path]]:
     """Stores that a campaign writes, by the field that names them."""
-    yield "cube.path", campaign.cube_path
+    if campaign.cube.keep:
+        yield "cube.path", campaign.cube_path
     for composite in campaign.composites:
         field = f"reductions.{composite.name}.outputs.path"
         yield field, campaign.resolve(composite.outputs.path) / f"{composite.name}.zarr"

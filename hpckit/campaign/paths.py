@@ -107,7 +107,8 @@ def _inputs(campaign: Campaign) -> Iterator[Place]:
 
 def _outputs(campaign: Campaign) -> Iterator[Place]:
     yield Place("name", campaign.run_dir, "give the campaign another `name`, which its run directory has too")
-    yield Place("cube.path", campaign.cube_path, "give `cube.path` another name")
+    if campaign.cube.keep:
+        yield Place("cube.path", campaign.cube_path, "give `cube.path` another name")
     if campaign.signatures and campaign.store.is_file:
         yield Place("store.path", campaign.store_path, "give `store.path` a name that no input has")
     for composite in campaign.composites:

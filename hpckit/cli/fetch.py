@@ -43,7 +43,11 @@ _SHOWN = 20
 )
 @click.option("--with-signatures", is_flag=True, help="Write signatures of addresses into the list: keep it secret.")
 @click.option("--verify", is_flag=True, help="Fetch nothing, and compare what lies there; needs no network.")
-@click.option("--remove", is_flag=True, help="Remove the copies that came for this campaign and are in the cube now.")
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Remove the copies that came for this campaign and that it needs no more.",
+)
 @click.option("--dry-run", is_flag=True, help="With --remove: only say what would be removed.")
 @AS_JSON
 def fetch(
@@ -60,8 +64,8 @@ def fetch(
 ) -> None:
     """Copy images from servers to this file system, for compute nodes without a network.
 
-    Brings the files that the campaign's ingest has still to open, whole, and compares size and digest. Ingest then
-    reads the copies; results are the same. You can stop it at any time: the same command continues. Run one at a
+    Brings the files that the campaign has still to open, whole, and compares size and digest. Its stages then
+    read the copies; results are the same. You can stop it at any time: the same command continues. Run one at a
     time, on a login node or in a job of a data-transfer partition.
 
     Exit code 0 if all files are there, 1 if some are not, 75 if these may come later.
@@ -111,7 +115,7 @@ def _fetch(campaign: Path, to: Path | None, connections: int, per_minute: int, a
         _echo(done, done.failed)
     else:
         if not done.there + done.files + len(done.failed):
-            click.echo("nothing to fetch: ingest needs no file of a server", err=True)
+            click.echo("nothing to fetch: no file of a server is needed any more", err=True)
         else:
             click.echo(_summary(done, format_count(done.files, "file"), format_bytes(done.nbytes)), err=True)
         _show(done.failed)

@@ -42,10 +42,13 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
     print_out(made)
     if estimate.all_windows:
         print_out(f"windows: {estimate.windows} of {estimate.all_windows} ({_EXTENTS[estimate.extent]})")
-    print_out(
-        f"cube: {format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')} "
-        f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
-    )
+    if estimate.keeps_cube:
+        print_out(
+            f"cube: {format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')} "
+            f"of {format_bytes(estimate.mean_file_bytes)} on average; {format_bytes(estimate.free_bytes)} free"
+        )
+    else:
+        print_out("cube: none is kept")
     if estimate.remote_files:
         print_out(
             f"on servers: {format_count(estimate.remote_files, 'file')} of {format_bytes(estimate.remote_bytes)}; "

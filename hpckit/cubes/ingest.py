@@ -10,8 +10,8 @@ they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from hpckit.base.files import digest_json
 from hpckit.base.seen import Seen
-from hpckit.catalogue.holdings import is_without
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.audit import damaged
+from hpckit.cubes.decode import decode_row
 from hpckit.cubes.held import WHOLE, Held
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest, ShardRecord
@@ -32,7 +32,6 @@ from hpckit.cubes.shardwriter import write_shard
 from hpckit.errors import SceneError
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
-from hpckit.sensors.reader import WindowAnswer, WindowRequest
 from hpckit.sensors.verified import verify_ahead
 from hpckit.space.windows import Windows
 
@@ -304,7 +303,7 @@ def _decode_date(
     """Decode, or resample, what `drafts` need of one acquisition."""
     columns = {draft.shard.column: draft for draft in drafts}
     try:
-        answer = _windows(spec, unit, acquisition, columns)
+        answer = decode_row(spec, unit.tile, unit.band, unit.row, columns, acquisition)
     except SceneError as error:
         result.failures.append((acquisition.id, str(error)))
         for draft in drafts:
@@ -315,17 +314,3 @@ def _decode_date(
     result.skipped_windows += sum(column not in answer.windows for column in columns)
     for column, draft in columns.items():
         draft.encode(position, answer.windows.get(column))
-
-
-def _windows(spec: CubeSpec, unit: IngestUnit, acquisition: Acquisition, columns: Collection[int]) -> WindowAnswer:
-    """Windows of one acquisition: those of the granule, or resampled onto the grid.
-
-    Scenes that were made without the band have no pixels to give.
-    """
-    resampled = spec.grid.resampled
-    scenes = tuple(scene for scene in acquisition.scenes if not is_without(scene, unit.band, resampled=resampled))
-    if not scenes:
-        return WindowAnswer()
-    acquisition = replace(acquisition, scenes=scenes)
-    frame = spec.frame(unit.tile, (acquisition,))
-    return spec.sensor.read_windows(WindowRequest(frame, unit.band, unit.row, columns, acquisition, spec.reading))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -25,10 +25,11 @@ from hpckit.cubes.ingest import (
     shards,
     split_columns,
 )
-from hpckit.cubes.layout import CubeSpec, prepare
+from hpckit.cubes.layout import CubeSpec, prepare, require_same_layout
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
+from hpckit.cubes.undone import undone
 from hpckit.cubes.verify import Fault, remove_leftovers, verify
 from hpckit.runs.plan import Plan, Unit
 from hpckit.sensors.bands import BandRef
@@ -36,7 +37,7 @@ from hpckit.sensors.model import Acquisition, Asset, Scene
 from hpckit.space.frame import Frame
 from hpckit.space.windows import Windows
 
-_PIXELS_PER_S: Final = 8e6
+PIXELS_PER_S: Final = 8e6
 """JPEG 2000 decoded by one core of an EPYC, with the libraries of the wheels (docs/performance.md)."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
@@ -50,6 +51,18 @@ class Ingest(Stage):
     name = "ingest"
     colour = "#2166ac"
 
+    def freeze(self, tiles: Tiles) -> Iterable[str]:
+        """Look whether the cube that is there, if one is, can be written further.
+
+        Raises
+        ------
+        CubeError
+            If it is of another layout.
+        """
+        for tile, acquisitions in tiles.acquisitions.items():
+            require_same_layout(tiles.spec, tile, acquisitions)
+        return ()
+
     def lay_out(self, tiles: Tiles) -> None:
         """Write the metadata of the cube."""
         for tile, acquisitions in tiles.acquisitions.items():
@@ -59,7 +72,7 @@ class Ingest(Stage):
         """A unit for each row of windows of a band and block of dates, with those that the cube holds."""
         tiles, spec = planning.tiles, planning.tiles.spec
         manifest = sound(spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
-        pixels_per_s = planning.pace(self.name, "decoded_pixels", _PIXELS_PER_S)
+        pixels_per_s = planning.pace(self.name, "decoded_pixels", PIXELS_PER_S)
         for tile, acquisitions in tiles.acquisitions.items():
             known, rows = manifest.has(tile), _Rows(tiles)
             digests: dict[tuple[int, tuple[int, ...], tuple[int, ...]], tuple[str, int]] = {}
@@ -114,6 +127,11 @@ class Ingest(Stage):
             reason="; ".join(reasons) or None,
         )
 
+    def decodes(self, planning: Planning) -> Mapping[tuple[str, int], Set[BandRef]]:
+        """Bands that are not, or not everywhere, in the cube."""
+        tiles = planning.tiles
+        return undone(tiles, sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan")))
+
     def verify(self, tiles: Tiles, progress: Callable[[int, int], None]) -> list[Fault]:
         """Read every shard of the cube, and remove what killed writers left in it."""
         manifest = Manifest.load(tiles.spec.path)
@@ -128,8 +146,8 @@ class Ingest(Stage):
 
 
 def stages(campaign: Campaign) -> Sequence[Stage]:
-    """The stage of every campaign."""
-    return [Ingest()]
+    """The stage of every campaign that keeps a cube."""
+    return [Ingest()] if campaign.cube.keep else []
 
 
 def _inputs(spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition]) -> tuple[str, int]:

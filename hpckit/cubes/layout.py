@@ -152,15 +152,21 @@ def require_same_layout(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquis
     CubeError
         As `prepare`.
     """
-    frame = _only_frame(spec, tile, acquisitions)
+    frame = require_one_frame(spec, tile, acquisitions)
     for ref in spec.bands:
         _check_layout(_array(spec, tile, ref, frame, len(acquisitions)))
         group = attributes.group_attributes(frame, ref.resolution_m)
         _check_place(spec.objects, f"{tile}/{ref.group}", group)
 
 
-def _only_frame(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> Frame:
-    """Frame of a tile, which all of its scenes must give."""
+def require_one_frame(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> Frame:
+    """Frame of a tile, which all of its scenes must give.
+
+    Raises
+    ------
+    CubeError
+        If they disagree.
+    """
     scenes = [scene for acquisition in acquisitions for scene in acquisition.scenes]
     frame = spec.frame_with(tile, scenes[0])
     for scene in scenes[1:]:

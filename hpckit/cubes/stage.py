@@ -6,7 +6,7 @@ calls. `production/stages.py` lists those of hpckit, and other packages add thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from hpckit.cubes.verify import Fault
 from hpckit.runs.journal import Entry, read_journal
 from hpckit.runs.plan import Plan, Unit
 from hpckit.runs.run import Run
+from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
 
 _LEAST_COUNT: Final = 10_000_000
@@ -61,8 +62,8 @@ class Planning:
 
     def pace(self, stage: str, metric: str, default: float) -> float:
         """Count of a metric per second of one core in the done units of a stage; the default where these are few."""
-        done = [entry for entry in self.entries if entry.stage == stage and entry.state == "done"]
-        count, seconds = sum(e.metrics.get(metric, 0.0) for e in done), sum(e.seconds for e in done)
+        done = [e for e in self.entries if e.stage == stage and e.state == "done" and metric in e.metrics]
+        count, seconds = sum(e.metrics[metric] for e in done), sum(e.seconds for e in done)
         return count / seconds if count > _LEAST_COUNT and seconds > 0 else default
 
 
@@ -134,6 +135,8 @@ class Stage(Protocol):
     """On a cluster, a gate reads the journals of the stages before, and lets this one work or not."""
     mirrors: str | None = None
     """Stage with the same tiles in the same elements, so that each element can wait for its namesake only."""
+    reads_cube: bool = True
+    """It reads the cube; campaigns that keep none are refused if a stage of another package does."""
     in_store: bool = False
     """Its results are loaded into the store: the last job waits for it."""
     uses_gpu: bool = False
@@ -167,6 +170,10 @@ class Stage(Protocol):
         """All units, each with whether it is done."""
         ...
 
+    def decodes(self, planning: Planning) -> Mapping[tuple[str, int], Set[BandRef]]:
+        """Bands of products that what is left of it will read, by tile and position on its time axis."""
+        return {}
+
     def memory(self, tiles: Tiles) -> int:
         """Peak bytes of a process that works through units, apart from the interpreter and libraries."""
         return 0
@@ -184,6 +191,21 @@ class Stage(Protocol):
             If it cannot be done; the message says why.
         """
         ...
+
+    def execute_bundle(self, context: Context, units: Sequence[Unit]) -> Sequence[Outcome]:
+        """Do units of one bundle (`Unit.bundle`), which read the same, together.
+
+        Returns
+        -------
+        sequence of Outcome
+            Of each unit. One that cannot be done has a reason and no records; the others are done all the same.
+
+        Raises
+        ------
+        HpckitError
+            If none of them can be done.
+        """
+        return [self.execute(context, unit) for unit in units]
 
     def nbytes(self, record: Any) -> int:
         """Memory that a record takes."""

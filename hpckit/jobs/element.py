@@ -27,7 +27,7 @@ from hpckit.production.kernels import compile_kernels, of_campaign
 from hpckit.production.local import run_units
 from hpckit.production.stop import Stop
 from hpckit.runs.journal import Entry, flat, read_attempts
-from hpckit.runs.plan import Unit, tiles_of
+from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of
 from hpckit.runs.run import open_frozen
 from hpckit.steps.command import MEMORY_MIB
 from hpckit.submissions.attempts import announced, next_number, suffix, writer_name
@@ -145,24 +145,25 @@ def _as_rank(submission: Submission, units: Sequence[Unit], name: str, ranks: Ra
     from hpckit.production.worker import Worker
 
     mine = name if ranks.size == 1 else f"{name}-r{ranks.rank:04d}"
+    made = bundles(units)
+    bundle_of = {unit.id: number for number, bundle in enumerate(made) for unit in bundle}
     settled: set[str] = set()
-    longest = max((unit.cost for unit in units), default=0.0)
+    spent = [0.0] * len(made)
 
     def report(entry: Entry) -> None:
-        nonlocal longest
         settled.add(entry.unit)
-        longest = max(longest, entry.seconds)
+        spent[bundle_of[entry.unit]] += entry.seconds
 
-    def draw() -> Iterator[Unit]:
-        for position in ranks.draw(len(units)):
-            unit = units[position]
-            if not stop.leaves_time_for(unit.cost):
+    def draw() -> Iterator[Bundle]:
+        for position in ranks.draw(len(made)):
+            if not stop.leaves_time_for(cost_of(made[position])):
                 if stop.asked:
                     return
                 continue
-            yield unit
+            yield made[position]
 
     Worker(submission.run_dir, mine, threads, stop, _tiles(units), submission.frozen).work(draw(), report)
+    longest = max([*map(cost_of, made), *spent], default=0.0)
     if not ranks.everyone(_FAREWELL_S + _FAREWELL_UNITS * longest):
         # A rank is gone: no collective operation, and no orderly end of MPI, is possible any more.
         print(f"hpckit: rank {ranks.rank}: another rank is gone; what it had in work is not done", file=sys.stderr)

@@ -22,7 +22,7 @@ from hpckit.base.files import atomic_path
 from hpckit.base.quantities import format_duration
 from hpckit.base.reading import parsed, read_table
 from hpckit.errors import PlanError, SubmissionError
-from hpckit.runs.plan import Unit, read_text, tiles_of, units_of
+from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, longest_first, read_text, tiles_of, units_of
 
 _Value = TypeVar("_Value")
 _CHUNKS_PER_ELEMENT: Final = 16
@@ -42,14 +42,20 @@ class Element:
     """Units that one member of a job array works through."""
 
     units: tuple[Unit, ...]
-    """Longest first."""
+    """Longest first, those of a bundle in a row."""
     cost: float
     """Estimated core-seconds."""
 
+    @property
+    def longest(self) -> float:
+        """Core-seconds of what one rank does at least: the longest unit, or bundle."""
+        if not self.units or not self.units[0].bundle:
+            return self.units[0].cost if self.units else 0.0
+        return cost_of([unit for unit in self.units if unit.bundle == self.units[0].bundle])
+
     def makespan(self, ranks: int) -> float:
         """Seconds until the last of the ranks ends, at most (Graham's bound for a list of tasks)."""
-        longest = self.units[0].cost if self.units else 0.0
-        return self.cost / ranks + longest * (1 - 1 / ranks)
+        return self.cost / ranks + self.longest * (1 - 1 / ranks)
 
 
 def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None) -> list[Element]:
@@ -72,18 +78,19 @@ def pack(units: Sequence[Unit], *, ranks: int, target_s: float, most: int | None
         Costliest first, none empty.
     """
     total = sum(unit.cost for unit in units)
+    made = bundles(units)
     count = max(1, ceil(total / max(1.0, ranks * target_s)))
-    count = min(count, len(units), most or count)
+    count = min(count, len(made), most or count)
     if not units:
         return []
-    starts, costs = _chunks(units, total / (count * _CHUNKS_PER_ELEMENT))
+    starts, costs = _chunks(made, total / (count * _CHUNKS_PER_ELEMENT))
     heap: list[tuple[float, int]] = [(0.0, number) for number in range(count)]
     owner = np.zeros(len(costs), dtype=np.int32)
     for chunk in np.argsort(-costs, kind="stable").tolist():
         load, number = heap[0]
         owner[chunk] = number
         heapq.heapreplace(heap, (load + costs[chunk], number))
-    elements = [_element(units, starts, chunks) for chunks in _by_owner(owner, count)]
+    elements = [_element(made, starts, chunks) for chunks in _by_owner(owner, count)]
     return sorted(elements, key=lambda element: -element.cost)
 
 
@@ -93,7 +100,7 @@ def pack_as(groups: Sequence[frozenset[str]], units: Sequence[Unit]) -> list[Ele
     members: list[list[Unit]] = [[] for _ in groups]
     for unit in units:
         members[of_tile[tiles_of(unit)[0]]].append(unit)
-    return [Element(tuple(_longest_first(mine)), sum(unit.cost for unit in mine)) for mine in members]
+    return [Element(tuple(longest_first(mine)), sum(unit.cost for unit in mine)) for mine in members]
 
 
 def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what: str, shorter: str) -> int:
@@ -112,10 +119,9 @@ def walltime(elements: Iterable[Element], ranks: int, limit_s: int | None, what:
         If a single unit is expected to last longer than the limit.
     """
     slowest = max(elements, key=lambda element: element.makespan(ranks))
-    longest = slowest.units[0]
-    if limit_s is not None and longest.cost + min(_STARTUP_S, limit_s / 10) > limit_s:
+    if limit_s is not None and slowest.longest + min(_STARTUP_S, limit_s / 10) > limit_s:
         raise PlanError(
-            f"unit {longest.id} is expected to last {format_duration(longest.cost)}, longer than the "
+            f"unit {slowest.units[0].id} is expected to last {format_duration(slowest.longest)}, longer than the "
             f"{format_duration(limit_s)} that {what} allows",
             hint=f"{shorter}, or choose a partition with a longer walltime",
         )
@@ -216,19 +222,20 @@ def _members(table: Any) -> list[list[Any]]:
     return [stage, [int(number) for number in table.column("element").to_pylist()], unit, inputs]
 
 
-def _chunks(units: Sequence[Unit], limit: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Starts (and the end) and costs of runs of neighbours of one tile, within `limit` unless one unit is more."""
+def _chunks(made: Sequence[Bundle], limit: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Starts (and the end) and costs of runs of neighbours of one tile, within `limit` unless one bundle is more."""
     starts, costs = array("q"), array("d")
     cost, place = 0.0, None
-    for number, unit in enumerate(units):
-        here = unit.args.get("tile") or tuple(unit.args.get("tiles", ()))
-        if number == 0 or here != place or cost + unit.cost > limit:
+    for number, bundle in enumerate(made):
+        here = bundle[0].args.get("tile") or tuple(bundle[0].args.get("tiles", ()))
+        mine = cost_of(bundle)
+        if number == 0 or here != place or cost + mine > limit:
             starts.append(number)
             costs.append(0.0)
             cost = 0.0
-        cost, place = cost + unit.cost, here
+        cost, place = cost + mine, here
         costs[-1] = cost
-    starts.append(len(units))
+    starts.append(len(made))
     return np.array(starts, dtype=np.int64), np.array(costs)
 
 
@@ -240,14 +247,11 @@ def _by_owner(owner: npt.NDArray[np.int32], count: int) -> Iterator[npt.NDArray[
             yield chunks
 
 
-def _element(units: Sequence[Unit], starts: npt.NDArray[np.int64], chunks: npt.NDArray[np.int64]) -> Element:
-    mine = [unit for chunk in chunks.tolist() for unit in units[starts[chunk] : starts[chunk + 1]]]
-    return Element(tuple(_longest_first(mine)), sum(unit.cost for unit in mine))
-
-
-def _longest_first(units: Iterable[Unit]) -> list[Unit]:
-    # Rounded: what costs about the same stays in the order of names, and so of tiles.
-    return sorted(units, key=lambda unit: (-round(unit.cost, 1), unit.id))
+def _element(made: Sequence[Bundle], starts: npt.NDArray[np.int64], chunks: npt.NDArray[np.int64]) -> Element:
+    mine = [
+        unit for chunk in chunks.tolist() for bundle in made[starts[chunk] : starts[chunk + 1]] for unit in bundle
+    ]
+    return Element(tuple(longest_first(mine)), sum(unit.cost for unit in mine))
 
 
 def _batches(elements: Sequence[Element]) -> Iterator[list[tuple[int, Unit]]]:

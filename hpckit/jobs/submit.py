@@ -185,7 +185,8 @@ def submit_campaign(
         require_idle(run, scheduler, runner)
         tidy_up(run, console)
         drafted = draft(run, site, request, console, chosen, skipped)
-        stripe(campaign.cube_path)
+        if campaign.cube.keep:
+            stripe(campaign.cube_path)
         lay_stores_out(drafted.planned)
         if drafted.is_empty:
             if not drafted.planned.plan.pending:  # an edit left nothing to compute, and `sync` goes by it
@@ -313,7 +314,8 @@ def tidy_up(run: Run, console: Console) -> None:
         return
     tidy(run)
     compact(run.path)
-    Manifest.load(run.campaign.cube_path).compact()
+    if run.campaign.cube.keep:
+        Manifest.load(run.campaign.cube_path).compact()
 
 
 def outside(site: Site) -> Site:

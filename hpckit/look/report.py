@@ -158,7 +158,7 @@ def collect(run: Run) -> Report:
         created=datetime.now(UTC),
     )
     with _noting(report, "cube"):
-        report.cube = cube_facts(run.campaign.cube_path)
+        report.cube = cube_facts(run.campaign.cube_path) if run.campaign.cube.keep else None
     with _noting(report, "zones"):
         report.zones = list(_zones(run, known.values()))
     with _noting(report, "jobs"):

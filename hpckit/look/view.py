@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.base.quantities import format_count
 from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.campaign.cubeless import REMEDY
 from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ class CampaignView:
 
     @property
     def tiles(self) -> list[str]:
-        """Tiles of the cube, `31UFU`."""
+        """Tiles of the cube, `31UFU`; none if the campaign keeps no cube."""
         from hpckit.cubes.read import tiles
 
-        return tiles(self.campaign.cube_path)
+        return tiles(self.campaign.cube_path) if self.campaign.cube.keep else []
 
     def cube(self, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
         """Open a tile of the cube, lazily.
@@ -359,8 +360,13 @@ class CampaignView:
         Raises
         ------
         CubeError
-            If the cube has no such tile, or several and none is named.
+            If the cube has no such tile, or several and none is named; or no cube is kept.
         """
+        if not self.campaign.cube.keep:
+            raise CubeError(
+                f"{self.campaign.path}: there is no cube to look at, since `cube.keep: false` keeps none",
+                hint=f"{REMEDY}, and `hpckit run CAMPAIGN` makes it",
+            )
         known = self.tiles
         if not known:
             raise CubeError(f"{self.campaign.cube_path}: no cube there yet", hint="`hpckit run CAMPAIGN` makes it")

@@ -25,6 +25,7 @@ from hpckit.catalogue.selection import find, fitting, misfit
 from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.production.fetchable import all_files, missing_files
+from hpckit.production.stages import stages_of
 from hpckit.reduce.signatures.inputs import REMEDY, beyond
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
 from hpckit.sensors.model import Scene
@@ -70,6 +71,7 @@ def check_campaign(campaign: Campaign) -> list[FieldCheck]:
         *(found for step in campaign.steps for found in _guard(f"steps.{step.name}", partial(_step, campaign, step))),
         *_guard("scenes", lambda: _scenes(campaign, scenes)),
         *_guard("cube", lambda: _cube(campaign, scenes)),
+        *_guard("extensions", lambda: _extensions(campaign)),
         *(
             finding
             for reduction in campaign.signatures
@@ -194,7 +196,7 @@ def _remote(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]
     if files:
         count, nbytes = format_count(len(files), "file"), format_bytes(sum(file.nbytes for file in files))
         text = f"{count} of {nbytes} on servers; {len(files) - len(missing)} of them fetched"
-        remedy = "for nodes without a network, `hpckit fetch` brings what ingest needs" if missing else ""
+        remedy = "for nodes without a network, `hpckit fetch` brings what is still needed" if missing else ""
         yield FieldCheck("scenes", "ok", text, remedy)
 
 
@@ -213,6 +215,9 @@ def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
                 )
             else:
                 yield FieldCheck("cube", "warning", f"{text}; their files were lost", f"fetch {lacking[0].id} again")
+    if not campaign.cube.keep:
+        yield FieldCheck("cube", "ok", f"{', '.join(map(str, refs))}; none is kept")
+        return
     folder = existing(campaign.cube_path)
     if not os.access(folder, os.W_OK):
         yield FieldCheck("cube", "error", f"{folder} cannot be written", "choose another `cube.path`")
@@ -220,6 +225,12 @@ def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
     disk = os.statvfs(folder)
     free = format_bytes(disk.f_bavail * disk.f_frsize)
     yield FieldCheck("cube", "ok", f"{', '.join(map(str, refs))} to {campaign.cube_path}; {free} free")
+
+
+def _extensions(campaign: Campaign) -> Iterator[FieldCheck]:
+    if campaign.extensions:
+        names = [stage.name for stage in stages_of(campaign)]
+        yield FieldCheck("extensions", "ok", f"stages {', '.join(names)}")
 
 
 def _zones(campaign: Campaign, reduction: Signatures, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:

@@ -118,11 +118,11 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
     Raises
     ------
     CubeError
-        If nothing was ingested yet.
+        If nothing was computed yet.
     """
     run = open_run(campaign)
     if not run.selected.exists():
-        raise CubeError(f"{campaign.cube_path}: nothing was ingested yet", hint="`hpckit run` does that")
+        raise CubeError(f"{campaign.path}: nothing was computed yet", hint="`hpckit run` does that")
     run = find_run(run.path)
     if campaign_digest(run.campaign) != campaign_digest(campaign):
         console.warn(f"{campaign.path} was edited since; what is verified is what the run last worked on")

@@ -50,14 +50,16 @@ class Estimate:
     """Free on the cube's file system."""
     free_inodes: int | None
     available_memory: int
+    keeps_cube: bool = True
+    """Whether there is a cube at all."""
     composite_bytes: int = 0
     """Bytes that composites, their GeoTIFFs and mosaics must find free."""
     disks: tuple[Disk, ...] = ()
     """All of that, by file system."""
     extent: str = "granule"
-    """What chose the windows that the cube holds."""
+    """What chose the windows that are decoded."""
     windows: int = 0
-    """Windows that the cube holds, of all tiles and bands."""
+    """Windows that the cube holds, or that zones touch where none is kept, of all tiles and bands."""
     all_windows: int = 0
     """Windows that these tiles have."""
     remote_files: int = 0
@@ -128,9 +130,10 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         free_bytes=disk.f_bavail * disk.f_frsize,
         free_inodes=disk.f_favail or None,
         available_memory=available_memory(),
+        keeps_cube=planned.run.campaign.cube.keep,
         composite_bytes=sum(item.nbytes for item in written if item.what != "cube"),
         disks=disks([(item.folder, item.nbytes) for item in written]),
-        extent=planned.run.campaign.cube.extent,
+        extent=planned.run.campaign.cube.windows_by,
         windows=windows,
         all_windows=all_windows,
         remote_files=len(remote),

@@ -18,12 +18,12 @@ from hpckit.space.windows import touched
 def of_area(tiles: Tiles) -> Held:
     """Windows that the area of interest touches; none yet where only zones count, and all where granules do."""
     cube = tiles.campaign.cube
-    if cube.extent == "granule":
+    if cube.windows_by == "granule":
         return WHOLE
     frames = [tiles.frame(tile) for tile in tiles.acquisitions]
     sizes = sorted({ref.resolution_m for ref in tiles.spec.bands})
     none = Held({(frame.tile, size): np.zeros(frame.windows(size), np.bool_) for frame in frames for size in sizes})
-    if cube.extent == "zones":
+    if cube.windows_by == "zones":
         return none
     area = tidy(read_aoi(tiles.campaign.aoi, tiles.campaign.folder))
 
@@ -33,12 +33,12 @@ def of_area(tiles: Tiles) -> Held:
 
     held = none
     for frame in frames:
-        held = held.with_asked(frame, lambda size: touched(frame, size, local(frame.epsg), cube.margin_m))  # noqa: B023
+        held = held.with_asked(frame, lambda size: touched(frame, size, local(frame.epsg), cube.reach_m))  # noqa: B023
     return held
 
 
 def require_windows(tiles: Tiles) -> None:
-    """Refuse a campaign whose cube would hold nothing.
+    """Refuse a campaign that would decode nothing.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def require_windows(tiles: Tiles) -> None:
     """
     asked = tiles.held.asked
     if asked is not None and not any(windows.any() for windows in asked.values()):
-        what = "the area of interest touches" if tiles.campaign.cube.extent == "aoi" else "zones lie in"
+        what = "the area of interest touches" if tiles.campaign.cube.windows_by == "aoi" else "zones lie in"
         raise PlanError(
             f"{tiles.campaign.path}: {what} no window of the tiles {', '.join(sorted(tiles.acquisitions)[:3])}",
             hint="correct `aoi` or the zones, or set `cube.extent: granule`",

@@ -1,4 +1,4 @@
-"""Which remote files a campaign's ingest will open, and what the folder for their copies notes of them.
+"""Which remote files a campaign will open, and what the folder for their copies notes of them.
 
 The folder holds `<product>/<file>-<version>.<ending>`, and `fetched.jsonl`: a line for each copy found right.
 """
@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from hpckit.base.files import append_line, write_text
 from hpckit.base.reading import read_bytes, typed
-from hpckit.cubes.audit import sound
 from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.stage import Planning
 from hpckit.cubes.tiles import Tiles
-from hpckit.cubes.undone import undone
 from hpckit.inputs.download import digest_of, is_comparable, require_digest
 from hpckit.inputs.fetched import copy_name
 from hpckit.inputs.transfer import without_secrets
+from hpckit.production.stages import stages_of
+from hpckit.runs.journal import read_journal
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Scene
 from hpckit.sensors.needs import files_read
@@ -57,30 +58,35 @@ class Note:
 
 
 def fetchable(tiles: Tiles) -> list[Fetchable]:
-    """Remote files that ingest has still to open, by name; those whose dates are in the cube are none."""
+    """Remote files that are still to be opened, by name; those whose dates are in the cube, or reduced, are none."""
     if not any(map(_is_on_servers, _scenes(tiles))):
         return []
-    manifest = sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
     return _by_name(
         file
-        for (tile, position), refs in undone(tiles, manifest).items()
+        for (tile, position), refs in _undone(tiles)
         for scene in tiles.acquisitions[tile][position].scenes
         for file in _files(tiles.spec, scene, refs)
     )
 
 
 def lost_bands(tiles: Tiles) -> list[tuple[Scene, BandRef]]:
-    """Bands that ingest has still to decode and of which the server of a product had no file when it was scanned."""
+    """Bands that are still to be decoded and of which the server of a product had no file when it was scanned."""
     if not any(scene.missing and _is_on_servers(scene) for scene in _scenes(tiles)):
         return []
-    manifest = sound(tiles.spec.path, tiles.acquisitions, tiles.run.seen("shards", "plan"))
     return [
         (scene, ref)
-        for (tile, position), refs in undone(tiles, manifest).items()
+        for (tile, position), refs in _undone(tiles)
         for scene in tiles.acquisitions[tile][position].scenes
         for ref in refs
         if _is_on_servers(scene) and tiles.spec.sensor.is_lost(scene, ref.name)
     ]
+
+
+def _undone(tiles: Tiles) -> Iterator[tuple[tuple[str, int], Set[BandRef]]]:
+    """Bands that stages have still to decode, by tile and position on its time axis."""
+    planning = Planning(tiles, read_journal(tiles.run.path))
+    for stage in stages_of(tiles.campaign):
+        yield from stage.decodes(planning).items()
 
 
 def _is_on_servers(scene: Scene) -> bool:

@@ -25,7 +25,7 @@ from hpckit.base.quantities import format_exit
 from hpckit.errors import RunError
 from hpckit.production.stop import AFTER_UNIT, Stop
 from hpckit.runs.journal import Entry, Journal
-from hpckit.runs.plan import Unit
+from hpckit.runs.plan import Bundle, Unit, bundles, cost_of
 
 _PRELOADED: Final = ["hpckit.production.preloaded"]
 _THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -41,8 +41,8 @@ class _Worker:
     process: Any
     pipe: Connection
     name: str
-    held: list[Unit] = field(default_factory=list)
-    """Units handed out and not yet reported; the last one is in work, those before it wait for a seal."""
+    held: list[list[Unit]] = field(default_factory=list)
+    """Units handed out and not yet reported, by bundle; the last one is in work, those before it wait for a seal."""
     since: str = ""
 
 
@@ -60,8 +60,8 @@ def run_units(
 ) -> list[Unit]:
     """Run units in worker processes until none is left.
 
-    A unit during which its process dies (killed, out of memory, crash in a library) is journalled as failed;
-    the others that the process had not yet sealed are handed out again, and a new process takes its place.
+    The bundle of units during which its process dies (killed, out of memory, crash in a library) is journalled as
+    failed; the others that the process had not yet sealed are handed out again, and a new process takes its place.
     The first Ctrl-C or SIGTERM lets the units in work finish; the second ends them at once.
 
     Parameters
@@ -91,16 +91,17 @@ def run_units(
     list of Unit
         Units that were not run since the run was stopped.
     """
-    pool = _Pool(run_dir, deque(units), threads, report, name or f"local-{os.getpid()}", stop, tiles, frozen)
+    queue = deque(bundles(units))
+    pool = _Pool(run_dir, queue, threads, report, name or f"local-{os.getpid()}", stop, tiles, frozen)
     with nullcontext() if stop is not None else _stop_on_signal(pool):
         try:
-            for _ in range(min(workers, len(units))):
+            for _ in range(min(workers, len(queue))):
                 pool.start()
             while pool.workers:
                 pool.step()
         finally:
             pool.kill()
-    return [*pool.given_back, *pool.queue]
+    return [unit for bundle in (*pool.given_back, *pool.queue) for unit in bundle]
 
 
 def make_ready(threads: int) -> None:
@@ -114,7 +115,7 @@ class _Pool:
     def __init__(
         self,
         run_dir: Path,
-        queue: deque[Unit],
+        queue: deque[Bundle],
         threads: int,
         report: Report,
         name: str,
@@ -131,7 +132,7 @@ class _Pool:
         self.tiles = tiles
         self.frozen = frozen
         self.workers: list[_Worker] = []
-        self.given_back: list[Unit] = []
+        self.given_back: list[Bundle] = []
         self.stopping = False
         self.told = False
         self.started = 0
@@ -163,20 +164,20 @@ class _Pool:
                 self._answer(worker, message)
 
     def _pass_on(self, *, at_once: bool) -> None:
-        """Hand out nothing more; if there is no time, ask workers to return their unit."""
+        """Hand out nothing more; if there is no time, ask workers to return what they have in work."""
         self.stopping = True
         if at_once and not self.told:
             self.told = True
             for worker in self.workers:
                 worker.process.terminate()
 
-    def _next(self) -> Unit | None:
-        """The next unit that may be begun; those that are too long are left."""
+    def _next(self) -> Bundle | None:
+        """The next bundle that may be begun; those that are too long are left."""
         while self.queue and not self.stopping:
-            unit = self.queue.popleft()
-            if self.stop is None or self.stop.leaves_time_for(unit.cost):
-                return unit
-            self.given_back.append(unit)
+            bundle = self.queue.popleft()
+            if self.stop is None or self.stop.leaves_time_for(cost_of(bundle)):
+                return bundle
+            self.given_back.append(bundle)
         return None
 
     def kill(self) -> None:
@@ -187,15 +188,16 @@ class _Pool:
 
     def _answer(self, worker: _Worker, message: Entry | None) -> None:
         if message is not None:
-            worker.held = [unit for unit in worker.held if unit.id != message.unit]
+            left = ([unit for unit in bundle if unit.id != message.unit] for bundle in worker.held)
+            worker.held = [bundle for bundle in left if bundle]
             self.report(message)
             return
-        unit = self._next()
-        if unit is not None:
-            worker.held.append(unit)
+        bundle = self._next()
+        if bundle is not None:
+            worker.held.append(list(bundle))
             worker.since = _now()
         try:
-            worker.pipe.send(unit)
+            worker.pipe.send(bundle)
         except OSError:
             self._bury(worker)
 
@@ -208,13 +210,14 @@ class _Pool:
         if code == 0:
             self.given_back += worker.held  # it was asked to; what it had sealed was reported
             return
-        if worker.held and code == _SERVER_GONE and worker.held[-1].id not in self.twice:
-            self.twice.add(worker.held[-1].id)  # whether the unit or the server's end ended it is not known
+        if worker.held and code == _SERVER_GONE and worker.held[-1][0].id not in self.twice:
+            self.twice.add(worker.held[-1][0].id)  # whether the unit or the server's end ended it is not known
             self.queue.extendleft(reversed(worker.held))
         elif worker.held:
             *unsealed, fatal = worker.held
             self.queue.extendleft(reversed(unsealed))
-            self._fail(fatal, worker.since, f"the process that worked on it ended: {format_exit(code)}")
+            for unit in fatal:
+                self._fail(unit, worker.since, f"the process that worked on it ended: {format_exit(code)}")
         else:
             self.stillborn += 1
         if self.stillborn > _MAX_STILLBORN:
@@ -276,16 +279,16 @@ def _serve(
     for number in (signal.SIGINT, AFTER_UNIT):
         signal.signal(number, signal.SIG_IGN)  # the driver decides; both may reach the whole group
 
-    def draw() -> Iterator[Unit]:
+    def draw() -> Iterator[Bundle]:
         while True:
             try:
                 pipe.send(None)
-                unit = pipe.recv()
+                bundle = pipe.recv()
             except (EOFError, OSError):
                 return
-            if unit is None:
+            if bundle is None:
                 return
-            yield unit
+            yield bundle
 
     def report(entry: Entry) -> None:
         try:

@@ -40,14 +40,12 @@ class Prepared:
 def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Prepared:
     """Scan the products and choose scenes, in a draft of frozen inputs.
 
-    The cube is only looked at.
-
     Raises
     ------
     CatalogueError
         If no scene fits the campaign, or none has a band that it wants.
     CubeError
-        If the cube that is there is of another layout.
+        If the scenes of a tile disagree on where it lies.
     """
     report = _scan(run, progress)
     found = [*report.scenes, *_gone(run, report.scenes)]
@@ -61,7 +59,7 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     tiling.write(run.tiles, by_tile)
     tiles = Tiles(run, by_tile, tiling.presence(by_tile))
     for tile, acquisitions in by_tile.items():
-        layout.require_same_layout(tiles.spec, tile, acquisitions)
+        layout.require_one_frame(tiles.spec, tile, acquisitions)
     return Prepared(replace(tiles, held=of_area(tiles)), dropped, report.failures)
 
 
@@ -100,7 +98,7 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
 
 
 def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
-    """Scenes that were used before and whose product has since been removed: the cube holds them.
+    """Scenes that were used before and whose product has since been removed: the cube, or the results, hold them.
 
     Only below folders that the campaign names: what a list leaves out, or lies elsewhere, is no longer meant.
     """

@@ -21,10 +21,10 @@ from hpckit.errors import HpckitError
 from hpckit.inputs import tileraster
 from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
-from hpckit.production.stages import execute, load_context
+from hpckit.production.stages import execute, execute_bundle, load_context
 from hpckit.production.stop import GiveBack, Stop
 from hpckit.runs.journal import Entry, Journal, flat
-from hpckit.runs.plan import Unit
+from hpckit.runs.plan import Bundle, shares
 from hpckit.sensors.verified import keep_notes
 
 _SEAL_BYTES: Final = 128 * 2**20
@@ -57,53 +57,64 @@ class Worker:
         self.journal = Journal(run_dir, name)
         self._unsealed = _Unsealed()
 
-    def work(self, units: Iterable[Unit], report: Callable[[Entry], None]) -> None:
-        """Do all `units`; call `report` with each entry once it stands in the journal.
+    def work(self, drawn: Iterable[Bundle], report: Callable[[Entry], None]) -> None:
+        """Do all units of the bundles that are drawn; call `report` with each entry once it stands in the journal.
 
-        Asked to stop, it seals what is done and returns; the unit in work is finished or given back.
+        Asked to stop, it seals what is done and returns; the bundle in work is finished or given back.
         """
-        for unit in units:
+        for bundle in drawn:
             start, clock = datetime.now(UTC), time.perf_counter()
             try:
                 with self.stop.unit():
-                    outcome, reason = self._attempt(unit)
+                    outcomes = self._attempt(bundle)
             except GiveBack:
                 break
-            entry = Entry(
-                unit=unit.id,
-                stage=unit.stage,
-                state="done" if reason is None else "failed",
-                inputs=unit.inputs,
-                start=start.isoformat(timespec="milliseconds"),
-                seconds=round(time.perf_counter() - clock, 3),
-                writer=self.journal.writer,
-                reason=reason,
-                metrics=outcome.metrics,
-            )
-            if outcome.records:
-                stage = self.context.stages[unit.stage]
-                self._unsealed.add(entry, outcome.records, sum(map(stage.nbytes, outcome.records)))
-                if self._unsealed.is_due():
-                    self._seal(report)
-            else:
-                self._settle([entry], report)
+            seconds = time.perf_counter() - clock
+            for unit, outcome, share in zip(bundle, outcomes, shares(bundle), strict=True):
+                entry = Entry(
+                    unit=unit.id,
+                    stage=unit.stage,
+                    state="done" if outcome.reason is None else "failed",
+                    inputs=unit.inputs,
+                    start=start.isoformat(timespec="milliseconds"),
+                    seconds=round(seconds * share, 3),
+                    writer=self.journal.writer,
+                    reason=outcome.reason,
+                    metrics=outcome.metrics,
+                )
+                self._note(entry, outcome.records, report)
+            if self._unsealed.is_due():
+                self._seal(report)
         self._seal(report)
 
-    def _attempt(self, unit: Unit) -> tuple[Outcome, str | None]:
+    def _note(self, entry: Entry, records: Sequence[Any], report: Callable[[Entry], None]) -> None:
+        """Write an entry down, or keep it until its records are sealed."""
+        if records:
+            stage = self.context.stages[entry.stage]
+            self._unsealed.add(entry, records, sum(map(stage.nbytes, records)))
+        else:
+            self._settle([entry], report)
+
+    def _attempt(self, bundle: Bundle) -> Sequence[Outcome]:
         try:
-            outcome = execute(self.context, unit)
+            return self._execute(bundle)
         except HpckitError as error:
-            _log.error("%s: %s", unit.id, error)
-            return Outcome(), str(error)
+            _log.error("%s: %s", bundle[0].id, error)
+            reason = str(error)
         except MemoryError:
-            return Outcome(), "out of memory; run with fewer workers"
+            reason = "out of memory; run with fewer workers"
         except OSError as error:
-            _log.error("%s: %s", unit.id, traceback.format_exc())
-            return Outcome(), str(error)
+            _log.error("%s: %s", bundle[0].id, traceback.format_exc())
+            reason = str(error)
         except Exception as error:
-            _log.error("%s: %s", unit.id, traceback.format_exc())
-            return Outcome(), f"{type(error).__name__}: {error} (see the log of {self.journal.writer})"
-        return outcome, outcome.reason
+            _log.error("%s: %s", bundle[0].id, traceback.format_exc())
+            reason = f"{type(error).__name__}: {error} (see the log of {self.journal.writer})"
+        return [Outcome(reason=reason) for _ in bundle]
+
+    def _execute(self, bundle: Bundle) -> Sequence[Outcome]:
+        if not bundle[0].bundle:
+            return [execute(self.context, bundle[0])]
+        return execute_bundle(self.context, bundle)
 
     def _seal(self, report: Callable[[Entry], None]) -> None:
         """Write one spool segment; only then do its units count as done."""
@@ -145,7 +156,7 @@ class _Unsealed:
         self.nbytes += nbytes
 
     def is_due(self) -> bool:
-        return self.nbytes > _SEAL_BYTES or time.monotonic() - self.since > _SEAL_AFTER_S
+        return bool(self.entries) and (self.nbytes > _SEAL_BYTES or time.monotonic() - self.since > _SEAL_AFTER_S)
 
 
 def _failed(entry: Entry, reason: str) -> Entry:

@@ -30,7 +30,16 @@ class Unit:
     inputs: str
     """Digest of all that the result depends on; a unit that was done with other inputs is not done."""
     args: Mapping[str, Any] = field(default_factory=dict)
-    """What identifies the piece; JSON values."""
+    """What identifies the piece; JSON values. Units with the same `bundle` are done together."""
+
+    @property
+    def bundle(self) -> str:
+        """Units of a stage that read the same and are done together by one process; empty if it is done alone."""
+        return str(self.args.get("bundle", ""))
+
+
+Bundle = Sequence[Unit]
+"""Units that one process does together: of one bundle, or a single one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,41 @@ class Plan:
         return [unit for unit in self.units if unit.stage == stage]
 
     def todo(self, stage: Stage) -> list[Unit]:
-        """Units of a stage that remain, longest first, so that workers end together."""
-        return sorted((u for u in self.of(stage) if u.id in self.pending), key=lambda u: (-round(u.cost, 1), u.id))
+        """Units of a stage that remain, longest first, so that workers end together; those of a bundle in a row."""
+        return longest_first(unit for unit in self.of(stage) if unit.id in self.pending)
+
+
+def bundles(units: Iterable[Unit]) -> list[Bundle]:
+    """Units as they are done together, in the order of the first of each bundle."""
+    found: list[Bundle] = []
+    known: dict[tuple[Stage, str], list[Unit]] = {}
+    for unit in units:
+        if not unit.bundle:
+            found.append((unit,))
+        elif (unit.stage, unit.bundle) in known:
+            known[unit.stage, unit.bundle].append(unit)
+        else:
+            known[unit.stage, unit.bundle] = [unit]
+            found.append(known[unit.stage, unit.bundle])
+    return found
+
+
+def cost_of(bundle: Bundle) -> float:
+    """Estimated core-seconds of units that are done together."""
+    return sum(unit.cost for unit in bundle)
+
+
+def shares(bundle: Bundle) -> list[float]:
+    """Share of each unit in what a bundle takes, by their costs; 1 in all."""
+    whole = cost_of(bundle)
+    return [unit.cost / whole if whole else 1 / len(bundle) for unit in bundle]
+
+
+def longest_first(units: Iterable[Unit]) -> list[Unit]:
+    """Units in the order in which they are handed out: costly bundles first, the units of each in a row."""
+    # Rounded: what costs about the same stays in the order of names, and so of tiles.
+    ordered = sorted(bundles(units), key=lambda bundle: (-round(cost_of(bundle), 1), bundle[0].id))
+    return [unit for bundle in ordered for unit in bundle]
 
 
 def tiles_of(unit: Unit) -> list[str]:

@@ -344,11 +344,11 @@ def test_the_memory_model_is_above_and_near_what_workers_take(campaign):
         "import sys\n"
         "from pathlib import Path\n"
         "from hpckit.production.worker import Worker\n"
-        "from hpckit.runs.plan import read_plan\n"
+        "from hpckit.runs.plan import bundles, read_plan\n"
         "run, stage = Path(sys.argv[1]), sys.argv[2]\n"
         "from hpckit.runs.run import find_run\n"
         "units = [u for u in read_plan(find_run(run).plan) if u.stage == stage]\n"
-        "Worker(run, 'measure-' + stage, 1).work(units, lambda entry: None)\n"
+        "Worker(run, 'measure-' + stage, 1).work(bundles(units), lambda entry: None)\n"
         "lines = Path('/proc/self/status').read_text().splitlines()\n"
         "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))\n"
     )

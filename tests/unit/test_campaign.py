@@ -178,3 +178,38 @@ def test_a_period_without_an_end(tmp_path):
     assert (campaign.period.end, str(campaign.period)) == (None, "2024-03-01/..")
     again = Campaign.model_validate(campaign.model_dump(mode="json", by_alias=True))
     assert again.period == campaign.period
+
+
+COMPOSITE = "  - {name: year, kind: composite, bands: [B04], methods: [median]}\n"
+STEP = "steps:\n  - {{name: look, each: tile, command: {command}, outputs: {{x: '{{tile}}.txt'}}{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (COMPOSITE, r"composite 'year' is made from the cube"),
+        (STEP.format(command="'cp a {x}'", more=""), r"step 'look' works on the cube of each tile"),
+        (
+            STEP.format(command="'cp {cube} {x}'", more=", after: signatures"),
+            r"step 'look' works on the cube of each tile",
+        ),
+        (STEP.format(command="'cp a {x}'", more=", after: ingest"), r"step 'look' works on the cube of each tile"),
+    ],
+)
+def test_what_needs_a_cube_is_refused_without_one(tmp_path, more, words):
+    load(tmp_path, GOOD + more)
+    with pytest.raises(CampaignError, match=words + r".*`cube\.keep: false`.* write `cube\.keep: true`") as raised:
+        load(tmp_path, GOOD.replace("cube:\n", "cube:\n  keep: false\n") + more)
+    assert str(raised.value).count("\n") == 0
+
+
+def test_without_a_cube_only_zones_choose_windows(tmp_path):
+    said = GOOD.replace("cube:\n", "cube:\n  keep: false\n  extent: granule\n")
+    campaign = load(tmp_path, said + STEP.format(command="'cp a {x}'", more=", after: signatures"))
+    assert (campaign.cube.windows_by, campaign.cube.extent) == ("zones", "granule")
+    wide = load(tmp_path, GOOD.replace("cube:\n", "cube:\n  keep: false\n  margin_m: 500\n"))
+    assert (wide.cube.reach_m, wide.cube.margin_m) == (0, 500)
+    nothing = said.partition("reductions:")[0]
+    with pytest.raises(CampaignError, match=r"`cube\.keep: false` needs a reduction with zones"):
+        load(tmp_path, nothing)
+    load(tmp_path, nothing + "extensions: {other: {}}\n")

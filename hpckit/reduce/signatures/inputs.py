@@ -145,7 +145,7 @@ def _windows_of(
     edge_m = frame.edges[resolution_m] * resolution_m
     # Pixels of the index that windows of another pixel size cut in two have their centre in one of them.
     cut = [size / 2 for size in index_resolutions(campaign, reduction) if edge_m % size]
-    return holding(frame, resolution_m, shapes, max([campaign.cube.margin_m, *cut]))
+    return holding(frame, resolution_m, shapes, max([campaign.cube.reach_m, *cut]))
 
 
 def acquisition_ids(by_tile: Mapping[str, Sequence[Acquisition]], group: Sequence[str]) -> list[str]:

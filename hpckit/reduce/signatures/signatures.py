@@ -1,31 +1,29 @@
-"""Parcel signatures: the statistics of each zone, for one acquisition, from cubes and zone indexes.
+"""Parcel signatures: the statistics of each zone, for one acquisition, from planes of bands and zone indexes.
 
 A unit takes the zones that one tile answers for (or those that are cut into pieces by the same tiles) and
-one acquisition, reads each band once, and gives one batch of records.
+one acquisition, and gives one batch of records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.campaign.campaign import Signatures
 from hpckit.campaign.expression import Expression
-from hpckit.cubes.read import band_array, read_plane
 from hpckit.reduce import kernels
 from hpckit.reduce.kernels import Statistics
 from hpckit.reduce.physical import physical
 from hpckit.reduce.signatures.index import ZoneIndex, gather
+from hpckit.reduce.signatures.planes import Planes, TileShare, Values
 from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.masks import counts, flagged
 
-Values = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 
 VERSION: Final = 1
@@ -41,30 +39,16 @@ _STD: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class TileShare:
-    """One tile's share of a unit."""
-
-    tile: str
-    time_index: int | None
-    """Position of the acquisition on the tile's time axis; None where the tile does not have it."""
-    indexes: Mapping[int, ZoneIndex]
-    """Zone index by resolution in metres, of the same zones in the same order."""
-
-
-@dataclass(frozen=True, slots=True)
 class SignatureTask:
-    """A unit of the stage `signatures` with everything that it needs."""
+    """A unit of the stage `signatures` with all that it needs besides the pixels."""
 
     unit: str
-    cube: Path
     reduction: Signatures
     ref: Callable[[str], BandRef]
-    """Band of the cube that a reduction names."""
+    """Band that a reduction names."""
     parts: Sequence[TileShare]
     """Equal zones in all parts; one part for zones that a tile holds whole."""
     acquisition: AcquisitionInfo
-    threads: int = 1
-    """For reading the cube."""
 
     @property
     def zones(self) -> npt.NDArray[np.int32]:
@@ -72,32 +56,99 @@ class SignatureTask:
         return next(iter(self.parts[0].indexes.values())).zones
 
 
-def signatures(task: SignatureTask) -> SignatureBatch:
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One computation of a reduction: pixels to leave out, statistics of a band or index, or counts of classes."""
+
+    kind: Literal["mask", "band", "index", "classes"]
+    name: str
+    """Of the band, or of the index."""
+    refs: frozenset[BandRef]
+    """Bands whose pixels it takes."""
+
+
+def steps(reduction: Signatures, ref: Callable[[str], BandRef]) -> list[Step]:
+    """What a reduction computes; the mask comes first, and the order of all others is free."""
+    found = []
+    for text in reduction.bands:
+        found.append(Step("classes" if ref(text).band.is_categorical else "band", text, frozenset([ref(text)])))
+    for name, text in reduction.indices.items():
+        found.append(Step("index", name, frozenset(map(ref, Expression.parse(text).bands))))
+    if reduction.mask is not None and any(step.kind != "classes" for step in found):
+        found.insert(0, Step("mask", reduction.mask.band, frozenset([ref(reduction.mask.band)])))
+    return found
+
+
+def signatures(task: SignatureTask, planes: Planes) -> SignatureBatch:
     """Compute the signatures of all zones of a unit.
 
     Returns
     -------
     SignatureBatch
-        Values in physical units: reflectance for spectral bands, the expression's own unit for derived
-        bands, class counts for class bands.
+        As `Draft.batch` gives it.
+
+    Raises
+    ------
+    CubeError
+        If pixels are not there.
     """
-    reader = _Reader(task)
-    reduction = task.reduction
-    continuous = [band for band in reduction.bands if not task.ref(band).band.is_categorical]
-    classes = [band for band in reduction.bands if task.ref(band).band.is_categorical]
-    results = [_band_statistics(task, reader, task.ref(band)) for band in continuous]
-    results += [_derived_statistics(task, reader, text) for text in reduction.indices.values()]
-    return SignatureBatch(
-        unit=task.unit,
-        acquisition=task.acquisition,
-        zone=task.zones,
-        bands=(*continuous, *reduction.indices),
-        statistics=reduction.statistics,
-        valid=_stack([result.valid for result in results], (len(task.zones), 0)),
-        total=_stack([result.total for result in results], (len(task.zones), 0)),
-        values=_stack([result.values for result in results], (len(task.zones), 0, len(reduction.statistics))),
-        classes={band: _class_counts(task, reader, task.ref(band)) for band in classes},
-    )
+    draft = Draft(task, planes)
+    for step in draft.steps:
+        draft.compute(step)
+    return draft.batch()
+
+
+class Draft:
+    """Signatures of a unit in the making: its steps may be computed between those of other units."""
+
+    def __init__(self, task: SignatureTask, planes: Planes) -> None:
+        self.task = task
+        self.steps = steps(task.reduction, task.ref)
+        self._reader = _Reader(task, planes)
+        self._statistics: dict[str, Statistics] = {}
+        self._classes: dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]] = {}
+
+    def compute(self, step: Step) -> None:
+        """Compute a step; the mask before all others.
+
+        Raises
+        ------
+        CubeError
+            If pixels are not there.
+        """
+        task, reader = self.task, self._reader
+        if step.kind == "mask":
+            masked = [other.refs for other in self.steps if other.kind in ("band", "index")]
+            reader.look_at_mask({min(ref.resolution_m for ref in refs) for refs in masked})
+        elif step.kind == "band":
+            self._statistics[step.name] = _band_statistics(task, reader, task.ref(step.name))
+        elif step.kind == "index":
+            self._statistics[step.name] = _derived_statistics(task, reader, task.reduction.indices[step.name])
+        else:
+            self._classes[step.name] = _class_counts(task, reader, task.ref(step.name))
+
+    def batch(self) -> SignatureBatch:
+        """The results, when all steps were computed.
+
+        Returns
+        -------
+        SignatureBatch
+            Values in physical units: reflectance for spectral bands, the expression's own unit for derived
+            bands, class counts for class bands.
+        """
+        task, names = self.task, [step.name for step in self.steps if step.kind in ("band", "index")]
+        results, count = [self._statistics[name] for name in names], len(task.zones)
+        return SignatureBatch(
+            unit=task.unit,
+            acquisition=task.acquisition,
+            zone=task.zones,
+            bands=tuple(names),
+            statistics=task.reduction.statistics,
+            valid=_stack([result.valid for result in results], (count, 0)),
+            total=_stack([result.total for result in results], (count, 0)),
+            values=_stack([result.values for result in results], (count, 0, len(task.reduction.statistics))),
+            classes={step.name: self._classes[step.name] for step in self.steps if step.kind == "classes"},
+        )
 
 
 def _band_statistics(task: SignatureTask, reader: _Reader, ref: BandRef) -> Statistics:
@@ -177,8 +228,9 @@ def _kernels(task: SignatureTask) -> Any:
 class _Reader:
     """Stored integers of bands at the pixels of the zones, for one tile or for several as if they were one."""
 
-    def __init__(self, task: SignatureTask) -> None:
+    def __init__(self, task: SignatureTask, planes: Planes) -> None:
         self._task = task
+        self._planes = planes
         self._single = len(task.parts) == 1
         resolutions = task.parts[0].indexes
         self._merged = {res: merge([part.indexes[res] for part in task.parts]) for res in resolutions}
@@ -200,29 +252,28 @@ class _Reader:
         parts = [self._gather(part, ref, resolution_m) for part in self._task.parts]
         return self._merged[resolution_m].reorder(parts)
 
+    def look_at_mask(self, resolutions: Iterable[int]) -> None:
+        """Find the pixels that the mask leaves out, of the indexes of some resolutions."""
+        mask = self._task.reduction.mask
+        if mask is not None:
+            ref = self._task.ref(mask.band)
+            for size in resolutions:
+                self._excluded[size] = flagged(ref.band, self.values(ref, size), mask.exclude)
+
     def excluded(self, resolution_m: int) -> Flags | None:
         """Pixels of the index that the mask leaves out; None without a mask."""
-        mask = self._task.reduction.mask
-        if mask is None:
-            return None
-        if resolution_m not in self._excluded:
-            ref = self._task.ref(mask.band)
-            self._excluded[resolution_m] = flagged(ref.band, self.values(ref, resolution_m), mask.exclude)
-        return self._excluded[resolution_m]
+        return None if self._task.reduction.mask is None else self._excluded[resolution_m]
 
     def _gather(self, part: TileShare, ref: BandRef, resolution_m: int) -> Values:
         index = part.indexes[resolution_m]
         if part.time_index is None:
             return np.zeros(len(index.pixels), dtype=ref.dtype)
-        return gather(self._plane(part, ref), index, ref.resolution_m / resolution_m)
+        return gather(self._planes.plane(part, ref), index, ref.resolution_m / resolution_m)
 
     def _plane(self, part: TileShare, ref: BandRef) -> Values:
         if part.time_index is None:
             return np.zeros(part.indexes[ref.resolution_m].shape, dtype=ref.dtype)
-        own = part.indexes.get(ref.resolution_m)
-        edge = band_array(self._task.cube, part.tile, ref).grid.window
-        windows = None if own is None else own.windows(edge)
-        return read_plane(self._task.cube, part.tile, ref, part.time_index, windows, threads=self._task.threads)
+        return self._planes.plane(part, ref)
 
 
 @dataclass(frozen=True, slots=True)

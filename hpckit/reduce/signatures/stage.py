@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,6 @@ import shapely
 
 from hpckit.base.files import digest_json
 from hpckit.base.version import __version__
-from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.campaign import Signatures as Reduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.arrays import shard_key
@@ -30,16 +29,14 @@ from hpckit.reduce.signatures import signatures as statistics
 from hpckit.reduce.signatures.assignment import project
 from hpckit.reduce.signatures.index import ZoneIndex, build_index
 from hpckit.reduce.signatures.inputs import ZoneInputs, acquisition_ids, index_resolutions
+from hpckit.reduce.signatures.planes import CubePlanes, TileShare
 from hpckit.reduce.signatures.results import STAGE, lost, note_segment, results, verify_segments
-from hpckit.reduce.signatures.signatures import SignatureTask, TileShare, signatures
+from hpckit.reduce.signatures.signatures import SignatureTask, signatures
 from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
 from hpckit.runs.plan import Unit
 from hpckit.runs.run import campaign_digest
-from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition, Scene
 from hpckit.space.footprint import geojson
-from hpckit.space.frame import Frame
-from hpckit.space.windows import Windows
 
 _CACHED_INDEXES: Final = 4
 _SCALE_TOLERANCE: Final = 0.002
@@ -125,39 +122,49 @@ class Signatures(Stage):
 
     name = STAGE
     gated = True
-    mirrors = "ingest"
+    mirrors: str | None = "ingest"
     in_store = True
     uses_gpu = True
     colour = "#0b7a5e"
 
     def __init__(self, inputs: ZoneInputs) -> None:
         self.inputs = inputs
+        self.most_indexes = _CACHED_INDEXES
+        """Zone indexes that are kept in memory."""
         self._indexes: OrderedDict[Path, ZoneIndex] = OrderedDict()
 
     def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
         """A unit for each reduction, group of tiles and acquisition."""
         pixels_per_s = planning.pace(self.name, "pixels", _PIXELS_PER_S)
         units = list(self._units(planning.tiles, pixels_per_s))
-        known = results(planning.entries, {unit.id: unit.inputs for unit in units})
-        done = known.keys() - lost(planning.tiles.run, known)
+        done = self.done(planning, units)
         return [(unit, unit.id in done) for unit in units]
+
+    def done(self, planning: Planning, units: Iterable[Unit]) -> Set[str]:
+        """Ids of units whose results are there."""
+        known = results(planning.entries, {unit.id: unit.inputs for unit in units})
+        return known.keys() - lost(planning.tiles.run, known)
 
     def _units(self, tiles: Tiles, pixels_per_s: float) -> Iterable[Unit]:
         for reduction in tiles.campaign.signatures:
             for group in self.inputs.groups(tiles, reduction):
-                indexes = [path.name for path in self.inputs.index_files(tiles, reduction, group).values()]
                 cost = _plane_pixels(tiles, reduction, group) / pixels_per_s
-                for acquisition_id in acquisition_ids(tiles.acquisitions, group):
-                    args = {"reduction": reduction.name, "tiles": list(group), "acquisition": acquisition_id}
-                    unit_id = f"{self.name}/{reduction.name}/{'+'.join(group)}/{acquisition_id}"
-                    made_from = _made_from(tiles, reduction, group, acquisition_id, indexes)
-                    yield Unit(unit_id, self.name, cost, made_from, args)
+                yield from self.units_of(tiles, reduction, group, cost)
+
+    def units_of(self, tiles: Tiles, reduction: Reduction, group: Sequence[str], cost: float) -> Iterable[Unit]:
+        """Units of a reduction and group of tiles: one for each acquisition."""
+        indexes = [path.name for path in self.inputs.index_files(tiles, reduction, group).values()]
+        for acquisition_id in acquisition_ids(tiles.acquisitions, group):
+            args = {"reduction": reduction.name, "tiles": list(group), "acquisition": acquisition_id}
+            unit_id = f"{self.name}/{reduction.name}/{'+'.join(group)}/{acquisition_id}"
+            made_from = _made_from(tiles, reduction, group, acquisition_id, indexes)
+            yield Unit(unit_id, self.name, cost, made_from, args)
 
     def memory(self, tiles: Tiles) -> int:
         """Planes of the largest band, index, and values of derived bands."""
         largest = 0
         for reduction in tiles.campaign.signatures:
-            entries = _entries(self.inputs, tiles, reduction)
+            entries = most_entries(self.inputs, tiles, reduction)
             plane = max(_plane_bytes(tiles, tile) for tile in tiles.acquisitions)
             derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
             index = 2 * _entry_bytes(self.inputs, tiles, reduction)
@@ -166,31 +173,29 @@ class Signatures(Stage):
 
     def execute(self, context: Context, unit: Unit) -> Outcome:
         """Reduce an acquisition of a group of tiles."""
+        task = self.task(context, unit)
+        if task is None:
+            return Outcome({"zones": 0})
+        for part in task.parts:
+            at = context.acquisition(part.tile, str(unit.args["acquisition"]))
+            if at is not None:
+                _require_ingested(context, task.reduction, part, *at)
+        batch = replace(signatures(task, CubePlanes(context.tiles.spec.path, context.threads)), inputs=unit.inputs)
+        pixels = _plane_pixels(context.tiles, task.reduction, unit.args["tiles"])
+        return Outcome({"zones": len(task.zones), "pixels": pixels}, [batch])
+
+    def task(self, context: Context, unit: Unit) -> SignatureTask | None:
+        """What a unit has to compute; None if its tiles answer for no zone."""
         tiles, reduction = context.tiles, _reduction(context, unit)
         group, identifier = list(unit.args["tiles"]), str(unit.args["acquisition"])
-        found = {tile: context.acquisition(tile, identifier) for tile in group}
-        rows = self._answered(tiles, reduction, group, identifier)
+        rows = self.answered(tiles, reduction, group, identifier)
         if not len(rows):
-            return Outcome({"zones": 0})
+            return None
         files = self.inputs.index_files(tiles, reduction, group)
-        parts = [self._part(files, tile, rows, found[tile]) for tile in group]
-        for part in parts:
-            at = found[part.tile]
-            if at is not None:
-                _require_ingested(context, reduction, part, *at)
+        found = {tile: context.acquisition(tile, identifier) for tile in group}
         present = [at[1] for at in found.values() if at is not None]
-        job = SignatureTask(
-            unit=unit.id,
-            cube=tiles.spec.path,
-            reduction=reduction,
-            ref=tiles.campaign.ref,
-            parts=parts,
-            acquisition=_info(group, present),
-            threads=context.threads,
-        )
-        batch = replace(signatures(job), inputs=unit.inputs)
-        pixels = _plane_pixels(tiles, reduction, group)
-        return Outcome({"zones": len(rows), "pixels": pixels}, [batch])
+        parts = [self._part(files, tile, rows, found[tile]) for tile in group]
+        return SignatureTask(unit.id, reduction, tiles.campaign.ref, parts, _info(group, present))
 
     def nbytes(self, record: SignatureBatch) -> int:
         """Memory of a batch."""
@@ -221,7 +226,7 @@ class Signatures(Stage):
         """Read all segments of present results."""
         return verify_segments(tiles.run, progress)
 
-    def _answered(
+    def answered(
         self, tiles: Tiles, reduction: Reduction, group: Sequence[str], identifier: str
     ) -> npt.NDArray[np.int32]:
         """Zones that these tiles answer for in an acquisition."""
@@ -244,15 +249,9 @@ class Signatures(Stage):
         if path not in self._indexes:
             self._indexes[path] = ZoneIndex.load(path)
         self._indexes.move_to_end(path)
-        while len(self._indexes) > _CACHED_INDEXES:
+        while len(self._indexes) > self.most_indexes:
             self._indexes.popitem(last=False)
         return self._indexes[path]
-
-
-def stages(campaign: Campaign) -> Sequence[Stage]:
-    """Stages of a campaign that has reductions to signatures."""
-    inputs = ZoneInputs()
-    return [Zones(inputs), Signatures(inputs)] if campaign.signatures else []
 
 
 def _reduction(context: Context, unit: Unit) -> Reduction:
@@ -304,7 +303,7 @@ def _require_ingested(
     for text in reduction.named_bands():
         ref = tiles.campaign.ref(text)
         missing = 0
-        held, touched = tiles.windows(part.tile, ref), _touched(part, frame, ref)
+        held, touched = tiles.windows(part.tile, ref), part.touched_in(frame, ref)
         if (touched & ~held).any():
             raise CubeError(
                 f"band {ref} of tile {part.tile}: this campaign does not hold all windows that its zones touch",
@@ -318,16 +317,6 @@ def _require_ingested(
                 f"band {ref} of tile {part.tile} is not ingested for {acquisition.id} in {missing} of its windows",
                 hint="see why in the failures of the ingest stage; the next run tries again",
             )
-
-
-def _touched(part: TileShare, frame: Frame, ref: BandRef) -> Windows:
-    """Windows of a band that hold the centre of a pixel of some zone."""
-    rows, columns = frame.windows(ref.resolution_m)
-    found = np.zeros((rows, columns), np.bool_)
-    for size, index in part.indexes.items():
-        windows = index.windows(frame.edges[ref.resolution_m] * ref.resolution_m / size)[:rows, :columns]
-        found[: windows.shape[0], : windows.shape[1]] |= windows
-    return found
 
 
 def _info(group: Sequence[str], parts: Sequence[Acquisition]) -> AcquisitionInfo:
@@ -357,22 +346,25 @@ def _beyond_all(
 
 
 def _entry_bytes(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
-    return _entries(inputs, tiles, reduction) * (8 if reduction.coverage == "fraction" else 4)
+    return most_entries(inputs, tiles, reduction) * entry_nbytes(reduction)
 
 
-def _entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
-    """Pixels of the zones of the fullest tile, at the finest resolution: by their areas."""
+def entry_nbytes(reduction: Reduction) -> int:
+    """Memory of a pixel of a zone in an index."""
+    return 8 if reduction.coverage == "fraction" else 4
+
+
+def most_entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
+    """Pixels of the zones of the fullest tile, at the finest resolution."""
+    return max((entries(inputs, tiles, reduction, tile) for tile in tiles.acquisitions), default=0)
+
+
+def entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction, tile: str) -> int:
+    """Pixels of the zones of a tile, at the finest resolution: by their areas."""
     layer, assignment = inputs.layer(tiles.run, reduction.name), inputs.assignment(tiles.run, reduction.name)
-    most = 0
-    for tile in tiles.acquisitions:
-        rows = assignment.candidates_of(tile)
-        if len(rows):
-            epsg = tiles.frame(tile).epsg
-            area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)).sum()
-            most = max(most, int(area / _finest(tiles, tile)[0] ** 2))
-    return most
-
-
-def _finest(tiles: Tiles, tile: str) -> tuple[int, tuple[int, int]]:
-    """Smallest pixels of a tile, metres, and the shape of their rasters."""
-    return min(tiles.frame(tile).shapes.items())
+    rows = assignment.candidates_of(tile)
+    if not len(rows):
+        return 0
+    frame = tiles.frame(tile)
+    area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), frame.epsg)).sum()
+    return int(area / min(frame.shapes) ** 2)
