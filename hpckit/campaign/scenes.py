@@ -92,10 +92,10 @@ class Products(BaseModel):
     @classmethod
     def _can_be_listed(cls, paths: list[str | Path]) -> list[str | Path]:
         for path in paths:
-            if isinstance(path, str) and not re.match(r"s3://[^/]+", path, re.IGNORECASE):
+            if isinstance(path, str) and not re.match(r"s3://[^/]+|https?://[^?]+\.zarr/?(?:\?.*)?$", path):
                 raise ValueError(
-                    f"{path}: only folders and object stores (`s3://bucket/folder`) can be searched; products on web "
-                    "servers are found by STAC items"
+                    f"{path}: only folders and object stores (`s3://bucket/folder`) can be searched; of a web "
+                    "server, name products of EOPF Zarr (`https://host/a.zarr`), or STAC items"
                 )
         return paths
 

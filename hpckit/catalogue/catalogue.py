@@ -24,8 +24,10 @@ from hpckit.catalogue.items import items_of
 from hpckit.catalogue.stac import from_item, to_item
 from hpckit.catalogue.stores import find_stored
 from hpckit.errors import CatalogueError, SceneError
-from hpckit.inputs.stored import StoredFiles, last_state
-from hpckit.inputs.transfer import AbsentError, TransferError
+from hpckit.inputs.hierarchy import state_of
+from hpckit.inputs.remote_documents import forget
+from hpckit.inputs.stored import StoredFiles
+from hpckit.inputs.transfer import AbsentError, TransferError, without_secrets
 from hpckit.inputs.uri import is_below, is_remote
 from hpckit.sensors.content import stamp_files
 from hpckit.sensors.items import SCENE
@@ -34,7 +36,7 @@ from hpckit.sensors.registry import sensor_of, sensors
 from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.stac.files import file_of, may_hold_items
 from hpckit.sensors.stac.options import ItemOptions
-from hpckit.sensors.stored import Sought, read_stored
+from hpckit.sensors.stored import Sought, is_hierarchy, read_hierarchy, read_stored
 
 _Value = TypeVar("_Value")
 _WORKERS: Final = 8
@@ -110,6 +112,7 @@ def scan(
     FileUnavailableError
         If it cannot be seen whether one exists.
     """
+    forget()
     named = list(paths)
     folders, addresses = (
         [Path(path) for path in named if not is_remote(str(path))],
@@ -145,6 +148,10 @@ def scan(
             reused += len(read_now) if known.by_product.get(str(products[done - 1])) is read_now else 0
             progress(done, len(products))
     return ScanReport(scenes, failures, reused, _kept(before, scenes, failures))
+
+
+_states: dict[str, str] = {}
+"""Of products on servers, by address, as this process saw them last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +372,12 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
     before = known.by_product.get(str(path), [])
     try:
         if isinstance(path, str):
+            if is_hierarchy(path):
+                _states[path] = _state(path)
+                is_known = before and all(_is_unchanged(scene, known, wanted) for scene in before)
+                return before if is_known else [read_hierarchy(path)]
             files = _list_product(path)
+            _states[path] = files.state
             return (
                 before
                 if before and all(_is_unchanged(scene, known, wanted) for scene in before)
@@ -380,6 +392,13 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
         return read_scenes(path, wanted.sensors)
     except SceneError as error:
         return [Failure(path, str(error), may_pass(error))]
+
+
+def _state(address: str) -> str:
+    try:
+        return state_of(address)
+    except OSError as error:
+        raise SceneError(f"{without_secrets(address)} cannot be read") from error
 
 
 def _list_product(uri: str) -> StoredFiles:
@@ -421,7 +440,7 @@ def _stamp(scene: Scene, items: ItemOptions) -> str:
     Of a STAC item also the options with which it was read.
     """
     if is_remote(scene.href):
-        return last_state(scene.href)
+        return _states.get(scene.href, "")
     try:
         states = [path.stat() for path in stamp_files(scene)]
     except OSError:

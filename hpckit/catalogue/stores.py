@@ -48,8 +48,15 @@ def find_stored(addresses: Sequence[str], sought: Sought, unseen: Unseen, pool: 
         If there are more folders than a search may list.
     """
     folders = [address.rstrip("/") for address in addresses]
+    for address in folders:
+        if not is_store(address) and not is_product(name_of(address)):
+            unseen(address, SceneError(f"{without_secrets(address)}: a web server gives no lists of folders"))
     yield from (folder for folder in folders if is_product(name_of(folder)))
-    folders = [folder for folder in folders if not is_product(name_of(folder)) and sought.may_hold(_path(folder))]
+    folders = [
+        folder
+        for folder in folders
+        if is_store(folder) and not is_product(name_of(folder)) and sought.may_hold(_path(folder))
+    ]
     listed = 0
     while folders:
         listed += len(folders)

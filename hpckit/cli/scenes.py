@@ -75,7 +75,11 @@ def scan(
     from hpckit.errors import CatalogueError, FileUnavailableError
 
     for path in paths:
-        if "://" in path and not path.lower().startswith("s3://"):
+        if (
+            "://" in path
+            and not path.startswith("s3://")
+            and not path.partition("?")[0].rstrip("/").endswith(".zarr")
+        ):
             raise click.BadParameter(f"{path}: only folders and object stores can be searched", param_hint="PATHS")
         if "://" not in path and not is_there(Path(path)):
             raise click.BadParameter(f"{path}: no such folder or file", param_hint="PATHS")

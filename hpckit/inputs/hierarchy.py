@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
+from hpckit.inputs.remote import fetch as fetch_remote
+from hpckit.inputs.transfer import AbsentError, without_secrets
+from hpckit.inputs.uri import name_of, within
 
 if TYPE_CHECKING:
     from zarr import Array, Group
@@ -28,6 +33,27 @@ def is_hierarchy(folder: Path) -> bool:
 def documents(folder: Path) -> list[Path]:
     """Metadata documents of a group or array that are there."""
     return [folder / name for name in _DOCUMENTS if (folder / name).exists()]
+
+
+def state_of(address: str) -> str:
+    """What tells versions of a hierarchy on a server apart: size and tag of its metadata as they are now.
+
+    Empty if its server gives no tags.
+
+    Raises
+    ------
+    OSError
+        If it cannot be seen.
+    SceneError
+        If it is no hierarchy.
+    """
+    for name in (".zmetadata", "zarr.json", ".zgroup"):
+        try:
+            piece = fetch_remote(within(address, name), 0, 1)
+        except AbsentError:
+            continue
+        return digest_json([name, piece.size, piece.tag]) if piece.tag else ""
+    raise SceneError(f"{without_secrets(address)}: no Zarr hierarchy is there")
 
 
 def sample(path: Path, name: str) -> list[list[object]]:
@@ -49,11 +75,15 @@ def sample(path: Path, name: str) -> list[list[object]]:
     return found
 
 
-def store_at(path: Path) -> Store:
-    """Store of the hierarchy at a path, to read."""
+def store_at(place: Path | str) -> Store:
+    """Store of the hierarchy in a folder, or at an address, to read."""
+    if isinstance(place, str):
+        from hpckit.inputs.remote_store import RemoteStore
+
+        return RemoteStore(place)
     from zarr.storage import LocalStore  # takes half a second, which products in files need not wait for
 
-    return LocalStore(path, read_only=True)
+    return LocalStore(place, read_only=True)
 
 
 def fetch(store: Store, key: str, start: int = 0, nbytes: int | None = None) -> bytes | None:
@@ -70,6 +100,11 @@ def fetch(store: Store, key: str, start: int = 0, nbytes: int | None = None) -> 
         If it cannot be read.
     """
     from zarr.abc.store import OffsetByteRequest, RangeByteRequest
+
+    from hpckit.inputs.remote_store import RemoteStore
+
+    if isinstance(store, RemoteStore):
+        return store.fetch(key, start, nbytes)  # without zarr's one loop for all threads
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
@@ -79,10 +114,17 @@ def fetch(store: Store, key: str, start: int = 0, nbytes: int | None = None) -> 
 
 
 class Hierarchy:
-    """A Zarr hierarchy and its metadata."""
+    """A Zarr hierarchy and its metadata.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Parameters
+    ----------
+    place : Path or str
+        A folder, or an address.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self.place = place
+        self.name = name_of(place) if isinstance(place, str) else place.name
 
     @cached_property
     def attributes(self) -> Mapping[str, Any]:
@@ -93,7 +135,7 @@ class Hierarchy:
         SceneError
             If its metadata are damaged, or cannot be read.
         """
-        with reading(self.path.name):
+        with reading(self.name):
             return dict(self._root.attrs)
 
     def array(self, name: str) -> Array[Any] | None:
@@ -106,7 +148,7 @@ class Hierarchy:
         """
         from zarr import Array
 
-        with reading(f"{self.path.name}: {name}"):
+        with reading(f"{self.name}: {name}"):
             try:
                 found = self._root[name]
             except KeyError:
@@ -115,33 +157,69 @@ class Hierarchy:
 
     def attributes_of(self, name: str) -> Mapping[str, Any]:
         """Attributes of a group or array; empty if there is none. Raises what `attributes` does."""
-        with reading(f"{self.path.name}: {name}"):
+        with reading(f"{self.name}: {name}"):
             return dict(self._root[name].attrs) if name in self._root else {}
 
     def groups(self, name: str) -> list[str]:
-        """Paths of the groups in a group, sorted; none if there is none. Raises what `attributes` does."""
+        """Paths of the groups in a group, or in the root (empty), sorted; none if there is none.
+
+        Raises what `attributes` does.
+        """
         from zarr import Group
 
-        with reading(f"{self.path.name}: {name}"):
-            group = self._root.get(name)
-            return sorted(f"{name}/{key}" for key in group.group_keys()) if isinstance(group, Group) else []
+        with reading(f"{self.name}: {name}"):
+            group = self._root.get(name) if name else self._root
+            return (
+                sorted(f"{name}/{key}".removeprefix("/") for key in group.group_keys())
+                if isinstance(group, Group)
+                else []
+            )
 
     def has(self, name: str) -> bool:
-        """Whether the folder of an array is there, whatever consolidated metadata list."""
-        return is_hierarchy(self.path / name)
+        """Whether the folder of an array is there, whatever consolidated metadata list; on servers these count."""
+        return isinstance(self.place, str) or is_hierarchy(self.place / name)
 
     @cached_property
     def _root(self) -> Group:
         """The root; its consolidated metadata are passed over where an array of them is of an unknown kind."""
         import zarr
 
+        if isinstance(self.place, str):
+            return _open_remote(self.place)
         try:
-            return zarr.open_group(store_at(self.path), mode="r")
+            return zarr.open_group(store_at(self.place), mode="r")
         except (ValueError, TypeError, KeyError):
-            return zarr.open_group(store_at(self.path), mode="r", use_consolidated=False)
+            return zarr.open_group(store_at(self.place), mode="r", use_consolidated=False)
 
 
-def open_array(path: Path, name: str) -> Array[Any]:
+def _open_remote(address: str) -> Group:
+    """The root of a hierarchy on a server, which is asked for what there may be and nothing else.
+
+    Raises
+    ------
+    SceneError
+        If there is none, or nothing lists what it holds.
+    """
+    import zarr
+
+    from hpckit.inputs.remote_store import RemoteStore
+
+    store = RemoteStore(address)
+    if store.fetch(".zmetadata") is not None:
+        return zarr.open_group(store, mode="r", zarr_format=2, use_consolidated=True)
+    root = store.fetch("zarr.json")
+    if root is None and store.fetch(".zgroup") is None:
+        raise SceneError("no Zarr hierarchy is there")
+    is_listed = root is not None and bool(json.loads(root).get("consolidated_metadata"))
+    if not is_listed and not store.supports_listing:
+        raise SceneError(
+            "its metadata are not consolidated, and a web server gives no list of what a hierarchy holds",
+            hint="consolidate its metadata (zarr.consolidate_metadata), or read it from an object store or a folder",
+        )
+    return zarr.open_group(store, mode="r", zarr_format=2 if root is None else 3, use_consolidated=is_listed)
+
+
+def open_array(place: Path | str, name: str) -> Array[Any]:
     """Open an array by its own metadata, whatever a hierarchy's consolidated ones say of it.
 
     Raises
@@ -153,7 +231,9 @@ def open_array(path: Path, name: str) -> Array[Any]:
 
     with reading(name):
         try:
-            return zarr.open_array(store_at(path), path=name, mode="r")
+            store = store_at(place)
+            is_2 = isinstance(place, str) and fetch(store, f"{name}/.zarray") is not None
+            return zarr.open_array(store, path=name, mode="r", zarr_format=2 if is_2 else None)
         except FileNotFoundError as error:
             raise SceneError(f"{name} is missing") from error
 
@@ -163,8 +243,10 @@ def reading(what: str) -> Iterator[None]:
     """Say what cannot be read where metadata are read; refusals of the file system remain the cause."""
     try:
         yield
-    except SceneError:
-        raise
+    except SceneError as error:
+        if what in error.message:
+            raise
+        raise SceneError(f"{what}: {error.message}", hint=error.hint) from error.__cause__
     except Exception as error:  # parsers of metadata raise whatever they come across
         fault = "cannot be read" if may_pass(error) else "its Zarr metadata are damaged"
         raise SceneError(f"{what}: {fault}") from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rasterio.abc import MultiByteRangeResourceContainer
 
@@ -24,6 +24,8 @@ from hpckit.inputs import httpfiles, s3files
 from hpckit.inputs.transfer import Piece, TransferError, replaced
 from hpckit.inputs.uri import is_remote
 
+_Question = TypeVar("_Question")
+_Answer = TypeVar("_Answer")
 _HEAD: Final = 2**14
 """Read of a file that is opened: the directory of a Cloud-Optimised GeoTIFF, the headers of JPEG 2000."""
 _BLOCK: Final = 2**12
@@ -87,11 +89,8 @@ class RemoteFile:
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Several ranges (start, stop) at once; those that are near one another by one request."""
         spans = _joined(sorted(ranges))
-        if len(spans) == 1:
-            read = [self.read(*spans[0])]
-        else:
-            read = list(_pool(os.getpid()).map(lambda span: self.read(*span), spans))
-        found = dict(zip(spans, read, strict=True))
+        read = map if len(spans) == 1 else pooled
+        found = dict(zip(spans, read(lambda span: self.read(*span), spans), strict=True))
         return [
             next(
                 data[start - first : stop - first]
@@ -126,6 +125,11 @@ def _joined(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 def _pool(process: int) -> ThreadPoolExecutor:
     """Threads of a process: a forked one has its own."""
     return ThreadPoolExecutor(_AT_ONCE)
+
+
+def pooled(ask: Callable[[_Question], _Answer], questions: Sequence[_Question]) -> Iterator[_Answer]:
+    """Answers to several questions that servers are asked at once, in the order of the questions."""
+    return _pool(os.getpid()).map(ask, questions)
 
 
 _known: dict[str, RemoteFile] = {}

@@ -45,7 +45,6 @@ class StoredFiles(Files):
         self._content: dict[str, bytes] = {}
         self._tags = {name: one.tag for name, one in objects.items()}
         super().__init__(name_of(uri), uri, {name: one.size for name, one in objects.items()})
-        _states[uri] = self.state
 
     @property
     def state(self) -> str:
@@ -91,15 +90,6 @@ class StoredFiles(Files):
             if (piece.size, piece.tag.strip('"')) != (self._sizes[name], self._tags[name].strip('"')):
                 raise TransferError(errno.EAGAIN, "it was replaced since it was listed")
             yield piece.data
-
-
-_states: dict[str, str] = {}
-"""By URI of the product, the state that this process saw last."""
-
-
-def last_state(uri: str) -> str:
-    """State of a product as this process listed it last; empty if it did not."""
-    return _states.get(uri, "")
 
 
 def files_at(href: str) -> Files:

@@ -1,5 +1,7 @@
 """Where a raster lies, as one text: `/data/b.tif`, `zip:///data/a.zip!/A.SAFE/b.jp2`, `zarr:///data/a.zarr!/r10m/b02`.
 
+Arrays of hierarchies on servers are `https://host/a.zarr!/r10m/b02` and `s3://bucket/a.zarr!/r10m/b02`.
+
 The second is a member of a zip file, as rasterio and others write it, too; the third is an array of a Zarr hierarchy.
 Only this module knows how GDAL names them. Files on servers are `https://host/b.tif` and `s3://bucket/b.tif`; they
 have no `Location` on this machine.
@@ -10,13 +12,14 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from hpckit.errors import SceneError
 
 _MEMBER: Final = re.compile(r"zip://(?P<path>/.*?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
 _ARRAY: Final = re.compile(r"zarr://(?P<path>/.*)!/(?P<array>.+)", re.DOTALL)
 _REMOTE: Final = re.compile(r"(?:https?|s3)://", re.IGNORECASE)
+_REMOTE_ARRAY: Final = re.compile(r"(?P<place>(?:https?|s3)://.*?)!/(?P<array>.+)", re.IGNORECASE | re.DOTALL)
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -56,6 +59,32 @@ def is_remote(uri: str) -> bool:
     return _REMOTE.match(uri) is not None
 
 
+def array_uri(place: Path | str, array: str) -> str:
+    """Where an array of a hierarchy lies; `split_array` reads it.
+
+    Parameters
+    ----------
+    place : Path or str
+        Of the hierarchy: a folder, or an address.
+    """
+    return f"{place}!/{array}" if isinstance(place, str) else Location(place.absolute(), array=array).uri
+
+
+def split_array(uri: str) -> tuple[Path | str, str] | None:
+    """Place of a hierarchy and path of an array in it; None for what is no array."""
+    if is_remote(uri):
+        match = _REMOTE_ARRAY.fullmatch(uri)
+        return (match["place"], match["array"]) if match else None
+    location = locate(uri)
+    return (location.path, location.array) if location.array else None
+
+
+def within(address: str, name: str) -> str:
+    """Address of what lies below another one; a signature stays at the end."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
+
+
 def is_below(place: str, folder: str) -> bool:
     """Whether a place is a folder, or lies in it at any depth: both on this machine, or both in one store."""
     if is_remote(folder) or is_remote(place):
@@ -65,7 +94,10 @@ def is_below(place: str, folder: str) -> bool:
 
 def name_of(uri: str) -> str:
     """Name of a file without its folder, wherever it lies."""
-    return PurePosixPath(unquote(urlsplit(uri).path)).name if is_remote(uri) else locate(uri).name
+    if not is_remote(uri):
+        return locate(uri).name
+    match = _REMOTE_ARRAY.fullmatch(uri)
+    return match["array"] if match else PurePosixPath(unquote(urlsplit(uri).path)).name
 
 
 def locate(uri: str) -> Location:

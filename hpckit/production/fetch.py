@@ -35,6 +35,7 @@ from hpckit.production.fetchable import (
     fetchable,
     lost_bands,
     missing_files,
+    of_arrays,
 )
 
 LOCK: Final = ".fetch.lock"
@@ -150,10 +151,17 @@ def wanted(campaign: Campaign, console: Console) -> Wanted:
     planned, _ = plan_campaign(campaign, console, 1)
     tiles = planned.tiles
     lost = [] if tiles is None else lost_bands(tiles)
+    arrays = [] if tiles is None else of_arrays(tiles)
     return Wanted(
         planned.run.run_id,
         [] if tiles is None else fetchable(tiles),
-        [Failed("", f"{scene.id}: its server has no file of {ref}") for scene, ref in lost],
+        [
+            *(Failed("", f"{scene.id}: its server has no file of {ref}") for scene, ref in lost),
+            *(
+                Failed("", f"{scene.id}: arrays of EOPF Zarr are not copied; ingest reads them there")
+                for scene in arrays
+            ),
+        ],
         planned.unread,
     )
 

@@ -82,6 +82,23 @@ def lost_bands(tiles: Tiles) -> list[tuple[Scene, BandRef]]:
     ]
 
 
+def of_arrays(tiles: Tiles) -> list[Scene]:
+    """Scenes that are still to be decoded, and whose bands are arrays on servers, which are not copied."""
+    if not any(map(_has_remote_arrays, _scenes(tiles))):
+        return []
+    found = {
+        scene.href: scene
+        for (tile, position), _ in _undone(tiles)
+        for scene in tiles.acquisitions[tile][position].scenes
+        if _has_remote_arrays(scene)
+    }
+    return list(found.values())
+
+
+def _has_remote_arrays(scene: Scene) -> bool:
+    return any(asset.array and asset.is_remote for asset in scene.assets.values())
+
+
 def _undone(tiles: Tiles) -> Iterator[tuple[tuple[str, int], Set[BandRef]]]:
     """Bands that stages have still to decode, by tile and position on its time axis."""
     planning = Planning(tiles, read_journal(tiles.run.path))

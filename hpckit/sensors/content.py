@@ -16,7 +16,7 @@ from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files, LocalFiles
-from hpckit.inputs.hierarchy import Hierarchy, documents, sample
+from hpckit.inputs.hierarchy import Hierarchy, documents, sample, state_of
 from hpckit.sensors.integrity import MANIFEST, listed_files
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.stac.files import file_of
@@ -46,10 +46,10 @@ def content_of(scene: Scene, files: Files | None = None) -> str:
     """
     path = Path(scene.href)
     try:
-        if file_of(scene.href) is not None:
-            return digest_json(list(_of_item(scene)))[:16]
         if any(asset.array for asset in scene.assets.values()):
             return digest_json(list(_of_arrays(scene)))[:16]
+        if file_of(scene.href) is not None:
+            return digest_json(list(_of_item(scene)))[:16]
         if files is not None or path.suffix.lower() == ".zip" or path.is_dir():
             found = _of_files(scene, files or LocalFiles(path))
         else:
@@ -66,12 +66,14 @@ def content_of(scene: Scene, files: Files | None = None) -> str:
 def stamp_files(scene: Scene) -> list[Path]:
     """Files on this machine whose state tells whether a product is what it was: few, where it lists its files."""
     item = file_of(scene.href)
-    if item is not None:
-        return _by_name({item, *(asset.file for asset in scene.assets.values() if not asset.is_remote)})
-    top = Path(scene.href)
-    arrays = {top / asset.array for asset in scene.assets.values() if asset.array}
+    here = [asset for asset in scene.assets.values() if not asset.is_remote]
+    arrays = {asset.file / asset.array for asset in here if asset.array}
+    if item is not None and not arrays:
+        return _by_name({item, *(asset.file for asset in here)})
+    top = here[0].file if arrays else Path(scene.href)
     if arrays:
-        return _by_name({*arrays, *(document for folder in (top, *arrays) for document in documents(folder))})
+        found = {*arrays, *(document for folder in (top, *arrays) for document in documents(folder))}
+        return _by_name(found | ({item} if item is not None else set()))
     if top.suffix.lower() == ".zip":
         return [top]
     manifest, granules = top / MANIFEST, top / _GRANULES
@@ -94,11 +96,18 @@ def _sample(asset: Asset) -> list[object]:
 
 def _of_arrays(scene: Scene) -> Iterator[list[object]]:
     """What a hierarchy tells of itself, what the numbers of its arrays mean, and heads of chunks."""
-    path = Path(scene.href)
-    yield [digest_json(dict(Hierarchy(path).attributes))]
+    place = next(asset.hierarchy for asset in scene.assets.values())
+    yield [digest_json(dict(Hierarchy(place).attributes))]
+    if isinstance(place, str):
+        yield [state_of(place)]  # heads of chunks would be hundreds of requests
     for key, asset in sorted(scene.assets.items()):
         meaning = [asset.crs, list(asset.transform), list(asset.shape), asset.dtype, asset.nodata]
-        yield [key, asset.array, *meaning, asset.scale, asset.offset, sample(path, asset.array)]
+        yield [key, asset.array, *meaning, asset.scale, asset.offset, *_heads(place, asset.array)]
+
+
+def _heads(place: Path | str, array: str) -> list[object]:
+    """Checksums of the heads of some chunks, of a hierarchy on this machine."""
+    return [] if isinstance(place, str) else [sample(place, array)]
 
 
 def _of_files(scene: Scene, files: Files) -> list[list[object]]:

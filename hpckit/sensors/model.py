@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from affine import Affine
 
 from hpckit.base.frozendict import frozen
-from hpckit.inputs.uri import is_remote, locate, name_of
+from hpckit.inputs.uri import is_remote, locate, name_of, split_array
 from hpckit.sensors.bands import split_key
 from hpckit.space.frame import Frame
 
@@ -68,7 +68,16 @@ class Asset:
     @property
     def array(self) -> str:
         """Path of the array in its Zarr hierarchy; empty for a file."""
-        return "" if self.is_remote else locate(self.uri).array
+        found = split_array(self.uri)
+        return found[1] if found else ""
+
+    @property
+    def hierarchy(self) -> Path | str:
+        """Place of the Zarr hierarchy that has the array: a folder, or an address."""
+        found = split_array(self.uri)
+        if found is None:
+            raise TypeError(f"{self.name} is no array")
+        return found[0]
 
     @property
     def name(self) -> str:

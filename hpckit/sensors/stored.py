@@ -13,19 +13,27 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from hpckit.errors import SceneError
+from hpckit.inputs.hierarchy import Hierarchy
 from hpckit.inputs.stored import StoredFiles
 from hpckit.inputs.transfer import ETAG
+from hpckit.inputs.uri import name_of
 from hpckit.sensors.content import content_of
 from hpckit.sensors.integrity import MANIFEST, listed_files, spelt_digest
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1 import product as sentinel1
+from hpckit.sensors.sentinel1.eopf.product import is_group, read_eopf
+from hpckit.sensors.sentinel1.product import named
 from hpckit.sensors.sentinel2 import aws
 from hpckit.sensors.sentinel2 import product as sentinel2
+from hpckit.sensors.sentinel2.eopf.product import read_scene
+from hpckit.sensors.sentinel2.eopf.told import is_sentinel2
 
-_SAFE: Final = ".SAFE"
+_ENDINGS: Final = (".SAFE", ".zarr")
 _SENTINEL2: Final = re.compile(
     r"S2[A-Z]_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})_(?:N\d{4}_)?R\d{3}_T(?P<tile>\d{2}[A-Z]{3})_"
 )
+_EOPF: Final = re.compile(r"S0[12][A-Z]{2,3}(?P<level>L1C|L2A|GRD)_(?P<start>\d{8}T\d{6})_")
+"""New names of EOPF Zarr have no tile."""
 _SENTINEL1: Final = re.compile(r"S1[A-Z]_[A-Z0-9]{2}_(?P<level>[A-Z]{3})[FHM_]_.{4}_(?P<start>\d{8}T\d{6})_")
 _OLD: Final = re.compile(r"S2[A-Z]_(?:OPER|USER)_PRD_MSI(?P<level>L1C|L2A)_")
 """Names before December 2016 tell neither tile nor time of sensing in one place."""
@@ -64,7 +72,7 @@ class Sought:
 
     def fits(self, name: str) -> bool:
         """Whether a product, by its name, may be one that is wanted; also if the name does not tell."""
-        match = _SENTINEL2.match(name) or _SENTINEL1.match(name)
+        match = _SENTINEL2.match(name) or _SENTINEL1.match(name) or _EOPF.match(name)
         if match is None:
             old = _OLD.match(name)
             return old is None or self.level in (None, old["level"])
@@ -88,7 +96,12 @@ class Sought:
 
 def is_product(name: str) -> bool:
     """Whether a folder is a product, by its name."""
-    return name.endswith(_SAFE)
+    return name.endswith(_ENDINGS)
+
+
+def is_hierarchy(address: str) -> bool:
+    """Whether a product is a Zarr hierarchy rather than a folder of files, by its name."""
+    return name_of(address).endswith(_ENDINGS[1])
 
 
 def is_tile(names: Iterable[str]) -> bool:
@@ -108,6 +121,21 @@ def read_stored(files: StoredFiles) -> list[Scene]:
     scenes = [sentinel1.read_files(files)] if radar else sentinel2.read_files(files)
     listed = _listed(files)
     return [_with_files(replace(scene, content=content_of(scene, files)), files, listed) for scene in scenes]
+
+
+def read_hierarchy(address: str) -> Scene:
+    """Scene of a product of EOPF Zarr on a server, the same as of its copy on this machine but for places.
+
+    Raises
+    ------
+    SceneError
+        If it is broken or of an unsupported kind; the message names product and reason.
+    """
+    hierarchy = Hierarchy(address)
+    with named(hierarchy.name):
+        groups = [] if is_sentinel2(hierarchy.attributes) else hierarchy.groups("")
+        scene = read_eopf(address, groups) if any(map(is_group, groups)) else read_scene(address)
+        return replace(scene, content=content_of(scene))
 
 
 def _listed(files: StoredFiles) -> Mapping[str, tuple[int, str, str]]:

@@ -72,7 +72,7 @@ def read_product(path: Path) -> Scene:
     SceneError
         If it is broken or of an unsupported kind; the message names product and reason.
     """
-    with _named(path.name):
+    with named(path.name):
         if path.suffix in (".dim", ".data"):
             return read_dimap(path)
         if path.is_dir() and is_eopf(path, names := names_in(path)):
@@ -82,12 +82,12 @@ def read_product(path: Path) -> Scene:
 
 def read_files(files: Files) -> Scene:
     """Read a raw GRD product whose files are listed already; see `read_product`."""
-    with _named(files.name):
+    with named(files.name):
         return read_grd(files)
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """Name a product that cannot be read."""
     try:
         yield

@@ -185,7 +185,7 @@ def _nearest(scene: Scene, measurement: Asset) -> str:
 
 def _read_array(scene: Scene, measurement: Asset, rows: slice, columns: slice) -> npt.NDArray[np.uint16]:
     try:
-        raster = ZarrRaster(measurement.file, measurement.array)
+        raster = ZarrRaster(measurement.hierarchy, measurement.array)
         if raster.shape != measurement.shape or raster.dtype != np.uint16:
             raise SceneError(f"{measurement.array} is not as it was when it was catalogued; scan it again")
         values: npt.NDArray[np.uint16] = raster.read(rows, columns)
@@ -205,16 +205,16 @@ def _fold(power: Power, fold: int) -> Power:
 def _geometry_of(scene: Scene, measurement: Asset) -> RadarGeometry:
     """Geometry of an image, by its annotation, or by the arrays beside it."""
     if measurement.array:
-        return _array_geometry(measurement.file, measurement.array.partition("/")[0])
+        return _array_geometry(measurement.hierarchy, measurement.array.partition("/")[0])
     return _geometry(scene.href, sidecars(measurement.name)["product"])
 
 
 def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple[Table, Noise | None]:
     """Calibration and noise of an image; None where no noise is taken off."""
     if measurement.array:
-        path, group = measurement.file, measurement.array.partition("/")[0]
-        table = _array_table(path, group, reading.radiometry)
-        return table, _array_noise(path, group) if reading.noise else None
+        place, group = measurement.hierarchy, measurement.array.partition("/")[0]
+        table = _array_table(place, group, reading.radiometry)
+        return table, _array_noise(place, group) if reading.noise else None
     names = sidecars(measurement.name)
     table = _table(scene.href, names["calibration"], reading.radiometry)
     return table, _noise(scene.href, names["noise"]) if reading.noise else None

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hpckit.errors import SceneError
+from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import is_remote
 from hpckit.sensors.stac.dialects import dialect_of
 
@@ -19,6 +20,9 @@ PARQUET: Final = ".parquet"
 _BETWEEN: Final = "#"
 """Between the path of a file and the id of an item in it."""
 _HREF: Final = re.compile(rf"(.+?\.(?:json|geojson|parquet)){_BETWEEN}.", re.IGNORECASE | re.DOTALL)
+_ZARR: Final = "zarr"
+"""In the media type of an array or hierarchy; a geometry in version 3 with levels is another product."""
+_ROOT: Final = re.compile(r".*?\.zarr(?=/|$|\?)", re.IGNORECASE)
 _MOST: Final = 512 * 2**20
 _HEAD: Final = 64 * 2**10
 _LIKE_ONE: Final = re.compile(rb"sentinel[-_ ]?2|S2[A-D]_", re.IGNORECASE)
@@ -125,6 +129,34 @@ def uri_of(asset: Mapping[str, Any], folder: Path) -> str | None:
     if found is None and not there:
         found = next(iter(here), None)
     return str(found.absolute()) if found is not None else next(iter(there), None)
+
+
+def hierarchy_of(item: Mapping[str, Any], folder: Path) -> Path | str | None:
+    """Place of the product of EOPF Zarr that an item refers to, if its bands are arrays of one.
+
+    Parameters
+    ----------
+    folder : Path
+        Where relative names begin.
+
+    Raises
+    ------
+    SceneError
+        If its assets are of several.
+    """
+    assets = item.get("assets")
+    found = set()
+    for asset in assets.values() if isinstance(assets, Mapping) else ():
+        if isinstance(asset, Mapping) and isinstance(asset.get("href"), str) and _ZARR in str(asset.get("type")):
+            uri = uri_of(asset, folder)
+            match = None if uri is None else _ROOT.match(uri)
+            found |= {match[0]} if match else set()
+    if len(found) > 1:
+        raise SceneError(
+            f"its assets are of several products: {' and '.join(map(without_secrets, sorted(found)[:2]))}"
+        )
+    place = next(iter(found), None)
+    return place if place is None or is_remote(place) else Path(place)
 
 
 def local_path(href: str, folder: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +24,9 @@ from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.bands import BANDS
 from hpckit.sensors.sentinel2.details import Details, lost_file
+from hpckit.sensors.sentinel2.eopf.product import read_scene
 from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original
-from hpckit.sensors.stac.files import href_of, uri_of
+from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of
 from hpckit.sensors.stac.options import ItemOptions
 from hpckit.sensors.stac.radiometry import declared, reflectance
 from hpckit.space import footprint
@@ -57,11 +58,25 @@ def read_item(item: Mapping[str, Any], path: Path, options: ItemOptions) -> Scen
     """
     name = str(item.get("id", "")) or path.name
     try:
+        place = hierarchy_of(item, path.parent)
+        if place is not None and options.assets is None:
+            return _of_hierarchy(item, path, place)
         return _Reader(item, path, options).scene()
     except SceneError as error:
         raise SceneError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
     except (ValueError, LookupError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise SceneError(f"{name}: its STAC item is malformed ({type(error).__name__}: {error})") from error
+
+
+def _of_hierarchy(item: Mapping[str, Any], path: Path, place: Path | str) -> Scene:
+    """Scene of the product of EOPF Zarr that an item refers to: the item says where it is, the product what it is."""
+    scene = read_scene(place)
+    said = _NAME.match(str(item["id"]))
+    told = _NAME.match(scene.id)
+    if said and told and any(said[part] != told[part] for part in ("platform", "level", "start", "tile")):
+        where = without_secrets(place) if isinstance(place, str) else place
+        raise SceneError(f"the product at {where} is {scene.id}")
+    return replace(scene, href=href_of(path, str(item["id"])))
 
 
 @dataclass(frozen=True, slots=True)

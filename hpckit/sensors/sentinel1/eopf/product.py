@@ -14,7 +14,7 @@ import shapely.geometry
 
 from hpckit.errors import SceneError
 from hpckit.inputs.hierarchy import Hierarchy, is_hierarchy
-from hpckit.inputs.uri import Location
+from hpckit.inputs.uri import array_uri
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.eopf.tables import Group, read_pixel_m
 from hpckit.sensors.sentinel1.grd import resolution_letter
@@ -29,18 +29,25 @@ _GROUP: Final = re.compile(
 _GRD: Final = "measurements/grd"
 
 
+def is_group(name: str) -> bool:
+    """Whether a group of a root is that of a polarisation of a product."""
+    return _ANY_GROUP.match(name) is not None
+
+
 def is_eopf(folder: Path, names: Sequence[str]) -> bool:
     """Whether a folder with these entries is a product of Sentinel-1."""
-    return any(map(_ANY_GROUP.match, names)) and is_hierarchy(folder)
+    return any(map(is_group, names)) and is_hierarchy(folder)
 
 
-def read_eopf(folder: Path, names: Sequence[str]) -> Scene:
+def read_eopf(place: Path | str, names: Sequence[str]) -> Scene:
     """Read the metadata of a product.
 
     Parameters
     ----------
+    place : Path or str
+        Its folder, or its address.
     names : sequence of str
-        Entries of the folder.
+        Entries of the folder, or groups of the root.
 
     Raises
     ------
@@ -52,10 +59,10 @@ def read_eopf(folder: Path, names: Sequence[str]) -> Scene:
         raise SceneError(
             "unsupported: products of Sentinel-1 other than GRD", hint="take the GRD product of this pass"
         )
-    hierarchy = Hierarchy(folder)
+    hierarchy = Hierarchy(place)
     root = hierarchy.attributes
     first = next(iter(groups.values()))
-    tables = {pol: Group(folder, match[0]) for pol, match in groups.items()}
+    tables = {pol: Group(place, match[0]) for pol, match in groups.items()}
     present = [pol for pol, match in groups.items() if hierarchy.array(f"{match[0]}/{_GRD}") is not None]
     if not present:
         raise SceneError("incomplete: none of its groups has measurements/grd")
@@ -66,7 +73,7 @@ def read_eopf(folder: Path, names: Sequence[str]) -> Scene:
     return Scene(
         id=_identifier(platform, radar, first, read_pixel_m(tables[present[0]], groups[present[0]][0])),
         sensor="sentinel-1",
-        href=str(folder.absolute()),
+        href=place if isinstance(place, str) else str(place.absolute()),
         level="GRD",
         platform=platform,
         sensed=radar.start,
@@ -75,9 +82,7 @@ def read_eopf(folder: Path, names: Sequence[str]) -> Scene:
         baseline=_version(hierarchy, first[0]),
         relative_orbit=orbit,
         assets={
-            f"{pol}@{size}m": Asset(
-                Location(folder.absolute(), array=f"{groups[pol][0]}/{_GRD}").uri, shape=tables[pol].shape()
-            )
+            f"{pol}@{size}m": Asset(array_uri(place, f"{groups[pol][0]}/{_GRD}"), shape=tables[pol].shape())
             for pol in present
             for size in (10, 20)
         },

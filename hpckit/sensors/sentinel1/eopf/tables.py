@@ -42,8 +42,8 @@ _NANOSECONDS: Final = {
 class Group:
     """The group of a polarisation."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._hierarchy = Hierarchy(path)
+    def __init__(self, place: Path | str, name: str) -> None:
+        self._hierarchy = Hierarchy(place)
         self._name = name
 
     def optional(self, name: str) -> npt.NDArray[Any] | None:
@@ -114,7 +114,7 @@ class _Lines(NamedTuple):
     step_s: float
 
 
-def read_geometry(path: Path, name: str) -> RadarGeometry:
+def read_geometry(place: Path | str, name: str) -> RadarGeometry:
     """Geometry of the image of a polarisation.
 
     Raises
@@ -122,7 +122,7 @@ def read_geometry(path: Path, name: str) -> RadarGeometry:
     SceneError
         If it lacks orbit, times of lines, size of pixels or conversion polynomials.
     """
-    group = Group(path, name)
+    group = Group(place, name)
     shape = group.shape()
     lines = _lines(group, shape[0])
 
@@ -146,7 +146,7 @@ def read_geometry(path: Path, name: str) -> RadarGeometry:
     )
 
 
-def read_calibration(path: Path, name: str, radiometry: str) -> Table:
+def read_calibration(place: Path | str, name: str, radiometry: str) -> Table:
     """Calibration table of a polarisation.
 
     Raises
@@ -154,13 +154,13 @@ def read_calibration(path: Path, name: str, radiometry: str) -> Table:
     SceneError
         If it is missing or damaged.
     """
-    found = _table(Group(path, name), "quality/calibration", _TABLES[radiometry])
+    found = _table(Group(place, name), "quality/calibration", _TABLES[radiometry])
     if not all((values > 0).all() for values in found.values):
         raise SceneError(f"{name}/quality/calibration is damaged: it has values of 0 or less")
     return found
 
 
-def read_noise(path: Path, name: str) -> Noise:
+def read_noise(place: Path | str, name: str) -> Noise:
     """Noise tables of a polarisation.
 
     Raises
@@ -168,7 +168,7 @@ def read_noise(path: Path, name: str) -> Noise:
     SceneError
         If they are missing, as in products of 2025, or damaged.
     """
-    group = Group(path, name)
+    group = Group(place, name)
     if group.optional("quality/noise_range/noise_range_lut") is None:
         raise SceneError(
             f"{name} has no quality/noise_range: its thermal noise is not known",

@@ -48,21 +48,26 @@ def is_remnant(folder: Path) -> bool:
     return folder.suffix == ".zarr" and folder.name.startswith(("S02MSI", "S2"))
 
 
-def read_scene(folder: Path) -> Scene:
+def read_scene(place: Path | str) -> Scene:
     """Read the metadata of a product.
+
+    Parameters
+    ----------
+    place : Path or str
+        Its folder, or its address.
 
     Raises
     ------
     SceneError
         If it is broken, of another mission, or contradicts itself.
     """
-    hierarchy = Hierarchy(folder)
+    hierarchy = Hierarchy(place)
     root = hierarchy.attributes
     if not is_sentinel2(root):
         raise SceneError(
             "incomplete, or no EOPF product of Sentinel-2: the attributes of its root have no stac_discovery of one"
         )
-    told = read_told(root, folder.name)
+    told = read_told(root, hierarchy.name)
     rasters = read_rasters(hierarchy, told.level, float(told.baseline), told.epsg)
     if not rasters.assets:
         raise SceneError(f"incomplete: no array of a band in {_REFLECTANCE}")
@@ -70,7 +75,7 @@ def read_scene(folder: Path) -> Scene:
     return Scene(
         id=told.id,
         sensor="sentinel-2",
-        href=str(folder.absolute()),
+        href=place if isinstance(place, str) else str(place.absolute()),
         level=told.level,
         platform=told.platform,
         sensed=told.sensed,

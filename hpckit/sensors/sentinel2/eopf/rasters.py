@@ -11,7 +11,7 @@ import numpy as np
 
 from hpckit.errors import SceneError
 from hpckit.inputs.hierarchy import Hierarchy, reading
-from hpckit.inputs.uri import Location
+from hpckit.inputs.uri import array_uri
 from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Asset
 from hpckit.sensors.sentinel2.bands import BANDS, L1C_RESOLUTION
@@ -87,7 +87,7 @@ def read_rasters(hierarchy: Hierarchy, level: str, baseline: float, epsg: int | 
         elif not band.is_mask and not math.isclose(_declared(attributes, "scale_factor") or scale, scale):
             raise SceneError(f"{name}: its scale_factor is not {scale:g}", hint=_REMEDY)
         assets[f"{band.name}@{size}m"] = Asset(
-            Location(hierarchy.path.absolute(), array=name).uri,
+            array_uri(hierarchy.place, name),
             f"EPSG:{own}",
             transform,
             shape,

@@ -24,7 +24,7 @@ def open_array(scene: Scene, ref: BandRef) -> ZarrRaster:
     asset = scene.assets[ref.key]
     name = asset.array
     try:
-        raster = ZarrRaster(asset.file, name, lambda raster, chunk: _is_empty(scene, ref, raster, chunk))
+        raster = ZarrRaster(asset.hierarchy, name, lambda raster, chunk: _is_empty(scene, ref, raster, chunk))
     except SceneError as error:
         raise SceneError(f"{scene.id}: {error.message}", hint=error.hint or _REMEDY) from error.__cause__
     if raster.shape != asset.shape:
@@ -54,6 +54,6 @@ def _is_empty(scene: Scene, ref: BandRef, raster: ZarrRaster, chunk: tuple[int, 
         for other in (BandRef.from_key(key, BANDS) for key in scene.assets)
         if other != ref and other.resolution_m == ref.resolution_m and other.band.kind == "reflectance"
     )
-    rasters = [ZarrRaster(raster.path, scene.assets[other.key].array) for other in others]
+    rasters = [ZarrRaster(raster.place, scene.assets[other.key].array) for other in others]
     alike = [other for other in rasters if other.chunks == raster.chunks]
     return bool(alike) and not any(other.has_chunk(chunk) for other in alike)
