@@ -1,8 +1,10 @@
-"""Images on a web server: ingest of an area of 10 km by 10 km from Cloud-Optimised GeoTIFF and JPEG 2000 files.
+"""Images on a web server: ingest of an area of 10 km by 10 km from Cloud-Optimised GeoTIFF, JPEG 2000 and EOPF Zarr.
 
 A band of 10980² pixels is made in a temporary folder and given, as that of some dates, by a server on loopback that
 waits before each answer as a distant one does. Compared are hpckit's ingest, and GDAL's own reader of remote files
-(`/vsicurl/`) that only decodes the same windows; both start without anything known of the files.
+(`/vsicurl/`) that only decodes the same windows; both start without anything known of the files. JPEG 2000 is
+ingested once more with what the first run noted of where tiles lie. Of EOPF Zarr there is one date, and no other
+reader.
 """
 
 from __future__ import annotations
@@ -31,11 +33,14 @@ from hpckit.cubes import ingest, layout
 from hpckit.cubes.held import Held
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest
-from hpckit.inputs import httpfiles, remote
+from hpckit.inputs import httpfiles, remote, tileraster
 from hpckit.sensors.model import Acquisition
 from hpckit.sensors.reader import runs
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.space.frame import Frame
+from hpckit.space.mgrs import mgrs_tile
+from hpckit.testing.eopf import write_eopf
+from hpckit.testing.safe import ProductSpec
 from tests.servers.files import FileServer, serve
 from tests.stac_samples import SENSED, product_name, write_item, write_raster
 
@@ -52,9 +57,7 @@ GDAL = {
 
 def make(folder: Path, form: str) -> Path:
     """Write a band as a file of the form, and an item of it."""
-    random = np.random.default_rng(3)
-    smooth = random.integers(1000, 5000, (EDGE // 60, EDGE // 60)).repeat(60, 0).repeat(60, 1)
-    pixels = (smooth + random.normal(0, 60, smooth.shape)).astype(np.uint16)
+    pixels = band()
     item = write_item(folder, {BAND.key: pixels}, "stactools")
     plain = {"tiled": None, "blockxsize": None, "blockysize": None}
     if form == "jp2":
@@ -69,11 +72,12 @@ def make(folder: Path, form: str) -> Path:
     return item
 
 
-def fill(items: Path, held_of: Callable[[Frame], Held], spent: Any) -> None:
+def fill(items: Path | str, held_of: Callable[[Frame], Held], notes: Path, spent: Any) -> None:
     """Ingest what an area touches into an empty cube."""
     httpfiles.permit(["127.0.0.1"])
     acquisitions, frame = scanned(items)
     remote._known.clear()
+    tileraster.keep_notes(notes, "bench")
     start = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
     spec = CubeSpec(folder / "cube.zarr", (BAND,), 4, False, 3, None, True, SENTINEL2.grid, sensor=SENTINEL2)
@@ -87,7 +91,21 @@ def fill(items: Path, held_of: Callable[[Frame], Held], spent: Any) -> None:
     shutil.rmtree(folder)
 
 
-def scanned(items: Path) -> tuple[list[Acquisition], Frame]:
+def make_zarr(folder: Path, chunk_m: int) -> Path:
+    """Write a product of one band as EOPF Zarr."""
+    place = mgrs_tile(TILE)
+    spec = ProductSpec(tile=TILE, epsg=place.epsg, ulx=place.xmin, uly=place.ymax)
+    return write_eopf(folder, spec, {BAND.key: band()}, "2.8", chunk_m=chunk_m)
+
+
+def band() -> np.ndarray:
+    """Pixels that take as many bytes as real ones."""
+    random = np.random.default_rng(3)
+    smooth = random.integers(1000, 5000, (EDGE // 60, EDGE // 60)).repeat(60, 0).repeat(60, 1)
+    return (smooth + random.normal(0, 60, smooth.shape)).astype(np.uint16)
+
+
+def scanned(items: Path | str) -> tuple[list[Acquisition], Frame]:
     """Acquisitions of items, and their tile."""
     acquisitions, _ = catalogue.acquisitions(catalogue.scan([items]).scenes)
     scene = acquisitions[0].scenes[0]
@@ -158,15 +176,31 @@ def main() -> None:
             with serve(FileServer(file.parent, delay_s=options.delay_ms / 1e3)) as server:
                 items = folder / f"{form}-items"
                 urls = copies(item, f"{server.url}/{file.name}", options.dates, items)
-                ours, theirs = [], []
-                for _ in range(options.rounds):
-                    ours.append(timed(fill, (items, of_area), server))
+                ours, again, theirs = [], [], []
+                for number in range(options.rounds):
+                    notes = folder / f"{form}-notes-{number}"
+                    ours.append(timed(fill, (items, of_area, notes), server))
+                    if form == "jp2":
+                        again.append(timed(fill, (items, of_area, notes), server))
                     theirs.append(timed(decode, (urls, held, frame), server))
                 (mine, sent, mb), (gdal, asked, read) = min(ours), min(theirs)
                 print(f"{form}: {options.dates} files of {file.stat().st_size / 1e6:.0f} MB, {options.delay_ms:g} ms")
                 print(f"  hpckit, ingest:      {mine:.2f} s; with the scan {sent} requests, {mb:.1f} MB")
+                if again:
+                    known, sent, mb = min(again)
+                    print(f"  with known tiles:    {known:.2f} s; with the scan {sent} requests, {mb:.1f} MB")
+                    print(f"  known tiles / GDAL:  {known / gdal:.2f}")
                 print(f"  GDAL, windows alone: {gdal:.2f} s; {asked} requests, {read:.1f} MB")
                 print(f"  hpckit / GDAL:       {mine / gdal:.2f}")
+        for chunk_m in (18_300, 54_900):
+            product = make_zarr(folder / f"zarr-{chunk_m}", chunk_m)
+            with serve(FileServer(product.parent, delay_s=options.delay_ms / 1e3)) as server:
+                place = f"{server.url}/{product.name}"
+                spent, sent, mb = min(
+                    timed(fill, (place, of_area, folder / "notes"), server) for _ in range(options.rounds)
+                )
+                print(f"EOPF Zarr, chunks of {chunk_m // 10} pixels, one date, {options.delay_ms:g} ms")
+                print(f"  hpckit, ingest:      {spent:.2f} s; with the scan {sent} requests, {mb:.1f} MB")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -36,14 +36,16 @@ def newest(
         The others, with the reason.
     """
 
-    def rank(scene: Scene) -> tuple[bool, float, bool, str, int, str, str]:
+    def rank(scene: Scene) -> tuple[bool, float, bool, str, int, bool, str, str]:
         """Preference: real baselines before N9999, newer, complete, later production, then by form.
 
-        Folders come before zip files, and both before arrays, which have no checksums.
+        Folders come before zip files, and both before arrays, which have no checksums; what is on this machine comes
+        before what is on servers.
         """
         baseline, is_zip = float(scene.baseline), scene.href.lower().endswith(".zip")
         form = 0 if any(asset.array for asset in scene.assets.values()) else 1 if is_zip else 2
-        return (baseline < 99, baseline, not scene.missing, produced(scene), form, scene.id, scene.href)
+        is_here = not any(asset.is_remote for asset in scene.assets.values())
+        return (baseline < 99, baseline, not scene.missing, produced(scene), form, is_here, scene.id, scene.href)
 
     best = max(scenes, key=rank)
     kept: dict[str, Scene] = {}

@@ -63,14 +63,17 @@ def test_shell_parts_are_sound(mpi, base, cuda, tmp_path):
 
 def test_the_lock_files_hold_what_hpckit_needs_with_hashes():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["mpi"]]
+    wanted = [
+        *project["dependencies"],
+        *(one for extra in ("mpi", "remote") for one in project["optional-dependencies"][extra]),
+    ]
     names = {re.match(r"[A-Za-z0-9.-]+", text)[0].lower().replace("_", "-").replace(".", "-") for text in wanted}
     for path in (ROOT / "containers").glob("*.lock"):
         text = path.read_text()
         held = re.findall(r"^([a-z0-9.-]+)==\S+(.*?)(?=^\S|\Z)", text, flags=re.M | re.S)
         assert names <= {name.replace(".", "-") for name, _ in held}
         assert all("--hash=sha256:" in rest for _, rest in held)
-        assert "http" not in text
+        assert "://" not in text
 
 
 @pytest.mark.parametrize(

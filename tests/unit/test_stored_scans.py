@@ -94,6 +94,14 @@ def test_scenes_are_those_of_the_same_products_here(store, made, tmp_path):
     assert {scene.id: scene for scene in again} == {scene.id: scene for scene in found.scenes}
 
 
+def test_of_a_product_here_and_there_the_one_here_is_used(store, made, tmp_path):
+    found = [*scan(tmp_path).scenes, *catalogue.scan([made]).scenes]
+    for scenes in (found, found[::-1]):
+        used, dropped = catalogue.acquisitions(scenes)
+        assert len(used) == len(dropped) == 4
+        assert all(item.scenes[0].href.startswith(str(made)) for item in used)
+
+
 def test_only_days_and_products_that_can_fit_are_asked_for(store, tmp_path):
     sought = Sought(DAYS[0].date(), DAYS[0].date(), {"31UFU"}, "L2A")
     (scene,) = scan(tmp_path, sought).scenes
@@ -314,3 +322,49 @@ def test_places_that_cannot_be_searched(tmp_path, scenes):
     with pytest.raises(CampaignError, match=r"scenes\.paths.*only folders and object stores") as caught:
         load_campaign(tmp_path / "campaign.yaml")
     assert "\n" not in str(caught.value)
+
+
+def _flipped(handler, content, start, stop) -> None:
+    """One bit of the image is another one, as memory or a disk may have it."""
+    data = bytearray(content)
+    data[len(data) // 2] ^= 4
+    files.give(handler, bytes(data), start, stop)
+
+
+BAD = {
+    "flipped": (_flipped, "the sha3_256 digest of"),
+    "denied": (files.status(403), "access denied"),
+    "gone": (files.status(404), "no such object"),
+    "busy": (files.status(503), "HTTP status 503"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_an_image_that_is_not_as_its_product_says_costs_its_date(store, made, tmp_path, monkeypatch, fault):
+    monkeypatch.setenv("HPCKIT_SCRATCH", str(tmp_path / "scratch"))
+    (victim,) = product(store, 1).rglob("*_B04_10m.jp2")
+    answer, words = BAD[fault]
+    store.every = lambda handler, *rest: (answer if handler.path.endswith(victim.name) else files.give)(
+        handler, *rest
+    )
+    (tmp_path / "there").mkdir()
+    text = CAMPAIGN.format(paths=TOP, period="2024-05-01/2024-05-31")
+    (tmp_path / "there" / "campaign.yaml").write_text(text)
+    campaign = load_campaign(tmp_path / "there" / "campaign.yaml")
+    report = run_campaign(campaign, Console(quiet=True), workers=1)
+    assert report.exit_code == 1
+    logged = "".join(path.read_text() for path in campaign.run_dir.rglob("*.jsonl"))
+    assert words in logged and victim.name in logged
+    store.every = None
+    assert run_campaign(campaign, Console(quiet=True), workers=1).exit_code == 0
+    expected = cube_of(tmp_path / "here", str(made))
+    assert {
+        path.relative_to(tmp_path / "there").as_posix(): path.read_bytes()
+        for path in campaign.cube_path.rglob("c/*/*/*")
+    } == expected
+
+
+def test_a_store_that_is_busy_now_and_then_is_not_noticed(store, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCKIT_SCRATCH", str(tmp_path / "scratch"))
+    store.faults = {number: files.status(429 if number % 2 else 503) for number in range(2, 60, 5)}
+    assert cube_of(tmp_path / "there", TOP) == cube_of(tmp_path / "here", str(made))
