@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
+import pyproj
 import shapely
 
 from hpckit.cubes.held import WHOLE, Held
@@ -12,7 +14,11 @@ from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
 from hpckit.space.aoi import read_aoi
 from hpckit.space.overlap import in_crs, tidy
+from hpckit.space.vector.project import to_degrees
 from hpckit.space.windows import touched
+
+_REACH_DEGREES: Final = 0.01
+"""Beyond the outlines of tiles, in which the area cannot matter to them."""
 
 
 def of_area(tiles: Tiles) -> Held:
@@ -29,7 +35,9 @@ def of_area(tiles: Tiles) -> Held:
 
     @lru_cache
     def local(epsg: int) -> shapely.Geometry:
-        return in_crs(area, epsg)
+        boxes = np.array([shapely.box(*frame.bounds) for frame in frames if frame.epsg == epsg])
+        around = None if cube.margin_m else to_degrees(boxes, pyproj.CRS.from_epsg(epsg))
+        return in_crs(area, epsg, around, _REACH_DEGREES)
 
     held = none
     for frame in frames:

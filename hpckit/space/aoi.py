@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from hpckit.space.vector.layers import read_features
 from hpckit.space.vector.project import to_degrees, united, within_world
 from hpckit.space.vector.shapes import Shapes, clean_shapes, read_shapes
 
+_State = tuple[tuple[str, int, int], ...]
 _WKT: Final = ("POLYGON", "MULTIPOLYGON", "GEOMETRYCOLLECTION", "SRID=")
 
 
@@ -116,6 +119,30 @@ def _from_wkt(text: str) -> shapely.Geometry:
 def _from_file(path: Path, layer: str | None = None, crs: str | None = None) -> shapely.Geometry:
     if not path.exists():
         raise AoiError(f"{path}: no such file", hint="an AOI is a vector file, WKT, or W,S,E,N in degrees")
+    # A plan asks for it several times, and the parcels of a country take many seconds.
+    state = _state(path)
+    return _from_layer(path, layer, crs) if state is None else _remembered(path, layer, crs, state)
+
+
+@lru_cache(maxsize=2)
+def _remembered(path: Path, layer: str | None, crs: str | None, state: _State) -> shapely.Geometry:
+    return _from_layer(path, layer, crs)
+
+
+def _state(path: Path) -> _State | None:
+    """Sizes and time stamps of a file and of what belongs to it: a journal, the other files of a Shapefile.
+
+    None where that says too little: of folders, and where the file system does not answer.
+    """
+    try:
+        files = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+        facts = [(file.name, file.stat()) for file in files]
+    except OSError:
+        return None
+    return None if path.is_dir() else tuple((name, fact.st_size, fact.st_mtime_ns) for name, fact in facts)
+
+
+def _from_layer(path: Path, layer: str | None, crs: str | None) -> shapely.Geometry:
     try:
         features = read_features(path, layer, crs=crs)
     except VectorError as error:

@@ -81,7 +81,8 @@ def candidates(area: shapely.Geometry, buffer_m: float) -> Candidates:
     for tile in found:
         by_crs.setdefault(tile.epsg, []).append(tile)
     for epsg, mine in by_crs.items():
-        yield in_crs(area, epsg), mine
+        around = None if buffer_m > 0 else footprints(mine, _COARSE_M)
+        yield in_crs(area, epsg, around, _COARSE_DEGREES), mine
 
 
 def _beyond(area: shapely.Geometry, known: shapely.Geometry) -> shapely.Geometry:

@@ -32,6 +32,7 @@ _WGS84: Final = pyproj.CRS.from_epsg(4326)
 _LEAST_BUFFER_M: Final = 0.001
 
 Box = tuple[float, float, float, float]
+_Bounds = npt.NDArray[np.float64]
 Candidates = Iterable[tuple[shapely.Geometry, Sequence[Tile]]]
 """By CRS, an area in it and tiles that may touch the area."""
 
@@ -79,8 +80,17 @@ def tidy(area: shapely.Geometry) -> shapely.Geometry:
     return shapely.make_valid(shapely.transform(area, lambda xy: np.round(xy, 11)))
 
 
-def in_crs(area: shapely.Geometry, epsg: int) -> shapely.Geometry:
+def in_crs(
+    area: shapely.Geometry, epsg: int, around: npt.NDArray[np.object_] | None = None, reach: float = 0.0
+) -> shapely.Geometry:
     """Area in a projected CRS; for a UTM zone only what lies near it, since far from it UTM is meaningless.
+
+    Parameters
+    ----------
+    around : ndarray of shapely geometries, optional
+        In longitude and latitude: of an area of many parts only those are needed that lie around one of these.
+    reach : float
+        How far around, degrees.
 
     Raises
     ------
@@ -88,6 +98,8 @@ def in_crs(area: shapely.Geometry, epsg: int) -> shapely.Geometry:
         If the CRS cannot show all of it.
     """
     parts = polygons(area)
+    if around is not None:
+        parts = parts[_near_any(shapely.bounds(parts), shapely.bounds(around), reach)]
     if epsg // 100 in (326, 327):
         parts = _near_zone(parts, -183 + 6 * (epsg % 100))
     if not len(parts):
@@ -97,6 +109,19 @@ def in_crs(area: shapely.Geometry, epsg: int) -> shapely.Geometry:
         raise GridError(f"the area of interest reaches beyond what EPSG:{epsg} can show", hint="choose another grid")
     moved = polygons(shapely.make_valid(shapely.transform(moved, lambda xy: np.round(xy, 6))))
     return united(moved) if len(moved) != 1 else moved[0]
+
+
+def _near_any(
+    bounds: npt.NDArray[np.float64], others: npt.NDArray[np.float64], reach: float
+) -> npt.NDArray[np.bool_]:
+    """Which boxes reach near one of some others."""
+    near = np.zeros(len(bounds), np.bool_)
+    west, south, east, north = bounds.reshape(-1, 4).T
+    for low_x, low_y, high_x, high_y in others.reshape(-1, 4).tolist():
+        near |= (
+            (east >= low_x - reach) & (west <= high_x + reach) & (north >= low_y - reach) & (south <= high_y + reach)
+        )
+    return near
 
 
 def _near_zone(parts: npt.NDArray[np.object_], middle: float) -> npt.NDArray[np.object_]:
@@ -111,30 +136,41 @@ def _near_zone(parts: npt.NDArray[np.object_], middle: float) -> npt.NDArray[np.
 def measure(local: shapely.Geometry, tiles: Sequence[Tile]) -> list[tuple[Tile, float]]:
     """Tiles that share area with an area in their CRS, with the fraction of each tile that it covers."""
     parts = polygons(local)
-    tree = shapely.STRtree(parts)
+    tree, bounds, areas = shapely.STRtree(parts), shapely.bounds(parts), shapely.area(parts)
     boxes = shapely.box(*np.array([tile.bounds for tile in tiles]).reshape(-1, 4).T)
-    inside = set(tree.query(boxes, predicate="covered_by")[0].tolist())  # parts of a valid area share no edges
+    covered = set(tree.query(boxes, predicate="covered_by")[0].tolist())  # parts of a valid area share no edges
     kept: list[tuple[Tile, float]] = []
     rim: list[tuple[Tile, float]] = []
     for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
-        near = shapely.multipolygons(parts[np.sort(tree.query(box))])
-        area = tile.polygon.area if number in inside else _area_within(near, tile.bounds)
+        near = np.sort(tree.query(box))
+        # Of many parts, such as the fields of a country, few lie across the border of a tile.
+        inside = _all_within(bounds[near], tile.bounds)
+        across = parts[near[~inside]]
+        area = float(areas[near[inside]].sum()) + _area_within(across, tile.bounds)
+        area = tile.polygon.area if number in covered else area
         if area > 0:
-            (kept if _reaches_in(near, tile.bounds, area) else rim).append((tile, min(1.0, area / tile.polygon.area)))
+            fraction = min(1.0, area / tile.polygon.area)
+            (kept if _reaches_in(parts[near], tile.bounds, area) else rim).append((tile, fraction))
     return [*kept, *_needed(local, kept, rim)]
+
+
+def _all_within(bounds: _Bounds, box: Box) -> npt.NDArray[np.bool_]:
+    low, high = np.array(box[:2]), np.array(box[2:])
+    return np.asarray((bounds[:, :2] >= low).all(axis=1) & (bounds[:, 2:] <= high).all(axis=1))
 
 
 def share_area(shape: shapely.Geometry, bounds: Box) -> bool:
     """Whether a shape reaches into a box, both in metres of one CRS."""
-    return _reaches_in(shape, bounds, _area_within(shape, bounds))
+    parts = polygons(shape)
+    return _reaches_in(parts, bounds, _area_within(parts, bounds))
 
 
-def _reaches_in(shape: shapely.Geometry, bounds: Box, area: float) -> bool:
-    """Whether a shape, which shares `area` with a box, does so beyond the rim of the box."""
+def _reaches_in(parts: npt.NDArray[np.object_], bounds: Box, area: float) -> bool:
+    """Whether polygons, which share `area` with a box, do so beyond the rim of the box."""
     xmin, ymin, xmax, ymax = bounds
     if area > 2 * RIM_M * (xmax - xmin + ymax - ymin):
         return True
-    return area > 0 and _area_within(shape, (xmin + RIM_M, ymin + RIM_M, xmax - RIM_M, ymax - RIM_M)) > 0
+    return area > 0 and _area_within(parts, (xmin + RIM_M, ymin + RIM_M, xmax - RIM_M, ymax - RIM_M)) > 0
 
 
 def _needed(
@@ -151,16 +187,20 @@ def _needed(
             yield tile, fraction
 
 
-def _area_within(shape: shapely.Geometry, bounds: Box) -> float:
+def _area_within(parts: npt.NDArray[np.object_], bounds: Box) -> float:
+    """Area of polygons in a box."""
     # `clip_by_rect` would be quicker, but where edges all but coincide with the rectangle's it loses whole squares.
     box = shapely.box(*bounds)
     try:
-        return float(shapely.intersection(shape, box).area)
+        return float(shapely.area(shapely.intersection(parts, box)).sum())
     except shapely.errors.GEOSException:  # of edges that all but coincide; a hundredth of a millimetre settles it
-        return float(shapely.intersection(shape, box, grid_size=1e-5).area)
+        return float(shapely.area(shapely.intersection(parts, box, grid_size=1e-5)).sum())
 
 
 def polygons(area: shapely.Geometry | npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
     """Polygons with an area that geometries consist of."""
-    parts = shapely.get_parts(shapely.get_parts(area))
-    return np.asarray(parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > 0)])
+    parts = shapely.get_parts(area)
+    if (shapely.get_type_id(parts) != shapely.GeometryType.POLYGON).any():
+        parts = shapely.get_parts(parts)
+        parts = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    return np.asarray(parts[shapely.area(parts) > 0])
