@@ -5,7 +5,6 @@ A catalogue has one row per scene with the columns of stac-geoparquet.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,9 @@ from hpckit.catalogue.discover import find_products, read_scenes
 from hpckit.catalogue.foreign import read_items
 from hpckit.catalogue.items import items_of
 from hpckit.catalogue.stac import from_item, to_item
-from hpckit.catalogue.stores import find_stored
+from hpckit.catalogue.stores import find_stored, look_at
 from hpckit.errors import CatalogueError, SceneError
-from hpckit.inputs.hierarchy import state_of
 from hpckit.inputs.remote_documents import forget
-from hpckit.inputs.stored import StoredFiles
-from hpckit.inputs.transfer import AbsentError, TransferError, without_secrets
 from hpckit.inputs.uri import is_below, is_remote
 from hpckit.sensors.content import stamp_files
 from hpckit.sensors.items import SCENE
@@ -36,7 +32,7 @@ from hpckit.sensors.registry import sensor_of, sensors
 from hpckit.sensors.sensor import Sensor
 from hpckit.sensors.stac.files import file_of, may_hold_items
 from hpckit.sensors.stac.options import ItemOptions
-from hpckit.sensors.stored import Sought, is_hierarchy, read_hierarchy, read_stored
+from hpckit.sensors.stored import Sought
 
 _Value = TypeVar("_Value")
 _WORKERS: Final = 8
@@ -372,17 +368,10 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
     before = known.by_product.get(str(path), [])
     try:
         if isinstance(path, str):
-            if is_hierarchy(path):
-                _states[path] = _state(path)
-                is_known = before and all(_is_unchanged(scene, known, wanted) for scene in before)
-                return before if is_known else [read_hierarchy(path)]
-            files = _list_product(path)
-            _states[path] = files.state
-            return (
-                before
-                if before and all(_is_unchanged(scene, known, wanted) for scene in before)
-                else read_stored(files)
-            )
+            product = look_at(path)
+            _states[path] = product.state
+            is_known = before and all(_is_unchanged(scene, known, wanted) for scene in before)
+            return before if is_known else product.read()
         if before and all(_is_unchanged(scene, known, wanted) for scene in before):
             return before
         if may_hold_items(path):
@@ -392,23 +381,6 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
         return read_scenes(path, wanted.sensors)
     except SceneError as error:
         return [Failure(path, str(error), may_pass(error))]
-
-
-def _state(address: str) -> str:
-    try:
-        return state_of(address)
-    except OSError as error:
-        raise SceneError(f"{without_secrets(address)} cannot be read") from error
-
-
-def _list_product(uri: str) -> StoredFiles:
-    """List the files of a product that a search found; if it is gone since then, the search saw it half written."""
-    try:
-        return StoredFiles(uri)
-    except OSError as error:
-        absent = isinstance(error, AbsentError)
-        cause = TransferError(errno.EAGAIN, "it changes while it is scanned") if absent else error
-        raise SceneError(f"{uri} cannot be listed") from cause
 
 
 def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:

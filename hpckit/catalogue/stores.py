@@ -1,17 +1,21 @@
-"""Finding products in object stores: by lists of folders, of which only those are asked for that may hold some."""
+"""Products on servers: found in object stores by lists of those folders that may hold some, and looked at."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from hpckit.errors import SceneError
+from hpckit.inputs.hierarchy import state_of
 from hpckit.inputs.s3files import Listing, list_folder
-from hpckit.inputs.transfer import AbsentError, without_secrets
+from hpckit.inputs.stored import StoredFiles
+from hpckit.inputs.transfer import AbsentError, TransferError, without_secrets
 from hpckit.inputs.uri import name_of
-from hpckit.sensors.stored import Sought, is_product, is_tile
+from hpckit.sensors.model import Scene
+from hpckit.sensors.stored import Sought, is_hierarchy, is_product, is_tile, read_hierarchy, read_stored
 
 _MOST_LISTS: Final = 20_000
 """Folders listed in one search: more are a bucket of which somebody named too much."""
@@ -76,6 +80,35 @@ def find_stored(addresses: Sequence[str], sought: Sought, unseen: Unseen, pool: 
                 yield from (one for one in within if is_product(name_of(one)) and sought.fits(name_of(one)))
                 below += (one for one in within if not is_product(name_of(one)) and sought.may_hold(_path(one)))
         folders = below
+
+
+class Product(NamedTuple):
+    """A product on a server, as it is now."""
+
+    state: str
+    """It changes when the product does; empty if its server does not tell."""
+    read: Callable[[], list[Scene]]
+    """Scenes of it; raises `SceneError` if it is broken or cannot be read."""
+
+
+def look_at(address: str) -> Product:
+    """See what there is of a product that a search found, by one request.
+
+    Raises
+    ------
+    SceneError
+        If it cannot be read, or is gone: then the search saw it half written.
+    """
+    try:
+        if is_hierarchy(address):
+            return Product(state_of(address), lambda: [read_hierarchy(address)])
+        files = StoredFiles(address)
+    except AbsentError:
+        changing = TransferError(errno.EAGAIN, "it changes while it is scanned")
+        raise SceneError(f"{without_secrets(address)} cannot be listed") from changing
+    except OSError as error:
+        raise SceneError(f"{without_secrets(address)} cannot be read") from error
+    return Product(files.state, lambda: read_stored(files))
 
 
 def _list(folder: str) -> Listing | OSError | SceneError:

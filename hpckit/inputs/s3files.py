@@ -25,6 +25,8 @@ from hpckit.inputs.turns import is_limited, pause, turn
 from hpckit.inputs.web import TRIES, pause_s
 
 _Answer = TypeVar("_Answer")
+_PAGE: Final = 1000
+"""Entries of one answer of S3."""
 _LONGEST_S: Final = 120
 """Of one request with all its tries."""
 
@@ -86,6 +88,7 @@ def list_folder(uri: str) -> Listing:
     import obstore
 
     found = _listed(uri, lambda store, path: obstore.list_with_delimiter(store, path or None))
+    _count_pages(len(found["common_prefixes"]) + len(found["objects"]))
     names = [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
     return Listing(sorted(names), _objects(uri, found["objects"]))
 
@@ -94,7 +97,16 @@ def list_below(uri: str) -> list[Object]:
     """All objects below a folder of a store, with names relative to it; raises what `list_folder` does."""
     import obstore
 
-    return _objects(uri, _listed(uri, lambda store, path: obstore.list(store, path or None).collect()))
+    found = _listed(uri, lambda store, path: obstore.list(store, path or None).collect())
+    _count_pages(len(found))
+    return _objects(uri, found)
+
+
+def _count_pages(entries: int) -> None:
+    """Let further pages of a list, which obstore asks for by itself, count as requests within limits."""
+    for _ in range(max(0, entries - 1) // _PAGE):
+        with turn():
+            pass
 
 
 def _listed(uri: str, ask: Callable[[Any, str], _Answer]) -> _Answer:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.catalogue import catalogue
@@ -367,4 +368,15 @@ def test_an_image_that_is_not_as_its_product_says_costs_its_date(store, made, tm
 def test_a_store_that_is_busy_now_and_then_is_not_noticed(store, made, tmp_path, monkeypatch):
     monkeypatch.setenv("HPCKIT_SCRATCH", str(tmp_path / "scratch"))
     store.faults = {number: files.status(429 if number % 2 else 503) for number in range(2, 60, 5)}
+    assert cube_of(tmp_path / "there", TOP) == cube_of(tmp_path / "here", str(made))
+
+
+def test_images_are_fetched_for_nodes_without_a_network(store, made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCKIT_SCRATCH", str(tmp_path / "scratch"))
+    (tmp_path / "there").mkdir()
+    text = CAMPAIGN.format(paths=TOP, period="2024-05-01/2024-05-31")
+    (tmp_path / "there" / "campaign.yaml").write_text(text)
+    assert not api.fetch(tmp_path / "there" / "campaign.yaml").failed
+    images = files.status(403)
+    store.every = lambda handler, *rest: (images if handler.path.endswith(".jp2") else files.give)(handler, *rest)
     assert cube_of(tmp_path / "there", TOP) == cube_of(tmp_path / "here", str(made))
