@@ -90,6 +90,27 @@ def test_a_campaign_without_a_network(made, expected, tmp_path):  # noqa: F811
     assert json.loads(command(campaign, "--json"))["files"] == 0, "what is in the cube is not needed"
 
 
+def test_without_a_cube_results_say_what_is_needed(made, expected, tmp_path):  # noqa: F811
+    (tmp_path / "served").mkdir()
+    with serve(FileServer(tmp_path / "served")) as server:
+        folder, _ = moved(made, tmp_path, server.url)
+        campaign = folder / "campaign.yaml"
+        campaign.write_text(campaign.read_text().replace("cube: {", "cube: {keep: false, "))
+        assert json.loads(command(campaign, "--json"))["files"] == 4
+    first, *others = sorted((folder / "fetched").glob("*/red*.tif"))
+    aside = first.rename(tmp_path / first.name)
+    run(folder, code=1)
+    assert json.loads(command(campaign, "--remove", "--json"))["files"] == 2, "those of the date that is done"
+    assert not others[0].exists()
+    aside.rename(first)
+    assert len(list((folder / "fetched").glob("*/*.tif"))) == 2
+    assert api.plan(campaign).estimate.remote_files == 0
+    same(run(folder), expected)
+    assert json.loads(command(campaign, "--remove", "--json"))["files"] == 2
+    same(run(folder), expected)
+    assert json.loads(command(campaign, "--json"))["files"] == 0, "what has results is not needed"
+
+
 CUBE = """\
 name: cube
 aoi: zones.gpkg

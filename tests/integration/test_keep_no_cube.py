@@ -451,3 +451,32 @@ def test_stages_of_others_that_read_the_cube_are_refused(shelf, tmp_path, monkey
     assert raised.value.hint == "write `cube.keep: true`"
     edit(path, "one: {}", "two: {}")
     assert [stage.name for stage in stages_of(load_campaign(path))] == ["zones", "signatures", "independent"]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("grid", ["native", "utm:20460@60"])
+def test_a_real_product(shared_data, tmp_path, grid):
+    folder, random = tmp_path / "c", np.random.default_rng(2)
+    folder.mkdir()
+    places = zip(random.uniform(500_000, 605_000, 40), random.uniform(5_795_000, 5_898_000, 40), strict=True)
+    shapes = [shapely.Point(x, y).buffer(random.uniform(100, 1500), 4) for x, y in places]
+    write_zones(folder / "zones.gpkg", shapes, crs="EPSG:32629")
+    path = folder / "campaign.yaml"
+    path.write_text(f"""\
+name: real
+aoi: zones.gpkg
+period: 2022-10-01/2022-10-31
+scenes: {{paths: ["{shared_data / "s2-l2a-safe-t29unu-2022"}"]}}
+grid: {grid}
+cube: {{bands: [B04@60m, B8A@60m, SCL@60m]}}
+reductions:
+  - name: fields
+    zones: zones.gpkg
+    id: name
+    bands: [B04@60m, SCL@60m]
+    indices: {{NDVI: (B8A@60m - B04@60m) / (B8A@60m + B04@60m)}}
+    mask: {{band: SCL@60m}}
+  - {{name: all, zones: zones.gpkg, id: name, bands: [B8A@60m], coverage: fraction, mask: null}}
+""")
+    found, _ = compare(path)
+    assert sum(batch.valid.sum() for batch in found.values()) > 1000

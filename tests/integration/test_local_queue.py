@@ -137,6 +137,26 @@ def test_jobs_here_give_the_results_of_a_run(campaign, expected, tmp_path):
     assert submit_campaign(campaign, site(tmp_path), QUIET) is None, "nothing is left to do"
 
 
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_jobs_that_keep_no_cube(campaign, expected, tmp_path, ranks):
+    """Processes, or ranks, draw whole bundles."""
+    text = campaign.path.read_text()
+    more = "  - {name: more, zones: zones.gpkg, id: name, bands: [B08, B11]}\n"
+    campaign.path.write_text(text.replace("cube: {", "cube: {keep: false, ") + more)
+    campaign = load_campaign(campaign.path)
+    submission = submit_campaign(campaign, site(tmp_path, ranks=ranks), QUIET)
+    assert [job.stage for job in submission.jobs] == ["zones", "gate", "signatures", "sync"]
+    states = finish(submission)
+    assert set().union(*states.values()) == {State.SUCCEEDED}
+    same(results(campaign), expected)
+    done = [entry for entry in read_journal(campaign.run_dir) if entry.stage == "signatures"]
+    starts = {entry.unit.rpartition("/")[2]: set() for entry in done}
+    for entry in done:
+        starts[entry.unit.rpartition("/")[2]].add((entry.start, entry.writer))
+    assert len(done) == 8 and all(len(found) == 1 for found in starts.values()), "both reductions of a date at once"
+    assert submit_campaign(campaign, site(tmp_path, ranks=ranks), QUIET) is None, "nothing is left to do"
+
+
 def test_an_element_asked_to_end_gives_its_units_back(campaign, expected, tmp_path):
     submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
     with pytest.raises(BusyError):
