@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from hpckit.catalogue import catalogue
 from hpckit.errors import SceneError
+from hpckit.inputs import httpfiles, remote, s3files, web
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1 import raw
 from hpckit.sensors.sentinel1.model import radar_of
@@ -26,6 +29,9 @@ from hpckit.testing.radar_eopf import GENERATIONS, write_eopf_grd
 from hpckit.testing.radar_grd import write_tables
 from tests.integration.test_radar_grd_real import NAME, SHAPE, STEM, corner, real, safe, write_pixels
 from tests.products import read_product
+from tests.servers import files
+from tests.servers.bucket import Bucket
+from tests.servers.files import Handler, serve
 
 __all__ = ["real", "safe"]
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
@@ -140,3 +146,73 @@ def test_other_products_are_told(made: Path, tmp_path: Path):
     assert [failure.reason for failure in report.failures] == [
         f"{made.name}: unsupported: products of Sentinel-1 other than GRD"
     ]
+
+
+def _forget() -> None:
+    for cache in (raw._geometry, raw._table, raw._noise, raw._array_geometry, raw._array_table, raw._array_noise):
+        cache.cache_clear()
+    raw._stored.cache_clear()
+
+
+@pytest.mark.parametrize("where", ["http", "s3"])
+@pytest.mark.parametrize("made", GENERATIONS, indirect=True)
+def test_on_a_server_it_is_the_same(made: Path, target: GeoBox, where: str, monkeypatch: pytest.MonkeyPatch):
+    """Also from a store, where the groups of metadata that are not consolidated can be listed."""
+    scene = read_product(made)
+    reading = {"noise": (made / _group(made) / "quality/noise_range").exists()}
+    expected = stored(scene, target, **reading)
+    with serving(made.parent, monkeypatch) as server:
+        place = f"{server.url}/{made.name}" if where == "http" else f"s3://{made.parent.name}/{made.name}"
+        report = catalogue.scan([place])
+        if where == "http" and not report.scenes:
+            assert "are not consolidated" in report.failures[0].reason
+            return
+        (there,) = report.scenes
+        assert (there.id, there.details, there.footprint) == (scene.id, scene.details, scene.footprint)
+        np.testing.assert_array_equal(stored(there, target, **reading), expected)
+        server.every = files.status(403)
+        _forget()
+        with pytest.raises(SceneError, match="cannot be read"):
+            stored(there, target, **reading)
+
+
+def test_a_safe_product_in_a_store(safe: Path, delivered: Scene, target: GeoBox, monkeypatch: pytest.MonkeyPatch):
+    expected = stored(delivered, target)
+    manifest = safe / "manifest.safe"
+    manifest.rename(safe.parent / "kept")  # it lists the files of the whole product
+    text = (safe.parent / "kept").read_text().replace("byteStream", "byteFlow")
+    manifest.write_text(text)
+    try:
+        with serving(safe.parent, monkeypatch) as server:
+            (there,) = catalogue.scan([f"s3://{safe.parent.name}"]).scenes
+            assert there.id == delivered.id and there.details == delivered.details
+            np.testing.assert_array_equal(stored(there, target), expected)
+            server.every = files.status(403)
+            with pytest.raises(SceneError, match="access denied"):
+                stored(there, target)
+    finally:
+        (safe.parent / "kept").replace(manifest)
+
+
+@contextmanager
+def serving(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A folder as files of a web server, and as a bucket that has its name."""
+    for name in s3files._VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(web, "_LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(httpfiles, "_private", {"127.0.0.1"})
+    monkeypatch.setattr(remote, "_known", {})
+    _forget()
+
+    class Both(Bucket):
+        """Answers for files at its top, too."""
+
+        def answer(self, handler: Handler) -> None:
+            if f"/{folder.name}/" not in handler.path and "list-type" not in handler.path:
+                handler.path = f"/{folder.name}{handler.path}"
+            Bucket.answer(self, handler)
+
+    with serve(Both(folder.parent)) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        s3files._store.cache_clear()
+        yield running
