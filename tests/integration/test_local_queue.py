@@ -28,6 +28,7 @@ from hpckit.submissions.follow import ElementState, look
 from hpckit.submissions.idle import cancel
 from hpckit.submissions.submission import Submission
 from tests.small_campaign import copy, results, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -74,13 +75,6 @@ def slow(tmp_path: Path) -> str:
     return f"setup: export PYTHONPATH='{tmp_path / 'slowly'}':\"$PYTHONPATH\"\n"
 
 
-def until(condition, timeout_s: float = 60, what: str = "", pause_s: float = 0.1) -> None:
-    limit = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < limit, f"waited too long {what}"
-        time.sleep(pause_s)
-
-
 def runner() -> LocalRunner:
     return LocalRunner(Local(), 60)
 
@@ -93,7 +87,7 @@ def ask(submission: Submission) -> list[ElementState]:
 def finish(submission: Submission | None) -> dict[str, set[State]]:
     assert submission is not None
     # Each question starts an interpreter, which takes from the jobs what they would work with.
-    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission", pause_s=1)
+    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission")
     return {item.stage: {item.sighting.state} for item in ask(submission)}
 
 
@@ -216,7 +210,7 @@ def test_cancel(campaign, expected, tmp_path):
     submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
     until(lambda: len(ingested(campaign)) >= 1, what="for units")
     cancel(submission, Local(), runner())
-    until(lambda: all(item.sighting.state.is_over for item in ask(submission)), what="for the end", pause_s=1)
+    until(lambda: all(item.sighting.state.is_over for item in ask(submission)), what="for the end")
     done = ingested(campaign)
     assert 0 < len(done) < 12
     finish(resubmit(find_run(campaign.path), QUIET, request=Request(), site=site(tmp_path)))

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +37,7 @@ from hpckit.submissions.idle import cancel
 from hpckit.submissions.submission import Submission, latest
 from tests.servers.pbs import PbsServer
 from tests.small_campaign import copy, results, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.halved, pytest.mark.slow]
 
@@ -93,13 +93,6 @@ def runner() -> LocalRunner:
 def ask(submission: Submission) -> list[ElementState]:
     (submission.path / "seen.json").unlink(missing_ok=True)
     return look(submission, Pbs(), runner())
-
-
-def until(condition, timeout_s: float = 90, what: str = "") -> None:
-    limit = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < limit, f"waited too long {what}"
-        time.sleep(0.2)
 
 
 def finish(submission: Submission | None) -> dict[str, set[State]]:

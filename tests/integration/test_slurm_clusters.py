@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from hpckit.campaign.campaign import load_campaign
 from tests.servers.slurm import SlurmCluster
 from tests.small_campaign import copy
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -29,13 +29,6 @@ def other(slurm: SlurmCluster, victim: str) -> Iterator[SlurmCluster]:
     settings = {"ClusterName": "other", "FirstJobId": victim}
     with SlurmCluster(nodes=1, settings=settings, beside=slurm) as cluster:
         yield cluster
-
-
-def until(condition, timeout_s: float = 60) -> bool:
-    limit = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < limit:
-        time.sleep(0.3)
-    return bool(condition())
 
 
 def test_jobs_on_another_cluster(slurm, other, victim, made, tmp_path, monkeypatch):
@@ -59,12 +52,12 @@ def test_jobs_on_another_cluster(slurm, other, victim, made, tmp_path, monkeypat
     sent = call("submit", "campaign.yaml", "--site", "./lab.yaml")
     assert sent.returncode == 0, sent.stderr
     assert f"job {victim};other" in sent.stdout and queue(slurm) == f"{victim} precious PENDING\n"
-    assert until(lambda: "RUNNING" in queue(other)), "the jobs were let go where they are"
+    until(lambda: "RUNNING" in queue(other), what="for jobs that were let go where they are")
     shown = call("status", "campaign.yaml").stdout
     assert "unknown" not in shown and "running" in shown
     assert call("submit", "campaign.yaml", "--site", "./lab.yaml").returncode == 75
     assert "of submission 1 cancelled" in call("cancel", "campaign.yaml").stderr
-    assert until(lambda: not queue(other)), queue(other)
+    until(lambda: not queue(other), what="for an empty queue")
     assert queue(slurm) == f"{victim} precious PENDING\n", "of the same number, and not ours"
     # The same by the environment, on which the commands that follow do not depend.
     (campaign.folder / "lab.yaml").write_text(lab)
@@ -73,4 +66,5 @@ def test_jobs_on_another_cluster(slurm, other, victim, made, tmp_path, monkeypat
     assert again.returncode == 0 and ";other" in again.stdout, again.stderr
     monkeypatch.delenv("SLURM_CLUSTERS")
     assert queue(slurm) == f"{victim} precious PENDING\n" and "hp-" in queue(other)
-    assert call("cancel", "campaign.yaml").returncode == 0 and until(lambda: not queue(other)), queue(other)
+    assert call("cancel", "campaign.yaml").returncode == 0
+    until(lambda: not queue(other), what="for an empty queue")

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,7 @@ from hpckit.submissions.idle import cancel
 from hpckit.submissions.submission import Submission, latest
 from tests.servers.slurm import SlurmCluster
 from tests.small_campaign import copy, results, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.halved, pytest.mark.slow]
 
@@ -86,13 +86,6 @@ main()
 def begun(tmp_path: Path) -> list[str]:
     path = tmp_path / "begun"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def until(condition, timeout_s: float = 90, what: str = "") -> None:
-    limit = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < limit, f"waited too long {what}"
-        time.sleep(0.3)
 
 
 def ask(submission: Submission) -> list[ElementState]:

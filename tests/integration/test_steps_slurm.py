@@ -16,7 +16,8 @@ from hpckit.production.driver import run_campaign
 from hpckit.runs.run import find_run
 from hpckit.submissions.submission import Submission
 from tests import small_campaign, step_examples
-from tests.integration.test_slurm_run import finish, site, status, undone, until
+from tests.integration.test_slurm_run import finish, site, status, undone
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

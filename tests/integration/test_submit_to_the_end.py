@@ -20,8 +20,9 @@ from hpckit.runs.run import find_run
 from hpckit.sites.scheduler.model import State
 from hpckit.submissions.submission import Submission
 from tests.faulty import faulty, hpckit, needs_cc
-from tests.integration.test_local_queue import finish, queue, site, slow, until  # noqa: F401
+from tests.integration.test_local_queue import finish, queue, site, slow  # noqa: F401
 from tests.small_campaign import copy, results, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
