@@ -220,6 +220,18 @@ def digest(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+def digest_file(path: Path) -> str:
+    """The same of a file, which is not held in memory.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def digest_json(value: Any) -> str:
     """Digest of a JSON value that does not depend on the order of its keys."""
     return digest(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode())

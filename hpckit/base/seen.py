@@ -47,6 +47,11 @@ class Seen:
         """Whether a file is the one that was found right by that checksum."""
         return self._known.get(path) == [status.st_size, status.st_mtime_ns, checksum]
 
+    def checksum(self, path: str, status: FileState) -> str | None:
+        """Checksum of a file as it is now; None if it was not noted."""
+        size, stamp, checksum = self._known.get(path, (None, None, None))
+        return checksum if [size, stamp] == [status.st_size, status.st_mtime_ns] else None
+
     def refresh(self) -> None:
         """Read what others noted since."""
         if self._folder is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import datetime as dt
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -326,6 +327,7 @@ class Campaign(_Model):
     store: StoreSettings = Field(default_factory=StoreSettings)
 
     _path: Path = PrivateAttr(default=Path())
+    _contents: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _lines: dict[tuple[str | int, ...], int] = PrivateAttr(default_factory=dict)
 
     @field_validator("aoi")
@@ -486,6 +488,17 @@ class Campaign(_Model):
     def path(self) -> Path:
         """The file that it was read from."""
         return self._path
+
+    @property
+    def contents(self) -> Mapping[str, str]:
+        """Digests of the files that options of the sensor name, by option; known once a plan has frozen them."""
+        return self._contents
+
+    def with_contents(self, contents: Mapping[str, str]) -> Campaign:
+        """The campaign, with digests of the files that options of the sensor name."""
+        campaign = self.model_copy()
+        campaign._contents = dict(contents)
+        return campaign
 
     @property
     def folder(self) -> Path:

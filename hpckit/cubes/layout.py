@@ -79,7 +79,7 @@ class CubeSpec:
             campaign.scenes.verify,
             campaign.grid,
             campaign.cube.resampling,
-            campaign.scenes.options.reading(campaign.scenes.level, campaign.resolve),
+            campaign.scenes.options.reading(campaign.scenes.level, campaign.resolve, campaign.contents),
             sensor=campaign.sensor,
         )
 

@@ -20,6 +20,9 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from hpckit.base.files import digest_file, digest_json
+from hpckit.base.reading import is_there, unavailable
+from hpckit.base.seen import Seen
 from hpckit.base.xmltext import parse_xml
 from hpckit.errors import SceneError
 
@@ -38,6 +41,8 @@ _DRIVERS: Final = {
 """GDAL's drivers by the ending of a file's name."""
 _ALONE: Final = {"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none", "GDAL_VRT_ENABLE_PYTHON": "NO"}
 """No requests, and no code."""
+_BESIDE: Final = (".hdr", ".prj", ".tfw")
+"""Endings of files that describe a raster of the same name."""
 _JOINING: Final = ("", "VRTSourcedRasterBand")
 """Kinds of bands that join files."""
 _NOT_JOINING: Final = ("SourceDataset", "PixelFunctionType", "PixelFunctionCode", "Input", "OpenOptions")
@@ -78,6 +83,42 @@ def open_heights(path: Path) -> Iterator[Any]:
         yield raster
 
 
+def content_of(path: Path, seen: Seen) -> str:
+    """Digest of what a raster of heights holds: the file, those that describe it, and those that a VRT joins.
+
+    Parameters
+    ----------
+    seen : Seen
+        Files whose digest is known.
+
+    Raises
+    ------
+    SceneError
+        If it is not there, or a VRT does more than join files.
+    FileUnavailableError
+        If a file cannot be read at the moment.
+    """
+    if not is_there(path):
+        raise SceneError(f"{path}: no such file of heights", hint="correct `scenes.radar.dem` or `geoid`")
+    beside = [file for ending in _BESIDE if is_there(file := path.with_suffix(ending))]
+    parts = {file.suffix.lower(): _digest(file, seen) for file in [path, *beside]}
+    sources = _joined(path, path.stat().st_mtime_ns) if path.suffix.lower() == _VRT else ()
+    joined = [content_of(source.path, seen) if is_there(source.path) else "missing" for source in sources]
+    return digest_json([parts, joined])
+
+
+def _digest(path: Path, seen: Seen) -> str:
+    before = path.stat()
+    known = seen.checksum(str(path), before)
+    if known is None:
+        try:
+            known = digest_file(path)
+        except OSError as error:
+            raise unavailable(path, error) from None
+        seen.add([(str(path), before, known)])
+    return known
+
+
 def read_heights(raster: Any, window: Window) -> npt.NDArray[np.float32]:
     """Heights of a window; NaN where there are none.
 
@@ -86,7 +127,7 @@ def read_heights(raster: Any, window: Window) -> npt.NDArray[np.float32]:
     SceneError
         If a raster that a VRT joins here is not what its name says.
     """
-    _require_sources(Path(raster.name), window)
+    require_sources(Path(raster.name), window)
     with rasterio.Env(**_ALONE):
         values: npt.NDArray[np.float32] = raster.read(1, window=window, masked=True).astype(np.float32).filled(np.nan)
     return values
@@ -111,7 +152,8 @@ def _open(path: Path) -> Any:
     raise SceneError(f"{path}: cannot be read as what its name, ending in {ending}, says", hint=_REMEDY) from fault
 
 
-def _require_sources(path: Path, window: Window) -> None:
+def require_sources(path: Path, window: Window) -> None:
+    """Refuse what a VRT joins in a window, if it is not what its name says."""
     if path.suffix.lower() != _VRT:
         return
     for source in _joined(path, path.stat().st_mtime_ns):
@@ -124,7 +166,7 @@ def _require_format(path: Path) -> None:
     """A raster that a VRT joins is opened as its name says, once; GDAL would open it as anything."""
     with rasterio.Env(**_ALONE), _open(path) as raster:
         if path.suffix.lower() == _VRT:
-            _require_sources(path, Window(0, 0, raster.width, raster.height))
+            require_sources(path, Window(0, 0, raster.width, raster.height))
 
 
 @lru_cache(maxsize=64)

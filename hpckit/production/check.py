@@ -70,6 +70,7 @@ def check_campaign(campaign: Campaign) -> list[FieldCheck]:
         *_guard("aoi", lambda: _aoi(campaign)),
         *(found for step in campaign.steps for found in _guard(f"steps.{step.name}", partial(_step, campaign, step))),
         *_guard("scenes", lambda: _scenes(campaign, scenes)),
+        *_guard(f"scenes.{campaign.sensor.option}", lambda: _options(campaign)),
         *_guard("cube", lambda: _cube(campaign, scenes)),
         *_guard("extensions", lambda: _extensions(campaign)),
         *(
@@ -198,6 +199,17 @@ def _remote(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]
         text = f"{count} of {nbytes} on servers; {len(files) - len(missing)} of them fetched"
         remedy = "for nodes without a network, `hpckit fetch` brings what is still needed" if missing else ""
         yield FieldCheck("scenes", "ok", text, remedy)
+
+
+def _options(campaign: Campaign) -> Iterator[FieldCheck]:
+    """Files that options of the sensor name."""
+    options = campaign.scenes.options
+    if options.files():
+        area = read_aoi(campaign.aoi, campaign.folder)
+        for name, text, fault in options.look(campaign.resolve, area):
+            verdict: Verdict = "warning" if fault else "ok"
+            what = f"scenes.{campaign.sensor.option}.{name}"
+            yield FieldCheck(what, verdict, f"{text}; {fault}" if fault else text, "extend it, or make `aoi` smaller")
 
 
 def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:

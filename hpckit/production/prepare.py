@@ -49,7 +49,8 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     """
     report = _scan(run, progress)
     found = [*report.scenes, *_gone(run, report.scenes)]
-    run = begin(run)
+    contents = run.campaign.scenes.options.contents(run.campaign.resolve, run.seen("heights", "plan"))
+    run = begin(replace(run, campaign=run.campaign.with_contents(contents)))
     scenes, unfit = _select(run, found)
     by_tile, superseded = tiling.group(run.campaign, scenes)
     _require_tiles(run, by_tile)

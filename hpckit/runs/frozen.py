@@ -32,9 +32,10 @@ def begin(run: Run) -> Run:
     """Start a draft of frozen inputs: a run whose files may be written. Only under the run's claim."""
     draft = replace(run, frozen=f".{uuid.uuid4().hex[:12]}{PARTIAL}")
     campaign = run.campaign.model_dump(mode="json", by_alias=True)
+    frozen = {"file": run.campaign.path.name, "campaign": campaign, "contents": dict(run.campaign.contents)}
     try:
         draft.inputs.mkdir(parents=True)
-        write_json(draft.inputs / CAMPAIGN_JSON, {"file": run.campaign.path.name, "campaign": campaign})
+        write_json(draft.inputs / CAMPAIGN_JSON, frozen)
     except OSError as error:
         raise RunError(f"{run.path}: the run directory cannot be written") from error
     return draft

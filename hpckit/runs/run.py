@@ -187,7 +187,7 @@ def open_frozen(run_dir: Path, frozen: str) -> Run:
         content = read_bytes(folder / CAMPAIGN_JSON)
         whole = digest_json(digests)[: len(frozen)] == frozen and digests[CAMPAIGN_JSON] == digest(content)
         known = json.loads(content)
-        file, described = str(known["file"]), known["campaign"]
+        file, described, contents = str(known["file"]), known["campaign"], dict(known.get("contents", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: the frozen inputs are missing or damaged", hint=_REFREEZE) from error
     if not whole:
@@ -197,7 +197,7 @@ def open_frozen(run_dir: Path, frozen: str) -> Run:
     except ValueError as error:
         raise RunError(f"{folder / CAMPAIGN_JSON}: the frozen campaign does not fit this version") from error
     campaign._path = run_dir.parent / file
-    return Run(run_dir, read_run_json(run_dir)["run_id"], campaign, frozen)
+    return Run(run_dir, read_run_json(run_dir)["run_id"], campaign.with_contents(contents), frozen)
 
 
 @contextmanager

@@ -18,7 +18,9 @@ from odc.geo.geobox import GeoBox
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.errors import SceneError
+from hpckit.production.check import check_campaign
 from hpckit.production.driver import run_campaign
+from hpckit.runs.journal import read_journal
 from hpckit.sensors.native import MGRS
 from hpckit.sensors.sentinel1.placing import place, place_all
 from hpckit.sensors.sentinel1.raw import grd_on_target
@@ -261,12 +263,16 @@ def test_a_campaign_of_raw_grd(safe: Path, tmp_path: Path):
             assert frame["level"].tolist() == ["GRD"] and frame["relative_orbit"].tolist() == [168]
     finally:
         store.close()
-    write_dem(tmp_path / "dem.tif", 800.0, (8.0, 45.0, 9.0, 46.0))
-    (tmp_path / "c.yaml").write_text(
-        text.replace("name: grd", "name: other").replace("cube: {", "cube: {path: o.zarr, ", 1)
-    )
+    (tmp_path / "dem.tif").rename(tmp_path / "moved.tif")
+    (tmp_path / "c.yaml").write_text(text.replace("dem.tif", "moved.tif"))
+    done = len(read_journal(campaign.run_dir))
+    assert run_campaign(load_campaign(tmp_path / "c.yaml"), Console(quiet=True), workers=1).exit_code == 0
+    assert len(read_journal(campaign.run_dir)) == done, "the same heights under another name change nothing"
+    write_dem(tmp_path / "moved.tif", 800.0, (8.0, 45.0, 9.0, 46.0))
     lacking = run_campaign(load_campaign(tmp_path / "c.yaml"), Console(quiet=True), workers=1)
     assert lacking.exit_code != 0 and any("does not cover" in reason for reason in map(str, lacking.failed))
+    [finding] = [f for f in check_campaign(load_campaign(tmp_path / "c.yaml")) if f.what == "scenes.radar.dem"]
+    assert finding.verdict == "warning" and "does not reach over the whole area" in finding.text
 
 
 CAMPAIGN = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from hpckit.base.seen import Seen
 from hpckit.errors import SceneError
-from hpckit.inputs.heights import open_heights, read_heights
+from hpckit.inputs.heights import content_of, open_heights, read_heights
+from hpckit.sensors.sentinel1.dem import describe
 
 WHOLE = Window(0, 0, 64, 32)
 
@@ -116,3 +119,54 @@ def test_a_vrt_that_does_more_is_refused(tmp_path, source, changes, words):
     write(tmp_path / "a.tif", 10)
     with pytest.raises(SceneError, match=words):
         heights(vrt(tmp_path / "all.vrt", [source], **changes))
+
+
+def known(path: Path, seen: Seen | None = None) -> str:
+    return content_of(path, seen or Seen(None, "test"))
+
+
+def test_heights_are_what_their_files_hold(tmp_path):
+    first = known(write(tmp_path / "a.tif", 1.0))
+    assert known(Path(shutil.copy(tmp_path / "a.tif", tmp_path / "b.tif"))) == first
+    assert known(write(tmp_path / "a.tif", 2.0)) != first
+    (tmp_path / "b.tfw").write_text("0.01\n0\n0\n-0.01\n6\n51\n")
+    assert known(tmp_path / "b.tif") != first, "a world file places it"
+
+
+def test_heights_of_a_vrt_are_those_that_it_joins(tmp_path):
+    write(tmp_path / "a.tif", 1.0)
+    write(tmp_path / "b.tif", 2.0, west=6.32)
+    path = vrt(tmp_path / "both.vrt", ["a.tif", "b.tif"])
+    found = [known(path)]
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))
+    assert known(tmp_path.with_name("copy") / "both.vrt") == found[0]
+    write(tmp_path / "b.tif", 3.0, west=6.32)
+    found.append(known(path))
+    (tmp_path / "b.tif").unlink()
+    found.append(known(path))
+    vrt(path, ["b.tif", "a.tif"])
+    found.append(known(path))
+    assert len(set(found)) == 4
+
+
+def test_what_was_noted_is_not_read_again_until_it_changes(tmp_path):
+    path, folder = write(tmp_path / "a.tif", 1.0), tmp_path / "seen"
+    first, facts = known(path, Seen(folder, "one")), path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert known(path, Seen(folder, "two")) == first
+    os.utime(path)
+    assert known(path, Seen(folder, "three")) != first
+
+
+def test_what_heights_are(tmp_path):
+    found = describe(write(tmp_path / "a.tif", 1.0))
+    assert str(found) == "32 x 32 pixels of EPSG:4326"
+    assert found.outline.bounds == pytest.approx((6, 50.68, 6.32, 51))
+    for name, text in (("missing.tif", "no such file"), ("a.png", "names of their files end in")):
+        with pytest.raises(SceneError, match=text):
+            describe(tmp_path / name)
+    with pytest.raises(SceneError, match="no such file"):
+        known(tmp_path / "missing.tif")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -223,7 +223,7 @@ class RasterOptions(SensorOptions):
         """Images with these bands."""
         return self.made
 
-    def reading(self, level: str, resolve: Callable[[Path], Path]) -> RasterReading:
+    def reading(self, level: str, resolve: Callable[[Path], Path], contents: Mapping[str, str]) -> RasterReading:
         """What numbers mean, and which pixels count as cloud where windows are left out for clouds."""
         mask = self.made.mask
         return RasterReading(digest_json([_numbers(self.made.files), mask and [mask.name, mask.clouds]])[:16])

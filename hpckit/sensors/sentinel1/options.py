@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from hpckit.base.seen import Seen
 from hpckit.errors import CatalogueError
 from hpckit.sensors.model import Dropped, Scene
 from hpckit.sensors.options import SensorOptions
 from hpckit.sensors.sentinel1.model import radar_of
 from hpckit.sensors.sentinel1.reading import RadarReading
+
+if TYPE_CHECKING:
+    import shapely
 
 
 class RadarOptions(SensorOptions):
@@ -70,7 +74,22 @@ class RadarOptions(SensorOptions):
         """Heights and geoid."""
         return {name: value for name in ("dem", "geoid") if isinstance(value := getattr(self, name), Path)}
 
-    def reading(self, level: str, resolve: Callable[[Path], Path]) -> RadarReading:
+    def look(self, resolve: Callable[[Path], Path], area: shapely.Geometry) -> Iterator[tuple[str, str, str]]:
+        """Heights and geoid: what they are, and whether they reach over the area."""
+        from hpckit.sensors.sentinel1.dem import describe
+
+        for name, path in self.files().items():
+            found = describe(resolve(path))
+            lacks = "" if found.outline.covers(area) else "it does not reach over the whole area of interest"
+            yield name, str(found), lacks
+
+    def contents(self, resolve: Callable[[Path], Path], seen: Seen) -> dict[str, str]:
+        """Digests of heights and geoid."""
+        from hpckit.inputs.heights import content_of
+
+        return {name: content_of(resolve(path), seen) for name, path in self.files().items()}
+
+    def reading(self, level: str, resolve: Callable[[Path], Path], contents: Mapping[str, str]) -> RadarReading:
         """How products are brought to the cube: of the options of raw GRD, only where products are raw."""
         if level != "GRD":
             return RadarReading(self.resampling, self.erode)
@@ -83,6 +102,7 @@ class RadarOptions(SensorOptions):
             ellipsoid=self.terrain == "ellipsoid",
             dem=None if self.dem is None else str(resolve(self.dem)),
             geoid=str(resolve(geoid)) if isinstance(geoid, Path) else geoid or 0.0,
+            contents=tuple(sorted(contents.items())),
         )
 
     def choose(self, scenes: Sequence[Scene]) -> tuple[list[Scene], list[Dropped]]:

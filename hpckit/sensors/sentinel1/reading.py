@@ -29,7 +29,12 @@ class RadarReading:
     geoid: str | float = 0.0
     """What to add to the heights to get those above the ellipsoid, metres: a raster, or one number."""
 
+    contents: tuple[tuple[str, str], ...] = ()
+    """Digests of these rasters, by option, where they are known."""
+
     @property
     def key(self) -> list[Any]:
         """What pixels depend on."""
-        return [self.resampling, self.erode_px, self.radiometry, self.noise, self.ellipsoid, self.dem, self.geoid]
+        known = dict(self.contents)
+        heights = [known.get("dem", self.dem), known.get("geoid", self.geoid)]
+        return [self.resampling, self.erode_px, self.radiometry, self.noise, self.ellipsoid, *heights]
