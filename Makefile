@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo kernels unit test test-image coverage lint docs bench clean services lock
+.PHONY: demo kernels unit test test-image coverage lint docs bench clean services services-image lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -22,10 +22,16 @@ kernels: $(VENV)/stamp
 	HPCKIT_KERNELS=$(VENV)/share/hpckit/kernels $(BIN)/hpckit kernels
 
 AGAIN := echo "Once more, alone:" && $(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none
+# A memory of its own of what failed: the image may be tested beside everything else.
+IMAGE_CACHE := -o cache_dir=.pytest_cache/image
 
 # PostgreSQL with PostGIS for the tests of the store; what cannot be installed is skipped, and said so.
 services:
 	bash tests/services.sh
+
+# The same, and what a real Apptainer needs.
+services-image:
+	bash tests/services.sh image
 
 # The tests that need no service, without those that take seconds each: under a minute on two cores.
 unit: $(VENV)/stamp kernels
@@ -38,9 +44,8 @@ test: $(VENV)/stamp kernels services
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image' || { test $$? -eq 1 && $(AGAIN); }
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
-test-image: $(VENV)/stamp services
-	bash tests/services.sh image
-	$(BIN)/python -m pytest -m image || { test $$? -eq 1 && $(AGAIN); }
+test-image: $(VENV)/stamp services-image
+	$(BIN)/python -m pytest $(IMAGE_CACHE) -m image || { test $$? -eq 1 && $(AGAIN) $(IMAGE_CACHE); }
 
 # Which lines the unit tests run; compiled kernels are not seen by it.
 coverage: $(VENV)/stamp
