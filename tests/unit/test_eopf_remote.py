@@ -31,6 +31,7 @@ from tests.servers import files
 from tests.servers.bucket import Bucket
 from tests.servers.files import serve
 
+pytestmark = pytest.mark.slow
 PIXELS = {key: array for key, array in pixels().items() if key in ("B04@10m", "B08@10m", "B8A@20m", "SCL@20m")}
 
 

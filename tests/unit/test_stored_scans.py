@@ -32,6 +32,7 @@ from tests.servers import files
 from tests.servers.bucket import Bucket
 from tests.servers.files import serve
 
+pytestmark = pytest.mark.slow
 TOP = "s3://eodata/Sentinel-2/MSI/L2A"
 DAYS = [products.FIRST + timedelta(days=5 * number) for number in range(3)]
 

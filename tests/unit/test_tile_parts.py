@@ -25,6 +25,7 @@ from tests.servers import files
 from tests.servers.files import FileServer, serve
 from tests.stac_samples import write_raster
 
+pytestmark = pytest.mark.slow
 EDGE, TILE = 700, 64
 ACROSS = -(-EDGE // TILE)
 JP2 = {"driver": "JP2OpenJPEG", "compress": None, "tiled": None, "QUALITY": "100", "REVERSIBLE": "YES"}
