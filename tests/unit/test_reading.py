@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,16 +100,13 @@ def test_a_file_that_is_joined_with_others_meanwhile_is_read_there(
 ) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jsonl").write_text("one\n")
-    from hpckit.base import reading
 
-    real = reading.files_below
-
-    def listed(folder: Path, suffix: str) -> list[Path]:
-        found = real(folder, suffix)
+    def opened(name: str, *arguments: Any, **options: Any) -> Any:
+        """The first file is joined with others after it was listed."""
         if (tmp_path / "a").exists():
             (tmp_path / "a" / "1.jsonl").rename(tmp_path / "a.jsonl")
             (tmp_path / "a").rmdir()
-        return found
+        return open(name, *arguments, **options)  # noqa: PTH123
 
-    monkeypatch.setattr("hpckit.base.reading.files_below", listed)
-    assert read_below(tmp_path, ".jsonl") == {tmp_path / "a.jsonl": b"one\n"}
+    monkeypatch.setattr("hpckit.base.reading.open", opened, raising=False)
+    assert read_below(tmp_path, ".jsonl") == {str(tmp_path / "a.jsonl"): b"one\n"}
