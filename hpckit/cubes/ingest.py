@@ -120,6 +120,8 @@ def rows_of_windows(
 
 def split_columns(windows: Windows) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Columns of a row of windows: those that are held, and the others."""
+    if windows.all():
+        return tuple(range(len(windows))), ()
     return tuple(np.flatnonzero(windows).tolist()), tuple(np.flatnonzero(~windows).tolist())
 
 

@@ -179,7 +179,7 @@ class _Rows:
     def __init__(self, tiles: Tiles) -> None:
         self._tiles = tiles
         self._spec = tiles.spec
-        self._known: dict[tuple[str, BandRef], _Windows] = {}
+        self._known: dict[tuple[str, str], _Windows] = {}
 
     def unit(self, unit: Unit) -> IngestUnit:
         """The row of windows that a unit of a plan means."""
@@ -212,12 +212,13 @@ class _Rows:
         return self._tiles.acquisitions[unit.tile][unit.block * most : (unit.block + 1) * most]
 
     def _of(self, tile: str, ref: BandRef) -> _Windows:
-        found = self._known.get((tile, ref))
+        key = tile, ref.key
+        found = self._known.get(key)
         if found is None:
             frame = self._spec.frame(tile, self._tiles.acquisitions[tile])
             windows = self._tiles.held.windows(frame, ref)
             found = _Windows(frame, windows, pixels_of_rows(frame, windows, ref.resolution_m))
-            self._known[tile, ref] = found
+            self._known[key] = found
         return found
 
 

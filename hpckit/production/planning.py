@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from hpckit.base.console import Console
@@ -116,16 +118,29 @@ def plan_all(run: Run, console: Console, products: Planned | None = None) -> Pla
 def make_plan(tiles: Tiles, stages: Sequence[Stage]) -> Plan:
     """Cut the work into units, and find those that are left."""
     planning = Planning(tiles, read_journal(tiles.run.path))
-    for stage in stages:
-        units: list[Unit] = []
-        left: set[str] = set()
-        for unit, done in stage.units(planning):
-            units.append(unit)
-            if not done:
-                left.add(unit.id)
-        planning.units += units
-        planning.pending |= left
+    with _without_collector():
+        for stage in stages:
+            units: list[Unit] = []
+            left: set[str] = set()
+            for unit, done in stage.units(planning):
+                units.append(unit)
+                if not done:
+                    left.add(unit.id)
+            planning.units += units
+            planning.pending |= left
     return Plan(planning.units, frozenset(planning.pending))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Without searches for circles: they would look at a million units that all stay, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def lay_stores_out(planned: Planned) -> None:
