@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     import xarray
 
     from hpckit.catalogue.catalogue import ScanReport
-    from hpckit.catalogue.federation import Found
+    from hpckit.catalogue.federation import SearchResult
     from hpckit.cubes.verify import Fault
     from hpckit.errors import SchedulerUnavailableError
     from hpckit.jobs.jobarrays import Layout, Request
     from hpckit.jobs.update import Update
     from hpckit.look.view import CampaignView
     from hpckit.production.check import FieldCheck
+    from hpckit.production.copies import Removed, Verified
     from hpckit.production.driver import Result
     from hpckit.production.estimate import Estimate
     from hpckit.production.fetch import Fetched
-    from hpckit.production.fetched import Removed, Verified
     from hpckit.production.sync import SyncReport
     from hpckit.runs.run import Run
     from hpckit.runs.status import Status
@@ -398,7 +398,7 @@ def verify_fetched(campaign: str | Path, *, to: str | Path | None = None, consol
     RunError
         If nothing was planned yet.
     """
-    from hpckit.production.fetched import verify as compare
+    from hpckit.production.copies import verify as compare
 
     loaded = load_campaign(Path(campaign))
     return compare(loaded, _fetched_folder(loaded, to), console)
@@ -412,7 +412,7 @@ def remove_fetched(campaign: str | Path, *, to: str | Path | None = None, dry_ru
     BusyError
         If somebody works on the run, or in the folder.
     """
-    from hpckit.production.fetched import remove
+    from hpckit.production.copies import remove
 
     loaded = load_campaign(Path(campaign))
     return remove(loaded, _fetched_folder(loaded, to), dry_run=dry_run)
@@ -553,7 +553,7 @@ def search(
     period: tuple[date, date | None],
     cql2: str | None = None,
     console: Console = QUIET,
-) -> Found:
+) -> SearchResult:
     """Search several STAC APIs at once, and freeze the items found as stac-geoparquet.
 
     Parameters
@@ -574,7 +574,7 @@ def search(
 
     Returns
     -------
-    Found
+    SearchResult
         Items, and a report of each member; members that fail are in there.
     """
     from hpckit.catalogue import federation

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 _LINE_EVERY_S: Final = 10.0
 
-Report = Callable[[float, float], None]
+Advance = Callable[[float, float], None]
 """Called with how much is done, and how much there is."""
 
 
@@ -35,7 +35,7 @@ class Console:
         self._print(f"warning: {text}")
 
     @contextmanager
-    def progress(self, what: str, *, total: float | None = None, unit: str = "") -> Iterator[Report]:
+    def progress(self, what: str, *, total: float | None = None, unit: str = "") -> Iterator[Advance]:
         """Show the progress of something long while the block lasts."""
         if self.quiet:
             yield lambda done, total: None
@@ -53,7 +53,7 @@ class Console:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def _bar(self, what: str, total: float | None) -> Iterator[Report]:
+    def _bar(self, what: str, total: float | None) -> Iterator[Advance]:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -74,7 +74,7 @@ class Console:
             self._rich = None
 
     @contextmanager
-    def _lines(self, what: str) -> Iterator[Report]:
+    def _lines(self, what: str) -> Iterator[Advance]:
         start = shown = time.monotonic()
         self._print(f"{what}: started")
         last = (0.0, 0.0)

@@ -141,7 +141,7 @@ class Mask(_Model):
     """Codes of classes, or numbers of bits, of which the lowest is 0."""
 
 
-class Signatures(_Model):
+class SignatureReduction(_Model):
     """Statistics of zones, per acquisition and band."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
@@ -293,7 +293,7 @@ def _kind(reduction: Any) -> str:
 
 
 Reduction = Annotated[
-    Annotated[Signatures, Tag("signatures")] | Annotated[Composite, Tag("composite")],
+    Annotated[SignatureReduction, Tag("signatures")] | Annotated[Composite, Tag("composite")],
     Discriminator(
         _kind,
         custom_error_type="kind",
@@ -377,7 +377,7 @@ class Campaign(_Model):
             raise ValueError("two reductions have the same name; rename one")
         return self
 
-    def _require_bands_once(self, reduction: Signatures | Composite) -> None:
+    def _require_bands_once(self, reduction: SignatureReduction | Composite) -> None:
         """Refuse two names of one band: results would have its columns twice."""
         known: dict[BandRef, str] = {}
         for text in reduction.bands:
@@ -394,7 +394,7 @@ class Campaign(_Model):
             chosen = self.scenes.collection
             raise ValueError(f"cube.bands: {error} (`scenes.collection` is {chosen})") from error
 
-    def _source(self, reduction: Signatures | Composite, text: str) -> BandRef:
+    def _source(self, reduction: SignatureReduction | Composite, text: str) -> BandRef:
         """Band that a reduction uses."""
         try:
             return self.ref(text)
@@ -406,12 +406,12 @@ class Campaign(_Model):
                 ) from error
             raise ValueError(f"reduction {reduction.name!r}: {error}") from error
 
-    def _sources(self, reduction: Signatures | Composite) -> list[BandRef]:
+    def _sources(self, reduction: SignatureReduction | Composite) -> list[BandRef]:
         """Every band that a reduction needs, with those that its methods choose dates by."""
         named = [self._source(reduction, text) for text in reduction.named_bands()]
-        return named if isinstance(reduction, Signatures) else [*named, *reduction.source_bands(self.ref)]
+        return named if isinstance(reduction, SignatureReduction) else [*named, *reduction.source_bands(self.ref)]
 
-    def _settle_indices(self, reduction: Signatures | Composite) -> None:
+    def _settle_indices(self, reduction: SignatureReduction | Composite) -> None:
         """Write into each index at which resolution its bands are meant: what it is computed from stands in it."""
         for name, text in reduction.indices.items():
             try:
@@ -471,9 +471,9 @@ class Campaign(_Model):
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
 
     @property
-    def signatures(self) -> list[Signatures]:
+    def signatures(self) -> list[SignatureReduction]:
         """Reductions to statistics of zones."""
-        return [reduction for reduction in self.reductions if isinstance(reduction, Signatures)]
+        return [reduction for reduction in self.reductions if isinstance(reduction, SignatureReduction)]
 
     @property
     def composites(self) -> list[Composite]:

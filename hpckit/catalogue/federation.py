@@ -46,7 +46,7 @@ _GRD: Final = re.compile(
 
 
 @dataclass(slots=True)
-class Report:
+class MemberReport:
     """What became of the search in one member."""
 
     url: str
@@ -66,15 +66,15 @@ class Report:
 
 
 @dataclass(slots=True)
-class Found:
+class SearchResult:
     """Result of a search."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
     """STAC items, by time; each product once, of the first member that has it, with links to its copies."""
-    members: list[Report] = field(default_factory=list)
+    members: list[MemberReport] = field(default_factory=list)
 
     @property
-    def failed(self) -> list[Report]:
+    def failed(self) -> list[MemberReport]:
         """Members that failed."""
         return [member for member in self.members if member.error]
 
@@ -88,7 +88,7 @@ def search(
     cql2: str | None = None,
     timeout_s: float = _TIMEOUT_S,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Found:
+) -> SearchResult:
     """Search all members at once.
 
     Members are asked for what they can select; area, days and filter are checked here, too.
@@ -125,7 +125,7 @@ def search(
     query = Query(
         tuple(collections), _bbox(aoi), _interval(period), None if expression is None else expression.to_json()
     )
-    found = Found()
+    found = SearchResult()
     agent = {"User-Agent": f"hpckit/{__version__}"}
     with (
         httpx.Client(timeout=timeout_s, headers=agent) as client,
@@ -187,8 +187,8 @@ def _ask(
     aoi: shapely.Geometry,
     period: tuple[date, date | None],
     expression: Expr | None,
-) -> tuple[Report, list[dict[str, Any]]]:
-    report, began = Report(member.url, member.name), time.monotonic()
+) -> tuple[MemberReport, list[dict[str, Any]]]:
+    report, began = MemberReport(member.url, member.name), time.monotonic()
     items = []
     try:
         for item in member.items(query):
@@ -217,7 +217,7 @@ def _fits(
         return False
 
 
-def _add(by_product: dict[str, dict[str, Any]], item: dict[str, Any], report: Report) -> bool:
+def _add(by_product: dict[str, dict[str, Any]], item: dict[str, Any], report: MemberReport) -> bool:
     """Add an item; if its product is there already, only a link to it."""
     name = product_of(item) or f"{report.url} {item.get('collection')} {item['id']}"
     known = by_product.get(name)

@@ -30,7 +30,7 @@ _COLUMNS = (
 if TYPE_CHECKING:
     from hpckit.api import Selection
     from hpckit.catalogue.catalogue import ScanReport
-    from hpckit.catalogue.federation import Found
+    from hpckit.catalogue.federation import SearchResult
     from hpckit.sensors.model import Scene
 
 
@@ -173,7 +173,7 @@ def search(
         raise SystemExit(EX_TEMPFAIL if all(member.passes for member in found.failed) else EX_FAILED)
 
 
-def _show_members(found: Found, output: Path) -> None:
+def _show_members(found: SearchResult, output: Path) -> None:
     for one in found.members:
         pages = format_count(one.pages, "page")
         line = f"{one.name}: {format_count(one.found, 'item')} on {pages}, {one.seconds:.1f} s"

@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Final, Literal
 
 from hpckit.base.quantities import format_count
-from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.cubeless import REMEDY
 from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 
@@ -380,7 +380,7 @@ class CampaignView:
             raise CubeError(f"the cube has no tile {tile}", hint=f"it has {', '.join(known)}")
         return wanted
 
-    def reduction(self, name: str | None = None) -> Signatures:
+    def reduction(self, name: str | None = None) -> SignatureReduction:
         """Find a reduction by name; the first one, if none is given.
 
         Raises
@@ -428,7 +428,7 @@ class CampaignView:
         chosen = self.reduction(reduction)
         return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
 
-    def _read(self, zones: Sequence[str], band: str, reduction: Signatures) -> dict[str, pd.DataFrame]:
+    def _read(self, zones: Sequence[str], band: str, reduction: SignatureReduction) -> dict[str, pd.DataFrame]:
         from hpckit.store import open_store
 
         store = open_store(self.campaign)
@@ -437,7 +437,7 @@ class CampaignView:
         finally:
             store.close()
 
-    def _read_one(self, store: Store, reduction: Signatures, zone: str, band: str) -> pd.DataFrame:
+    def _read_one(self, store: Store, reduction: SignatureReduction, zone: str, band: str) -> pd.DataFrame:
         from hpckit.look.observed import with_observed
 
         frame = store.series(reduction.name, zone, band)

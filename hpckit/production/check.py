@@ -16,7 +16,7 @@ import shapely
 from hpckit.base.disks import existing
 from hpckit.base.quantities import format_area, format_bytes, format_count
 from hpckit.campaign import owner
-from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.paths import clashes
 from hpckit.campaign.step import Step
 from hpckit.catalogue import tiling
@@ -245,7 +245,7 @@ def _extensions(campaign: Campaign) -> Iterator[FieldCheck]:
         yield FieldCheck("extensions", "ok", f"stages {', '.join(names)}")
 
 
-def _zones(campaign: Campaign, reduction: Signatures, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
+def _zones(campaign: Campaign, reduction: SignatureReduction, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
     what = f"reductions.{reduction.name}"
     layer = reduction.read_zones(campaign.resolve(reduction.zones))
     crs = pyproj.CRS(layer.crs)

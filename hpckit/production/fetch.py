@@ -16,7 +16,7 @@ from threading import Event, Lock
 from typing import Final
 
 from hpckit.base import claims
-from hpckit.base.console import Console, Report
+from hpckit.base.console import Advance, Console
 from hpckit.base.disks import existing
 from hpckit.base.files import flush_folder, flush_tree, make_folder
 from hpckit.base.quantities import format_bytes, format_count
@@ -216,7 +216,7 @@ class _Transfer:
         self._console = console
         self._lock = Lock()
         self._stop = Event()
-        self._report: Report = lambda done, total: None
+        self._report: Advance = lambda done, total: None
         self._total = 0
 
     def bring(self, files: Sequence[Fetchable], connections: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpckit.base.compiled import compile_only, is_ready, mark_ready
 from hpckit.base.quantities import available_cores
-from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.composite import Composite
 
 _SOURCES: Final = ("reduce/kernels/*.py", "reduce/signatures/*.py", "sensors/sentinel1/*.py", "space/warp.py")
@@ -101,7 +101,7 @@ def _mark(names: Sequence[str]) -> list[bytes | str]:
     return [*names, *(path.read_bytes() for pattern in _SOURCES for path in sorted(_PACKAGE.glob(pattern)))]
 
 
-def _of_signatures(campaign: Campaign, reduction: Signatures) -> set[str]:
+def _of_signatures(campaign: Campaign, reduction: SignatureReduction) -> set[str]:
     refs = [campaign.ref(text) for text in reduction.named_bands()]
     values = {np.dtype(campaign.ref(text).dtype).name for text in reduction.bands if not _is_class(campaign, text)}
     values |= {_FLOATS} if reduction.indices else set()

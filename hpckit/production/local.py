@@ -33,7 +33,7 @@ _SERVER_GONE: Final = 255
 """What `multiprocessing` gives as exit code where the server that forks processes has ended."""
 _MAX_STILLBORN: Final = 3
 
-Report = Callable[[Entry], None]
+OnEntry = Callable[[Entry], None]
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def run_units(
     *,
     workers: int,
     threads: int,
-    report: Report,
+    report: OnEntry,
     name: str | None = None,
     stop: Stop | None = None,
     tiles: Sequence[str] | None = None,
@@ -117,7 +117,7 @@ class _Pool:
         run_dir: Path,
         queue: deque[Bundle],
         threads: int,
-        report: Report,
+        report: OnEntry,
         name: str,
         stop: Stop | None,
         tiles: Sequence[str] | None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpckit.sites.scheduler.base import Scheduler
-from hpckit.sites.scheduler.model import Found, Job, Runner
+from hpckit.sites.scheduler.model import FoundJob, Job, Runner
 from hpckit.submissions.submission import Submission, Submitted
 
 
@@ -37,10 +37,10 @@ def cancel_ours(jobs: Sequence[Job], recorded: Sequence[Submitted], scheduler: S
     return len(ours)
 
 
-def _is_recorded(found: Found, recorded: Sequence[Submitted]) -> bool:
+def _is_recorded(found: FoundJob, recorded: Sequence[Submitted]) -> bool:
     return any((found.id, found.name) == (item.id, item.name) for item in recorded)
 
 
-def _is_of(found: Found, jobs: Sequence[Job]) -> bool:
+def _is_of(found: FoundJob, jobs: Sequence[Job]) -> bool:
     """Whether a job runs our script: a copy of the run directory has the same names, and scripts of its own."""
     return any(found.name == job.name and found.script == str(job.script) for job in jobs)

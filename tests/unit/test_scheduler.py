@@ -21,7 +21,7 @@ from hpckit.sites.jobscript.launch import launch, processes
 from hpckit.sites.jobscript.script import render
 from hpckit.sites.parts import Mpi
 from hpckit.sites.scheduler.local import Local
-from hpckit.sites.scheduler.model import Answer, Command, Found, Job, Resources, State
+from hpckit.sites.scheduler.model import Answer, Command, FoundJob, Job, Resources, State
 from hpckit.sites.scheduler.pbs import Pbs
 from hpckit.sites.scheduler.runner import LocalRunner
 from hpckit.sites.scheduler.slurm import Slurm
@@ -287,7 +287,7 @@ class TestPbs:
     def test_a_job_is_found_by_its_full_name(self):
         text = "Job Id: 7[].vm\n    Job_Name = hp-1\n    Submit_arguments = -h /run/x.sh\n    job_state = H\n\n"
         text += "Job Id: 8.vm\n    Job_Name = hp-11\n\nJob Id: 9.vm\n    Job_Name = hp-1\n    Job_Owner = eve@vm\n"
-        assert Pbs().read_find(answer(text), [make_job(name="hp-1")]) == [Found("7[].vm", "hp-1", "/run/x.sh")]
+        assert Pbs().read_find(answer(text), [make_job(name="hp-1")]) == [FoundJob("7[].vm", "hp-1", "/run/x.sh")]
 
     @pytest.mark.parametrize("text", ["7[].vm\n", "Budget: 12.5 hours\n7[].vm\n", "7[].vm\nqsub: 3 jobs wait\n"])
     def test_ids_among_what_a_site_prints(self, text):

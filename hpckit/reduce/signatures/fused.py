@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
-from hpckit.campaign.campaign import Signatures as Reduction
+from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.ingest_stage import PIXELS_PER_S
 from hpckit.cubes.stage import Context, Outcome, Planning
@@ -149,7 +149,7 @@ def _planes(context: Context, identifier: str, tasks: Sequence[SignatureTask]) -
     return DecodedPlanes(context.tiles.spec, at, users, context.threads)
 
 
-def _reduction(tiles: Tiles, unit: Unit) -> Reduction:
+def _reduction(tiles: Tiles, unit: Unit) -> SignatureReduction:
     return next(item for item in tiles.campaign.signatures if item.name == unit.args["reduction"])
 
 

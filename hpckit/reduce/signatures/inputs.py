@@ -13,7 +13,7 @@ import pyproj
 
 from hpckit.base.files import digest, digest_json
 from hpckit.base.quantities import format_count
-from hpckit.campaign.campaign import Campaign, Signatures
+from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.held import Held
 from hpckit.cubes.tiles import Tiles
@@ -81,13 +81,13 @@ class ZoneInputs:
             self._assignments[reduction] = Assignment.load(run.assignment(reduction))
         return self._assignments[reduction]
 
-    def groups(self, tiles: Tiles, reduction: Signatures) -> list[tuple[str, ...]]:
+    def groups(self, tiles: Tiles, reduction: SignatureReduction) -> list[tuple[str, ...]]:
         """Tiles, alone or together, that answer for some zone."""
         assignment = self.assignment(tiles.run, reduction.name)
         single = [(tile,) for tile in sorted(tiles.acquisitions) if len(assignment.candidates_of(tile))]
         return [*single, *sorted(assignment.groups())]
 
-    def zones_of(self, run: Run, reduction: Signatures, group: Sequence[str]) -> npt.NDArray[np.int32]:
+    def zones_of(self, run: Run, reduction: SignatureReduction, group: Sequence[str]) -> npt.NDArray[np.int32]:
         """Zones of a group: what a tile may have to answer for, or what several tiles hold together."""
         assignment = self.assignment(run, reduction.name)
         if len(group) == 1:
@@ -95,7 +95,9 @@ class ZoneInputs:
         zones = {piece.zone for piece in assignment.groups()[tuple(group)]}
         return np.array(sorted(zones), dtype=np.int32)
 
-    def index_files(self, tiles: Tiles, reduction: Signatures, group: Sequence[str]) -> dict[tuple[str, int], Path]:
+    def index_files(
+        self, tiles: Tiles, reduction: SignatureReduction, group: Sequence[str]
+    ) -> dict[tuple[str, int], Path]:
         """File of each zone index of a group, by tile and resolution; its name contains a digest of its inputs."""
         folder = tiles.run.path / "index" / reduction.name / "+".join(group)
         rows = digest(self.zones_of(tiles.run, reduction, group).tobytes())
@@ -110,7 +112,7 @@ class ZoneInputs:
         return files
 
 
-def index_resolutions(campaign: Campaign, reduction: Signatures) -> list[int]:
+def index_resolutions(campaign: Campaign, reduction: SignatureReduction) -> list[int]:
     """Resolutions at which zones are laid over a tile: those of the bands, and the finest of each derived band."""
     found = {campaign.ref(band).resolution_m for band in reduction.bands}
     for text in reduction.indices.values():
@@ -139,7 +141,11 @@ def beyond(layer: ZoneLayer, inside: npt.NDArray[np.bool_], shown: int = 3) -> s
 
 
 def _windows_of(
-    frame: Frame, shapes: npt.NDArray[np.object_], campaign: Campaign, reduction: Signatures, resolution_m: int
+    frame: Frame,
+    shapes: npt.NDArray[np.object_],
+    campaign: Campaign,
+    reduction: SignatureReduction,
+    resolution_m: int,
 ) -> Windows:
     """Windows that hold a pixel of some shape, or the centre of a pixel of the zone index."""
     edge_m = frame.edges[resolution_m] * resolution_m

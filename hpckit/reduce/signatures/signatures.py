@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.campaign.campaign import Signatures
+from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.reduce import kernels
 from hpckit.reduce.kernels import Statistics
@@ -43,7 +43,7 @@ class SignatureTask:
     """A unit of the stage `signatures` with all that it needs besides the pixels."""
 
     unit: str
-    reduction: Signatures
+    reduction: SignatureReduction
     ref: Callable[[str], BandRef]
     """Band that a reduction names."""
     parts: Sequence[TileShare]
@@ -67,7 +67,7 @@ class Step:
     """Bands whose pixels it takes."""
 
 
-def steps(reduction: Signatures, ref: Callable[[str], BandRef]) -> list[Step]:
+def steps(reduction: SignatureReduction, ref: Callable[[str], BandRef]) -> list[Step]:
     """What a reduction computes; the mask comes first, and the order of all others is free."""
     found = []
     for text in reduction.bands:

@@ -16,7 +16,7 @@ import shapely
 
 from hpckit.base.files import digest_json
 from hpckit.base.version import __version__
-from hpckit.campaign.campaign import Signatures as Reduction
+from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.held import Held
@@ -104,7 +104,7 @@ class Zones(Stage):
         return Outcome({"zones": len(rows), "entries": entries, "slivers": slivers})
 
     def _shapes(
-        self, tiles: Tiles, reduction: Reduction, group: Sequence[str], rows: npt.NDArray[np.int32]
+        self, tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], rows: npt.NDArray[np.int32]
     ) -> dict[str, npt.NDArray[np.object_]]:
         """Geometries of the zones in each tile's CRS; with several tiles the piece that each answers for."""
         if len(group) == 1:
@@ -151,7 +151,9 @@ class Signatures(Stage):
                 cost = _plane_pixels(tiles, reduction, group) / pixels_per_s
                 yield from self.units_of(tiles, reduction, group, cost)
 
-    def units_of(self, tiles: Tiles, reduction: Reduction, group: Sequence[str], cost: float) -> Iterable[Unit]:
+    def units_of(
+        self, tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], cost: float
+    ) -> Iterable[Unit]:
         """Units of a reduction and group of tiles: one for each acquisition."""
         indexes = [path.name for path in self.inputs.index_files(tiles, reduction, group).values()]
         for acquisition_id in acquisition_ids(tiles.acquisitions, group):
@@ -227,7 +229,7 @@ class Signatures(Stage):
         return verify_segments(tiles.run, progress)
 
     def answered(
-        self, tiles: Tiles, reduction: Reduction, group: Sequence[str], identifier: str
+        self, tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], identifier: str
     ) -> npt.NDArray[np.int32]:
         """Zones that these tiles answer for in an acquisition."""
         if len(group) > 1:
@@ -254,12 +256,12 @@ class Signatures(Stage):
         return self._indexes[path]
 
 
-def _reduction(context: Context, unit: Unit) -> Reduction:
+def _reduction(context: Context, unit: Unit) -> SignatureReduction:
     return next(item for item in context.run.campaign.signatures if item.name == unit.args["reduction"])
 
 
 def _made_from(
-    tiles: Tiles, reduction: Reduction, group: Sequence[str], acquisition_id: str, indexes: Sequence[str]
+    tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], acquisition_id: str, indexes: Sequence[str]
 ) -> str:
     """Digest of what signatures depend on: settings, zones, who answers for them, and the scenes."""
     unused = {"device", "zones", "layer", "id", "crs", "encoding", "invalid"}
@@ -272,7 +274,7 @@ def _made_from(
     return digest_json([statistics.VERSION, settings, sorted(indexes), scenes, present])[:16]
 
 
-def _plane_pixels(tiles: Tiles, reduction: Reduction, group: Sequence[str]) -> int:
+def _plane_pixels(tiles: Tiles, reduction: SignatureReduction, group: Sequence[str]) -> int:
     """Pixels of all bands of one date, in the windows that are held."""
     refs = [tiles.campaign.ref(band) for band in reduction.named_bands()]
     return sum(tiles.pixels(tile, ref) for tile in group for ref in refs)
@@ -287,7 +289,7 @@ def _plane_bytes(tiles: Tiles, tile: str) -> int:
 
 
 def _require_ingested(
-    context: Context, reduction: Reduction, part: TileShare, position: int, acquisition: Acquisition
+    context: Context, reduction: SignatureReduction, part: TileShare, position: int, acquisition: Acquisition
 ) -> None:
     """Refuse to take pixels that could not be ingested for pixels without data.
 
@@ -345,21 +347,21 @@ def _beyond_all(
     return np.where(beyond > _SCALE_TOLERANCE * held, beyond, 0.0)
 
 
-def _entry_bytes(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
+def _entry_bytes(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction) -> int:
     return most_entries(inputs, tiles, reduction) * entry_nbytes(reduction)
 
 
-def entry_nbytes(reduction: Reduction) -> int:
+def entry_nbytes(reduction: SignatureReduction) -> int:
     """Memory of a pixel of a zone in an index."""
     return 8 if reduction.coverage == "fraction" else 4
 
 
-def most_entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction) -> int:
+def most_entries(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction) -> int:
     """Pixels of the zones of the fullest tile, at the finest resolution."""
     return max((entries(inputs, tiles, reduction, tile) for tile in tiles.acquisitions), default=0)
 
 
-def entries(inputs: ZoneInputs, tiles: Tiles, reduction: Reduction, tile: str) -> int:
+def entries(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction, tile: str) -> int:
     """Pixels of the zones of a tile, at the finest resolution: by their areas."""
     layer, assignment = inputs.layer(tiles.run, reduction.name), inputs.assignment(tiles.run, reduction.name)
     rows = assignment.candidates_of(tile)

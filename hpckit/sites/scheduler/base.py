@@ -16,7 +16,7 @@ from hpckit.sites.scheduler.model import (
     Allowance,
     Answer,
     Command,
-    Found,
+    FoundJob,
     Job,
     Runner,
     Sighting,
@@ -165,7 +165,7 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[Found]:
+    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[FoundJob]:
         """What bears the name of one of these jobs, and nothing else.
 
         Raises

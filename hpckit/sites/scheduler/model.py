@@ -136,7 +136,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundJob:
     """A job of this user that waits or runs, found by its name."""
 
     id: str

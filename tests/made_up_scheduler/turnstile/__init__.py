@@ -9,7 +9,7 @@ from hpckit.errors import SchedulerError, SchedulerUnavailableError
 from hpckit.sites.parts import Partition
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.facts import Facts, ask
-from hpckit.sites.scheduler.model import Answer, Command, Found, Job, Runner, Sighting, State, Variables
+from hpckit.sites.scheduler.model import Answer, Command, FoundJob, Job, Runner, Sighting, State, Variables
 
 _STATES = {
     "queueing": State.PENDING,
@@ -87,12 +87,12 @@ class Turnstile(Scheduler):
         """`tlist --mine`."""
         return Command(("tlist", "--mine"))
 
-    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[Found]:
+    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[FoundJob]:
         """Ticket, name and script, by tabulators."""
         _require(answer)
         names = {job.name for job in jobs}
         rows = [line.split("\t") for line in answer.stdout.splitlines()]
-        return [Found(*row) for row in rows if row[1] in names]
+        return [FoundJob(*row) for row in rows if row[1] in names]
 
     def check_done(self, answer: Answer) -> None:
         """Nothing may go wrong."""

@@ -10,7 +10,7 @@ from typing import Any
 from hpckit.errors import SchedulerError, SchedulerUnavailableError
 from hpckit.sites.scheduler.answers import shortened
 from hpckit.sites.scheduler.base import Scheduler
-from hpckit.sites.scheduler.model import Answer, Command, Found, Job, Sighting, State
+from hpckit.sites.scheduler.model import Answer, Command, FoundJob, Job, Sighting, State
 
 _QUEUE = (sys.executable, "-m", "hpckit.sites.scheduler.local.queue")
 
@@ -84,10 +84,10 @@ class Local(Scheduler):
         """Jobs of some names that are not over."""
         return Command((*_QUEUE, "find", *(job.name for job in jobs)))
 
-    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[Found]:
+    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[FoundJob]:
         """One JSON object per line."""
         _require(answer)
-        return [Found(**json.loads(line)) for line in answer.stdout.splitlines()]
+        return [FoundJob(**json.loads(line)) for line in answer.stdout.splitlines()]
 
     def check_done(self, answer: Answer) -> None:
         """Nothing may go wrong."""

@@ -21,7 +21,7 @@ from hpckit.errors import SchedulerError, SchedulerUnavailableError, SubmissionE
 from hpckit.sites.scheduler.answers import only_line, shortened
 from hpckit.sites.scheduler.base import Scheduler, is_plain, one_line
 from hpckit.sites.scheduler.facts import Facts
-from hpckit.sites.scheduler.model import Answer, Command, Found, Job, Runner, Sighting, State, Variables
+from hpckit.sites.scheduler.model import Answer, Command, FoundJob, Job, Runner, Sighting, State, Variables
 from hpckit.sites.scheduler.pbs import probe
 
 _JOB_ID: Final = re.compile(r"^(\d+)(\[(\d*)\])?(\..*)?$")
@@ -164,12 +164,12 @@ class Pbs(Scheduler):
         """`qstat -f -w`: full names of all jobs that are not over; the short listing cuts names."""
         return Command(("qstat", "-f", "-w"))
 
-    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[Found]:
+    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[FoundJob]:
         """Jobs of exactly these names that belong to this user."""
         _require(answer)
         names, owner = {job.name for job in jobs}, f"{login_name()}@"
         return [
-            Found(identifier, values["Job_Name"], values.get("Submit_arguments", "").rpartition(" ")[2])
+            FoundJob(identifier, values["Job_Name"], values.get("Submit_arguments", "").rpartition(" ")[2])
             for identifier, values in _blocks(answer.stdout)
             if values.get("Job_Name") in names and values.get("Job_Owner", owner).startswith(owner)
         ]

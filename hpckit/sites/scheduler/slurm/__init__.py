@@ -18,7 +18,7 @@ from hpckit.sites.scheduler.model import (
     Allowance,
     Answer,
     Command,
-    Found,
+    FoundJob,
     Job,
     Runner,
     Sighting,
@@ -199,12 +199,12 @@ class Slurm(Scheduler):
         names = ",".join(dict.fromkeys(job.name for job in jobs))
         return Command((*_squeue(near.split(",")), "--me", "--name", names, "-o", "%F|%j|%o"))
 
-    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[Found]:
+    def read_find(self, answer: Answer, jobs: Sequence[Job]) -> list[FoundJob]:
         """Arrays, each once."""
         _require(answer)
         names = {job.name for job in jobs}
         rows = ((cluster, line.split("|", 2)) for cluster, line in sections(answer.command, answer.stdout))
-        found = [Found(join_id(row[0], where), row[1], row[2]) for where, row in rows if len(row) == 3]
+        found = [FoundJob(join_id(row[0], where), row[1], row[2]) for where, row in rows if len(row) == 3]
         return list(dict.fromkeys(item for item in found if item.name in names))
 
     def check_done(self, answer: Answer) -> None:
