@@ -2,7 +2,8 @@
 
 Products with full 10980² bands are made in a temporary folder. Two reductions of 30,000 parcels that cover half of
 the granule (statistics of two bands and an index, one by centres and one by covered fractions) run with
-`cube: {keep: true}` and `{keep: false}`, each on two processes; and once more for the parcels of an area of 10 km.
+`cube: {keep: true}` and `{keep: false}`, each on two processes; once more for the parcels of an area of 10 km, and
+for one of 97 parcels, scattered over the granule, on its own pixels and on a grid.
 Figures are ratios of wall times in one run. The peak memory of a worker is looked at while they run.
 """
 
@@ -31,11 +32,14 @@ from hpckit.runs.journal import read_journal
 
 WORKERS = 2
 AREA_M = 10_000
+SCATTERED = 97
+"""One of so many parcels, of which no neighbours are taken."""
 TEXT = """\
 name: bench
 aoi: zones.gpkg
 period: 2024-04-01/2024-12-31
 scenes: {{paths: [{scenes}], verify: false}}
+grid: {grid}
 cube: {{bands: [B04, B08, SCL@60m], extent: zones, keep: {keep}}}
 reductions:
   - &first
@@ -55,6 +59,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--dates", type=int, default=4)
     parser.add_argument("--zones", type=int, default=30_000)
+    parser.add_argument("--only", action="append", help="granule, area, scattered or grid; may be repeated.")
     parser.add_argument("--products", type=Path, help="Keep the products here, and use those that are there.")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
@@ -66,19 +71,24 @@ def main() -> None:
         every = parcels(options.zones)
         corner = shapely.box(630_000, 5_640_000, 630_000 + AREA_M, 5_640_000 + AREA_M)
         parts = {"granule": every, "area": every[shapely.within(every, corner)]}
-        result = {name: measure(folder / name, scenes, zones) for name, zones in parts.items()}
+        parts |= dict.fromkeys(("scattered", "grid"), every[::SCATTERED])
+        result = {
+            name: measure(folder / name, scenes, zones, "utm:20460@10" if name == "grid" else "mgrs")
+            for name, zones in parts.items()
+            if name in (options.only or parts)
+        }
         show(result, as_json=options.json)
     finally:
         shutil.rmtree(folder)
 
 
-def measure(folder: Path, scenes: Path, zones: np.ndarray) -> dict[str, float]:
+def measure(folder: Path, scenes: Path, zones: np.ndarray, grid: str) -> dict[str, float]:
     """Wall times, bytes and memory of both ways."""
     folder.mkdir()
     found: dict[str, float] = {"zones": len(zones)}
     for keep in (True, False):
         name = "kept" if keep else "none"
-        path = write(folder / name, scenes, zones, keep=keep)
+        path = write(folder / name, scenes, zones, grid, keep=keep)
         campaign, quiet = load_campaign(path), Console(quiet=True)
         estimate = plan_campaign(campaign, quiet, WORKERS)[1]
         with peak_of_workers() as peak:
@@ -96,7 +106,7 @@ def measure(folder: Path, scenes: Path, zones: np.ndarray) -> dict[str, float]:
     return found
 
 
-def write(folder: Path, scenes: Path, zones: np.ndarray, *, keep: bool) -> Path:
+def write(folder: Path, scenes: Path, zones: np.ndarray, grid: str, *, keep: bool) -> Path:
     """Campaign file and layer."""
     folder.mkdir()
     names = np.array([f"z{number}" for number in range(len(zones))], dtype=object)
@@ -110,7 +120,7 @@ def write(folder: Path, scenes: Path, zones: np.ndarray, *, keep: bool) -> Path:
         driver="GPKG",
     )
     path = folder / "campaign.yaml"
-    path.write_text(TEXT.format(scenes=scenes, keep=str(keep).lower()))
+    path.write_text(TEXT.format(scenes=scenes, grid=grid, keep=str(keep).lower()))
     return path
 
 

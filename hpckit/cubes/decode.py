@@ -11,20 +11,33 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.catalogue.holdings import is_without
+from hpckit.cubes.held import pixels
 from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import SceneError
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
-from hpckit.sensors.reader import WindowAnswer, WindowRequest
+from hpckit.sensors.parts import windows_of
+from hpckit.sensors.reader import Needed, WindowAnswer, WindowRequest
 from hpckit.space.windows import Windows
 
 
 def decode_row(
-    spec: CubeSpec, tile: str, ref: BandRef, row: int, columns: Collection[int], acquisition: Acquisition
+    spec: CubeSpec,
+    tile: str,
+    ref: BandRef,
+    row: int,
+    columns: Collection[int],
+    acquisition: Acquisition,
+    needed: Needed | None = None,
 ) -> WindowAnswer:
     """Windows of a row of a tile: those of the granule, or resampled onto the grid.
 
     Scenes that were made without the band have no pixels to give.
+
+    Parameters
+    ----------
+    needed : Needed, optional
+        Pixels that are needed, if these are not all.
 
     Raises
     ------
@@ -37,7 +50,7 @@ def decode_row(
         return WindowAnswer()
     acquisition = replace(acquisition, scenes=scenes)
     frame = spec.frame(tile, (acquisition,))
-    return spec.sensor.read_windows(WindowRequest(frame, ref, row, columns, acquisition, spec.reading))
+    return spec.sensor.read_windows(WindowRequest(frame, ref, row, columns, acquisition, spec.reading, needed))
 
 
 @dataclass(slots=True)
@@ -45,39 +58,43 @@ class DecodedPlane:
     """One date of a band of a tile, in the windows that were asked for."""
 
     pixels: npt.NDArray[Any]
-    """Stored integers, shape (rows, columns); 0 where there is no data, and in other windows."""
+    """Stored integers, shape (rows, columns); right where it was needed, and 0 where there is no data."""
     failed: Windows
     """Windows that could not be decoded: 0 in them does not say that there is no data."""
     reasons: set[str] = field(default_factory=set)
     """Why."""
+    window_pixels: int = 0
+    """Of the windows that hold something which is needed."""
     decoded_pixels: int = 0
     decode_s: float = 0.0
 
 
 def decode_plane(
-    spec: CubeSpec, tile: str, ref: BandRef, acquisition: Acquisition, windows: Windows, *, threads: int = 1
+    spec: CubeSpec, tile: str, ref: BandRef, acquisition: Acquisition, needed: Needed, *, threads: int = 1
 ) -> DecodedPlane:
-    """Decode windows of one date of a band, each once.
+    """Decode what is needed of one date of a band: each window once, or parts of it.
 
     Parameters
     ----------
-    windows : ndarray of bool, shape (window rows, window columns)
-        Only these; the others take no memory until touched.
+    needed : Needed
+        Other windows take no memory until touched.
     threads : int
         Rows of windows that are decoded at a time.
     """
     frame = spec.frame(tile, (acquisition,))
     edge, shape = frame.edges[ref.resolution_m], frame.shapes[ref.resolution_m]
+    windows = windows_of(needed.cells, edge // needed.edge, frame.windows(ref.resolution_m))
     plane = DecodedPlane(np.zeros(shape, dtype=ref.dtype), np.zeros(windows.shape, np.bool_))
+    plane.window_pixels = pixels(frame, windows, ref.resolution_m)
 
     def decode(row: int) -> WindowAnswer | SceneError:
         try:
-            answer = decode_row(spec, tile, ref, row, np.flatnonzero(windows[row]).tolist(), acquisition)
+            answer = decode_row(spec, tile, ref, row, np.flatnonzero(windows[row]).tolist(), acquisition, needed)
         except SceneError as error:
             return error
-        for column, pixels in answer.windows.items():
+        for column, window in answer.windows.items():
             top, left = row * edge, column * edge
-            plane.pixels[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+            plane.pixels[top : top + window.shape[0], left : left + window.shape[1]] = window
         answer.windows.clear()
         return answer
 

@@ -13,6 +13,7 @@ from rasterio.windows import Window
 from hpckit.sensors.masks import MaskBand
 from hpckit.sensors.model import Scene
 from hpckit.sensors.occupancy import Occupancy, mask_ref, occupancy
+from hpckit.sensors.parts import Rectangle, can_be_cut
 from hpckit.sensors.reader import WindowAnswer, WindowRequest, runs
 from hpckit.sensors.source import open_band, read_window
 from hpckit.sensors.verified import verify_file
@@ -85,9 +86,20 @@ def _decode_scene(
     edge = request.frame.edges[request.band.resolution_m]
     decoded: dict[int, npt.NDArray[Any]] = {}
     start = time.perf_counter()
+    parts = _parts(request, scene, columns)
     with open_band(scene, request.band, pixels=len(columns) * edge**2) as source:
         height = min(edge, source.height - request.row * edge)
-        for first, last in runs(sorted(columns)):
+        for column, rectangles in parts.items():
+            width = min((column + 1) * edge, source.width) - column * edge
+            window = np.zeros((height, width), dtype=request.band.dtype)
+            for rows, along in rectangles:
+                place = Window(along.start, rows.start, along.stop - along.start, rows.stop - rows.start)
+                strip = read_window(source, scene, request.band, place)
+                top, left = rows.start - request.row * edge, along.start - column * edge
+                window[top : top + strip.shape[0], left : left + strip.shape[1]] = strip
+                answer.decoded_pixels += strip.size
+            decoded[column] = window
+        for first, last in runs(sorted(set(columns) - parts.keys())):
             width = min((last + 1) * edge, source.width) - first * edge
             strip = read_window(source, scene, request.band, Window(first * edge, request.row * edge, width, height))
             answer.decoded_pixels += strip.size
@@ -95,3 +107,18 @@ def _decode_scene(
                 decoded[column] = strip[:, (column - first) * edge : (column - first + 1) * edge]
     answer.decode_s += time.perf_counter() - start
     return decoded
+
+
+def _parts(request: WindowRequest, scene: Scene, columns: Sequence[int]) -> dict[int, list[Rectangle]]:
+    """Windows of which single parts are decoded, since few of their pixels are needed."""
+    asset = scene.assets.get(request.band.key)
+    if request.needed is None or asset is None or not can_be_cut(asset):
+        return {}
+    edge, shape = request.frame.edges[request.band.resolution_m], request.frame.shapes[request.band.resolution_m]
+    rows = slice(request.row * edge, min((request.row + 1) * edge, shape[0]))
+    found = {}
+    for column in columns:
+        cut = request.needed.rectangles(rows, slice(column * edge, min((column + 1) * edge, shape[1])))
+        if cut is not None:
+            found[column] = cut
+    return found

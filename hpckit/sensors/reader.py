@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
+from hpckit.sensors.parts import Cells, Rectangle, rectangles
 from hpckit.space.frame import Frame
 
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ class Treatment:
 
 
 @dataclass(frozen=True, slots=True)
+class Needed:
+    """Pixels of a raster that are needed, by squares that hold some of them."""
+
+    cells: Cells
+    edge: int
+    """Of a square, in pixels of the raster; windows have a whole number of squares along their edges."""
+
+    def rectangles(self, rows: slice, columns: slice) -> list[Rectangle] | None:
+        """Rectangles of a window that hold its needed pixels; None if the whole window costs less to decode."""
+        return rectangles(self.cells, self.edge, rows, columns)
+
+
+@dataclass(frozen=True, slots=True)
 class WindowRequest:
     """Windows of one row of a tile: of one band and one acquisition."""
 
@@ -44,6 +58,8 @@ class WindowRequest:
     acquisition: Acquisition
     """Its scenes in the order in which they win; each has the band."""
     treatment: Treatment
+    needed: Needed | None = None
+    """Which pixels are needed; others of a window may be left 0. None: all."""
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from hpckit.errors import SceneError
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.masks import MaskBand, flagged
 from hpckit.sensors.model import Acquisition, Asset, Scene
+from hpckit.sensors.parts import Rectangle, can_be_cut
 from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest, runs
 from hpckit.sensors.source import open_band, read_window
 from hpckit.sensors.verified import verify_file
@@ -64,7 +65,17 @@ def resample_windows(request: WindowRequest, mask: MaskBand | None) -> WindowAns
         for column in sorted(request.columns)
         if not _too_cloudy(request, mask, box[rows, column * edge : (column + 1) * edge])
     ]
-    for first, last in runs(clear):
+    parts = _parts(request, rows, clear)
+    for column, rectangles in parts.items():
+        right = min((column + 1) * edge, box.shape[1])
+        window = np.zeros((rows.stop - rows.start, right - column * edge), dtype=request.band.dtype)
+        for down, along in rectangles:
+            pixels = _resample(request.treatment, request.band, request.acquisition, box[down, along], answer)
+            top, left = down.start - rows.start, along.start - column * edge
+            window[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+        if window.any():
+            answer.windows[column] = window
+    for first, last in runs([column for column in clear if column not in parts]):
         part = box[rows, first * edge : min((last + 1) * edge, box.shape[1])]
         pixels = _resample(request.treatment, request.band, request.acquisition, part, answer)
         for column in range(first, last + 1):
@@ -72,6 +83,20 @@ def resample_windows(request: WindowRequest, mask: MaskBand | None) -> WindowAns
             if window.any():
                 answer.windows[column] = window
     return answer
+
+
+def _parts(request: WindowRequest, rows: slice, columns: Sequence[int]) -> dict[int, list[Rectangle]]:
+    """Windows of which single parts are resampled, since few of their pixels are needed."""
+    ref, shape = request.band, request.frame.shapes[request.band.resolution_m]
+    scenes = [scene for scene in request.acquisition.scenes if scene.sizes(ref.name)]
+    if request.needed is None or not all(can_be_cut(scene.assets[source_band(scene, ref).key]) for scene in scenes):
+        return {}
+    edge, found = request.frame.edges[ref.resolution_m], {}
+    for column in columns:
+        cut = request.needed.rectangles(rows, slice(column * edge, min((column + 1) * edge, shape[1])))
+        if cut is not None:
+            found[column] = cut
+    return found
 
 
 def strip_bytes(frame: Frame, ref: BandRef, acquisitions: Sequence[Acquisition]) -> int:

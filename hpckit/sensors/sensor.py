@@ -225,7 +225,8 @@ class Sensor(Protocol):
     def read_windows(self, request: WindowRequest) -> WindowAnswer:
         """Read windows of one acquisition: of the product's own tile, or resampled onto a grid.
 
-        Of several scenes the first one that has a valid pixel gives it. Results depend on the request alone.
+        Of several scenes the first one that has a valid pixel gives it. Results depend on the request alone. Where
+        `request.needed` leaves pixels out, these may be left 0, or read all the same.
 
         Raises
         ------

@@ -22,15 +22,18 @@ import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.discover import find_products
 from hpckit.sensors.bands import BandRef, split_key
 from hpckit.sensors.model import Acquisition, Scene
-from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
+from hpckit.sensors.parts import cell_edge
+from hpckit.sensors.reader import Needed, Treatment, WindowAnswer, WindowRequest
 from hpckit.sensors.registry import searched, sensor_named, sensor_of, sensor_with, sensors
 from hpckit.sensors.sensor import Sensor, band_of
 from hpckit.space.frame import Frame
@@ -204,6 +207,24 @@ class SensorTests:
                 window.nbytes for window in answer.windows.values()
             )
 
+    def test_pixels_that_are_needed_are_those_of_whole_windows(
+        self, sensor: Sensor, acquisition: Acquisition, ref: BandRef, options: object
+    ) -> None:
+        frame = own_frame(sensor, acquisition.scenes[0])
+        edge, (rows, columns) = cell_edge(frame.edges[ref.resolution_m]), frame.shapes[ref.resolution_m]
+        cells = np.random.default_rng(1).random((-(-rows // edge), -(-columns // edge))) < 0.2
+        wanted = cells.repeat(edge, axis=0).repeat(edge, axis=1)[:rows, :columns]
+        for onto in (None, "nearest"):
+            treatment = Treatment(verify=False, onto=onto, options=options)
+            for row in range(frame.windows(ref.resolution_m)[0]):
+                request = WindowRequest(
+                    frame, ref, row, range(frame.windows(ref.resolution_m)[1]), acquisition, treatment
+                )
+                whole = _row(sensor, request, frame)
+                parts = _row(sensor, replace(request, needed=Needed(cells, edge)), frame)
+                needed = wanted[row * frame.edges[ref.resolution_m] :][: len(whole)]
+                assert np.array_equal(np.where(needed, whole, 0), np.where(needed, parts, 0))
+
     def test_windows_are_resampled(
         self, sensor: Sensor, acquisition: Acquisition, ref: BandRef, options: object
     ) -> None:
@@ -254,6 +275,15 @@ def _read(
     treatment: Treatment,
 ) -> WindowAnswer:
     return sensor.read_windows(WindowRequest(frame, ref, row, columns, acquisition, treatment))
+
+
+def _row(sensor: Sensor, request: WindowRequest, frame: Frame) -> npt.NDArray[Any]:
+    """Pixels of a row of windows; 0 in windows that were left out."""
+    edge, (rows, columns) = frame.edges[request.band.resolution_m], frame.shapes[request.band.resolution_m]
+    found = np.zeros((min(edge, rows - request.row * edge), columns), request.band.dtype)
+    for column, window in sensor.read_windows(request).windows.items():
+        found[:, column * edge : column * edge + window.shape[1]] = window
+    return found
 
 
 def _has(sensor: Sensor, name: str, level: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from hpckit.runs.journal import read_journal
 from hpckit.runs.plan import read_plan
 from hpckit.runs.run import find_run
 from hpckit.runs.status import read_status
+from hpckit.sensors import parts
 from hpckit.testing import ground
 from hpckit.testing.eopf import write_eopf
 from hpckit.testing.radar import write_card_bs
@@ -180,6 +181,43 @@ def test_numbers_are_those_of_a_kept_cube(shelf, tmp_path, cube):
     assert all(entry.metrics.get("decoded_pixels", 0) > 0 for entry in journal(other, "signatures"))
 
 
+@pytest.fixture
+def cut(monkeypatch) -> Iterator[None]:
+    """Windows are decoded square by square of code blocks: in products as small as these, that is never cheaper."""
+    yield from cut_finely(monkeypatch)
+
+
+def cut_finely(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in (("_WALK", 0), ("_AROUND", 0), ("_WORTH", 10)):
+        monkeypatch.setattr(parts, name, value)
+    parts._cheapest.cache_clear()
+    yield
+    parts._cheapest.cache_clear()
+
+
+def decoded_pixels(path: Path, stage: str) -> float:
+    return sum(entry.metrics.get("decoded_pixels", 0) for entry in journal(path, stage))
+
+
+@pytest.mark.parametrize("settings", ["", ", skip_cloudy: 0.3"])
+def test_numbers_are_the_same_from_code_blocks(shelf, tmp_path, cut, settings):
+    path = write(tmp_path / "c", shelf / "scenes", cube=settings)
+    _, other = compare(path)
+    assert 0 < decoded_pixels(other, "signatures") < 0.7 * decoded_pixels(path, "ingest")
+
+
+@pytest.mark.parametrize("grid", ["mgrs", "utm:2560@10", "EPSG:3035:2000@20"])
+def test_numbers_on_grids_are_the_same_from_code_blocks(border, tmp_path, cut, grid):
+    path = across(tmp_path / "c", border, grid)
+    edit(path, "aoi:", "aoi: [5.95, 51.48, 6.05, 51.52]\n#")
+    random = np.random.default_rng(9)
+    middles = zip(random.uniform(5.97, 6.03, 8), random.uniform(51.489, 51.511, 8), strict=True)
+    shapes = [shapely.box(x - 0.0006, y - 0.0004, x + 0.0006, y + 0.0004) for x, y in middles]
+    write_zones(path.parent / "zones.gpkg", shapes, crs="EPSG:4326")
+    _, other = compare(path)
+    assert decoded_pixels(other, "signatures") < decoded_pixels(path, "ingest")
+
+
 @st.composite
 def reductions(draw: st.DrawFn) -> tuple[list[shapely.Geometry], str]:
     """Zones, and reductions with settings of all kinds."""
@@ -203,15 +241,17 @@ def reductions(draw: st.DrawFn) -> tuple[list[shapely.Geometry], str]:
 
 @pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(reductions())
-def test_any_reductions_of_any_zones(shelf, tmp_path_factory, drawn):
+@given(reductions(), st.booleans())
+def test_any_reductions_of_any_zones(shelf, tmp_path_factory, drawn, finely):
     zones, text = drawn
     folder = tmp_path_factory.mktemp("drawn") / "c"
     folder.mkdir()
     write_zones(folder / "zones.gpkg", zones)
     path = write(folder, shelf / "scenes", more="")
     path.write_text(path.read_text().partition("reductions:\n")[0] + "reductions:\n" + text)
-    compare(path)
+    with pytest.MonkeyPatch.context() as patch:
+        for _ in cut_finely(patch) if finely else [None]:
+            compare(path)
 
 
 EDGE = 360
@@ -297,9 +337,9 @@ def decoded(monkeypatch) -> Counter:
     counts: Counter = Counter()
     original = decode.decode_row
 
-    def counting(spec, tile, ref, row, columns, acquisition):
+    def counting(spec, tile, ref, row, columns, acquisition, needed):
         counts.update((tile, ref.key, acquisition.id, row, column) for column in columns)
-        return original(spec, tile, ref, row, columns, acquisition)
+        return original(spec, tile, ref, row, columns, acquisition, needed)
 
     monkeypatch.setattr(decode, "decode_row", counting)
     return counts

@@ -26,7 +26,8 @@ from hpckit.reduce.signatures.together import most_in_memory, signatures_togethe
 from hpckit.runs.plan import Bundle, Unit, bundles, shares
 from hpckit.sensors.bands import BandRef
 
-_DECODED: Final = "decoded_pixels"
+_WINDOWS: Final = "window_pixels"
+"""Metric: pixels of the windows that zones touch, of which there may be fewer that are decoded."""
 _FLOAT_BYTES: Final = 4
 _NOTES_BYTES: Final = 3
 """Of a pixel of a zone: whether the mask leaves it out, and what selection takes."""
@@ -40,7 +41,7 @@ class FusedSignatures(Signatures):
 
     def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
         """Units as with a cube; those of the same tiles and acquisition are a bundle, and share its cost."""
-        tiles, pixels_per_s = planning.tiles, planning.pace(self.name, _DECODED, PIXELS_PER_S)
+        tiles, pixels_per_s = planning.tiles, planning.pace(self.name, _WINDOWS, PIXELS_PER_S)
         sizes = Sizes(tiles)
         together = self._together(tiles, sizes)
         units = self._bundled(tiles, together)
@@ -129,7 +130,8 @@ class FusedSignatures(Signatures):
             else:
                 metrics = {
                     "zones": len(task.zones),
-                    _DECODED: round(planes.decoded_pixels * share),
+                    _WINDOWS: round(planes.window_pixels * share),
+                    "decoded_pixels": round(planes.decoded_pixels * share),
                     "decode_s": round(planes.decode_s * share, 3),
                 }
                 outcomes.append(Outcome(metrics, [replace(result, inputs=unit.inputs)]))

@@ -17,6 +17,8 @@ from hpckit.errors import CubeError
 from hpckit.reduce.signatures.index import ZoneIndex
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
+from hpckit.sensors.parts import Cells, cell_edge
+from hpckit.sensors.reader import Needed
 from hpckit.space.frame import Frame
 from hpckit.space.windows import Windows
 
@@ -34,14 +36,14 @@ class TileShare:
     """Zone index by resolution in metres, of the same zones in the same order."""
 
     def touched(self, edge_m: int, shape: tuple[int, int]) -> Windows:
-        """Windows that hold the centre of a pixel of some zone, or give it its value.
+        """Squares of a raster that hold the centre of a pixel of some zone, or give it its value.
 
         Parameters
         ----------
         edge_m : int
-            Edge of a window, metres.
+            Edge of a square, metres: of a window, or of a part of one.
         shape : tuple of int
-            Rows and columns of windows. A coarse raster may end before a fine one does: its last windows give the
+            Rows and columns of squares. A coarse raster may end before a fine one does: its last squares give the
             pixels beyond it their value.
         """
         found = np.zeros(shape, np.bool_)
@@ -94,6 +96,8 @@ class CubePlanes:
 class DecodedPlanes:
     """Planes straight from products, for all units of a bundle: each window of each band is decoded once.
 
+    Of windows with few pixels of zones only the code blocks of these are decoded, where that costs less.
+
     Parameters
     ----------
     at : mapping of str to Acquisition
@@ -111,12 +115,14 @@ class DecodedPlanes:
         users: Iterable[tuple[TileShare, Iterable[BandRef]]],
         threads: int = 1,
     ) -> None:
+        self.window_pixels = 0
+        """Of the windows that zones touch, decoded or not."""
         self.decoded_pixels = 0
         self.decode_s = 0.0
         self._spec = spec
         self._at = at
         self._threads = threads
-        self._wanted: dict[tuple[str, BandRef], Windows] = {}
+        self._wanted: dict[tuple[str, BandRef], Cells] = {}
         self._known: dict[tuple[str, BandRef], DecodedPlane] = {}
         for part, refs in users:
             if part.tile in at:
@@ -128,13 +134,16 @@ class DecodedPlanes:
         if key not in self._known:
             self._known[key] = self._decode(*key)
         found = self._known[key]
-        missing = int((found.failed & part.touched_in(self._frame(part.tile), ref)).sum())
-        if missing:
+        if found.failed.any() and (missing := self._missing(found, part, ref)):
             raise CubeError(
                 f"band {ref} of tile {part.tile} cannot be decoded for {self._at[part.tile].id} in {missing} of its "
                 f"windows: {'; '.join(sorted(found.reasons))}"
             )
         return found.pixels
+
+    def _missing(self, found: DecodedPlane, part: TileShare, ref: BandRef) -> int:
+        """Windows that zones of a part need and that could not be decoded."""
+        return int((found.failed & part.touched_in(self._frame(part.tile), ref)).sum())
 
     def release(self, ref: BandRef) -> None:
         """Forget a band; nobody will ask for it any more."""
@@ -144,12 +153,15 @@ class DecodedPlanes:
     def _want(self, part: TileShare, refs: Iterable[BandRef]) -> None:
         frame = self._frame(part.tile)
         for ref in refs:
-            touched, known = part.touched_in(frame, ref), self._wanted.get((part.tile, ref))
+            edge, (rows, columns) = cell_edge(frame.edges[ref.resolution_m]), frame.shapes[ref.resolution_m]
+            touched = part.touched(edge * ref.resolution_m, (-(-rows // edge), -(-columns // edge)))
+            known = self._wanted.get((part.tile, ref))
             self._wanted[part.tile, ref] = touched if known is None else known | touched
 
     def _decode(self, tile: str, ref: BandRef) -> DecodedPlane:
-        windows = self._wanted[tile, ref]
-        plane = decode_plane(self._spec, tile, ref, self._at[tile], windows, threads=self._threads)
+        needed = Needed(self._wanted[tile, ref], cell_edge(self._frame(tile).edges[ref.resolution_m]))
+        plane = decode_plane(self._spec, tile, ref, self._at[tile], needed, threads=self._threads)
+        self.window_pixels += plane.window_pixels
         self.decoded_pixels += plane.decoded_pixels
         self.decode_s += plane.decode_s
         return plane
