@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import shapely
 
-from hpckit.base.files import atomic_path, digest_json
-from hpckit.base.reading import WatchedFile, column_names, is_there, may_pass, parsed, read_table
+from hpckit.base.files import atomic_path, digest, digest_json, write_bytes
+from hpckit.base.reading import WatchedFile, column_names, is_there, may_pass, parsed, read_bytes, read_table
 from hpckit.catalogue.discover import find_products, read_scenes
 from hpckit.catalogue.foreign import read_items
-from hpckit.catalogue.items import items_of
 from hpckit.catalogue.stac import from_item, to_item
 from hpckit.catalogue.stores import find_stored, look_at
 from hpckit.errors import CatalogueError, SceneError
@@ -62,6 +62,8 @@ class ScanReport:
     """Scenes taken from the previous catalogue, since their product has not changed."""
     kept: Sequence[Scene] = ()
     """Scenes of the previous catalogue that could not be looked at now."""
+    stamps: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """State of the files of those taken from the previous catalogue, by `href` and id."""
 
     @property
     def unread(self) -> list[Failure]:
@@ -143,7 +145,7 @@ def scan(
             scenes += [scene for scene in read_now if isinstance(scene, Scene)]
             reused += len(read_now) if known.by_product.get(str(products[done - 1])) is read_now else 0
             progress(done, len(products))
-    return ScanReport(scenes, failures, reused, _kept(before, scenes, failures))
+    return ScanReport(scenes, failures, reused, _kept(before, scenes, failures), known.unchanged)
 
 
 _states: dict[str, str] = {}
@@ -166,6 +168,8 @@ class _Before:
     on_servers: Mapping[str, list[Scene]]
     """Scenes of STAC items with images on servers, by the file of the item."""
     stamps: AbstractSet[tuple[str, str]]
+    unchanged: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Stamps that are still the same, by `href` and id."""
 
 
 def _unseen(path: Path | str, error: OSError | SceneError) -> Failure:
@@ -192,28 +196,52 @@ def _known(previous: Path | None) -> list[Scene]:
         return []
 
 
-def write(path: Path, scenes: Iterable[Scene], items: ItemOptions | None = None) -> None:
+def write(
+    path: Path,
+    scenes: Iterable[Scene],
+    items: ItemOptions | None = None,
+    *,
+    stamps: Mapping[tuple[str, str], str] | None = None,
+    like: Path | None = None,
+) -> None:
     """Write a catalogue, atomically.
 
     Parameters
     ----------
     items : ItemOptions, optional
         How STAC items were read.
+    stamps : mapping, optional
+        State of files that is known already (`ScanReport.stamps`).
+    like : Path, optional
+        An earlier catalogue: if it holds the same, it stays, or is copied to `path`, since to write thousands of
+        scenes takes a minute.
     """
-    import stac_geoparquet.arrow as stac
-
-    scenes = list(scenes)
-    options = items or ItemOptions()
-    stamps = {(scene.href, scene.id): _stamp(scene, options) for scene in scenes}
+    scenes = sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id))
+    options, seen = items or ItemOptions(), stamps or {}
+    states = [seen.get((scene.href, scene.id)) or _stamp(scene, options) for scene in scenes]
+    if like is not None and _holds(like, scenes, states):
+        if like != path:
+            write_bytes(path, read_bytes(like))
+        return
     if not scenes:
         raise CatalogueError(f"{path}: no scenes to write")
+    import stac_geoparquet.arrow as stac
+
     rows = []
-    for scene in sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id)):
+    for scene, state in zip(scenes, states, strict=True):
         item = to_item(scene)
-        item["properties"][_STAMP] = stamps[scene.href, scene.id]
+        item["properties"][_STAMP] = state
         rows.append(item)
     with atomic_path(path) as temporary:
         stac.to_parquet(stac.parse_stac_items_to_arrow(rows), temporary)
+
+
+def _holds(path: Path, scenes: list[Scene], states: list[str]) -> bool:
+    """Whether a catalogue holds just these scenes, in this order and state."""
+    known = _known(path)
+    if not known or known != scenes:
+        return False
+    return _parsed(path, lambda table: bool(table.column(_STAMP).to_pylist() == states), [_STAMP])
 
 
 def is_catalogue(path: Path) -> bool:
@@ -248,10 +276,29 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
         codes = {sensor.grid.name.upper() for sensor in sensors()}
         wanted = {"grid:code": {f"{code}-{tile}" for code in codes for tile in names}}
 
-    def parse(table: Any) -> list[Scene]:
-        return [from_item(item) for item in items_of(table)]
+    return _parsed(path, _scenes_of, _FORM, wanted)
 
-    return _parsed(path, parse, _FORM, wanted)
+
+_made: Final[WeakValueDictionary[str, Scene]] = WeakValueDictionary()
+"""Scenes that this process holds, by their row: catalogues of one campaign share thousands."""
+
+
+def _scenes_of(table: Any) -> list[Scene]:
+    """Scenes of the rows of a table: one object for equal rows of whatever catalogue."""
+    names = table.column_names
+    rows = list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+    keys = [_key(row) for row in rows]
+    scenes = {key: scene for key in keys if (scene := _made.get(key)) is not None}
+    for key, row in zip(keys, rows, strict=True):
+        if key not in scenes:
+            told = dict(zip(names, row, strict=True))
+            item = {"id": told.pop("id"), "geometry": shapely.from_wkb(told.pop("geometry")), "properties": told}
+            scenes[key] = _made[key] = from_item(item)
+    return [scenes[key] for key in keys]
+
+
+def _key(row: Iterable[object]) -> str:
+    return digest(b"\0".join(value if isinstance(value, bytes) else str(value).encode() for value in row))
 
 
 def by_product(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
@@ -399,6 +446,7 @@ def _is_unchanged(scene: Scene, known: _Before, wanted: _Wanted) -> bool:
     stamp = _stamp(scene, wanted.items)
     if not stamp or (scene.id, stamp) not in known.stamps:
         return False
+    known.unchanged[scene.href, scene.id] = stamp
     sensor = next((sensor for sensor in wanted.sensors if sensor.name == scene.sensor), None)
     try:
         return sensor is not None and sensor.is_current(scene)

@@ -75,6 +75,8 @@ def split_array(uri: str) -> tuple[Path | str, str] | None:
     if is_remote(uri):
         match = _REMOTE_ARRAY.fullmatch(uri)
         return (match["place"], match["array"]) if match else None
+    if not _SCHEME.match(uri):
+        return None  # a file of its own, as most are: quick, since a campaign asks this of all its rasters
     location = locate(uri)
     return (location.path, location.array) if location.array else None
 
@@ -94,6 +96,8 @@ def is_below(place: str, folder: str) -> bool:
 
 def name_of(uri: str) -> str:
     """Name of a file without its folder, wherever it lies."""
+    if not _SCHEME.match(uri):
+        return PurePosixPath(uri).name
     if not is_remote(uri):
         return locate(uri).name
     match = _REMOTE_ARRAY.fullmatch(uri)

@@ -135,7 +135,8 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
 def _run_stages(planned: Planned, workers: int, console: Console, result: Result) -> None:
     """Do the unfinished units of a plan, stage by stage."""
     result.run = working(planned.run)
-    estimate(planned, workers).require_fit()
+    if planned.plan.pending:
+        estimate(planned, workers).require_fit()
     lay_stores_out(planned)
     tried = {entry.unit for entry in result.failed}
     names = of_campaign(planned.run.campaign)

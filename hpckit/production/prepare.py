@@ -50,8 +50,10 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     report = _scan(run, progress)
     found = [*report.scenes, *_gone(run, report.scenes)]
     contents = run.campaign.scenes.options.contents(run.campaign.resolve, run.seen("heights", "plan"))
+    before = run.selected
     run = begin(replace(run, campaign=run.campaign.with_contents(contents)))
     scenes, unfit = _select(run, found)
+    catalogue.write(run.selected, scenes, run.campaign.scenes.items, stamps=report.stamps, like=before)
     by_tile, superseded = tiling.group(run.campaign, scenes)
     _require_tiles(run, by_tile)
     _require_bands(run, by_tile)
@@ -94,7 +96,13 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
             f"{run.campaign.path}: no usable product below {', '.join(map(str, paths))}",
             hint="; ".join(failure.reason for failure in report.failures[:3]) or "correct `scenes.paths`",
         )
-    catalogue.write(run.catalogue, [*report.scenes, *report.kept], run.campaign.scenes.items)
+    catalogue.write(
+        run.catalogue,
+        [*report.scenes, *report.kept],
+        run.campaign.scenes.items,
+        stamps=report.stamps,
+        like=run.catalogue,
+    )
     return report
 
 
@@ -129,7 +137,6 @@ def _select(run: Run, scenes: Sequence[Scene]) -> tuple[list[Scene], list[Droppe
             f"{campaign.path}: of {format_count(len(scenes), 'product')} found none fits the campaign ({why})",
             hint=f"{remedy}; `hpckit check` shows what there is",
         )
-    catalogue.write(run.selected, chosen)
     return chosen, dropped
 
 

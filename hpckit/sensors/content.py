@@ -26,6 +26,8 @@ _Listed = tuple[int, str, str]
 
 _GRANULES: Final = "GRANULE"
 _METADATA: Final = (".xml", ".json", ".dim", ".hdr")
+_ENVI: Final = ".img"
+"""Ending of rasters whose header is a file beside them."""
 _PIECE: Final = 16 * 2**10
 _PIECES: Final = 8
 _MOST_METADATA: Final = 16 * 2**20
@@ -65,21 +67,28 @@ def content_of(scene: Scene, files: Files | None = None) -> str:
 
 def stamp_files(scene: Scene) -> list[Path]:
     """Files on this machine whose state tells whether a product is what it was: few, where it lists its files."""
-    item = file_of(scene.href)
+    item, is_array = file_of(scene.href), any(asset.array for asset in scene.assets.values())
+    if item is None and not is_array:
+        return _by_name(_stamp_files_of(Path(scene.href), scene))
     here = [asset for asset in scene.assets.values() if not asset.is_remote]
     arrays = {asset.file / asset.array for asset in here if asset.array}
-    if item is not None and not arrays:
-        return _by_name({item, *(asset.file for asset in here)})
-    top = here[0].file if arrays else Path(scene.href)
-    if arrays:
-        found = {*arrays, *(document for folder in (top, *arrays) for document in documents(folder))}
-        return _by_name(found | ({item} if item is not None else set()))
+    if not arrays:
+        return _by_name({*([item] if item is not None else []), *(asset.file for asset in here)})
+    found = {*arrays, *(document for folder in (here[0].file, *arrays) for document in documents(folder))}
+    return _by_name(found | ({item} if item is not None else set()))
+
+
+def _stamp_files_of(top: Path, scene: Scene) -> set[Path]:
+    """Those of a product in a folder or zip file; its images only where it has no list of them."""
     if top.suffix.lower() == ".zip":
-        return [top]
+        return {top}
     manifest, granules = top / MANIFEST, top / _GRANULES
-    bands = {asset.file for asset in scene.assets.values()}
-    found = _metadata(top, bands) | ({manifest} if manifest.exists() else bands)
-    return _by_name(found | ({granules} if granules.is_dir() else set()))  # another granule may be added
+    if manifest.exists():
+        found = {manifest, *_metadata(top, ())}
+    else:
+        bands = {asset.file for asset in scene.assets.values()}
+        found = bands | _metadata(top, bands)
+    return found | ({granules} if granules.is_dir() else set())  # another granule may be added
 
 
 def _of_item(scene: Scene) -> Iterator[list[object]]:
@@ -146,7 +155,7 @@ def _samples(scene: Scene) -> Iterator[list[object]]:
 def _metadata(top: Path, bands: Iterable[Path]) -> set[Path]:
     """Metadata of a product: in its folder, or the headers of its rasters. Statistics that GDAL leaves are none."""
     found = set(top.iterdir()) if top.is_dir() else {top}
-    found |= {band.with_suffix(".hdr") for band in bands}
+    found |= {band.with_suffix(".hdr") for band in bands if band.suffix.lower() == _ENVI}
     return {
         path
         for path in found

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import shapely
@@ -40,6 +41,8 @@ _PLAIN: Final = (
     "content",
 )
 """Fields of a scene that are JSON values as they are."""
+_rest_of: Final = attrgetter(*(field.name for field in fields(Asset)[4:]))
+"""Fields of an asset after its address and its place."""
 
 
 def plain_item(scene: Scene, *, code: str, instrument: str, details: object = None) -> dict[str, Any]:
@@ -127,9 +130,13 @@ def scene_of(item: Mapping[str, Any], details: Callable[[Any], Hashable] = lambd
         sensed=datetime.fromisoformat(told["sensed"]),
         frame=_frame(told["frame"]),
         assets={key: Asset(uri, *boxes[box], *rest) for key, (uri, box, *rest) in told["assets"].items()},
-        footprint=shapely.geometry.shape(geometry) if geometry else None,
+        footprint=geometry if isinstance(geometry, shapely.Geometry) else _outline(geometry),
         details=details(told["details"]),
     )
+
+
+def _outline(geometry: Mapping[str, Any] | None) -> shapely.Geometry | None:
+    return shapely.geometry.shape(geometry) if geometry else None
 
 
 def stamp(moment: datetime) -> str:
@@ -142,8 +149,8 @@ def _frozen(scene: Scene, details: object) -> dict[str, Any]:
     boxes: dict[tuple[Any, ...], int] = {}
     assets = {}
     for key, asset in sorted(scene.assets.items()):
-        uri, crs, transform, shape, *rest = astuple(asset)
-        assets[key] = [uri, boxes.setdefault((crs, transform, shape), len(boxes)), *rest]
+        place = asset.crs, asset.transform, asset.shape
+        assets[key] = [asset.uri, boxes.setdefault(place, len(boxes)), *_rest_of(asset)]
     frame = scene.frame
     return {
         **{name: getattr(scene, name) for name in _PLAIN},

@@ -97,7 +97,7 @@ class Asset:
         return GeoBox(self.shape, self.affine, self.crs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Scene:
     """One product, as its metadata describe it; of a product with several granules, one of these."""
 

@@ -47,6 +47,8 @@ def newest(
         is_here = not any(asset.is_remote for asset in scene.assets.values())
         return (baseline < 99, baseline, not scene.missing, produced(scene), form, is_here, scene.id, scene.href)
 
+    if len(scenes) == 1:
+        return list(scenes), []
     best = max(scenes, key=rank)
     kept: dict[str, Scene] = {}
     dropped = []

@@ -57,7 +57,13 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
         if not report.scenes and _catalogue(run, step).exists():
             continue  # removed to save space; what was made from them counts
         if report.scenes:
-            catalogue.write(found_before, [*report.scenes, *report.kept], step.scenes.items)
+            catalogue.write(
+                found_before,
+                [*report.scenes, *report.kept],
+                step.scenes.items,
+                stamps=report.stamps,
+                like=found_before,
+            )
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
             why, remedy = misfit(dropped, f"steps.{step.name}.")
@@ -66,7 +72,8 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
                 f"campaign ({why})",
                 hint=remedy,
             )
-        catalogue.write(_catalogue(run, step), chosen)
+        selected = _catalogue(run, step)
+        catalogue.write(selected, chosen, step.scenes.items, stamps=report.stamps, like=selected)
     return failures
 
 

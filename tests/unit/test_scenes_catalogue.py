@@ -91,6 +91,39 @@ def test_a_file_keeps_all_of_every_scene_whatever_the_others_are(tmp_path_factor
     assert sorted(catalogue.read(path), key=lambda s: s.href) == sorted(scenes, key=lambda s: s.href)
 
 
+@given(st.lists(scene(), min_size=1, max_size=4), st.sampled_from(["nothing", "a scene", "a state", "one less"]))
+@settings(max_examples=20)
+def test_a_catalogue_that_is_there_stays_while_it_holds_the_same(tmp_path_factory, scenes, change):
+    folder = tmp_path_factory.mktemp("catalogue")
+    first, copied, whole = folder / "first.parquet", folder / "copied.parquet", folder / "whole.parquet"
+    scenes = unique(scenes)
+    stamps = {(item.href, item.id): f"state {number}" for number, item in enumerate(scenes)}
+    catalogue.write(first, scenes, stamps=stamps)
+    if change == "a scene":
+        scenes[-1] = dataclasses.replace(scenes[-1], content="other")
+    elif change == "a state":
+        stamps[scenes[0].href, scenes[0].id] = "other"
+    elif change == "one less":
+        scenes = [*scenes[1:], dataclasses.replace(scenes[0], href="/new")]
+    catalogue.write(copied, scenes, stamps=stamps, like=first)
+    catalogue.write(whole, scenes, stamps=stamps)
+    assert copied.read_bytes() == whole.read_bytes()
+    assert (copied.read_bytes() == first.read_bytes()) is (change == "nothing")
+    before = first.stat()
+    catalogue.write(first, scenes, stamps=stamps, like=first)
+    assert (first.stat().st_ino == before.st_ino) is (change == "nothing")
+
+
+def test_catalogues_of_one_campaign_share_their_scenes(folder):
+    report = catalogue.scan([folder / "in put"])
+    for name in ("one.parquet", "two.parquet"):
+        catalogue.write(folder / name, report.scenes)
+    one, two = (catalogue.read(folder / name) for name in ("one.parquet", "two.parquet"))
+    assert one == two and all(a is b for a, b in zip(one, two, strict=True))
+    again = catalogue.scan([folder / "in put"], previous=folder / "one.parquet")
+    assert {key[1] for key in again.stamps} == {scene.id for scene in report.scenes} and all(again.stamps.values())
+
+
 @given(st.lists(scene(), max_size=12), st.randoms(use_true_random=False))
 def test_every_pass_of_a_tile_once_and_no_scene_lost_without_a_reason(scenes, random):
     scenes = unique(scenes)

@@ -156,10 +156,11 @@ class Signatures(Stage):
     ) -> Iterable[Unit]:
         """Units of a reduction and group of tiles: one for each acquisition."""
         indexes = [path.name for path in self.inputs.index_files(tiles, reduction, group).values()]
+        made_from_of = _made_from(tiles, reduction, group, indexes)
         for acquisition_id in acquisition_ids(tiles.acquisitions, group):
             args = {"reduction": reduction.name, "tiles": list(group), "acquisition": acquisition_id}
             unit_id = f"{self.name}/{reduction.name}/{'+'.join(group)}/{acquisition_id}"
-            made_from = _made_from(tiles, reduction, group, acquisition_id, indexes)
+            made_from = made_from_of(acquisition_id)
             yield Unit(unit_id, self.name, cost, made_from, args)
 
     def memory(self, tiles: Tiles) -> int:
@@ -261,17 +262,23 @@ def _reduction(context: Context, unit: Unit) -> SignatureReduction:
 
 
 def _made_from(
-    tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], acquisition_id: str, indexes: Sequence[str]
-) -> str:
-    """Digest of what signatures depend on: settings, zones, who answers for them, and the scenes."""
+    tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], indexes: Sequence[str]
+) -> Callable[[str], str]:
+    """Digest, by acquisition, of what signatures depend on: settings, zones, who answers for them, and the scenes."""
     unused = {"device", "zones", "layer", "id", "crs", "encoding", "invalid"}
     settings = reduction.model_dump(mode="json", exclude=unused)
-    scenes = {
-        tile: [date_inputs(tiles.spec, item) for item in tiles.acquisitions[tile] if item.id == acquisition_id]
-        for tile in group
-    }
-    present = sorted(tiles.presence[acquisition_id])
-    return digest_json([statistics.VERSION, settings, sorted(indexes), scenes, present])[:16]
+    spec, names = tiles.spec, sorted(indexes)
+    made: dict[str, dict[str, list[str]]] = {}
+    for tile in group:
+        for item in tiles.acquisitions[tile]:
+            scenes = made.setdefault(item.id, {name: [] for name in group})
+            scenes[tile].append(date_inputs(spec, item))
+
+    def of(acquisition_id: str) -> str:
+        present = sorted(tiles.presence[acquisition_id])
+        return digest_json([statistics.VERSION, settings, names, made[acquisition_id], present])[:16]
+
+    return of
 
 
 def _plane_pixels(tiles: Tiles, reduction: SignatureReduction, group: Sequence[str]) -> int:
