@@ -16,6 +16,7 @@ import shapely
 
 from hpckit.base.console import Console
 from hpckit.base.files import write_json, write_text
+from hpckit.base.processes import without_main
 from hpckit.errors import HpckitError
 from hpckit.testing.landscape import Landscape, Pass, season, write_pass
 
@@ -190,7 +191,8 @@ def _write_products(
         console.progress("make scenes") as progress,
         ProcessPoolExecutor(workers, mp_context=context) as pool,
     ):
-        futures = [pool.submit(write_pass, folder, landscape, overpass) for overpass in passes]
+        with without_main():
+            futures = [pool.submit(write_pass, folder, landscape, overpass) for overpass in passes]
         for done, future in enumerate(futures, 1):
             future.result()
             progress(done, len(futures))

@@ -1,9 +1,19 @@
-"""Which process is it, and does it still run? Asked of the machine it runs on; of others nobody can know."""
+"""Which process is it, and does it still run? Asked of the machine it runs on; of others nobody can know.
+
+And how processes are started that need nothing of the one that starts them.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_hiding: Final = threading.Lock()
 
 
 def boot() -> str | None:
@@ -44,3 +54,21 @@ def runs(pid: object, started: object) -> bool | None:
     except PermissionError:
         return None  # /proc hides processes of others
     return None
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Start processes of `multiprocessing` that do not import the script which is running.
+
+    They need nothing of it; and a script that calls hpckit outside of `if __name__ == "__main__"`, as a person writes
+    it, would be run once more by each of them.
+    """
+    with _hiding:
+        main = sys.modules["__main__"]
+        hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+        main.__dict__.pop("__file__", None)
+        main.__spec__ = None
+        try:
+            yield
+        finally:
+            main.__dict__.update(hidden)

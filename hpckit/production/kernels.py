@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from hpckit.base.compiled import compile_only, is_ready, mark_ready
+from hpckit.base.processes import without_main
 from hpckit.base.quantities import available_cores
 from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.composite import Composite
@@ -86,7 +87,8 @@ def _shares(names: Iterable[str], count: int) -> list[list[str]]:
 def _start(names: Sequence[str]) -> Any:
     # No pool: its processes would wait for ever if this one were killed.
     process = multiprocessing.get_context("forkserver").Process(target=_compile, args=(names,), daemon=True)
-    process.start()
+    with without_main():
+        process.start()
     return process
 
 

@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.base.processes import without_main
 from hpckit.base.quantities import format_exit
 from hpckit.errors import RunError
 from hpckit.production.stop import AFTER_UNIT, Stop
@@ -107,7 +108,7 @@ def run_units(
 def make_ready(threads: int) -> None:
     """Start the server that forks workers, which imports while this process goes on."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    with _thread_variables(threads), suppress(OSError):  # see `_start`
+    with _thread_variables(threads), without_main(), suppress(OSError):  # see `_start`
         forkserver.ensure_running()
 
 
@@ -248,7 +249,7 @@ def _start(arguments: tuple[Any, ...], threads: int) -> Any:
     # A server that imported everything once and forks: fast, and free of this process's threads.
     make_ready(threads)
     server = multiprocessing.get_context("forkserver")
-    with _thread_variables(threads):
+    with _thread_variables(threads), without_main():
         given = *arguments, dict(os.environ)
         try:
             process: Any = server.Process(target=_serve, args=given, daemon=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +31,24 @@ def test_verbs_are_documented():
         assert inspect.getdoc(getattr(api, verb)), verb
     assert set(VERBS) <= set(dir(hpckit))
     assert all(getattr(hpckit, verb) is getattr(api, verb) for verb in VERBS), "no room has the name of a verb"
+
+
+@pytest.mark.parametrize("how", ["file", "module", "stdin"])
+def test_a_script_as_a_person_writes_it(how: str, made: Path, tmp_path: Path) -> None:
+    """Workers do not run it once more, though it calls hpckit at its top."""
+    path = copy(made, tmp_path / "c")
+    text = f"import hpckit\nprint('begins')\nprint(hpckit.run({str(path)!r}, workers=2).exit_code, __file__)\n"
+    text = text.replace(", __file__", "") if how == "stdin" else text
+    (tmp_path / "script.py").write_text(text)
+    # Kernels are compiled in processes of their own too, where none are kept.
+    env = {**os.environ, "HPCKIT_KERNELS": str(tmp_path / "kernels")} if how == "file" else dict(os.environ)
+    command = {"file": ["script.py"], "module": ["-m", "script"], "stdin": ["-"]}[how]
+    script = text if how == "stdin" else None
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=env, input=script, capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stdout.split()[:2]) == (0, ["begins", "0"]), done.stderr
+    assert how == "stdin" or done.stdout.split()[2].endswith("script.py")
 
 
 def test_a_campaign_from_a_thread(
