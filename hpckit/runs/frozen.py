@@ -21,6 +21,7 @@ from hpckit.base.files import PARTIAL, digest, digest_json, write_json
 from hpckit.base.reading import files_below, is_there, read_bytes, read_json
 from hpckit.base.version import __version__
 from hpckit.errors import DamagedFileError, PlanError, RunError
+from hpckit.inputs.opening import driver_of
 from hpckit.runs.plan import plan_digest
 from hpckit.runs.run import CAMPAIGN_JSON, DIGESTS, FROZEN, RUN_JSON, Run, campaign_digest, read_run_json
 
@@ -113,5 +114,6 @@ def _describe(run: Run, created: str | None) -> dict[str, Any]:
         "hpckit": __version__,
         "python": platform.python_version(),
         "host": socket.gethostname(),
+        "jpeg2000": driver_of(".jp2"),
         "packages": {name: metadata.version(name) for name in _REPORTED_PACKAGES},
     }
