@@ -1,8 +1,9 @@
-"""Ingest of a part of a granule: against decoding exactly these windows, and against the whole granule.
+"""Ingest of a part of a granule: against decoding its windows, odc-stac with the area, and the whole granule.
 
 A product with full 10980² bands is made in a temporary folder. Two parts are ingested: the windows that an area of
-10 km by 10 km touches, and windows that hold zones, on five percent of the windows. Figures are ratios of CPU times
-of one process in one run, each the best of some rounds: a busy machine changes them little.
+10 km by 10 km touches, and windows that hold zones, on five percent of the windows. odc-stac loads the area from the
+same files, without writing it, and its pixels must be equal. Figures are ratios of CPU times of one process in one
+run, each the best of some rounds: a busy machine changes them little.
 """
 
 from __future__ import annotations
@@ -14,31 +15,44 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import odc.stac
+import pystac
+import rasterio
 import shapely
 from ingest import BANDS, make_products, spec
+from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from hpckit.catalogue import catalogue
-from hpckit.cubes import ingest, layout
+from hpckit.cubes import ingest, layout, read
 from hpckit.cubes.held import WHOLE, Held, pixels
+from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest
 from hpckit.sensors.model import Acquisition
 from hpckit.sensors.reader import runs
 from hpckit.sensors.source import open_band
 from hpckit.sensors.verified import keep_notes
+from hpckit.space.footprint import geojson
 from hpckit.space.frame import Frame
 from hpckit.space.windows import holding, touched
 
 TILE = "31UFU"
+EPSG = 32631
 AREA_M = 10_000
 SHARE = 0.05
 
 
+def corner(frame: Frame) -> tuple[float, float]:
+    """Western and northern edge of the area."""
+    return frame.ulx + 33_330, frame.uly - 47_770
+
+
 def of_area(frame: Frame) -> Held:
     """Windows of a square of 10 km that lies anywhere."""
-    west, north = frame.ulx + 33_333, frame.uly - 47_777
+    west, north = corner(frame)
     area = shapely.box(west, north - AREA_M, west + AREA_M, north)
     return Held({(TILE, 10): touched(frame, 10, area)})
 
@@ -55,6 +69,41 @@ def of_zones(frame: Frame) -> Held:
         for n in chosen.tolist()
     ]
     return Held({(TILE, 10): holding(frame, 10, np.array(zones, dtype=object))})
+
+
+def with_odc(acquisitions: list[Acquisition]) -> Any:
+    """The area, and no pixel more, by odc-stac."""
+    west, north = corner(acquisitions[0].scenes[0].frame)
+    items = []
+    for acquisition in acquisitions:
+        scene = acquisition.scenes[0]
+        item = pystac.Item(scene.id, geojson(scene.footprint), None, scene.sensed, {"proj:epsg": scene.frame.epsg})
+        for ref in BANDS:
+            asset = scene.assets[ref.key]
+            item.add_asset(ref.name, pystac.Asset(asset.uri, media_type="image/jp2", roles=["data"]))
+            item.assets[ref.name].extra_fields = {
+                "proj:shape": list(asset.shape),
+                "proj:transform": list(asset.transform),
+                "raster:bands": [{"nodata": 0, "data_type": "uint16"}],
+            }
+        items.append(item)
+    box = GeoBox.from_bbox((west, north - AREA_M, west + AREA_M, north), f"EPSG:{EPSG}", resolution=10)
+    with rasterio.Env(GDAL_NUM_THREADS="1"):
+        return odc.stac.load(items, bands=[ref.name for ref in BANDS], geobox=box)
+
+
+def require_equal(acquisitions: list[Acquisition], loaded: Any, held: Held) -> None:
+    """Compare the pixels of the area in a cube with those of odc-stac."""
+    with tempfile.TemporaryDirectory(prefix="hpckit-bench-") as folder:
+        made = spec(Path(folder) / "cube.zarr")
+        ingested(made, acquisitions, held)
+        frame = acquisitions[0].scenes[0].frame
+        west, north = corner(frame)
+        row, column, edge = round((frame.uly - north) / 10), round((west - frame.ulx) / 10), AREA_M // 10
+        for ref in BANDS:
+            for number in range(len(acquisitions)):
+                ours = read.read_plane(made.path, TILE, ref, number)[row : row + edge, column : column + edge]
+                np.testing.assert_array_equal(ours, loaded[ref.name].values[number])
 
 
 def decode(acquisitions: list[Acquisition], frame: Frame, held: Held) -> None:
@@ -74,16 +123,20 @@ def fill(acquisitions: list[Acquisition], held: Held, *, verify: bool = False) -
     """Ingest into an empty cube, and remove it."""
     folder = Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
     try:
-        made = spec(folder / "cube.zarr", verify=verify)
         if verify:
             keep_notes(folder / "notes", "w")
-        layout.prepare(made, TILE, acquisitions, held)
-        manifest = Manifest.load(made.path)
-        for unit in ingest.ingest_units(made, TILE, acquisitions, held):
-            result = ingest.ingest(made, unit, acquisitions, manifest, "w")
-            assert not result.failures, result.failures
+        ingested(spec(folder / "cube.zarr", verify=verify), acquisitions, held)
     finally:
         shutil.rmtree(folder)
+
+
+def ingested(made: CubeSpec, acquisitions: list[Acquisition], held: Held) -> None:
+    """Ingest into an empty cube."""
+    layout.prepare(made, TILE, acquisitions, held)
+    manifest = Manifest.load(made.path)
+    for unit in ingest.ingest_units(made, TILE, acquisitions, held):
+        result = ingest.ingest(made, unit, acquisitions, manifest, "w")
+        assert not result.failures, result.failures
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -123,9 +176,11 @@ def measure(acquisitions: list[Acquisition], rounds: int) -> dict[str, float]:
         "decode_area": lambda: decode(acquisitions, frame, area),
         "area": lambda: fill(acquisitions, area),
         "area_checked": lambda: fill(acquisitions, area, verify=True),
+        "odc_area": lambda: with_odc(acquisitions).load(),
         "decode_zones": lambda: decode(acquisitions, frame, zones),
         "zones": lambda: fill(acquisitions, zones),
     }
+    require_equal(acquisitions, with_odc(acquisitions).load(), area)
     for task in work.values():
         task()  # files are in memory, code is loaded
     times = {name: min(seconds(task) for _ in range(rounds)) for name, task in work.items()}
@@ -141,6 +196,7 @@ def measure(acquisitions: list[Acquisition], rounds: int) -> dict[str, float]:
         "windows_granule": float(every.size),
         **{f"{name}_s": value for name, value in times.items()},
         "area_over_decoding_its_windows": times["area"] / times["decode_area"],
+        "odc_stac_over_area": times["odc_area"] / times["area"],
         "area_with_checksums_over_without": times["area_checked"] / times["area"],
         "granule_over_area": times["granule"] / times["area"],
         "zones_over_decoding_their_windows": times["zones"] / times["decode_zones"],
