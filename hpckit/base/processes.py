@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _hiding: Final = threading.Lock()
 
@@ -65,7 +65,9 @@ def without_main() -> Iterator[None]:
     """
     with _hiding:
         main = sys.modules["__main__"]
-        hidden = {name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__}
+        hidden: dict[str, Any] = {
+            name: main.__dict__[name] for name in ("__file__", "__spec__") if name in main.__dict__
+        }
         main.__dict__.pop("__file__", None)
         main.__spec__ = None
         try:
