@@ -14,7 +14,8 @@ from hpckit.jobs.elements import Element, pack, read_element, read_membership, w
 from hpckit.jobs.jobarrays import Request, jobs, lay_out, require_known
 from hpckit.reduce.composites.stage import Composites, Export
 from hpckit.reduce.signatures.inputs import ZoneInputs
-from hpckit.reduce.signatures.stage import Signatures, Zones
+from hpckit.reduce.signatures.stage import Signatures
+from hpckit.reduce.signatures.zone_stage import Zones
 from hpckit.runs.plan import Unit
 from hpckit.sites.site import Site
 

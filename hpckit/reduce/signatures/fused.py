@@ -21,8 +21,9 @@ from hpckit.reduce.signatures.inputs import index_resolutions
 from hpckit.reduce.signatures.planes import DecodedPlanes
 from hpckit.reduce.signatures.signatures import SignatureTask, steps
 from hpckit.reduce.signatures.sizes import Sizes
-from hpckit.reduce.signatures.stage import Signatures, entries, entry_nbytes
+from hpckit.reduce.signatures.stage import Signatures
 from hpckit.reduce.signatures.together import most_in_memory, signatures_together
+from hpckit.reduce.signatures.zone_stage import entries, entry_nbytes
 from hpckit.runs.plan import Bundle, Unit, bundles, shares
 from hpckit.sensors.bands import BandRef
 

@@ -1,4 +1,4 @@
-"""The stages `zones` and `signatures`: zones laid over tiles, and statistics of their pixels at each date."""
+"""The stage `signatures`: statistics of the pixels of zones at each date."""
 
 from __future__ import annotations
 
@@ -11,110 +11,33 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
-import shapely
 
 from hpckit.base.files import digest_json
 from hpckit.base.version import __version__
 from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.arrays import shard_key
-from hpckit.cubes.held import Held
 from hpckit.cubes.ingest import date_inputs
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError
 from hpckit.reduce.signatures import signatures as statistics
-from hpckit.reduce.signatures.assignment import project
-from hpckit.reduce.signatures.index import ZoneIndex, build_index
-from hpckit.reduce.signatures.inputs import ZoneInputs, acquisition_ids, index_resolutions
+from hpckit.reduce.signatures.index import ZoneIndex
+from hpckit.reduce.signatures.inputs import ZoneInputs, acquisition_ids
 from hpckit.reduce.signatures.planes import CubePlanes, TileShare
 from hpckit.reduce.signatures.results import STAGE, lost, note_segment, results, verify_segments
 from hpckit.reduce.signatures.signatures import SignatureTask, signatures
 from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
+from hpckit.reduce.signatures.zone_stage import index_bytes, most_entries, reduction_of
 from hpckit.runs.plan import Unit
 from hpckit.runs.run import campaign_digest
 from hpckit.sensors.model import Acquisition, Scene
 from hpckit.space.footprint import geojson
 
 _CACHED_INDEXES: Final = 4
-_SCALE_TOLERANCE: Final = 0.002
-_ZONES_PER_S: Final = 30_000
-"""Laid over a raster by one core (docs/performance.md)."""
 _PIXELS_PER_S: Final = 60e6
 """Read from the cube and reduced by one core."""
-
-
-class Zones(Stage):
-    """Lay the zones of each reduction over the tiles."""
-
-    name = "zones"
-    colour = "#b08a2e"
-
-    def __init__(self, inputs: ZoneInputs) -> None:
-        self.inputs = inputs
-
-    def freeze(self, tiles: Tiles) -> Iterable[str]:
-        """Freeze the zone layers, and which tile answers for which zone."""
-        return self.inputs.freeze(tiles)
-
-    def hold(self, tiles: Tiles) -> Held:
-        """Also windows of zones that reach beyond those that are held, so that each zone is complete."""
-        return self.inputs.hold(tiles)
-
-    def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
-        """A unit for each reduction and group of tiles."""
-        tiles = planning.tiles
-        for reduction in tiles.campaign.signatures:
-            cost = 0.5 + len(self.inputs.layer(tiles.run, reduction.name)) / _ZONES_PER_S
-            for group in self.inputs.groups(tiles, reduction):
-                files = self.inputs.index_files(tiles, reduction, group).values()
-                made_from = digest_json(sorted(path.name for path in files))[:16]
-                args = {"reduction": reduction.name, "tiles": list(group)}
-                unit = Unit(f"{self.name}/{reduction.name}/{'+'.join(group)}", self.name, cost, made_from, args)
-                yield unit, all(path.exists() for path in files)
-
-    def memory(self, tiles: Tiles) -> int:
-        """Zones and their pixels, twice while they are saved."""
-        return max((2 * _entry_bytes(self.inputs, tiles, r) for r in tiles.campaign.signatures), default=0)
-
-    def execute(self, context: Context, unit: Unit) -> Outcome:
-        """Build and save the indexes of a group of tiles."""
-        tiles, reduction = context.tiles, _reduction(context, unit)
-        group = list(unit.args["tiles"])
-        rows = self.inputs.zones_of(tiles.run, reduction, group)
-        shapes = self._shapes(tiles, reduction, group, rows)
-        beyond = np.zeros(len(rows))
-        if len(group) > 1:
-            layer, epsg = self.inputs.layer(tiles.run, reduction.name), tiles.frame(group[0]).epsg
-            beyond = _beyond_all(project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg), shapes)
-        entries = slivers = 0
-        for (tile, resolution_m), path in self.inputs.index_files(tiles, reduction, group).items():
-            frame = tiles.frame(tile)
-            index = build_index(
-                shapes[tile], rows, frame.transform(resolution_m), frame.shapes[resolution_m], reduction.coverage
-            )
-            if tile == group[0]:
-                index.outside[:] += beyond / resolution_m**2
-            index.save(path)
-            entries += len(index.pixels)
-            if len(group) == 1 and resolution_m == min(index_resolutions(tiles.campaign, reduction)):
-                slivers += int((np.diff(index.offsets) == 0).sum())
-        return Outcome({"zones": len(rows), "entries": entries, "slivers": slivers})
-
-    def _shapes(
-        self, tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], rows: npt.NDArray[np.int32]
-    ) -> dict[str, npt.NDArray[np.object_]]:
-        """Geometries of the zones in each tile's CRS; with several tiles the piece that each answers for."""
-        if len(group) == 1:
-            layer, epsg = self.inputs.layer(tiles.run, reduction.name), tiles.frame(group[0]).epsg
-            return {group[0]: project(layer.geometries[rows], pyproj.CRS(layer.crs), epsg)}
-        place = {zone: number for number, zone in enumerate(rows.tolist())}
-        shapes = {tile: np.full(len(rows), shapely.MultiPolygon(), dtype=object) for tile in group}
-        for piece in self.inputs.assignment(tiles.run, reduction.name).groups()[tuple(group)]:
-            shapes[piece.tile][place[piece.zone]] = piece.geometry
-        return shapes
 
 
 class Signatures(Stage):
@@ -170,7 +93,7 @@ class Signatures(Stage):
             entries = most_entries(self.inputs, tiles, reduction)
             plane = max(_plane_bytes(tiles, tile) for tile in tiles.acquisitions)
             derived = max((len(Expression.parse(text).bands) for text in reduction.indices.values()), default=0)
-            index = 2 * _entry_bytes(self.inputs, tiles, reduction)
+            index = 2 * index_bytes(self.inputs, tiles, reduction)
             largest = max(largest, plane + index + entries * (2 * derived + 4 + 3))
         return largest
 
@@ -189,7 +112,7 @@ class Signatures(Stage):
 
     def task(self, context: Context, unit: Unit) -> SignatureTask | None:
         """What a unit has to compute; None if its tiles answer for no zone."""
-        tiles, reduction = context.tiles, _reduction(context, unit)
+        tiles, reduction = context.tiles, reduction_of(context, unit)
         group, identifier = list(unit.args["tiles"]), str(unit.args["acquisition"])
         rows = self.answered(tiles, reduction, group, identifier)
         if not len(rows):
@@ -255,10 +178,6 @@ class Signatures(Stage):
         while len(self._indexes) > self.most_indexes:
             self._indexes.popitem(last=False)
         return self._indexes[path]
-
-
-def _reduction(context: Context, unit: Unit) -> SignatureReduction:
-    return next(item for item in context.run.campaign.signatures if item.name == unit.args["reduction"])
 
 
 def _made_from(
@@ -342,38 +261,3 @@ def _info(group: Sequence[str], parts: Sequence[Acquisition]) -> AcquisitionInfo
         cloud_cover=scenes[0].cloud_cover,
         footprint={} if scenes[0].footprint is None else geojson(scenes[0].footprint),
     )
-
-
-def _beyond_all(
-    whole: npt.NDArray[np.object_], shapes: Mapping[str, npt.NDArray[np.object_]]
-) -> npt.NDArray[np.float64]:
-    """Area of each zone that no tile holds, in square metres."""
-    held = np.sum([shapely.area(parts) for parts in shapes.values()], axis=0)
-    beyond: npt.NDArray[np.float64] = shapely.area(whole) - held
-    # Pieces in other UTM zones are measured on another scale; that is no area beyond.
-    return np.where(beyond > _SCALE_TOLERANCE * held, beyond, 0.0)
-
-
-def _entry_bytes(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction) -> int:
-    return most_entries(inputs, tiles, reduction) * entry_nbytes(reduction)
-
-
-def entry_nbytes(reduction: SignatureReduction) -> int:
-    """Memory of a pixel of a zone in an index."""
-    return 8 if reduction.coverage == "fraction" else 4
-
-
-def most_entries(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction) -> int:
-    """Pixels of the zones of the fullest tile, at the finest resolution."""
-    return max((entries(inputs, tiles, reduction, tile) for tile in tiles.acquisitions), default=0)
-
-
-def entries(inputs: ZoneInputs, tiles: Tiles, reduction: SignatureReduction, tile: str) -> int:
-    """Pixels of the zones of a tile, at the finest resolution: by their areas."""
-    layer, assignment = inputs.layer(tiles.run, reduction.name), inputs.assignment(tiles.run, reduction.name)
-    rows = assignment.candidates_of(tile)
-    if not len(rows):
-        return 0
-    frame = tiles.frame(tile)
-    area = shapely.area(project(layer.geometries[rows], pyproj.CRS(layer.crs), frame.epsg)).sum()
-    return int(area / min(frame.shapes) ** 2)

@@ -8,7 +8,8 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.stage import Stage
 from hpckit.reduce.signatures.fused import FusedSignatures
 from hpckit.reduce.signatures.inputs import ZoneInputs
-from hpckit.reduce.signatures.stage import Signatures, Zones
+from hpckit.reduce.signatures.stage import Signatures
+from hpckit.reduce.signatures.zone_stage import Zones
 
 
 def stages(campaign: Campaign) -> Sequence[Stage]:
