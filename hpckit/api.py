@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hpckit.catalogue.catalogue import ScanReport
     from hpckit.catalogue.federation import SearchResult
+    from hpckit.cubes.read import Chunks
     from hpckit.cubes.verify import Fault
     from hpckit.errors import SchedulerUnavailableError
     from hpckit.jobs.jobarrays import Layout, Request
@@ -720,16 +721,27 @@ def open_campaign(path: str | Path) -> CampaignView:
     return CampaignView(find_run(path).campaign if path.is_dir() else load_campaign(path))
 
 
-def cube(campaign: str | Path, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
+def cube(
+    campaign: str | Path,
+    tile: str | None = None,
+    resolution_m: int | None = None,
+    chunks: Chunks = "auto",
+    *,
+    decode: bool = True,
+) -> xarray.Dataset:
     """Open a tile of the cube, lazily; see `CampaignView.cube`."""
-    return open_campaign(campaign).cube(tile, resolution_m)
+    return open_campaign(campaign).cube(tile, resolution_m, chunks, decode=decode)
 
 
 def composite(
-    campaign: str | Path, name: str | None = None, tile: str | None = None, resolution_m: int | None = None
+    campaign: str | Path,
+    name: str | None = None,
+    tile: str | None = None,
+    resolution_m: int | None = None,
+    chunks: Chunks = "auto",
 ) -> xarray.Dataset:
     """Open a tile of a composite, lazily; see `CampaignView.composite`."""
-    return open_campaign(campaign).composite(name, tile, resolution_m)
+    return open_campaign(campaign).composite(name, tile, resolution_m, chunks)
 
 
 def series(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from hpckit.base.distribution import pip_install
 from hpckit.cubes.arrays import DIMENSIONS, Array, array_key, damaged_metadata, existing_metadata, read_array
 from hpckit.cubes.attributes import WINDOWS
 from hpckit.cubes.layout import ACQUISITIONS
@@ -23,6 +25,9 @@ from hpckit.sensors.bands import Band, BandRef, Kind
 if TYPE_CHECKING:
     import xarray
 
+Chunks = Literal["auto"] | Mapping[str, int] | None
+"""How dask cuts arrays, by dimension."""
+_CHUNK_BYTES: Final = 2**28
 _GROUP: Final = re.compile(r"r\d+m")
 
 
@@ -188,15 +193,25 @@ def read_plane(
     return np.asarray(stack[0])
 
 
-def open_tile(cube: Path, tile: str, resolution_m: int) -> xarray.Dataset:
+def open_tile(
+    cube: Path, tile: str, resolution_m: int, chunks: Chunks = "auto", *, decode: bool = True
+) -> xarray.Dataset:
     """Open a tile as an xarray dataset: decoded reflectance with time, y, x and CRS.
 
     A shard that is gone or damaged raises `ShardError` when it is read.
 
+    Parameters
+    ----------
+    chunks : "auto", mapping of str to int, or None
+        Chunks of dask by dimension; -1 is all. By default whole windows with all their dates, or as many as fit into
+        256 MiB, where dask is installed. None reads when pixels are asked for, without dask.
+    decode : bool
+        False leaves integers as they are stored, with `scale_factor`, `add_offset` and `_FillValue` as attributes.
+
     Raises
     ------
     CubeError
-        If the cube has no such tile and resolution.
+        If the cube has no such tile and resolution, or dask is asked for and not installed.
     """
     import xarray
 
@@ -204,5 +219,29 @@ def open_tile(cube: Path, tile: str, resolution_m: int) -> xarray.Dataset:
 
     objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
     existing_metadata(objects, key)
-    data: xarray.Dataset = xarray.open_zarr(CheckedStore(objects, key), decode_coords="all")
-    return data
+    data: xarray.Dataset = xarray.open_zarr(
+        CheckedStore(objects, key), decode_coords="all", chunks=None, mask_and_scale=decode
+    )
+    if chunks is None or not (isinstance(chunks, Mapping) or _has_dask()):
+        return data
+    if not _has_dask():
+        raise CubeError("chunks need dask, which is not installed", hint=pip_install("dask"))
+    return data.chunk(dict(chunks) if isinstance(chunks, Mapping) else _whole_windows(data))
+
+
+def _has_dask() -> bool:
+    return find_spec("dask") is not None
+
+
+def _whole_windows(data: xarray.Dataset) -> dict[str, int]:
+    """Chunks of whole shards, and of as many of them along time as memory holds: each file is opened few times."""
+    found: dict[str, int] = {}
+    for array in data.data_vars.values():
+        shard = array.encoding.get("shards") or array.encoding.get("chunks")
+        if shard is None or array.dims != DIMENSIONS:
+            continue
+        dates, rows, columns = shard
+        fitting = _CHUNK_BYTES // (rows * columns * array.dtype.itemsize)
+        dates = max(dates, fitting // dates * dates)
+        found |= {"time": min(dates, found.get("time", dates)), "y": rows, "x": columns}
+    return found

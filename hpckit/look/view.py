@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray
 
+    from hpckit.cubes.read import Chunks
     from hpckit.look.pixels import Bounds
     from hpckit.look.style import Picture
     from hpckit.runs.status import Status
@@ -42,7 +43,14 @@ class CampaignView:
 
         return tiles(self.campaign.cube_path) if self.campaign.cube.keep else []
 
-    def cube(self, tile: str | None = None, resolution_m: int | None = None) -> xarray.Dataset:
+    def cube(
+        self,
+        tile: str | None = None,
+        resolution_m: int | None = None,
+        chunks: Chunks = "auto",
+        *,
+        decode: bool = True,
+    ) -> xarray.Dataset:
         """Open a tile of the cube, lazily.
 
         Parameters
@@ -51,6 +59,11 @@ class CampaignView:
             May be left out where the cube has one tile only.
         resolution_m : int, optional
             10, 20 or 60; by default the finest of the tile.
+        chunks : "auto", mapping of str to int, or None
+            Chunks of dask by dimension; -1 is all. By default, where dask is installed, whole windows with all their
+            dates, or as many as fit into 256 MiB. None reads when pixels are asked for, without dask.
+        decode : bool
+            False leaves integers as they are stored (uint16), with `scale_factor`, `add_offset` and `_FillValue`.
 
         Returns
         -------
@@ -64,14 +77,14 @@ class CampaignView:
         Raises
         ------
         CubeError
-            If the cube has no such tile or resolution.
+            If the cube has no such tile or resolution, or dask is asked for and not installed.
         """
         from hpckit.cubes.layout import ACQUISITIONS
         from hpckit.cubes.read import bands, open_tile
 
         tile = self.tile(tile)
         finest = min((ref.resolution_m for ref in bands(self.campaign.cube_path, tile)), default=10)
-        dataset = open_tile(self.campaign.cube_path, tile, resolution_m or finest)
+        dataset = open_tile(self.campaign.cube_path, tile, resolution_m or finest, chunks, decode=decode)
         made = dataset.attrs.pop(ACQUISITIONS)
         return dataset.assign_coords(
             acquisition=("time", [item["id"] for item in made]),
@@ -111,7 +124,11 @@ class CampaignView:
         return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
 
     def composite(
-        self, name: str | None = None, tile: str | None = None, resolution_m: int | None = None
+        self,
+        name: str | None = None,
+        tile: str | None = None,
+        resolution_m: int | None = None,
+        chunks: Chunks = "auto",
     ) -> xarray.Dataset:
         """Open a tile of a composite, lazily.
 
@@ -123,6 +140,8 @@ class CampaignView:
             May be left out where the cube has one tile only.
         resolution_m : int, optional
             The finest that the composite has if not given.
+        chunks : "auto", mapping of str to int, or None
+            As of `cube`.
 
         Returns
         -------
@@ -149,7 +168,7 @@ class CampaignView:
             )
         chosen = known[name] if name is not None else self.campaign.composites[0]
         finest = min(group.resolution_m for group in groups(chosen, self.campaign.ref))
-        return open_tile(zarr_path(self.campaign, chosen), self.tile(tile), resolution_m or finest)
+        return open_tile(zarr_path(self.campaign, chosen), self.tile(tile), resolution_m or finest, chunks)
 
     def class_band(self, band: str | None = None, reduction: str | None = None) -> str | None:
         """Band of classes or bits that a name means in a reduction; without a name, the first one if it has no other.

@@ -58,6 +58,31 @@ def test_cube_is_decoded_reflectance(view):
     assert "SCL" in view.cube("31UFU", 20)
 
 
+def test_cube_is_cut_as_its_files_are(view):
+    cube = view.cube()["B08"]
+    assert cube.chunks == ((3,), (96,), (120,))
+    dates = view.cube(chunks={"time": 1, "y": -1, "x": -1})["B08"]
+    assert dates.chunks == ((1, 1, 1), (96,), (120,))
+    plain = view.cube(chunks=None)["B08"]
+    assert plain.chunks is None
+    for other in (dates, plain):
+        np.testing.assert_array_equal(other.values, cube.values)
+
+
+def test_cube_as_it_is_stored(view):
+    cube = view.cube(decode=False)["B08"]
+    assert cube.dtype == np.uint16 and cube.attrs["scale_factor"] == 1e-4
+    np.testing.assert_array_equal(cube.values, make_arrays()["B08@10m"])
+
+
+def test_chunks_without_dask(view, monkeypatch):
+    monkeypatch.setattr("hpckit.cubes.read.find_spec", lambda name: None)
+    assert view.cube()["B08"].chunks is None
+    with pytest.raises(CubeError, match="need dask") as error:
+        view.cube(chunks={"time": 1})
+    assert "hpckit-eo[dask]" in (error.value.hint or "")
+
+
 @pytest.mark.parametrize("name", ["T31UFU", "31ufu", None])
 def test_tile_names(view, name):
     assert view.tile(name) == "31UFU"
