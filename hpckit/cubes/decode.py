@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from hpckit.sensors.model import Acquisition
 from hpckit.sensors.parts import windows_of
 from hpckit.sensors.reader import Needed, WindowAnswer, WindowRequest
 from hpckit.space.windows import Windows
+
+_AHEAD: Final = 2
+"""Dates that are read from servers while another one is compressed."""
 
 
 def decode_row(
@@ -51,6 +55,41 @@ def decode_row(
     acquisition = replace(acquisition, scenes=scenes)
     frame = spec.frame(tile, (acquisition,))
     return spec.sensor.read_windows(WindowRequest(frame, ref, row, columns, acquisition, spec.reading, needed))
+
+
+def reads_ahead(ref: BandRef, acquisitions: Iterable[Acquisition]) -> int:
+    """How many dates are read before they are asked for: none, unless servers take their time to answer."""
+    key = ref.key
+    assets = (scene.assets.get(key) for date in acquisitions for scene in date.scenes)
+    return _AHEAD if any(asset is not None and asset.is_remote for asset in assets) else 0
+
+
+def in_turn(calls: Sequence[Callable[[], WindowAnswer]], ahead: int) -> Iterator[WindowAnswer | SceneError]:
+    """Answers of calls, or why there is none, in their order.
+
+    Parameters
+    ----------
+    ahead : int
+        How many of the next calls are made, in threads, before their answer is asked for.
+    """
+    if not ahead:
+        yield from map(_tried, calls)
+        return
+    with ThreadPoolExecutor(ahead) as pool:
+        waiting: deque[Future[WindowAnswer | SceneError]] = deque()
+        for call in calls:
+            waiting.append(pool.submit(_tried, call))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _tried(call: Callable[[], WindowAnswer]) -> WindowAnswer | SceneError:
+    try:
+        return call()
+    except SceneError as error:
+        return error
 
 
 @dataclass(slots=True)

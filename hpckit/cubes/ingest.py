@@ -10,9 +10,9 @@ they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from hpckit.base.files import digest_json
 from hpckit.base.seen import Seen
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.audit import damaged
-from hpckit.cubes.decode import decode_row
+from hpckit.cubes.decode import decode_row, in_turn, reads_ahead
 from hpckit.cubes.held import WHOLE, Held
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest, ShardRecord
@@ -32,6 +32,7 @@ from hpckit.cubes.shardwriter import write_shard
 from hpckit.errors import SceneError
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
+from hpckit.sensors.reader import WindowAnswer
 from hpckit.sensors.verified import verify_ahead
 from hpckit.space.windows import Windows
 
@@ -225,10 +226,13 @@ def ingest(
         scenes = [scene for date in dates for scene in acquisitions[date].scenes if unit.band.key in scene.assets]
         rows = spec.frame(unit.tile, acquisitions).windows(unit.band.resolution_m)[0]
         verify_ahead([(scene, unit.band.key) for scene in scenes], unit.row / rows)
-    for position in sorted({date for shard in pending for date in shard.dates}):
-        missing = [draft for draft in drafts if position in draft.shard.dates and not draft.has(position)]
-        if missing:
-            _decode_date(spec, unit, acquisitions[position], position, missing, result)
+    work = {
+        position: missing
+        for position in sorted({date for shard in pending for date in shard.dates})
+        if (missing := [draft for draft in drafts if position in draft.shard.dates and not draft.has(position)])
+    }
+    for (position, missing), answer in zip(work.items(), _answers(spec, unit, acquisitions, work), strict=True):
+        _take(acquisitions[position], position, missing, answer, result)
     records = []
     try:
         for draft in drafts:
@@ -294,25 +298,32 @@ class _Draft:
                 self.chunks[position] = of_inputs[inputs]
 
 
-def _decode_date(
-    spec: CubeSpec,
-    unit: IngestUnit,
+def _answers(
+    spec: CubeSpec, unit: IngestUnit, acquisitions: Sequence[Acquisition], work: Mapping[int, Sequence[_Draft]]
+) -> Iterator[WindowAnswer | SceneError]:
+    """Decode, or resample, what drafts need of each date."""
+    decode = partial(decode_row, spec, unit.tile, unit.band, unit.row)
+    calls = [
+        partial(decode, [draft.shard.column for draft in drafts], acquisitions[date]) for date, drafts in work.items()
+    ]
+    return in_turn(calls, reads_ahead(unit.band, [acquisitions[date] for date in work]))
+
+
+def _take(
     acquisition: Acquisition,
     position: int,
     drafts: Sequence[_Draft],
+    answer: WindowAnswer | SceneError,
     result: IngestResult,
 ) -> None:
-    """Decode, or resample, what `drafts` need of one acquisition."""
-    columns = {draft.shard.column: draft for draft in drafts}
-    try:
-        answer = decode_row(spec, unit.tile, unit.band, unit.row, columns, acquisition)
-    except SceneError as error:
-        result.failures.append((acquisition.id, str(error)))
+    """Compress what was decoded of a date."""
+    if isinstance(answer, SceneError):
+        result.failures.append((acquisition.id, str(answer)))
         for draft in drafts:
             draft.failed.add(position)
         return
     result.decoded_pixels += answer.decoded_pixels
     result.decode_s += answer.decode_s
-    result.skipped_windows += sum(column not in answer.windows for column in columns)
-    for column, draft in columns.items():
-        draft.encode(position, answer.windows.get(column))
+    result.skipped_windows += sum(draft.shard.column not in answer.windows for draft in drafts)
+    for draft in drafts:
+        draft.encode(position, answer.windows.get(draft.shard.column))

@@ -13,6 +13,7 @@ import numpy as np
 from hpckit.base.files import digest_json
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.audit import sound
+from hpckit.cubes.decode import reads_ahead
 from hpckit.cubes.held import narrowed, pixels_of_rows
 from hpckit.cubes.ingest import (
     IngestUnit,
@@ -88,7 +89,7 @@ class Ingest(Stage):
                 yield Unit(unit.id, self.name, max(1, pixels) / pixels_per_s, inputs, args), done
 
     def memory(self, tiles: Tiles) -> int:
-        """One row of windows decoded, and a block of it compressed."""
+        """One row of windows decoded, with those that are read ahead, and a block of it compressed."""
         largest = 0
         for tile, acquisitions in tiles.acquisitions.items():
             for ref in tiles.spec.bands:
@@ -96,7 +97,8 @@ class Ingest(Stage):
                 row = frame.row_bytes(ref.resolution_m, ref.dtype)
                 dates = min(tiles.spec.dates_per_block, len(acquisitions))
                 decoded = tiles.spec.sensor.row_bytes(frame, ref, acquisitions, tiles.spec.reading)
-                largest = max(largest, decoded + int(row * dates * _COMPRESSED))
+                at_once = min(dates, 1 + reads_ahead(ref, acquisitions))
+                largest = max(largest, decoded * at_once + int(row * dates * _COMPRESSED))
         return largest
 
     def writes(self, tiles: Tiles, plan: Plan, workers: int) -> Iterable[Written]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, Final, TypeVar
 
 from rasterio.abc import MultiByteRangeResourceContainer
@@ -38,6 +38,8 @@ _AT_ONCE: Final = 4
 """Requests of a process at a time: what providers allow an account."""
 _OPEN: Final = 64
 """Files whose blocks are kept."""
+_reading: Final = BoundedSemaphore(_AT_ONCE)
+"""Held by each request for pixels: dates are read side by side, each in several ranges."""
 
 
 def fetch(uri: str, start: int, stop: int) -> Piece:
@@ -101,7 +103,8 @@ class RemoteFile:
         ]
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        piece = fetch(self.uri, start, stop)
+        with _reading:
+            piece = fetch(self.uri, start, stop)
         with self._lock:
             self.requests += 1
             self.nbytes += len(piece.data)
