@@ -238,7 +238,7 @@ def _whole_windows(data: xarray.Dataset) -> dict[str, int]:
     found: dict[str, int] = {}
     for array in data.data_vars.values():
         shard = array.encoding.get("shards") or array.encoding.get("chunks")
-        if shard is None or array.dims != DIMENSIONS:
+        if shard is None or list(array.dims) != DIMENSIONS:
             continue
         dates, rows, columns = shard
         fitting = _CHUNK_BYTES // (rows * columns * array.dtype.itemsize)

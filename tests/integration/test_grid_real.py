@@ -61,9 +61,9 @@ def test_a_whole_country_tiles_in_seconds_and_without_gaps(shared_data, country,
     path = folder / "ne_50m_admin_0_countries.shp"
     _, _, wkb, (names,) = pyogrio.raw.read(path, columns=["NAME"])
     area = shapely.make_valid(shapely.from_wkb(wkb[list(names).index(country)]))
-    start = time.perf_counter()
+    start = time.process_time()
     tiles = parse_tiling(grid, MGRS).tiles(area)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     rest = shapely.difference(area, shapely.union_all([tile.footprint() for tile in tiles]))
     assert rest.area < 1e-3 * area.area
     assert len({tile.tile for tile in tiles}) == len(tiles)

@@ -75,6 +75,8 @@ def test_pixels_read_back_are_those_of_the_products(tmp_path, sharding):
     np.testing.assert_allclose(data.B04.isel(time=1).values, reflectance, atol=1e-9)
     assert data.rio.crs.to_epsg() == 32631 and data.rio.transform()[:6] == (10, 0, 600000, 0, -10, 5700000)
     assert data.processing_baseline.values.tolist() == [301, 510, 510]
+    window = spec.chunks(10).window
+    assert data.B04.data.chunksize == (3, min(window, EDGE), min(window, EDGE))
     assert str(data.time.values[0]).startswith("2024-05-01T10:53:31")
 
 
