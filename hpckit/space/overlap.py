@@ -143,11 +143,12 @@ def measure(local: shapely.Geometry, tiles: Sequence[Tile]) -> list[tuple[Tile, 
     rim: list[tuple[Tile, float]] = []
     for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
         near = np.sort(tree.query(box))
+        if number in covered:
+            kept.append((tile, 1.0))
+            continue
         # Of many parts, such as the fields of a country, few lie across the border of a tile.
         inside = _all_within(bounds[near], tile.bounds)
-        across = parts[near[~inside]]
-        area = float(areas[near[inside]].sum()) + _area_within(across, tile.bounds)
-        area = tile.polygon.area if number in covered else area
+        area = float(areas[near[inside]].sum()) + _area_within(parts[near[~inside]], tile.bounds)
         if area > 0:
             fraction = min(1.0, area / tile.polygon.area)
             (kept if _reaches_in(parts[near], tile.bounds, area) else rim).append((tile, fraction))
