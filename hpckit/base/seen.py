@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hpckit.base.files import append_line, write_text
+from hpckit.base.notes import NewLines
 
 _COMPACTED = "0-compacted"
 
@@ -40,7 +41,7 @@ class Seen:
         self._folder = folder
         self._writer = writer
         self._known: dict[str, list[Any]] = {}
-        self._read: dict[Path, int] = {}
+        self._new: Iterable[bytes] = () if folder is None else NewLines(folder)
         self.refresh()
 
     def has(self, path: str, status: FileState, checksum: str) -> bool:
@@ -54,18 +55,7 @@ class Seen:
 
     def refresh(self) -> None:
         """Read what others noted since."""
-        if self._folder is None:
-            return
-        for path in sorted(self._folder.glob("*.jsonl")):
-            try:
-                with path.open("rb") as file:
-                    file.seek(self._read.get(path, 0))
-                    lines = file.read()
-            except OSError:
-                continue
-            whole = lines[: lines.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
-            self._known |= {name: rest for name, *rest in _parse(whole)}
+        self._known |= {name: rest for name, *rest in _parse(self._new)}
 
     def add(self, found: Iterable[tuple[str, FileState, str]]) -> None:
         """Note files that were found right, by their state before they were read."""
@@ -102,11 +92,11 @@ def compact(folder: Path) -> None:
 def _entries(folder: Path) -> Iterator[Entry]:
     for path in sorted(folder.glob("*.jsonl")):
         with suppress(OSError):
-            yield from _parse(path.read_bytes())
+            yield from _parse(path.read_bytes().splitlines())
 
 
-def _parse(content: bytes) -> Iterator[Entry]:
-    for line in content.splitlines():
+def _parse(lines: Iterable[bytes]) -> Iterator[Entry]:
+    for line in lines:
         with suppress(ValueError, TypeError):  # a line that was cut
             name, size, stamp, checksum = json.loads(line)
             if isinstance(name, str):

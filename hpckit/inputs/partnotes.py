@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hpckit.base.files import append_line, write_text
+from hpckit.base.notes import NewLines
 from hpckit.inputs.codestream import Layout, Part
 from hpckit.inputs.tileparts import TileParts
 from hpckit.inputs.transfer import without_secrets
@@ -37,7 +38,7 @@ class PartNotes:
         self._folder = folder
         self._writer = writer
         self._known: dict[tuple[str, int], Noted] = {}
-        self._read: dict[Path, int] = {}
+        self._new: Iterable[bytes] = () if folder is None else NewLines(folder)
 
     def get(self, uri: str, size: int | None) -> Noted | None:
         """What is known of a file of a size; None if that is nothing."""
@@ -68,18 +69,9 @@ class PartNotes:
 
     def refresh(self) -> None:
         """Read what others noted since."""
-        for path in sorted(self._folder.glob("*.jsonl")) if self._folder is not None else ():
-            try:
-                with path.open("rb") as file:
-                    file.seek(self._read.get(path, 0))
-                    lines = file.read()
-            except OSError:
-                continue
-            whole = lines[: lines.rfind(b"\n") + 1]
-            self._read[path] = self._read.get(path, 0) + len(whole)
-            for line in whole.splitlines():
-                with suppress(ValueError, TypeError, LookupError, zlib.error):  # a line that was cut
-                    self._take(json.loads(line))
+        for line in self._new:
+            with suppress(ValueError, TypeError, LookupError, zlib.error):  # a line that was cut
+                self._take(json.loads(line))
 
     def _take(self, line: dict[str, Any]) -> None:
         uri, size, tag = line["file"]
