@@ -19,7 +19,7 @@ from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import PlanError
 from hpckit.sensors.bands import BandRef, split_key
 from hpckit.space.frame import Frame
-from hpckit.space.windows import Windows
+from hpckit.space.windows import Windows, pixels_of_rows
 
 _COLUMNS: Final = ("tile", "pixel", "band", "rows", "columns", "bits")
 
@@ -72,24 +72,19 @@ WHOLE: Final = Held()
 """All windows of all tiles."""
 
 
-def pixels_of_rows(frame: Frame, windows: Windows, resolution_m: int) -> list[int]:
+def row_counts(frame: Frame, windows: Windows, resolution_m: int) -> list[int]:
     """Pixels of the windows that are held, for each row of windows."""
-    edge, (rows, columns) = frame.edges[resolution_m], frame.shapes[resolution_m]
-    down, across = windows.shape
-    heights = np.minimum(edge, rows - edge * np.arange(down))
-    widths = np.minimum(edge, columns - edge * np.arange(across))
-    found: list[int] = (heights * (windows @ widths)).tolist()
-    return found
+    return pixels_of_rows(windows, frame.edges[resolution_m], frame.shapes[resolution_m])
 
 
 def row_pixels(frame: Frame, windows: Windows, resolution_m: int, row: int) -> int:
     """Pixels of the windows of a row that are held."""
-    return pixels_of_rows(frame, windows, resolution_m)[row]
+    return row_counts(frame, windows, resolution_m)[row]
 
 
 def pixels(frame: Frame, windows: Windows, resolution_m: int) -> int:
     """Pixels of all windows that are held."""
-    return sum(pixels_of_rows(frame, windows, resolution_m))
+    return sum(row_counts(frame, windows, resolution_m))
 
 
 def narrowed(frame: Frame, windows: Windows, resolution_m: int) -> Frame:

@@ -14,7 +14,7 @@ from hpckit.base.files import digest_json
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.audit import sound
 from hpckit.cubes.decode import reads_ahead
-from hpckit.cubes.held import narrowed, pixels_of_rows
+from hpckit.cubes.held import narrowed, row_counts
 from hpckit.cubes.ingest import (
     IngestUnit,
     Shard,
@@ -219,7 +219,7 @@ class _Rows:
         if found is None:
             frame = self._spec.frame(tile, self._tiles.acquisitions[tile])
             windows = self._tiles.held.windows(frame, ref)
-            found = _Windows(frame, windows, pixels_of_rows(frame, windows, ref.resolution_m))
+            found = _Windows(frame, windows, row_counts(frame, windows, ref.resolution_m))
             self._known[key] = found
         return found
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.read import band_array, bands, held_windows, tiles
+from hpckit.space.windows import pixels_of_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,5 @@ def cube_facts(cube: Path) -> CubeFacts | None:
 
 def _pixels(array: Array, held: npt.NDArray[np.bool_]) -> int:
     """Pixels of the windows of one date that are held."""
-    edge, (rows, columns) = array.grid.window, array.shape[1:]
-    heights = np.minimum(edge, rows - edge * np.arange(held.shape[0]))
-    widths = np.minimum(edge, columns - edge * np.arange(held.shape[1]))
-    return int((held * heights[:, None] * widths).sum())
+    rows, columns = array.shape[1:]
+    return sum(pixels_of_rows(held, array.grid.window, (rows, columns)))

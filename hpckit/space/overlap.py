@@ -142,10 +142,10 @@ def measure(local: shapely.Geometry, tiles: Sequence[Tile]) -> list[tuple[Tile, 
     kept: list[tuple[Tile, float]] = []
     rim: list[tuple[Tile, float]] = []
     for number, (tile, box) in enumerate(zip(tiles, boxes, strict=True)):
-        near = np.sort(tree.query(box))
         if number in covered:
             kept.append((tile, 1.0))
             continue
+        near = np.sort(tree.query(box))
         # Of many parts, such as the fields of a country, few lie across the border of a tile.
         inside = _all_within(bounds[near], tile.bounds)
         area = float(areas[near[inside]].sum()) + _area_within(parts[near[~inside]], tile.bounds)

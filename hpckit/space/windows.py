@@ -57,6 +57,23 @@ def holding(frame: Frame, resolution_m: int, shapes: npt.NDArray[np.object_], re
     return held.reshape(frame.windows(resolution_m))
 
 
+def pixels_of_rows(windows: Windows, edge: int, shape: tuple[int, int]) -> list[int]:
+    """Pixels of some windows, for each row of windows.
+
+    Parameters
+    ----------
+    edge : int
+        Pixels of the side of a window.
+    shape : tuple of int
+        Rows and columns of the raster, whose last windows may be smaller.
+    """
+    heights, widths = (
+        np.minimum(edge, size - edge * np.arange(count)) for size, count in zip(shape, windows.shape, strict=True)
+    )
+    found: list[int] = (heights * (windows @ widths)).tolist()
+    return found
+
+
 def covering(frame: Frame, windows: Windows, resolution_m: int, other_m: int, reach: int = 0) -> Windows:
     """Windows of another pixel size that hold a pixel within some windows, or near them.
 

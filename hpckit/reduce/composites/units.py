@@ -16,7 +16,7 @@ from hpckit.base.seen import Seen
 from hpckit.campaign.composite import STEPPING, Composite
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.audit import sound
-from hpckit.cubes.held import Held, row_pixels
+from hpckit.cubes.held import Held, row_counts
 from hpckit.cubes.ingest import date_inputs
 from hpckit.cubes.manifest import Manifest
 from hpckit.errors import DamagedFileError
@@ -173,11 +173,11 @@ def _rows(
     for group in groups(composite, tiles.campaign.ref):
         windows = tiles.held.wanted(frame, group.resolution_m)
         bands = len(group.bands) + len(group.indices)
-        for row in range(len(windows)):
+        for row, count in enumerate(row_counts(frame, windows, group.resolution_m)):
             late = outdated(tiles, composite, group, tile, row, manifest, made_from)
             if not windows[row].any() and not late:
                 continue
-            pixels = row_pixels(frame, windows, group.resolution_m, row) * len(acquisitions) * bands
+            pixels = count * len(acquisitions) * bands
             args = {"reduction": composite.name, "tile": tile, "resolution": group.resolution_m, "row": row}
             keys = shard_keys(tiles, composite, group, tile, row)
             done = manifest.has(tile) and all(

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
-from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.ingest_stage import PIXELS_PER_S
 from hpckit.cubes.stage import Context, Outcome, Planning
@@ -23,7 +22,7 @@ from hpckit.reduce.signatures.signatures import SignatureTask, steps
 from hpckit.reduce.signatures.sizes import Sizes
 from hpckit.reduce.signatures.stage import Signatures
 from hpckit.reduce.signatures.together import most_in_memory, signatures_together
-from hpckit.reduce.signatures.zone_stage import entries, entry_nbytes
+from hpckit.reduce.signatures.zone_stage import entries, entry_nbytes, reduction_of
 from hpckit.runs.plan import Bundle, Unit, bundles, shares
 from hpckit.sensors.bands import BandRef
 
@@ -60,7 +59,7 @@ class FusedSignatures(Signatures):
         found: dict[tuple[str, int], set[BandRef]] = defaultdict(set)
         for unit, done in self.units(planning):
             group, identifier = list(unit.args["tiles"]), str(unit.args["acquisition"])
-            if not done and len(self.answered(tiles, _reduction(tiles, unit), group, identifier)):
+            if not done and len(self.answered(tiles, reduction_of(tiles, unit), group, identifier)):
                 for tile in group:
                     if identifier in sizes.dates(tile):
                         found[tile, sizes.dates(tile)[identifier]] |= _refs(tiles, unit)
@@ -152,14 +151,10 @@ def _planes(context: Context, identifier: str, tasks: Sequence[SignatureTask]) -
     return DecodedPlanes(context.tiles.spec, at, users, context.threads)
 
 
-def _reduction(tiles: Tiles, unit: Unit) -> SignatureReduction:
-    return next(item for item in tiles.campaign.signatures if item.name == unit.args["reduction"])
-
-
 def _index_count(tiles: Tiles, unit: Unit) -> int:
-    return len(unit.args["tiles"]) * len(index_resolutions(tiles.campaign, _reduction(tiles, unit)))
+    return len(unit.args["tiles"]) * len(index_resolutions(tiles.campaign, reduction_of(tiles, unit)))
 
 
 def _refs(tiles: Tiles, unit: Unit) -> set[BandRef]:
     """Bands that a unit needs."""
-    return set(map(tiles.campaign.ref, _reduction(tiles, unit).named_bands()))
+    return set(map(tiles.campaign.ref, reduction_of(tiles, unit).named_bands()))

@@ -112,7 +112,7 @@ class Signatures(Stage):
 
     def task(self, context: Context, unit: Unit) -> SignatureTask | None:
         """What a unit has to compute; None if its tiles answer for no zone."""
-        tiles, reduction = context.tiles, reduction_of(context, unit)
+        tiles, reduction = context.tiles, reduction_of(context.tiles, unit)
         group, identifier = list(unit.args["tiles"]), str(unit.args["acquisition"])
         rows = self.answered(tiles, reduction, group, identifier)
         if not len(rows):

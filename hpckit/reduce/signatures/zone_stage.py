@@ -60,7 +60,7 @@ class Zones(Stage):
 
     def execute(self, context: Context, unit: Unit) -> Outcome:
         """Build and save the indexes of a group of tiles."""
-        tiles, reduction = context.tiles, reduction_of(context, unit)
+        tiles, reduction = context.tiles, reduction_of(context.tiles, unit)
         group = list(unit.args["tiles"])
         rows = self.inputs.zones_of(tiles.run, reduction, group)
         shapes = self._shapes(tiles, reduction, group, rows)
@@ -96,9 +96,9 @@ class Zones(Stage):
         return shapes
 
 
-def reduction_of(context: Context, unit: Unit) -> SignatureReduction:
+def reduction_of(tiles: Tiles, unit: Unit) -> SignatureReduction:
     """Reduction that a unit belongs to."""
-    return next(item for item in context.run.campaign.signatures if item.name == unit.args["reduction"])
+    return next(item for item in tiles.campaign.signatures if item.name == unit.args["reduction"])
 
 
 def _beyond_all(
