@@ -244,4 +244,4 @@ def test_dependencies_holds_and_walltimes(tmp_path):
     found = Local().read_find(runner()(Local().find([job])), [job])
     assert [(item.id, item.name) for item in found] == [(waits, "j")], "what is over is not found"
     runner()(Local().cancel([waits]))
-    assert runner()(Command((sys.executable, "-m", "hpckit.sites.scheduler.local.queue", "show", "99"))).stdout == ""
+    assert runner()(Command((sys.executable, "-m", "hpckit.sites.scheduler.localqueue", "show", "99"))).stdout == ""

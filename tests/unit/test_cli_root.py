@@ -30,6 +30,16 @@ def test_help_imports_nothing_heavy_and_is_quick():
     assert min(times) < 0.6  # 0.1 s on a quiet machine
 
 
+def test_the_local_queue_starts_by_the_standard_library_alone():
+    # It is started for each job, and for each look at jobs.
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport hpckit.sites.scheduler.localqueue\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) - sys.stdlib_module_names == {"hpckit"}
+
+
 def commands():
     context = click.Context(cli)
     for section in _COMMANDS.values():

@@ -1,4 +1,4 @@
-"""A queue of jobs on one machine: `python -m hpckit.sites.scheduler.local.queue submit|show|cancel|release|find`.
+"""A queue of jobs on one machine: `python -m hpckit.sites.scheduler.localqueue submit|show|cancel|release|find`.
 
 Every job has a folder `~/.local/state/hpckit/queue/<id>/` and a supervisor, a process of its own session that
 waits for the jobs before it, then runs the elements within the cores of the machine. No daemon: what a
@@ -85,7 +85,7 @@ def _submit(arguments: argparse.Namespace) -> str:
     write_json(folder / "job.json", vars(arguments))
     with (folder / "supervisor.log").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "hpckit.sites.scheduler.local.queue", "supervise", str(number)],
+            [sys.executable, "-m", "hpckit.sites.scheduler.localqueue", "supervise", str(number)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

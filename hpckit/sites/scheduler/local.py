@@ -1,4 +1,4 @@
-"""No scheduler: jobs are processes of this machine, followed by a queue of files (`queue.py`)."""
+"""No scheduler: jobs are processes of this machine, followed by a queue of files (`localqueue.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpckit.sites.scheduler.answers import shortened
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.model import Answer, Command, FoundJob, Job, Sighting, State
 
-_QUEUE = (sys.executable, "-m", "hpckit.sites.scheduler.local.queue")
+_QUEUE = (sys.executable, "-m", "hpckit.sites.scheduler.localqueue")
 
 
 class Local(Scheduler):
