@@ -14,7 +14,15 @@ import numpy.typing as npt
 from affine import Affine
 
 from hpckit.base.distribution import pip_install
-from hpckit.cubes.arrays import DIMENSIONS, Array, array_key, damaged_metadata, existing_metadata, read_array
+from hpckit.cubes.arrays import (
+    DIMENSIONS,
+    Array,
+    array_key,
+    damaged_metadata,
+    existing_metadata,
+    parse_array,
+    read_array,
+)
 from hpckit.cubes.attributes import WINDOWS
 from hpckit.cubes.layout import ACQUISITIONS
 from hpckit.cubes.objects import Objects, objects_at
@@ -42,9 +50,49 @@ class Geometry:
     """Per position on the time axis: id, time, platform, relative_orbit, processing_baseline, products; of a cube."""
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What a tile holds with one size of pixels."""
+
+    tile: str
+    resolution_m: int
+    where: Geometry
+    bands: Mapping[str, BandRef]
+    """By name, with the properties in their metadata; layers, of a composite."""
+    arrays: Mapping[str, Array]
+    """By name."""
+    attributes: Mapping[str, Any]
+
+
 def tiles(cube: Path) -> list[str]:
     """Tiles of a cube."""
     return _nodes(objects_at(cube), "")
+
+
+def resolutions(cube: Path, tile: str) -> list[int]:
+    """Sizes of pixels in metres that a tile of a cube, or of a composite, has; finest first."""
+    return sorted(int(name.strip("rm")) for name in objects_at(cube).list(tile) if _GROUP.fullmatch(name))
+
+
+def read_group(cube: Path, tile: str, resolution_m: int) -> Group:
+    """Read all metadata of a tile with one size of pixels, from one file.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no such tile and resolution, or its metadata are damaged.
+    """
+    objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
+    metadata = existing_metadata(objects, key)
+    where = _geometry(objects, key, metadata)
+    try:
+        listed = metadata["consolidated_metadata"]["metadata"]
+        found = {name: array for name, array in listed.items() if array.get("dimension_names") == DIMENSIONS}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise damaged_metadata(objects, key) from error
+    bands = {name: _band(f"{key}/{name}", array) for name, array in found.items()}
+    arrays = {name: parse_array(objects, f"{key}/{name}", array) for name, array in found.items()}
+    return Group(tile, resolution_m, where, bands, arrays, metadata["attributes"])
 
 
 def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:
@@ -56,7 +104,10 @@ def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:
         If the cube has no such tile and resolution.
     """
     objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
-    metadata = existing_metadata(objects, key)
+    return _geometry(objects, key, existing_metadata(objects, key))
+
+
+def _geometry(objects: Objects, key: str, metadata: Mapping[str, Any]) -> Geometry:
     try:
         notes = metadata["attributes"]
         rows, columns = map(int, notes["spatial:shape"])

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 VISIBLE_RANGE: Final = (0.0, 0.3)
 """Reflectance from black to white for visible bands, equal for all dates so that they can be compared."""
 
-_GAMMA: Final = 1.35
+GAMMA: Final = 1.35
+"""Of three bands as colours: dark fields stay distinct."""
 _PERCENTILES: Final = (2, 98)
 
-_NDVI_COLOURS: Final = (
+NDVI_COLOURS: Final = (
     (-0.3, "#4d6f94"),
     (0.0, "#e4dfd6"),
     (0.2, "#e6cf9c"),
@@ -124,7 +125,7 @@ def draw_rgb(
         Name of the campaign, for the caption.
     """
     sensor = snapshot.sensor
-    layers = [_displayed(sensor, band, snapshot.layers[band]) for band in bands]
+    layers = [displayed(sensor, band, snapshot.layers[band]) for band in bands]
     limits = [_limits(sensor, band, layer, stretch) for band, layer in zip(bands, layers, strict=True)]
     channels = [_stretched(layer, low, high) for layer, (low, high) in zip(layers, limits, strict=True)]
     valid = np.logical_and.reduce([np.isfinite(layer) for layer in layers])
@@ -160,16 +161,16 @@ def draw_index(
     parsed = Expression.parse(expression)
     layers = {band: snapshot.layers[_layer_name(band, snapshot)] for band in parsed.bands}
     sensor = snapshot.sensor
-    values, alone = _displayed(sensor, expression, parsed.evaluate(layers)), band_of(sensor, expression)
+    values, alone = displayed(sensor, expression, parsed.evaluate(layers)), band_of(sensor, expression)
     valid = np.isfinite(values)
-    colours, low, high = _colours(sensor, index, values)
+    ramp, low, high = colours(sensor, index, values)
     facts = [expression if alone is None else "dB" if alone.kind == "power" else "", snapshot.part]
     with house_style():
         figure, axes = map_frame(snapshot, index, facts, valid, name, colour_bar=True)
         drawn = axes.imshow(
             np.ma.masked_invalid(values),
             extent=snapshot.extent.matplotlib,
-            cmap=colours,
+            cmap=ramp,
             vmin=low,
             vmax=high,
             interpolation=_interpolation(snapshot),
@@ -186,7 +187,7 @@ def _layer_name(band: str, snapshot: Snapshot) -> str:
     return band if band in snapshot.layers or known is None else known.name
 
 
-def _known_indices(sensor: Sensor, indices: Mapping[str, str]) -> dict[str, str]:
+def known_indices(sensor: Sensor, indices: Mapping[str, str]) -> dict[str, str]:
     """NDVI, which needs no campaign file, and those of the campaign."""
     own = sensor.pictures.index
     return {**({"NDVI": own} if own else {}), **indices}
@@ -194,7 +195,7 @@ def _known_indices(sensor: Sensor, indices: Mapping[str, str]) -> dict[str, str]
 
 def _instead_of_colour(sensor: Sensor, names: set[str], indices: Mapping[str, str]) -> str:
     """NDVI, another index of the campaign, or a band: the first that the cube has all bands of."""
-    for name, text in _known_indices(sensor, indices).items():
+    for name, text in known_indices(sensor, indices).items():
         if {band.partition("@")[0] for band in Expression.parse(text).bands} <= names:
             return name
     shown = [name for name, band in sensor.bands.items() if name in names and not band.is_categorical]
@@ -212,7 +213,7 @@ def _instead_of_colour(sensor: Sensor, names: set[str], indices: Mapping[str, st
 
 
 def _one_value(sensor: Sensor, wanted: str, indices: Mapping[str, str]) -> Composition:
-    known = _known_indices(sensor, indices)
+    known = known_indices(sensor, indices)
     name = next((name for name in known if name.upper() == wanted.upper()), None)
     if name is not None:
         return Composition(tuple(sorted(Expression.parse(known[name]).bands)), name, known[name])
@@ -233,24 +234,24 @@ def _limits(sensor: Sensor, band: str, layer: Layer, stretch: str) -> tuple[floa
     return (low, high) if high > low else (low, low + 1e-3)
 
 
-def _displayed(sensor: Sensor, text: str, layer: Layer) -> Layer:
+def displayed(sensor: Sensor, text: str, layer: Layer) -> Layer:
     """Backscatter in dB, all else as it is."""
     band = band_of(sensor, text)
     return decibels(layer) if band is not None and band.kind == "power" else layer
 
 
 def _stretched(layer: Layer, low: float, high: float) -> Layer:
-    return np.asarray(np.clip((layer - low) / (high - low), 0, 1) ** (1 / _GAMMA), dtype=np.float32)
+    return np.asarray(np.clip((layer - low) / (high - low), 0, 1) ** (1 / GAMMA), dtype=np.float32)
 
 
-def _colours(sensor: Sensor, index: str, values: Layer) -> tuple[Colormap, float, float]:
+def colours(sensor: Sensor, index: str, values: Layer) -> tuple[Colormap, float, float]:
     """Colours and range of an index: NDVI's own, symmetric about zero, or one-sided."""
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 
     if index.upper() == "NDVI":
-        low, high = _NDVI_COLOURS[0][0], _NDVI_COLOURS[-1][0]
-        stops = [((value - low) / (high - low), colour) for value, colour in _NDVI_COLOURS]
+        low, high = NDVI_COLOURS[0][0], NDVI_COLOURS[-1][0]
+        stops = [((value - low) / (high - low), colour) for value, colour in NDVI_COLOURS]
         return LinearSegmentedColormap.from_list("ndvi", stops), low, high
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, _PERCENTILES).tolist() if known.size else (0.0, 1.0)
