@@ -220,3 +220,7 @@ class MpiError(HpckitError):
 
 class LoginError(HpckitError):
     """A login to a site does not work; the message says why."""
+
+
+class ServeError(HpckitError, ValueError):
+    """The settings of the server are wrong, or it cannot start."""

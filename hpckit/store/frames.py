@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,6 +83,8 @@ class ZoneRecords:
     total: Floats
     values: Floats
     """Shape (rows, bands, statistics)."""
+    classes: Mapping[str, Floats] = field(default_factory=dict)
+    """By class band: pixels of each class; shape (rows, codes), codes as in the layout."""
 
 
 def chosen(segment: Segment, units: Collection[str] | None) -> Iterator[SignatureBatch]:
@@ -126,6 +128,24 @@ def series_frame(records: ZoneRecords, band: str | None) -> pandas.DataFrame:
     columns |= {name: pd.Series(list(data))[repeat].array for name, data in records.provenance.items()}
     frame = pd.DataFrame(columns)
     return frame[frame["total"].notna()].reset_index(drop=True)
+
+
+def class_frame(records: ZoneRecords, reduction: str, band: str) -> pandas.DataFrame:
+    """Table with one row per acquisition and one column per code.
+
+    Raises
+    ------
+    StoreError
+        If there is no such class band.
+    """
+    import pandas as pd
+
+    codes = (records.layout.classes or {}).get(band)
+    if codes is None:
+        raise StoreError(f"reduction {reduction!r} has no class band {band!r} in the store")
+    time = pd.to_datetime(list(records.time), utc=True).tz_localize(None)
+    frame = pd.DataFrame({"time": time, "acquisition": list(records.provenance["acquisition"])})
+    return frame.assign(**{str(code): records.classes[band][:, k] for k, code in enumerate(codes)})
 
 
 def statistics_columns(

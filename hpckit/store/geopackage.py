@@ -25,7 +25,15 @@ from hpckit.base.reading import is_there, refusal
 from hpckit.errors import BusyError, StoreError, StoreUnavailableError, is_temporary
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
-from hpckit.store.frames import PROVENANCE, RowLayout, ZoneRecords, chosen, series_frame, statistics_columns
+from hpckit.store.frames import (
+    PROVENANCE,
+    RowLayout,
+    ZoneRecords,
+    chosen,
+    class_frame,
+    series_frame,
+    statistics_columns,
+)
 from hpckit.store.geopackage_tables import (
     check_name,
     column_names,
@@ -191,31 +199,27 @@ class GeoPackage:
 
     def series(self, reduction: str, zone: str, band: str | None = None) -> pandas.DataFrame:
         """Signatures of a zone, sorted by time and band; see `Store`."""
+        self._layout(reduction).check(reduction, band)
+        return series_frame(self.records(reduction, zone), band)
+
+    def records(self, reduction: str, zone: str) -> ZoneRecords:
+        """Signatures of a zone as arrays, sorted by time; see `Store`."""
         layout = self._layout(reduction)
-        layout.check(reduction, band)
-        columns = [name for b in layout.bands for name in columns_of(b, layout.statistics)]
-        rows = self._zone_rows(reduction, zone, columns)
-        width = len(PROVENANCE) + 1
-        data = floats([row[width:] for row in rows], len(columns))
-        data = data.reshape(len(rows), len(layout.bands), 2 + len(layout.statistics))
+        coded = [f"{band}_{code}" for band, codes in (layout.classes or {}).items() for code in codes]
+        columns = [name for band in layout.bands for name in columns_of(band, layout.statistics)]
+        rows = self._zone_rows(reduction, zone, [*columns, *coded])
+        data = floats([row[len(PROVENANCE) + 1 :] for row in rows], len(columns) + len(coded))
+        numbers = data[:, : len(columns)].reshape(len(rows), len(layout.bands), 2 + len(layout.statistics))
         provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
-        records = ZoneRecords(
-            layout, [row[0] for row in rows], provenance, data[:, :, 0], data[:, :, 1], data[:, :, 2:]
-        )
-        return series_frame(records, band)
+        counts, classes = data[:, len(columns) :], {}
+        for band, codes in (layout.classes or {}).items():
+            classes[band], counts = counts[:, : len(codes)], counts[:, len(codes) :]
+        times = [row[0] for row in rows]
+        return ZoneRecords(layout, times, provenance, numbers[:, :, 0], numbers[:, :, 1], numbers[:, :, 2:], classes)
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""
-        import pandas as pd
-
-        codes = (self._layout(reduction).classes or {}).get(band)
-        if codes is None:
-            raise StoreError(f"reduction {reduction!r} has no class band {band!r} in the store")
-        rows = self._zone_rows(reduction, zone, [f"{band}_{code}" for code in codes])
-        counts = floats([row[-len(codes) :] for row in rows], len(codes))
-        time = pd.to_datetime([row[0] for row in rows], utc=True).tz_localize(None)
-        frame = pd.DataFrame({"time": time, "acquisition": [row[1] for row in rows]})
-        return frame.assign(**{str(code): counts[:, k] for k, code in enumerate(codes)})
+        return class_frame(self.records(reduction, zone), reduction, band)
 
     def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
         """Signatures of all zones in one acquisition and band; see `Store`."""

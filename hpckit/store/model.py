@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
+from hpckit.store.frames import ZoneRecords
 from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
@@ -117,6 +118,15 @@ class Store(Protocol):
         ------
         StoreError
             If there is no such reduction or band.
+        """
+
+    def records(self, reduction: str, zone: str) -> ZoneRecords:
+        """What `series` and `class_counts` say of a zone in all bands, as arrays; no rows for a zone not there.
+
+        Raises
+        ------
+        StoreError
+            If there is no such reduction.
         """
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:

@@ -16,7 +16,15 @@ from hpckit.errors import StoreError
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
 from hpckit.store.copy import read_floats
-from hpckit.store.frames import PROVENANCE, RowLayout, ZoneRecords, chosen, series_frame, statistics_columns
+from hpckit.store.frames import (
+    PROVENANCE,
+    RowLayout,
+    ZoneRecords,
+    chosen,
+    class_frame,
+    series_frame,
+    statistics_columns,
+)
 from hpckit.store.migrations import migrations
 from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
@@ -195,12 +203,17 @@ class PostGis:
 
     def series(self, reduction: str, zone: str, band: str | None = None) -> pandas.DataFrame:
         """Signatures of a zone, sorted by time and band; see `Store`."""
+        _merge(list(self._layouts(reduction).values())).check(reduction, band)
+        return series_frame(self.records(reduction, zone), band)
+
+    def records(self, reduction: str, zone: str) -> ZoneRecords:
+        """Signatures of a zone as arrays, sorted by time; see `Store`."""
         layouts = self._layouts(reduction)
         merged = _merge(list(layouts.values()))
-        merged.check(reduction, band)
         rows = self._zone_rows(reduction, zone)
         valid = np.full((len(rows), len(merged.bands)), np.nan)
         total, values = valid.copy(), np.full((*valid.shape, len(merged.statistics)), np.nan)
+        classes = {band: np.full((len(rows), len(codes)), np.nan) for band, codes in (merged.classes or {}).items()}
         for number, row in enumerate(rows):
             layout, data = layouts[row[-2]], np.array(row[-1], dtype=np.float32)
             place = [merged.bands.index(name) for name in layout.bands]
@@ -210,25 +223,15 @@ class PostGis:
             if len(statistics):
                 columns = [merged.statistics.index(name) for name in layout.statistics]
                 values[np.ix_([number], place, columns)] = statistics
+            for band, codes in (merged.classes or {}).items():
+                for code, position in layout.class_places(band).items():
+                    classes[band][number, codes.index(code)] = data[position]
         provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
-        return series_frame(ZoneRecords(merged, [row[0] for row in rows], provenance, valid, total, values), band)
+        return ZoneRecords(merged, [row[0] for row in rows], provenance, valid, total, values, classes)
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""
-        import pandas as pd
-
-        layouts = self._layouts(reduction)
-        codes = sorted({code for layout in layouts.values() for code in (layout.classes or {}).get(band, ())})
-        if not codes:
-            raise StoreError(f"reduction {reduction!r} has no class band {band!r} in the store")
-        rows = self._zone_rows(reduction, zone)
-        counts = np.full((len(rows), len(codes)), np.nan)
-        for number, row in enumerate(rows):
-            for code, place in layouts[row[-2]].class_places(band).items():
-                counts[number, codes.index(code)] = row[-1][place]
-        time = pd.to_datetime([row[0] for row in rows], utc=True).tz_localize(None)
-        frame = pd.DataFrame({"time": time, "acquisition": [row[1] for row in rows]})
-        return frame.assign(**{str(code): counts[:, k] for k, code in enumerate(codes)})
+        return class_frame(self.records(reduction, zone), reduction, band)
 
     def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
         """Signatures of all zones in one acquisition and band; see `Store`."""
@@ -396,9 +399,14 @@ class PostGis:
 
 
 def _merge(layouts: Sequence[RowLayout]) -> RowLayout:
-    """Bands and statistics of several layouts together."""
+    """Bands, statistics and classes of several layouts together."""
     bands = dict.fromkeys(band for layout in layouts for band in layout.bands)
-    return RowLayout(tuple(bands), tuple(dict.fromkeys(name for layout in layouts for name in layout.statistics)))
+    statistics = dict.fromkeys(name for layout in layouts for name in layout.statistics)
+    classes: dict[str, set[int]] = {}
+    for layout in layouts:
+        for band, codes in (layout.classes or {}).items():
+            classes.setdefault(band, set()).update(codes)
+    return RowLayout(tuple(bands), tuple(statistics), {band: tuple(sorted(codes)) for band, codes in classes.items()})
 
 
 def _one(cursor: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ PACKAGE = Path(hpckit.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("hpckit", "demo"),
+    ("hpckit", "demo", "serve"),
     ("api",),
     ("look", "jobs", "testing"),
     ("production",),

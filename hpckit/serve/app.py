@@ -1,0 +1,201 @@
+"""The program: doors on one address, behind checks that hold for all of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hpckit.base.version import __version__
+from hpckit.serve import files, sessions
+from hpckit.serve.identity.access import client_address
+from hpckit.serve.problems import Problem, answer_problem, of_error
+from hpckit.serve.service import Service
+from hpckit.serve.settings import Door
+
+_LOG: Final = logging.getLogger("hpckit.serve.requests")
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
+    " connect-src 'self'; worker-src 'self' blob:; font-src 'self'; base-uri 'none'; form-action 'self';"
+    " frame-ancestors 'self'"
+)
+"""No scripts but our own files; inline styles are those that the map's library sets on its elements."""
+_HEADERS: Final = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def build(service: Service) -> Starlette:
+    """Make the program of a service."""
+    routes: list[BaseRoute] = [
+        Route("/health", _health, name="health"),
+        Route("/metrics", _metrics, name="metrics"),
+        *sessions.routes(service),
+        *files.routes(service),
+    ]
+    doors = _doors()
+    for door in service.settings.doors:
+        if door in doors:
+            routes += doors[door](service)
+    if service.settings.prefix:
+        routes = [Mount(service.settings.prefix, routes=routes)]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            Problem: answer_problem,
+            Exception: answer_problem,
+            404: answer_problem,
+            405: answer_problem,
+        },
+        middleware=[Middleware(Checks, service=service)],
+    )
+    app.state.service = service
+    app.router.redirect_slashes = False
+    return app
+
+
+def _doors() -> dict[Door, Callable[[Service], Sequence[BaseRoute]]]:
+    return {}
+
+
+def _health(request: Request) -> Response:
+    return JSONResponse({"status": "ok", "version": __version__})
+
+
+def _metrics(request: Request) -> Response:
+    service: Service = request.app.state.service
+    return PlainTextResponse(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+class Checks:
+    """What holds for all doors: limits, bodies, requests from other sites, headers, figures and the log.
+
+    Parameters
+    ----------
+    app : ASGIApp
+        What answers.
+    service : Service
+        What the doors share.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status, request = time.perf_counter(), 500, Request(scope)
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(raw=message["headers"])
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(request)
+            await self.app(scope, _bounded(receive, self.service.settings.limits.body_bytes), sent)
+        except Problem as problem:
+            await problem.response()(scope, receive, sent)
+        except Exception as error:
+            await of_error(error).response()(scope, receive, sent)
+        finally:
+            self._note(request, status, time.perf_counter() - started)
+
+    def _check(self, request: Request) -> None:
+        wait = self.service.buckets.wait_s(request.headers.get("authorization") or client_address(request))
+        if wait > 0:
+            raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+        if request.method not in _SAFE_METHODS:
+            _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.service.settings.limits.body_bytes:
+            raise Problem(413, "too-long", "the body is too long")
+
+    def _note(self, request: Request, status: int, seconds: float) -> None:
+        route = request.scope.get("route")
+        name = getattr(route, "path", None) or "unknown"
+        self.service.metrics.count(name, status, seconds)
+        if _LOG.isEnabledFor(logging.INFO):
+            reader = request.scope.get("hpckit.reader")
+            facts = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "method": request.method,
+                "path": request.url.path,
+                "status": status,
+                "ms": round(1000 * seconds, 1),
+                "address": client_address(request),
+                "user": getattr(reader, "name", ""),
+            }
+            _LOG.info(json.dumps(facts, ensure_ascii=False))
+
+
+def _require_same_site(headers: Headers, host: str, public_url: str | None) -> None:
+    """Refuse what a page of another site sends by a reader's browser (CSRF); programs send no such headers."""
+    if headers.get("authorization"):
+        return
+    origin = headers.get("origin")
+    allowed = {f"http://{host}", f"https://{host}"} | ({_origin(public_url)} if public_url else set())
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or (origin and origin not in allowed):
+        raise Problem(403, "other-site", "the request comes from a page of another site")
+
+
+def _origin(url: str) -> str:
+    return "/".join(url.split("/")[:3])
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    read = 0
+
+    async def limited() -> Message:
+        nonlocal read
+        message: Message = await receive()
+        read += len(message.get("body", b""))
+        if read > most:
+            raise Problem(413, "too-long", "the body is too long")
+        return message
+
+    return limited
+
+
+def log_to_stderr(*, requests: bool) -> None:
+    """Write the log to stderr: a JSON line for each request, if asked for, and for each fault of the server."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    root = logging.getLogger("hpckit.serve")
+    root.handlers[:] = [handler]
+    root.propagate = False
+    root.setLevel(logging.WARNING)
+    _LOG.setLevel(logging.INFO if requests else logging.WARNING)
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        if record.name == _LOG.name:
+            return record.getMessage()
+        facts: dict[str, Any] = {"level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(facts, ensure_ascii=False)

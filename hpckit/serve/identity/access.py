@@ -1,0 +1,198 @@
+"""Who a request comes from, and what grants let them do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock
+from typing import Any, Final
+
+from starlette.requests import Request
+
+from hpckit.serve.identity.links import Keys
+from hpckit.serve.identity.passwords import Passwords
+from hpckit.serve.limits import Attempts
+from hpckit.serve.problems import Problem
+from hpckit.serve.settings import ANYONE, SIGNED_IN, Action, Grant
+
+COOKIE: Final = "hpckit_session"
+SESSION_S: Final = 12 * 3600.0
+TOKEN_S: Final = 7 * 86400.0
+_ALL: Final = Grant(users=(SIGNED_IN,))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Somebody who reads."""
+
+    name: str
+    entitlements: tuple[str, ...] = ()
+    is_signed_in: bool = True
+
+
+NOBODY: Final = Reader("", is_signed_in=False)
+
+
+@dataclass
+class Access:
+    """Tells who a request comes from, and what they may do.
+
+    Parameters
+    ----------
+    keys : Keys
+        Keys that sign sessions and tokens.
+    grants : iterable of Grant
+        Without any, everybody with a login may do everything.
+    passwords : Passwords, optional
+        Users of Basic logins and of the login page.
+    attempts : Attempts
+        Counts wrong passwords.
+    now : callable
+        Seconds since 1970.
+    """
+
+    keys: Keys
+    grants: Iterable[Grant] = ()
+    passwords: Passwords | None = None
+    attempts: Attempts = field(default_factory=lambda: Attempts(5))
+    now: Callable[[], float] = time.time
+    _first: str | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        """Take the default grant where there is none."""
+        self.grants = tuple(self.grants) or (_ALL,)
+
+    # -- who ---------------------------------------------------------------------------------------------------------
+    def reader(self, request: Request) -> Reader:
+        """Who a request comes from; `NOBODY` without a login.
+
+        Raises
+        ------
+        Problem
+            401 for a wrong password or token, 429 after too many.
+        """
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            return self._basic(value.strip(), client_address(request))
+        if scheme.lower() == "bearer":
+            found = self.from_token(value.strip())
+            if found is None:
+                raise Problem(401, "invalid-token", "the token is not valid any more", hint="get one in the viewer")
+            return found
+        return self.from_token(request.cookies.get(COOKIE, "")) or NOBODY
+
+    def check_password(self, name: str, password: str, address: str) -> Reader:
+        """User of a name and password.
+
+        Raises
+        ------
+        Problem
+            401 if they are wrong, 429 after too many attempts.
+        """
+        wait = self.attempts.wait_s((address, name))
+        if wait > 0:
+            raise Problem(
+                429,
+                "too-many-attempts",
+                "too many wrong passwords; wait a minute",
+                headers={"Retry-After": str(int(wait) + 1)},
+            )
+        if self.passwords is None or not self.passwords.are_right(name, password):
+            self.attempts.count((address, name))
+            raise Problem(401, "wrong-password", "name or password are wrong")
+        return Reader(name)
+
+    def _basic(self, value: str, address: str) -> Reader:
+        try:
+            name, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
+        except ValueError:
+            name, colon, password = "", "", ""
+        if not colon:
+            raise Problem(400, "bad-authorization", "the header Authorization cannot be read")
+        return self.check_password(name, password, address)
+
+    # -- tokens ------------------------------------------------------------------------------------------------------
+    def token_for(self, reader: Reader, seconds: float = SESSION_S) -> str:
+        """A token that stands for a reader: of a session, or for other programs."""
+        body: dict[str, Any] = {"u": reader.name, "e": reader.entitlements, "x": int(self.now() + seconds)}
+        text = base64.urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
+        return f"{text}.{self.keys.sign('session', text)}"
+
+    def from_token(self, token: str) -> Reader | None:
+        """Whom a token stands for; None if it is forged or over."""
+        text, _, signed = token.partition(".")
+        if not text or not self.keys.is_signed("session", text, signed):
+            return None
+        body = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if body["x"] <= self.now():
+            return None
+        return Reader(str(body["u"]), tuple(map(str, body["e"])))
+
+    def first_token(self) -> str:
+        """A token for the address that the server prints; it works once."""
+        with self._lock:
+            self._first = secrets.token_urlsafe(24)
+            return self._first
+
+    def use_first_token(self, token: str) -> Reader | None:
+        """The owner of the server, for the token of `first_token`."""
+        with self._lock:
+            if self._first is None or not secrets.compare_digest(self._first.encode(), token.encode()):
+                return None
+            self._first = None
+        return Reader("owner")
+
+    # -- what --------------------------------------------------------------------------------------------------------
+    def actions(self, reader: Reader, dataset: str) -> frozenset[Action]:
+        """What a reader may do with a data set."""
+        return _actions(tuple(self.grants), reader, dataset)
+
+
+@lru_cache(4096)
+def _actions(grants: tuple[Grant, ...], reader: Reader, dataset: str) -> frozenset[Action]:
+    found: set[Action] = set()
+    for grant in grants:
+        if ("*" in grant.datasets or dataset in grant.datasets) and _means(grant, reader):
+            found.update(grant.actions)
+    return frozenset(found)
+
+
+def _means(grant: Grant, reader: Reader) -> bool:
+    if ANYONE in grant.users or (reader.is_signed_in and (SIGNED_IN in grant.users or reader.name in grant.users)):
+        return True
+    return any(fits(pattern, held) for pattern in grant.entitlements for held in reader.entitlements)
+
+
+def fits(pattern: str, entitlement: str) -> bool:
+    """Whether an entitlement is what a pattern says; `*` stands for one whole part between colons."""
+    parts = [".+" if part == "*" else re.escape(part) for part in pattern.split(":")]
+    return re.fullmatch(":".join(part.replace(".+", "[^:]+") for part in parts), entitlement) is not None
+
+
+def require(actions: frozenset[Action], reader: Reader, wanted: Action) -> None:
+    """Refuse what is not granted: a data set without any grant looks as if it were not there.
+
+    Raises
+    ------
+    Problem
+        401 without a login, 404 without any grant, 403 without this one.
+    """
+    if wanted in actions:
+        return
+    if not reader.is_signed_in:
+        raise Problem(401, "login-needed", "log in first")
+    if not actions:
+        raise Problem(404, "not-found", "there is nothing at this address")
+    raise Problem(403, "not-granted", f"you may not do this with the data set: {wanted}")
+
+
+def client_address(request: Request) -> str:
+    """Address that a request comes from."""
+    return request.client.host if request.client else ""

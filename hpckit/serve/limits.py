@@ -1,0 +1,123 @@
+"""How much one client may ask for: requests, wrong passwords, pictures at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from hpckit.serve.problems import busy
+
+_MOST_CLIENTS: Final = 50_000
+_MINUTE: Final = 60.0
+
+
+class Buckets:
+    """A token bucket for each client.
+
+    Parameters
+    ----------
+    per_second : float
+        Requests in the mean.
+    burst : int
+        Requests at once.
+    now : callable
+        Seconds.
+    """
+
+    def __init__(self, per_second: float, burst: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._now = now
+        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, client: Hashable) -> float:
+        """Take one request of a client; seconds to wait if there is none, else 0."""
+        now = self._now()
+        left, last = self._left.pop(client, (float(self._burst), now))
+        left = min(float(self._burst), left + (now - last) * self._per_second)
+        allowed = left >= 1
+        self._left[client] = (left - 1 if allowed else left, now)
+        while len(self._left) > _MOST_CLIENTS:
+            self._left.popitem(last=False)
+        return 0.0 if allowed else (1 - left) / self._per_second
+
+
+class Attempts:
+    """Wrong passwords of the last minute, by address and by user.
+
+    Parameters
+    ----------
+    per_minute : int
+        After this number of either, all must wait.
+    now : callable
+        Seconds.
+    """
+
+    def __init__(self, per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._most = per_minute
+        self._now = now
+        self._times: OrderedDict[Hashable, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def count(self, who: Sequence[str]) -> None:
+        """Note a wrong password of an address and user."""
+        with self._lock:
+            for key in enumerate(who):
+                times = self._times.pop(key, None) or deque(maxlen=self._most)
+                times.append(self._now())
+                self._times[key] = times
+            while len(self._times) > _MOST_CLIENTS:
+                self._times.popitem(last=False)
+
+    def wait_s(self, who: Sequence[str]) -> float:
+        """Seconds until an address and user may try again; 0 for now."""
+        with self._lock:
+            return max(self._wait(key) for key in enumerate(who))
+
+    def _wait(self, key: Hashable) -> float:
+        times = self._times.get(key)
+        if times is None or len(times) < self._most:
+            return 0.0
+        return max(0.0, times[0] + _MINUTE - self._now())
+
+
+class Turns:
+    """A number of workers at a time, and a number of requests that may wait for them.
+
+    Parameters
+    ----------
+    at_once : int
+        Workers at a time.
+    waiting : int
+        Requests that may wait.
+    """
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._slots = threading.Semaphore(at_once)
+        self._most = at_once + waiting
+        self._held = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Work when it is one's turn.
+
+        Raises
+        ------
+        Problem
+            503 if too many wait.
+        """
+        with self._lock:
+            if self._held >= self._most:
+                raise busy()
+            self._held += 1
+        try:
+            with self._slots:
+                yield
+        finally:
+            with self._lock:
+                self._held -= 1

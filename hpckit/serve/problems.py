@@ -1,0 +1,125 @@
+"""Answers to what cannot be answered: JSON problems (RFC 9457) with a code and a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from hpckit.errors import (
+    CampaignError,
+    CubeError,
+    HpckitError,
+    RunError,
+    StoreError,
+    ZoneError,
+    is_temporary,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 5
+_LOG: Final = logging.getLogger("hpckit.serve")
+_NOT_FOUND: Final = (ZoneError, CubeError, StoreError, RunError, CampaignError)
+"""What the reader's question may name and the data lack."""
+
+
+class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
+    """An answer other than the one that was asked for.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    code : str
+        Stable name, for programs: `no-such-zone`.
+    detail : str
+        One sentence.
+    hint : str, optional
+        What the client can do.
+    headers : dict, optional
+        More headers.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        """The answer."""
+        body: dict[str, Any] = {
+            "type": f"urn:hpckit:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.hint:
+            body["hint"] = self.hint
+        headers = {"Cache-Control": "no-store"} | self.headers
+        return JSONResponse(body, self.status, headers, media_type=MEDIA_TYPE)
+
+
+def not_found(what: str = "there is nothing at this address") -> Problem:
+    """What is not there, and what the client may not know of: both look the same."""
+    return Problem(404, "not-found", what)
+
+
+def bad_value(name: str, detail: str, *, hint: str | None = None) -> Problem:
+    """A parameter that makes no sense."""
+    return Problem(400, "bad-parameter", f"{name}: {detail}", hint=hint)
+
+
+def busy(detail: str = "the server has more to do than it can; try again soon") -> Problem:
+    """Too much at once, or something that is away for a while."""
+    return Problem(503, "busy", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def of_error(error: Exception) -> Problem:
+    """Problem of an error: what the campaign lacks is 404, what does not answer at the moment 503."""
+    if isinstance(error, Problem):
+        return error
+    if is_temporary(error):
+        detail = error.message if isinstance(error, HpckitError) else "files cannot be read at the moment"
+        return Problem(503, "unavailable", _without_paths(detail), headers={"Retry-After": str(RETRY_AFTER_S)})
+    if isinstance(error, _NOT_FOUND):
+        return Problem(404, error.code, _without_paths(error.message), hint=_hint(error))
+    if isinstance(error, HpckitError):
+        return Problem(400, error.code, _without_paths(error.message), hint=_hint(error))
+    _LOG.error("an error in hpckit itself", exc_info=error)
+    return Problem(500, "internal", "an error in the server itself; its log has more")
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Handler of all errors."""
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return not_found().response()
+        code = "method-not-allowed" if error.status_code == 405 else "http"
+        headers = dict(error.headers or {})
+        return Problem(error.status_code, code, str(error.detail), headers=headers).response()
+    return of_error(error).response()
+
+
+def _hint(error: HpckitError) -> str | None:
+    return None if error.hint is None or "`hpckit " in error.hint else error.hint
+
+
+def _without_paths(text: str) -> str:
+    """Sentence without the server's folders, which are nobody's business."""
+    return " ".join(_last_part(word) for word in text.split(" "))
+
+
+def _last_part(word: str) -> str:
+    if not word.startswith("/"):
+        return word
+    return word.rpartition("/")[2] if word.rstrip(":,;.").count("/") > 1 else word

@@ -1,0 +1,89 @@
+"""Starting the server: an address that is free, one line that says where, and an orderly end."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from contextlib import suppress
+from typing import Final
+
+import click
+
+from hpckit.base.console import Console
+from hpckit.base.distribution import pip_install
+from hpckit.errors import ServeError
+from hpckit.serve.settings import DEFAULT_PORT, Settings, split_address
+
+_TRIED_PORTS: Final = 20
+
+
+def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bool) -> None:
+    """Serve until the process is stopped.
+
+    Parameters
+    ----------
+    any_port : bool
+        Whether another port may be taken where the default one is in use.
+    browser : bool
+        Whether to open the viewer in the browser.
+    log_requests : bool
+        Whether to log each request.
+
+    Raises
+    ------
+    ServeError
+        If the settings make no sense, the address is in use, or packages are missing.
+    """
+    try:
+        import uvicorn
+    except ImportError:
+        raise ServeError("the server needs packages that are not installed", hint=pip_install("serve")) from None
+    from hpckit.serve.app import build, log_to_stderr
+    from hpckit.serve.service import open_service
+
+    listener = _listen(settings, any_port=any_port)
+    host, port = listener.getsockname()[:2]
+    with listener:
+        service = open_service(settings, Console())
+        log_to_stderr(requests=log_requests)
+        config = uvicorn.Config(
+            build(service),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=1000,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+        address = settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        address = f"{address.rstrip('/')}{settings.prefix}/"
+        if not settings.has_logins and not settings.is_open:
+            address = f"{address}enter?token={service.access.first_token()}"
+        click.echo(address)
+        if browser:
+            webbrowser.open(address)
+        with suppress(KeyboardInterrupt):
+            try:
+                uvicorn.Server(config).run(sockets=[listener])
+            finally:
+                service.close()
+
+
+def _listen(settings: Settings, *, any_port: bool) -> socket.socket:
+    host, port = split_address(settings.listen)
+    ports = range(port, port + _TRIED_PORTS) if any_port and port == DEFAULT_PORT else (port,)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    fault: OSError | None = None
+    for tried in ports:
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, tried))
+        except OSError as error:
+            listener.close()
+            fault = error
+            continue
+        listener.listen(512)
+        return listener
+    raise ServeError(f"{settings.listen}: cannot listen there", hint="choose another port by --listen") from fault

@@ -1,0 +1,88 @@
+"""Logging in and out: the address that the server prints, passwords, tokens for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from hpckit.serve.identity.access import COOKIE, SESSION_S, TOKEN_S, Reader, client_address
+from hpckit.serve.problems import Problem
+from hpckit.serve.service import Service
+
+_LONGEST: Final = 1024
+
+
+def routes(service: Service) -> Sequence[BaseRoute]:
+    """Addresses of the login."""
+
+    def enter(request: Request) -> Response:
+        """Take the one-time token of the printed address, and forget it."""
+        reader = service.access.use_first_token(request.query_params.get("token", ""))
+        if reader is None:
+            raise Problem(
+                401, "used-token", "this address worked once and does not any more", hint="start the server again"
+            )
+        service.audit.note(reader.name, client_address(request), "login", by="first-token")
+        return with_session(service, request, reader, RedirectResponse(f"{service.settings.prefix}/", 303))
+
+    async def login(request: Request) -> Response:
+        form = await request.form(max_fields=10, max_files=0)
+        name, password = str(form.get("name", "")), str(form.get("password", ""))
+        if len(name) > _LONGEST or len(password) > _LONGEST:
+            raise Problem(400, "bad-parameter", "name or password are too long")
+        from starlette.concurrency import run_in_threadpool
+
+        try:
+            reader = await run_in_threadpool(service.access.check_password, name, password, client_address(request))
+        except Problem as problem:
+            service.audit.note(name, client_address(request), "login refused", code=problem.code)
+            raise
+        service.audit.note(reader.name, client_address(request), "login", by="password")
+        return with_session(service, request, reader, JSONResponse({"user": reader.name}))
+
+    def logout(request: Request) -> Response:
+        response = JSONResponse({"user": None})
+        response.delete_cookie(COOKIE, path=_path(service))
+        return response
+
+    def token(request: Request) -> Response:
+        """A token with which other programs read for a week: `Authorization: Bearer …`."""
+        reader = service.reader(request)
+        if not reader.is_signed_in:
+            raise Problem(401, "login-needed", "log in first")
+        service.audit.note(reader.name, client_address(request), "token")
+        made = service.access.token_for(reader, TOKEN_S)
+        return JSONResponse({"token": made, "days": round(TOKEN_S / 86400)}, headers={"Cache-Control": "no-store"})
+
+    return [
+        Route("/enter", enter, methods=["GET"]),
+        Route("/login", login, methods=["POST"]),
+        Route("/logout", logout, methods=["POST"]),
+        Route("/token", token, methods=["POST"]),
+    ]
+
+
+def with_session(service: Service, request: Request, reader: Reader, response: Response) -> Response:
+    """Add the cookie of a session to an answer."""
+    public = service.settings.public_url
+    is_secure = (urlsplit(public).scheme if public else request.url.scheme) == "https"
+    response.set_cookie(
+        COOKIE,
+        service.access.token_for(reader),
+        max_age=int(SESSION_S),
+        path=_path(service),
+        secure=is_secure,
+        httponly=True,
+        samesite="lax",
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _path(service: Service) -> str:
+    return service.settings.prefix or "/"

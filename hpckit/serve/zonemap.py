@@ -1,0 +1,204 @@
+"""The zones of a reduction, by identifier and by place: vector tiles, search, one zone's outline.
+
+Half a million zones take some 150 MB: their outlines stay in the compact form of the frozen layer (WKB), and only
+their boxes are unpacked.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+
+from hpckit.base.reading import WatchedFile, parsed, read_table
+from hpckit.errors import ZoneError
+from hpckit.look.labels import zone_labels
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hpckit.look.view import CampaignView
+    from hpckit.runs.run import Run
+
+_BATCH: Final = 50_000
+_MERCATOR: Final = 3857
+_WIDEST_SEARCH: Final = 5000
+_NATURAL: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class ZoneMap:
+    """Zones of one reduction."""
+
+    reduction: str
+    ids: pa.Array
+    """Identifiers, as text."""
+    wkb: pa.Array
+    """Outlines in the layer's CRS."""
+    crs: str
+    """WKT of the layer's CRS."""
+    boxes: npt.NDArray[np.float64]
+    """West, south, east, north in EPSG:3857; shape (zones, 4)."""
+    labels: npt.NDArray[np.object_]
+    """What each zone is, a crop for example; None where the layer does not say; shape (zones,)."""
+
+    def __len__(self) -> int:
+        """Number of zones."""
+        return len(self.ids)
+
+    @cached_property
+    def _order(self) -> npt.NDArray[np.int64]:
+        """Rows by identifier, in the order of their characters."""
+        return np.argsort(np.asarray(self.ids.to_numpy(zero_copy_only=False)), kind="stable")
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return list(self.ids.take(self._order).to_pylist())
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north of all zones, in degrees."""
+        west, south = self.boxes[:, :2].min(axis=0).tolist()
+        east, north = self.boxes[:, 2:].max(axis=0).tolist()
+        back = pyproj.Transformer.from_crs(_MERCATOR, 4326, always_xy=True)
+        (left, right), (bottom, top) = back.transform([west, east], [south, north])
+        return (left, bottom, right, top)
+
+    @cached_property
+    def to_mercator(self) -> pyproj.Transformer:
+        """From the layer's CRS to EPSG:3857."""
+        return pyproj.Transformer.from_crs(self.crs, _MERCATOR, always_xy=True)
+
+    def row(self, zone: str) -> int:
+        """Row of a zone.
+
+        Raises
+        ------
+        ZoneError
+            If there is none.
+        """
+        place = bisect_left(self._sorted, zone)
+        if place < len(self._sorted) and self._sorted[place] == zone:
+            return int(self._order[place])
+        raise ZoneError(f"there is no zone {zone!r}")
+
+    def geometry(self, row: int) -> shapely.Geometry:
+        """Outline of a zone in the layer's CRS."""
+        return shapely.from_wkb(self.wkb[row].as_py())
+
+    def outlines(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+        """Outlines of zones in the layer's CRS."""
+        return np.asarray(shapely.from_wkb(self.wkb.take(rows).to_numpy(zero_copy_only=False)))
+
+    def within(self, west: float, south: float, east: float, north: float) -> npt.NDArray[np.int64]:
+        """Rows of the zones whose boxes touch a box in EPSG:3857."""
+        boxes = self.boxes
+        touching = (boxes[:, 0] <= east) & (boxes[:, 2] >= west) & (boxes[:, 1] <= north) & (boxes[:, 3] >= south)
+        return np.flatnonzero(touching)
+
+    def at(self, lon: float, lat: float) -> list[int]:
+        """Rows of the zones that contain a place, smallest first."""
+        x, y = pyproj.Transformer.from_crs(4326, _MERCATOR, always_xy=True).transform(lon, lat)
+        rows = self.within(x, y, x, y)
+        if not len(rows):
+            return []
+        here = pyproj.Transformer.from_crs(4326, self.crs, always_xy=True).transform(lon, lat)
+        shapes = self.outlines(rows)
+        inside = shapely.intersects(shapes, shapely.Point(*here))
+        order = np.argsort(shapely.area(shapes[inside]), kind="stable")
+        return [int(row) for row in rows[inside][order]]
+
+    def find(self, text: str, most: int) -> list[int]:
+        """Rows of the zones whose identifier begins with a text; then of those whose label contains it."""
+        start = bisect_left(self._sorted, text)
+        rows = []
+        for place in range(start, min(len(self._sorted), start + _WIDEST_SEARCH)):
+            if not self._sorted[place].startswith(text):
+                break
+            rows.append(int(self._order[place]))
+        rows.sort(key=lambda row: (len(self.ids[row].as_py()), _natural(self.ids[row].as_py())))
+        if len(rows) < most and len(text) >= 2:
+            wanted = text.casefold()
+            for label in [label for label in self.kinds if wanted in label.casefold()]:
+                rows += np.flatnonzero(self.labels == label)[:most].tolist()
+        return list(dict.fromkeys(rows))[:most]
+
+    @cached_property
+    def kinds(self) -> dict[str, int]:
+        """Number of zones by label, most frequent first."""
+        counted: dict[str, int] = {}
+        for label in self.labels:
+            if label is not None:
+                counted[label] = counted.get(label, 0) + 1
+        return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+    def area_m2(self, row: int) -> float:
+        """Area of a zone on the ellipsoid, in square metres."""
+        from pyproj import Geod
+
+        to_degrees = pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
+        shape = shapely.transform(self.geometry(row), to_degrees.transform, interleaved=False)
+        return abs(Geod(ellps="WGS84").geometry_area_perimeter(shape)[0])
+
+    def in_degrees(self, row: int) -> shapely.Geometry:
+        """Outline of a zone in longitude and latitude."""
+        to_degrees = pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
+        return shapely.transform(self.geometry(row), to_degrees.transform, interleaved=False)
+
+
+def open_zones(view: CampaignView, run: Run | None, reduction: str) -> ZoneMap:
+    """Open the zones of a reduction: those that the run has frozen, or else those of the layer now.
+
+    Raises
+    ------
+    ZoneError
+        If they cannot be read.
+    """
+    import pyarrow as pa
+
+    frozen = None if run is None else run.zones(reduction)
+    if frozen is not None and frozen.exists():
+        damaged = ZoneError(f"{frozen}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it")
+        ids, wkb, crs = parsed(frozen, _frozen, lambda _: damaged)
+    else:
+        layer = view.zones(reduction)
+        ids, wkb, crs = pa.array(layer.ids, pa.string()), pa.array(shapely.to_wkb(layer.geometries)), layer.crs
+    if not len(ids):
+        raise ZoneError(f"reduction {reduction!r} has no zones")
+    chosen = view.reduction(reduction)
+    labels = zone_labels(view.campaign.resolve(chosen.zones), chosen.id, chosen.layer, ids.to_pylist())
+    return ZoneMap(reduction, ids, wkb, crs, _boxes(wkb, crs), np.array(labels, dtype=object))
+
+
+def _frozen(file: WatchedFile) -> tuple[pa.Array, pa.Array, str]:
+    import json
+
+    table = read_table(file)
+    notes = json.loads(table.schema.metadata[b"hpckit"])
+    return table["id"].combine_chunks(), table["geometry"].combine_chunks(), str(notes["crs"])
+
+
+def _boxes(wkb: pa.Array, crs: str) -> npt.NDArray[np.float64]:
+    """Boxes in EPSG:3857: of the corners and edge middles of the boxes in the layer's CRS."""
+    forward = pyproj.Transformer.from_crs(crs, _MERCATOR, always_xy=True)
+    found = np.empty((len(wkb), 4))
+    for start in range(0, len(wkb), _BATCH):
+        shapes = shapely.from_wkb(wkb.slice(start, _BATCH).to_numpy(zero_copy_only=False))
+        west, south, east, north = shapely.bounds(shapes).T
+        middle_x, middle_y = (west + east) / 2, (south + north) / 2
+        xs = np.stack([west, middle_x, east, east, east, middle_x, west, west])
+        ys = np.stack([south, south, south, middle_y, north, north, north, middle_y])
+        x, y = forward.transform(xs, ys)
+        found[start : start + _BATCH] = np.stack([x.min(0), y.min(0), x.max(0), y.max(0)], axis=1)
+    return found
+
+
+def _natural(name: str) -> list[Any]:
+    return [int(part) if part.isdecimal() else part for part in _NATURAL.split(name)]
