@@ -35,7 +35,7 @@ class ZoneSeries:
     @property
     def times(self) -> list[datetime]:
         """Time of each row, UTC."""
-        return [_moment(value) for value in self.records.time]
+        return [moment(value) for value in self.records.time]
 
     def columns(self, bands: Sequence[str]) -> dict[str, Any]:
         """Values as JSON has them: a list each, null where there is none."""
@@ -116,5 +116,6 @@ def zone_row(dataset: Dataset, zone: str, reduction: str | None = None) -> int:
     return dataset.edition.zones(reduction).row(zone)
 
 
-def _moment(value: Any) -> datetime:
+def moment(value: Any) -> datetime:
+    """Time of a record, UTC; stores give it as text or as datetime."""
     return as_utc(datetime.fromisoformat(value) if isinstance(value, str) else value)
