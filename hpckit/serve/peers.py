@@ -128,7 +128,7 @@ def _clear_days(records: ZoneRecords, band: str, statistic: str) -> dict[date, f
     place, k = layout.bands.index(band), layout.statistics.index(statistic)
     valid, total, values = records.valid[:, place], records.total[:, place], records.values[:, place, k]
     found: dict[date, list[float]] = defaultdict(list)
-    for number in np.flatnonzero((total > 0) & (valid >= CLEAR * total) & np.isfinite(values)):
+    for number in np.flatnonzero((total > 0) & (valid >= CLEAR * total) & np.isfinite(values)).tolist():
         found[moment(records.time[number]).date()].append(float(values[number]))
     return {day: sum(each) / len(each) for day, each in found.items()}
 
