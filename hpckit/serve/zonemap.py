@@ -76,6 +76,11 @@ class ZoneMap:
         """From the layer's CRS to EPSG:3857."""
         return pyproj.Transformer.from_crs(self.crs, _MERCATOR, always_xy=True)
 
+    def find_row(self, zone: str) -> int | None:
+        """Row of a zone; None if there is none."""
+        place = bisect_left(self._sorted, zone)
+        return int(self._order[place]) if place < len(self._sorted) and self._sorted[place] == zone else None
+
     def row(self, zone: str) -> int:
         """Row of a zone.
 
@@ -84,10 +89,10 @@ class ZoneMap:
         ZoneError
             If there is none.
         """
-        place = bisect_left(self._sorted, zone)
-        if place < len(self._sorted) and self._sorted[place] == zone:
-            return int(self._order[place])
-        raise ZoneError(f"there is no zone {zone!r}")
+        found = self.find_row(zone)
+        if found is None:
+            raise ZoneError(f"there is no zone {zone!r}")
+        return found
 
     def geometry(self, row: int) -> shapely.Geometry:
         """Outline of a zone in the layer's CRS."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ from hpckit.store.frames import (
     PROVENANCE,
     RowLayout,
     ZoneRecords,
+    as_utc,
     chosen,
     class_frame,
     series_frame,
@@ -189,6 +191,15 @@ class GeoPackage:
     def bands(self, reduction: str) -> list[str]:
         """Bands and indices of a reduction."""
         return list(self._layout(reduction).bands)
+
+    def acquisitions(self, reduction: str) -> list[tuple[str, datetime]]:
+        """Name and time of the acquisitions of a reduction; see `Store`."""
+        query = (
+            "SELECT DISTINCT a.name, a.time FROM observation o JOIN acquisition a ON a.id = o.acquisition"
+            " WHERE o.reduction IN (SELECT id FROM hpckit_reduction WHERE name = ?) ORDER BY a.time, a.name"
+        )
+        with self._errors():
+            return [(n, as_utc(datetime.fromisoformat(t))) for n, t in self._db().execute(query, [reduction])]
 
     def zone_ids(self, reduction: str) -> list[str]:
         """Identifiers of the zones of a reduction, in the order of the layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from hpckit.reduce.signatures.spool import Segment
@@ -99,6 +100,9 @@ class Store(Protocol):
 
     def bands(self, reduction: str) -> list[str]:
         """Bands and indices of a reduction, in the order in which it computes them."""
+
+    def acquisitions(self, reduction: str) -> list[tuple[str, datetime]]:
+        """Name and time (UTC) of the acquisitions of a reduction, sorted by time."""
 
     def zone_ids(self, reduction: str) -> list[str]:
         """Identifiers of the zones of a reduction, in the order of the layer."""

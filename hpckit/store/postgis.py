@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from hpckit.store.frames import (
     PROVENANCE,
     RowLayout,
     ZoneRecords,
+    as_utc,
     chosen,
     class_frame,
     series_frame,
@@ -194,6 +196,14 @@ class PostGis:
         """Bands and indices of a reduction."""
         layouts = self._layouts(reduction).values()
         return list(dict.fromkeys(band for layout in layouts for band in layout.bands))
+
+    def acquisitions(self, reduction: str) -> list[tuple[str, datetime]]:
+        """Name and time of the acquisitions of a reduction; see `Store`."""
+        query = (
+            "SELECT DISTINCT a.name, a.time FROM observation o JOIN acquisition a ON a.id = o.acquisition"
+            " WHERE o.reduction IN (SELECT id FROM reduction WHERE name = %s) ORDER BY a.time, a.name"
+        )
+        return [(name, as_utc(when)) for name, when in self._rows(query, [reduction])]
 
     def zone_ids(self, reduction: str) -> list[str]:
         """Identifiers of the zones of a reduction, in the order of the layer."""

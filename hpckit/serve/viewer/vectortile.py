@@ -125,7 +125,8 @@ def _geometries(
 
 def _varints(values: npt.NDArray[np.uint32]) -> tuple[_Bytes, npt.NDArray[np.int64]]:
     """Values in seven bits a byte, lowest first, and where each one ends."""
-    sizes = 1 + np.sum([values >= np.uint32(1 << 7 * k) for k in range(1, 5)], axis=0, dtype=np.int64)
+    sizes: npt.NDArray[np.int64] = np.ones(len(values), np.int64)
+    sizes += np.sum([values >= np.uint32(1 << 7 * k) for k in range(1, 5)], axis=0, dtype=np.int64)
     ends = np.cumsum(sizes)
     encoded = np.zeros(int(ends[-1]), np.uint8)
     starts = ends - sizes

@@ -1,0 +1,125 @@
+"""Quality flags of zones: as a table, for the view and as colours of the map."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hpckit.look.quality import FLAGS, Bounds, Quality, assess, counted, flagged_zones
+from hpckit.serve.answers import bytes_answer, day_of, json_answer, number_of
+from hpckit.serve.dataset import Dataset, Edition
+from hpckit.serve.problems import bad_value
+from hpckit.serve.zonemap import ZoneMap
+
+_MOST_ROWS: Final = 2000
+_BATCH: Final = 50_000
+
+
+def answer(request: Request, dataset: Dataset) -> Response:
+    """Answer with counts of flags and the zones that have some, or as CSV with all zones."""
+    quality = quality_of(request, dataset)
+    if request.query_params.get("format") == "csv":
+        headers = {"Content-Disposition": f'attachment; filename="{dataset.name}-flags.csv"'}
+        return bytes_answer(request, quality.table().to_csv(index=False).encode(), "text/csv", headers=headers)
+    wanted = [name for name in request.query_params.get("flags", "").split(",") if name] or list(FLAGS)
+    if not set(wanted) <= set(FLAGS):
+        raise bad_value("flags", f"are some of {', '.join(FLAGS)}")
+    rows = flagged_zones(quality, wanted)
+    found: dict[str, Any] = {
+        "zones": len(quality.zones),
+        "acquisitions": quality.acquisitions,
+        "counts": counted(quality),
+        "flagged": len(rows),
+        "rows": [_without_nan(row) for row in rows[:_MOST_ROWS]],
+    }
+    return json_answer(request, found)
+
+
+def attributes(request: Request, dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Measures of zones for the map, where `colour` names one: clear, gap, pixels, inside, std, or a flag."""
+    name = request.query_params.get("colour", "")
+    if not name:
+        return {}
+    quality = quality_of(request, dataset)
+    measures: dict[str, npt.NDArray[Any]] = {
+        "clear": quality.clear,
+        "gap_days": quality.gap_days,
+        "pixels": quality.pixels,
+        "inside": quality.inside,
+        "std": quality.std,
+        **{flag: quality.flag(flag).astype(np.int64) for flag in FLAGS},
+    }
+    if name not in measures:
+        raise bad_value("colour", f"is one of {', '.join(measures)}")
+    return {"value": np.round(measures[name].astype(np.float64), 4)}
+
+
+def quality_of(request: Request, dataset: Dataset) -> Quality:
+    """Quality of the zones, for the period and bounds that a request names."""
+    edition = dataset.edition
+    reduction = edition.view.reduction(request.query_params.get("reduction"))
+    band = edition.view.band(request.query_params.get("band"), reduction.name)
+    usual = Bounds()
+    bounds = Bounds(
+        gap_days=number_of(request, "gap_days", usual.gap_days, 1, 1000),
+        pixels=number_of(request, "pixels", usual.pixels, 0, 1e9),
+        inside=number_of(request, "inside", usual.inside, 0, 1),
+        std=number_of(request, "std", usual.std, 0, 1e9),
+    )
+    period = edition.campaign.period
+    end = period.end or datetime.now(UTC).date()
+    start, end = day_of(request, "start") or period.start, day_of(request, "end") or end
+    loaded = dataset.ask(lambda store: tuple(store.acquisitions(reduction.name)))
+    return _quality(dataset, edition, reduction.name, band, start, end, bounds, len(loaded))
+
+
+@lru_cache(16)
+def _quality(
+    dataset: Dataset,
+    edition: Edition,
+    reduction: str,
+    band: str,
+    start: date,
+    end: date,
+    bounds: Bounds,
+    _acquisitions: int,
+) -> Quality:
+    zones = edition.zones(reduction)
+    areas = dict(zip(zones.ids.to_pylist(), _areas(zones).tolist(), strict=True))
+    pixel_m = _pixel_m(edition, reduction, band)
+    return dataset.ask(
+        lambda store: assess(store, reduction, band, areas, float(pixel_m**2), start, end, bounds)
+    )
+
+
+def _pixel_m(edition: Edition, reduction: str, band: str) -> int:
+    """Pixels in which zones are counted: those of the band, or the finest of an index' bands."""
+    from hpckit.campaign.expression import Expression
+
+    campaign = edition.campaign
+    text = edition.view.reduction(reduction).indices.get(band, band)
+    return min(campaign.ref(name).resolution_m for name in Expression.parse(text).bands)
+
+
+def _areas(zones: ZoneMap) -> npt.NDArray[np.float64]:
+    """Area of each zone in square metres: in the plane of the layer's CRS, or on an equal-area plane."""
+    crs = pyproj.CRS.from_user_input(zones.crs)
+    forward = None if crs.is_projected else pyproj.Transformer.from_crs(crs, 6933, always_xy=True).transform
+    found = np.empty(len(zones))
+    for first in range(0, len(zones), _BATCH):
+        rows = np.arange(first, min(len(zones), first + _BATCH))
+        shapes = zones.outlines(rows)
+        found[rows] = shapely.area(shapes if forward is None else shapely.transform(shapes, forward, interleaved=False))
+    return found
+
+
+def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in row.items()}

@@ -1,0 +1,128 @@
+"""Parcels that somebody marked for follow-up, with a note: lines that are only ever added to a file."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hpckit.base.files import make_folder
+from hpckit.serve.answers import json_answer, text_of
+from hpckit.serve.dataset import Dataset
+from hpckit.serve.identity.access import client_address
+from hpckit.serve.problems import bad_value
+from hpckit.serve.seriesdata import zone_row
+from hpckit.serve.service import Service
+from hpckit.serve.zonemap import ZoneMap
+
+STATES: Final = ("follow-up", "visit", "done")
+_LONGEST_NOTE: Final = 2000
+_FILE: Final = "marks.jsonl"
+
+
+def read_marks(folder: Path) -> dict[str, dict[str, Any]]:
+    """Marks by zone: state, note, user and time of the last change."""
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        text = (folder / _FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return found
+    for line in text.splitlines():
+        try:
+            mark = json.loads(line)
+            name = str(mark["zone"])
+        except (ValueError, KeyError, TypeError):
+            continue  # of a writer that was killed
+        found.pop(name, None)
+        if mark.get("state") in STATES:
+            found[name] = mark
+    return found
+
+
+def append_mark(folder: Path, mark: Mapping[str, Any]) -> None:
+    """Append a mark; one without a state takes the zone's mark away."""
+    make_folder(folder)
+    with (folder / _FILE).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.fchmod(file.fileno(), 0o600)
+        # After a writer that was killed in the middle of a line.
+        start = b"" if file.tell() == 0 or _ends_line(folder / _FILE) else b"\n"
+        file.write(start + json.dumps(dict(mark), ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def listed(request: Request, dataset: Dataset) -> Response:
+    """Answer with all marks of a data set, newest last."""
+    return json_answer(request, {"marks": list(read_marks(dataset.state).values()), "states": STATES})
+
+
+def adding(service: Service) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    """The address to which marks are posted: JSON with `zone`, `state` and `note`."""
+
+    async def add(request: Request) -> Response:
+        dataset = service.dataset(request, request.path_params["dataset"], "mark")
+        try:
+            body = json.loads(await request.body())
+            name, state, note = str(body["zone"]), str(body.get("state", STATES[0])), str(body.get("note", ""))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise bad_value("body", "is no JSON object with `zone`, `state` and `note`") from None
+        if state not in STATES:
+            raise bad_value("state", f"is none of {', '.join(STATES)}")
+        if len(note) > _LONGEST_NOTE:
+            raise bad_value("note", f"is longer than {_LONGEST_NOTE} characters")
+
+        def work() -> Response:
+            zone_row(dataset, name, request.query_params.get("reduction"))
+            mark = _signed(service, request, {"zone": name, "state": state, "note": note})
+            append_mark(dataset.state, mark)
+            service.audit.note(mark["user"], client_address(request), "mark", dataset=dataset.name, zone=name)
+            return json_answer(request, mark, status=201)
+
+        return await run_in_threadpool(work)
+
+    return add
+
+
+def removed(request: Request, service: Service, dataset: Dataset) -> Response:
+    """Take the mark of a zone away; that it was there stays in the file."""
+    name = text_of(request, "zone")
+    if name in read_marks(dataset.state):
+        mark = _signed(service, request, {"zone": name, "state": None, "note": ""})
+        append_mark(dataset.state, mark)
+        service.audit.note(mark["user"], client_address(request), "unmark", dataset=dataset.name, zone=name)
+    return Response(status_code=204)
+
+
+def attributes(dataset: Dataset, zones: ZoneMap) -> dict[str, npt.NDArray[Any]]:
+    """Attribute `mark` of the zones on the map: number of the state, NaN without one."""
+    marks = read_marks(dataset.state)
+    if not marks:
+        return {}
+    values = np.full(len(zones), np.nan)
+    for name, mark in marks.items():
+        row = zones.find_row(name)
+        if row is not None:
+            values[row] = STATES.index(mark["state"])
+    return {"mark": values}
+
+
+def _signed(service: Service, request: Request, mark: dict[str, Any]) -> dict[str, Any]:
+    user = service.reader(request).name or "anyone"
+    return mark | {"user": user, "time": datetime.now(UTC).isoformat(timespec="seconds")}
