@@ -28,7 +28,7 @@ class Bounds:
     """From when on something is flagged."""
 
     gap_days: float = 30
-    """Days between clear observations, or from the begin or to the end of the period."""
+    """Days between clear observations, or from the first or to the last acquisition of the period."""
     pixels: float = 30
     """Fewer pixels than this are too small: 3000 m² at 10 m, as JRC's checks by monitoring have it."""
     inside: float = 0.5
@@ -49,7 +49,7 @@ class Quality:
     observed: npt.NDArray[np.int64]
     """Observations of which something is valid."""
     gap_days: Floats
-    """Longest time without a clear observation, days."""
+    """Longest time without a clear observation between the first and the last acquisition, days."""
     pixels: Floats
     """Most pixels of an observation."""
     inside: Floats
@@ -111,10 +111,11 @@ def assess(
     if end < start:
         raise CampaignError(f"the period ends ({end}) before it begins ({start})")
     begin, until = _seconds(start), _seconds(end) + _DAY_S
-    taken = [(when, name) for name, when in store.acquisitions(reduction) if begin <= when.timestamp() < until]
+    taken = sorted((when, name) for name, when in store.acquisitions(reduction) if begin <= when.timestamp() < until)
     rows = {name: row for row, name in enumerate(zones)}
-    found = _Sums(len(rows), begin, len(taken))
-    for when, name in sorted(taken):
+    first, last = (taken[0][0].timestamp(), taken[-1][0].timestamp()) if taken else (begin, until)
+    found = _Sums(len(rows), first, len(taken))
+    for when, name in taken:
         found.add(store.image(reduction, name, band), rows, when.timestamp())
     area = np.array(list(zones.values()), np.float64)
     inside = np.divide(found.pixels * pixel_m2, area, out=np.ones(len(rows)), where=area > 0)
@@ -123,7 +124,7 @@ def assess(
         len(taken),
         found.clear,
         found.observed,
-        np.maximum(found.gap, until - found.last) / _DAY_S,
+        np.maximum(found.gap, last - found.last) / _DAY_S,
         found.pixels,
         np.minimum(inside, 1.0),
         found.median_std(),

@@ -71,7 +71,9 @@ def build(service: Service) -> Starlette:
 
 
 def _doors() -> dict[Door, Callable[[Service], Sequence[BaseRoute]]]:
-    return {}
+    from hpckit.serve.viewer import routes as viewer
+
+    return {"viewer": viewer.routes}
 
 
 def _health(request: Request) -> Response:

@@ -28,7 +28,7 @@ _MOST_STORES: Final = 16
 _Value = TypeVar("_Value")
 
 
-@dataclass
+@dataclass(eq=False)
 class Edition:
     """What a run stood for at one time: its campaign, and what is read of it."""
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 import webbrowser
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from hpckit.base.console import Console
 from hpckit.base.distribution import pip_install
-from hpckit.errors import ServeError
+from hpckit.errors import HpckitError, ServeError
 from hpckit.serve.settings import DEFAULT_PORT, Settings, split_address
+
+if TYPE_CHECKING:
+    from hpckit.serve.service import Service
 
 _TRIED_PORTS: Final = 20
 
@@ -61,6 +65,7 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
         if not settings.has_logins and not settings.is_open:
             address = f"{address}enter?token={service.access.first_token()}"
         click.echo(address)
+        threading.Thread(target=_warm_up, args=[service], daemon=True).start()
         if browser:
             webbrowser.open(address)
         with suppress(KeyboardInterrupt):
@@ -68,6 +73,17 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
                 uvicorn.Server(config).run(sockets=[listener])
             finally:
                 service.close()
+
+
+def _warm_up(service: Service) -> None:
+    """Read what the first visitor will ask for, while they open the page."""
+    from hpckit.serve.viewer.shownlayers import shown
+
+    for dataset in service.datasets.values():
+        with suppress(HpckitError):  # said to whoever asks
+            shown(dataset)
+            for reduction in dataset.campaign.signatures:
+                dataset.edition.zones(reduction.name)
 
 
 def _listen(settings: Settings, *, any_port: bool) -> socket.socket:

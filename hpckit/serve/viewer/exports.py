@@ -44,7 +44,11 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     rows = [zones.row(name) for name in names]
     service.note(request, "export", dataset, zones=names, format=form)
     table = _table(dataset, names, reduction)
-    body, media = (table.to_csv(index=False).encode(), "text/csv") if form == "csv" else _geopackage(dataset, zones, rows, table)
+    body, media = (
+        (table.to_csv(index=False).encode(), "text/csv")
+        if form == "csv"
+        else _geopackage(dataset, zones, rows, table)
+    )
     stem = _UNSAFE.sub("_", f"{dataset.name}-{names[0]}" if len(names) == 1 else dataset.name)
     return bytes_answer(
         request, body, media, headers={"Content-Disposition": f'attachment; filename="{stem}.{form}"'}
@@ -66,7 +70,7 @@ def _table(dataset: Dataset, names: list[str], reduction: str | None) -> pd.Data
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"zone": names})
 
 
-def _geopackage(dataset: Dataset, zones: ZoneMap, rows: list[int], table: pd.DataFrame) -> tuple[bytes, str]:
+def _geopackage(dataset: Dataset, zones: ZoneMap, rows: list[int], table: pd.DataFrame) -> bytes:
     """Layer `zones` with outlines, labels and marks, and table `series`."""
     import pyogrio
 
@@ -103,4 +107,4 @@ def _geopackage(dataset: Dataset, zones: ZoneMap, rows: list[int], table: pd.Dat
             crs=None,
             append=True,
         )
-        return path.read_bytes(), "application/geopackage+sqlite3"
+        return path.read_bytes()

@@ -95,9 +95,7 @@ def _quality(
     zones = edition.zones(reduction)
     areas = dict(zip(zones.ids.to_pylist(), _areas(zones).tolist(), strict=True))
     pixel_m = _pixel_m(edition, reduction, band)
-    return dataset.ask(
-        lambda store: assess(store, reduction, band, areas, float(pixel_m**2), start, end, bounds)
-    )
+    return dataset.ask(lambda store: assess(store, reduction, band, areas, float(pixel_m**2), start, end, bounds))
 
 
 def _pixel_m(edition: Edition, reduction: str, band: str) -> int:
@@ -117,7 +115,9 @@ def _areas(zones: ZoneMap) -> npt.NDArray[np.float64]:
     for first in range(0, len(zones), _BATCH):
         rows = np.arange(first, min(len(zones), first + _BATCH))
         shapes = zones.outlines(rows)
-        found[rows] = shapely.area(shapes if forward is None else shapely.transform(shapes, forward, interleaved=False))
+        found[rows] = shapely.area(
+            shapes if forward is None else shapely.transform(shapes, forward, interleaved=False)
+        )
     return found
 
 

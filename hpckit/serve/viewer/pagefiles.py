@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
@@ -73,7 +75,12 @@ def content(name: str) -> bytes:
     """
     if name not in _LIBRARY:
         return (files("hpckit.serve.viewer") / "pages" / name).read_bytes()
-    try:
-        return files("maplibre").joinpath(_LIBRARY[name]).read_bytes()
-    except (ModuleNotFoundError, FileNotFoundError):
-        raise ServeError("the map's library is not installed", hint=pip_install("serve")) from None
+    # The package is not imported: only its files are needed.
+    spec = find_spec("maplibre")
+    places = (
+        [] if spec is None else [Path(folder) / _LIBRARY[name] for folder in spec.submodule_search_locations or ()]
+    )
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ServeError("the map's library is not installed", hint=pip_install("serve"))
+    return found.read_bytes()

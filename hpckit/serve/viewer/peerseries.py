@@ -26,6 +26,11 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
         raise bad_value("band", f"there is no band {band!r}")
     found = peers(zones, row, distance, most)
     service.note(request, "peers", dataset, zone=name)
-    statistics = peer_statistics(dataset, [each for each, _ in found], band, reduction=reduction)
-    listed = [{"id": zones.ids[each].as_py(), "label": zones.labels[each], "distance_m": round(m)} for each, m in found]
-    return json_answer(request, {"zone": name, "label": zones.labels[row], "peers": listed, "band": band} | statistics)
+    middle = "p50" if "p50" in chosen.statistics else "mean"
+    statistics = peer_statistics(dataset, [each for each, _ in found], band, middle, reduction)
+    listed = [
+        {"id": zones.ids[each].as_py(), "label": zones.labels[each], "distance_m": round(m)} for each, m in found
+    ]
+    return json_answer(
+        request, {"zone": name, "label": zones.labels[row], "peers": listed, "band": band} | statistics
+    )

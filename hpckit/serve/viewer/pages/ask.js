@@ -79,6 +79,13 @@ export function number(value, digits = 3) {
   return size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(2) : String(+value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : digits));
 }
 
-// Colours that stay apart for every kind of colour vision (Okabe and Ito), and dashes for those who see none.
-export const HUES = ["#0b7a5e", "#d55e00", "#0072b2", "#cc79a7", "#b88a00", "#56b4e9"];
+// Colours that stay apart for every kind of colour vision (after Okabe and Ito), and dashes for those who see none.
+const LIGHT = ["#0b7a5e", "#c8500a", "#0072b2", "#b4518f", "#8a6800", "#3a8fc4"];
+const DARK = ["#45c49f", "#ff9d5c", "#6db9f2", "#e79ac2", "#e0b840", "#a9dcf7"];
 export const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4", "1 4"];
+
+export function theme() {
+  return document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+}
+
+export const hue = (n) => (theme() === "dark" ? DARK : LIGHT)[n % LIGHT.length];

@@ -2,7 +2,7 @@
 
 import { element, longDay, shortDay } from "./ask.js";
 
-const EDGE = 104;
+const EDGE = 128;
 
 export function calendar(sprite, chosen) {
   const scale = EDGE / Math.max(sprite.width, sprite.height);

@@ -1,6 +1,6 @@
 // Series of parcels: one diagram for each band, all with one axis of time.
 
-import { DASHES, HUES, element, longDay, number } from "./ask.js";
+import { DASHES, element, hue, longDay, number } from "./ask.js";
 
 const MARGIN = { left: 46, right: 12, top: 10, bottom: 22 };
 const HEIGHT = 168;
@@ -121,17 +121,17 @@ export class Chart {
   }
 
   line(line, y) {
-    const hue = HUES[line.n % HUES.length];
+    const colour = hue(line.n);
     const at = (p) => `${this.x(p.time).toFixed(1)},${y(p.middle).toFixed(1)}`;
     const parts = [];
     if (this.series.length === 1 && line.clear.length > 1) {
       const up = line.clear.map((p) => `${this.x(p.time).toFixed(1)},${y(p.high).toFixed(1)}`);
       const down = line.clear.map((p) => `${this.x(p.time).toFixed(1)},${y(p.low).toFixed(1)}`).reverse();
-      parts.push(element("polygon", { class: "quartiles", fill: hue, points: [...up, ...down].join(" ") }));
+      parts.push(element("polygon", { class: "quartiles", fill: colour, points: [...up, ...down].join(" ") }));
     }
-    parts.push(element("polyline", { class: "series", stroke: hue, "stroke-dasharray": DASHES[line.n % DASHES.length], points: line.clear.map(at).join(" ") }));
+    parts.push(element("polyline", { class: "series", stroke: colour, "stroke-dasharray": DASHES[line.n % DASHES.length], points: line.clear.map(at).join(" ") }));
     for (const p of line.cloudy) parts.push(element("circle", { class: "cloudy", cx: this.x(p.time), cy: y(p.middle), r: 2.8 }));
-    for (const p of line.clear) parts.push(element("circle", { class: "clear", fill: hue, cx: this.x(p.time), cy: y(p.middle), r: 3 }));
+    for (const p of line.clear) parts.push(element("circle", { class: "clear", fill: colour, cx: this.x(p.time), cy: y(p.middle), r: 3 }));
     if (line.n === 0) {
       for (const p of line.masked) {
         const x = this.x(p.time);
@@ -157,6 +157,7 @@ export class Chart {
       svg.rule.setAttribute("x1", x);
       svg.rule.setAttribute("x2", x);
       told.replaceChildren(...this.words(svg, time));
+      told.classList.toggle("left", x > this.width / 2);
     }
   }
 
@@ -169,7 +170,7 @@ export class Chart {
       const masked = line.masked.some((p) => p.time === time);
       const text = found ? number(found.middle) + (clear && found.high > found.low ? ` (${number(found.low)} to ${number(found.high)})` : "") : masked ? "under cloud" : "no data";
       const about = cloudy ? `, ${Math.round(100 * found.share)} % valid` : "";
-      words.push(element("span", { style: `--hue:${HUES[line.n % HUES.length]}` }, this.series.length > 1 ? `${line.zone}: ` : "", text + about));
+      words.push(element("span", { style: `--hue:${hue(line.n)}` }, this.series.length > 1 ? `${line.zone}: ` : "", text + about));
     });
     return words;
   }

@@ -1,8 +1,9 @@
 // The map: pixels of a layer below, zones above.
 
-import { base, HUES } from "./ask.js";
+import { base, hue, theme } from "./ask.js";
 
 const FLAT = { light: "#eef1f3", dark: "#12171c" };
+const CHOSEN = "#e05d00";
 const LINE = { light: "#16313f", dark: "#e8eef2" };
 
 // Cividis, which reads the same for every kind of colour vision.
@@ -44,13 +45,13 @@ export class ZoneMap {
 
   open(dataset, reduction, colour) {
     this.dataset = dataset;
-    for (const id of ["pixels", "counts", "zones-fill", "zones-line", "zones-mark", "zones-halo", "zones-chosen"]) if (this.map.getLayer(id)) this.map.removeLayer(id);
+    for (const id of ["pixels", "counts", "zones-fill", "zones-case", "zones-line", "zones-mark", "zones-halo", "zones-chosen"]) if (this.map.getLayer(id)) this.map.removeLayer(id);
     for (const id of ["pixels", "zones"]) if (this.map.getSource(id)) this.map.removeSource(id);
     this.zones(reduction, colour);
   }
 
   zones(reduction, colour) {
-    for (const id of ["counts", "zones-fill", "zones-mark", "zones-line", "zones-halo", "zones-chosen"]) if (this.map.getLayer(id)) this.map.removeLayer(id);
+    for (const id of ["counts", "zones-fill", "zones-case", "zones-line", "zones-mark", "zones-halo", "zones-chosen"]) if (this.map.getLayer(id)) this.map.removeLayer(id);
     if (this.map.getSource("zones")) this.map.removeSource("zones");
     if (!reduction) return;
     const query = new URLSearchParams({ reduction: reduction.name, ...(colour ? colour.params : {}) });
@@ -61,18 +62,22 @@ export class ZoneMap {
     });
     const line = LINE[theme()];
     this.map.addLayer({ id: "counts", type: "fill", source: "zones", "source-layer": "counts", paint: {
-      "fill-color": HUES[0], "fill-outline-color": "rgba(0,0,0,0)",
+      "fill-color": hue(0), "fill-outline-color": "rgba(0,0,0,0)",
       "fill-opacity": ["interpolate", ["linear"], ["ln", ["+", 1, ["get", "zones"]]], 0, 0.08, 8, 0.75] } });
     this.map.addLayer({ id: "zones-fill", type: "fill", source: "zones", "source-layer": "zones", paint: {
       "fill-color": colour ? ramp(colour) : line, "fill-opacity": colour ? 0.82 : 0.01 } });
+    // A dark line under the light one: one of the two is seen on any pixels.
+    this.map.addLayer({ id: "zones-case", type: "line", source: "zones", "source-layer": "zones", paint: {
+      "line-color": "#0d1a22", "line-opacity": ["interpolate", ["linear"], ["zoom"], 10, 0.15, 13, 0.45],
+      "line-width": ["interpolate", ["linear"], ["zoom"], 10, 0.5, 13, 1.8, 16, 3.2] } });
     this.map.addLayer({ id: "zones-line", type: "line", source: "zones", "source-layer": "zones", paint: {
       "line-color": colour ? line : "#ffffff", "line-opacity": ["interpolate", ["linear"], ["zoom"], 10, 0.35, 14, 0.9],
       "line-width": ["interpolate", ["linear"], ["zoom"], 10, 0.3, 13, 0.8, 16, 1.6] } });
     this.map.addLayer({ id: "zones-mark", type: "line", source: "zones", "source-layer": "zones", filter: ["has", "mark"], paint: {
-      "line-color": ["match", ["get", "mark"], 2, HUES[0], HUES[1]], "line-width": 2.5, "line-dasharray": [2, 1.4] } });
+      "line-color": ["match", ["get", "mark"], 2, hue(0), CHOSEN], "line-width": 2.5, "line-dasharray": [2, 1.4] } });
     const chosen = ["in", ["get", "id"], ["literal", []]];
     this.map.addLayer({ id: "zones-halo", type: "line", source: "zones", "source-layer": "zones", filter: chosen, paint: { "line-color": "#ffffff", "line-width": 6, "line-opacity": 0.9 } });
-    this.map.addLayer({ id: "zones-chosen", type: "line", source: "zones", "source-layer": "zones", filter: chosen, paint: { "line-color": HUES[1], "line-width": 3 } });
+    this.map.addLayer({ id: "zones-chosen", type: "line", source: "zones", "source-layer": "zones", filter: chosen, paint: { "line-color": CHOSEN, "line-width": 3 } });
     this.choose(this.chosen);
     this.outlines(this.outlined ?? true);
   }
@@ -93,13 +98,15 @@ export class ZoneMap {
     const filter = ["in", ["get", "id"], ["literal", zones]];
     this.map.setFilter("zones-halo", filter);
     this.map.setFilter("zones-chosen", ["all", filter]);
-    const hues = zones.flatMap((zone, n) => [zone, HUES[n % HUES.length]]);
-    this.map.setPaintProperty("zones-chosen", "line-color", zones.length > 1 ? ["match", ["get", "id"], ...hues, HUES[1]] : HUES[1]);
+    const hues = zones.flatMap((zone, n) => [zone, hue(n)]);
+    this.map.setPaintProperty("zones-chosen", "line-color", zones.length > 1 ? ["match", ["get", "id"], ...hues, CHOSEN] : CHOSEN);
   }
 
   outlines(shown) {
     this.outlined = shown;
-    if (this.map.getLayer("zones-line")) this.map.setLayoutProperty("zones-line", "visibility", shown ? "visible" : "none");
+    for (const id of ["zones-case", "zones-line"]) {
+      if (this.map.getLayer(id)) this.map.setLayoutProperty(id, "visibility", shown ? "visible" : "none");
+    }
   }
 
   fit([west, south, east, north], { zoom = 16, animate = true } = {}) {
@@ -108,15 +115,11 @@ export class ZoneMap {
 
   repaint() {
     this.map.setPaintProperty("flat", "background-color", FLAT[theme()]);
+    this.choose(this.chosen);
   }
 }
 
 function ramp({ low, high }) {
   const stops = RAMP.flatMap((hue, n) => [low + ((high - low) * n) / (RAMP.length - 1), hue]);
   return ["case", ["has", "value"], ["interpolate", ["linear"], ["get", "value"], ...stops], "#9aa4ad"];
-}
-
-export function theme() {
-  const set = document.documentElement.dataset.theme;
-  return set || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 }

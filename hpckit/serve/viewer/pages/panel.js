@@ -1,6 +1,6 @@
 // The panel of a parcel: what it is, its series, its calendar, its peers, its mark.
 
-import { address, ask, DASHES, element, HUES, number, post, tell, tellFault } from "./ask.js";
+import { address, ask, DASHES, element, hue, number, post, tell, tellFault } from "./ask.js";
 import { calendar } from "./calendar.js";
 import { Chart, chartPicture } from "./chart.js";
 
@@ -37,6 +37,10 @@ export class Panel {
     if (this.running) this.running.abort();
     if (this.chart) this.chart.close();
     this.chart = null;
+  }
+
+  recolour() {
+    if (this.zones && this.zones.length && this.chart) this.show(this.zones);
   }
 
   close() {
@@ -92,8 +96,8 @@ export class Panel {
   }
 
   compared() {
-    const chips = this.zones.map((zone, n) => element("span", { class: "compared", style: `--hue:${HUES[n % HUES.length]}` },
-      element("svg", { width: 22, height: 8, "aria-hidden": "true" }, element("line", { x1: 0, x2: 22, y1: 4, y2: 4, stroke: HUES[n % HUES.length], "stroke-width": 2.5, "stroke-dasharray": DASHES[n % DASHES.length] })),
+    const chips = this.zones.map((zone, n) => element("span", { class: "compared", style: `--hue:${hue(n)}` },
+      element("svg", { width: 22, height: 8, "aria-hidden": "true" }, element("line", { x1: 0, x2: 22, y1: 4, y2: 4, stroke: hue(n), "stroke-width": 2.5, "stroke-dasharray": DASHES[n % DASHES.length] })),
       zone, this.zones.length > 1 ? element("button", { type: "button", "aria-label": `Leave ${zone} out`, onclick: () => this.page.choose(this.zones.filter((each) => each !== zone)) }, "×") : null));
     return element("div", { class: "row compare" }, chips, element("span", { class: "quiet" }, this.zones.length > 1 ? "" : "Shift and click another parcel to compare."));
   }
@@ -149,15 +153,14 @@ export class Panel {
     if (this.chart) this.chart.close();
     this.chart = new Chart(this.chartPlace, {
       bands: this.bands, power: new Set(this.page.reduction().power), chosen: (time) => this.page.shownDay(time),
-      peers: peers && peers.peers.length ? { band: this.bands[0], time: peers.day.map((text) => Date.parse(text)), low: peers.low, middle: peers.middle, high: peers.high } : null,
+      peers: peers && peers.peers.length ? { band: this.bands[0], time: peers.day.map((text) => Date.parse(text)), low: peers.p25, middle: peers.p50, high: peers.p75 } : null,
     });
     this.chart.show(shown);
     this.times = shown[0].time;
   }
 
   chips(about) {
-    const layers = this.page.layers().filter((layer) => !layer.composite && layer.kind !== "classes" || layer.kind === "classes");
-    const usable = layers.filter((layer) => !layer.composite);
+    const usable = this.page.layers().filter((layer) => !layer.composite);
     if (!usable.length || !this.page.can("chips")) return element("span");
     const place = element("div", { class: "weeks" }, element("p", { class: "waiting" }, "Drawing …"));
     const choice = element("select", { "aria-label": "Layer of the calendar", onchange: () => draw() }, usable.map((layer) => element("option", { value: layer.key, selected: layer.key === this.calendarLayer }, layer.title)));

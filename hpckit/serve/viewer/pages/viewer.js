@@ -1,6 +1,6 @@
 // The page: what is chosen, and which part shows it.
 
-import { ask, element, longDay, number, post, tell, tellFault } from "./ask.js";
+import { ask, element, longDay, number, post, tell, tellFault, theme } from "./ask.js";
 import { Flags } from "./flags.js";
 import { ZoneMap } from "./map.js";
 import { Panel } from "./panel.js";
@@ -158,10 +158,9 @@ function choose(zones, go = false) {
   at("hint").hidden = zones.length > 0;
   remember();
   if (!zones.length) { panel.close(); map.map.resize(); return; }
-  panel.show(zones).then(() => {
-    map.map.resize();
-    if (go && panel.about) map.fit(panel.about.bounds);
-  });
+  const shown = panel.show(zones);
+  map.map.resize();
+  shown.then(() => { if (go && panel.about) map.fit(panel.about.bounds); });
 }
 
 async function refreshMarks() {
@@ -307,11 +306,10 @@ function wire() {
     try { await navigator.clipboard.writeText(location.href); tell("The address is copied."); } catch { prompt("Address of what is shown", location.href); }
   };
   at("theme").onclick = () => {
-    const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark") && !document.documentElement.dataset.theme ? matchMedia("(prefers-color-scheme: dark)").matches : document.documentElement.dataset.theme === "dark";
-    document.documentElement.dataset.theme = dark ? "light" : "dark";
+    document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
     localStorage.setItem("hpckit-theme", document.documentElement.dataset.theme);
     map.repaint();
-    map.zones(state.reduction, null);
+    panel.recolour();
   };
   at("account").onclick = async () => {
     if (!confirm(`Log ${me.user} out?`)) return;
