@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import shapely
-import shapely.geometry
 
 from hpckit.base.distribution import pip_install
 from hpckit.base.files import atomic_path
 from hpckit.base.version import __version__
 from hpckit.catalogue.member import Member, Query, all_links, links_of
+from hpckit.catalogue.moments import microseconds, time_of
+from hpckit.catalogue.wanted import Wanted
 from hpckit.errors import CatalogueError, CatalogueUnavailableError, HpckitError
 from hpckit.sensors.stac.dialects import PRODUCT_NAMES
 
@@ -34,6 +35,8 @@ MEMBERS: Final = {
 MEMBER: Final = "hpckit:member"
 """Property of a found item: host of the member that it is from."""
 _TIMEOUT_S: Final = 30.0
+_DAY: Final = 86_400_000_000
+"""Microseconds."""
 _NAMES: Final = (*PRODUCT_NAMES, "s1:product_identifier")
 """Properties that hold the name of an ESA product, by dialect; else the id may be one."""
 _TIME: Final = r"\d{8}T\d{6}"
@@ -125,22 +128,22 @@ def search(
     query = Query(
         tuple(collections), _bbox(aoi), _interval(period), None if expression is None else expression.to_json()
     )
+    first, last = (None if day is None else microseconds(day.isoformat()) for day in period)
+    wanted = Wanted(aoi, first, None if last is None else last + _DAY - 1, expression)
     found = SearchResult()
     agent = {"User-Agent": f"hpckit/{__version__}"}
     with (
         httpx.Client(timeout=timeout_s, headers=agent) as client,
         ThreadPoolExecutor(max(1, len(members))) as pool,
     ):
-        asked = [pool.submit(_ask, Member(url, client), query, aoi, period, expression) for url in members]
+        asked = [pool.submit(_ask, Member(url, client), query, wanted) for url in members]
         by_product: dict[str, dict[str, Any]] = {}
         for done, future in enumerate(asked, 1):
             report, items = future.result()
             found.members.append(report)
             report.copies = sum(not _add(by_product, item, report) for item in items)
             progress(done, len(members))
-    found.items = sorted(
-        by_product.values(), key=lambda item: (_time(item) or datetime.max.replace(tzinfo=UTC), item["id"])
-    )
+    found.items = sorted(by_product.values(), key=lambda item: (time_of(item) or 0, item["id"]))
     return found
 
 
@@ -184,15 +187,13 @@ def product_of(item: Mapping[str, Any]) -> str | None:
 def _ask(
     member: Member,
     query: Query,
-    aoi: shapely.Geometry,
-    period: tuple[date, date | None],
-    expression: Expr | None,
+    wanted: Wanted,
 ) -> tuple[MemberReport, list[dict[str, Any]]]:
     report, began = MemberReport(member.url, member.name), time.monotonic()
     items = []
     try:
         for item in member.items(query):
-            if _fits(item, aoi, period, expression):
+            if wanted.fits(item):
                 items.append(item)
             else:
                 report.unfit += 1
@@ -200,21 +201,6 @@ def _ask(
         report.error, report.passes = str(error), isinstance(error, CatalogueUnavailableError)
     report.found, report.pages, report.seconds = len(items), member.pages, round(time.monotonic() - began, 2)
     return report, items
-
-
-def _fits(
-    item: Mapping[str, Any], aoi: shapely.Geometry, period: tuple[date, date | None], expression: Expr | None
-) -> bool:
-    when = _time(item)
-    if when is None or not period[0] <= when.date() <= (period[1] or date.max):
-        return False
-    try:
-        if not shapely.intersects(shapely.make_valid(shapely.geometry.shape(item["geometry"])), aoi):
-            return False
-        # cql2 raises where a property is missing.
-        return expression is None or bool(expression.matches(dict(item)))
-    except Exception:  # whatever a catalogue has for a geometry; cql2 raises plain ones
-        return False
 
 
 def _add(by_product: dict[str, dict[str, Any]], item: dict[str, Any], report: MemberReport) -> bool:
@@ -230,17 +216,6 @@ def _add(by_product: dict[str, dict[str, Any]], item: dict[str, Any], report: Me
         copy = {"rel": "alternate", "href": own["href"], "type": "application/geo+json", "title": report.name}
         known["links"] = [*all_links(known), copy]
     return False
-
-
-def _time(item: Mapping[str, Any]) -> datetime | None:
-    properties = item.get("properties")
-    if not isinstance(properties, dict):
-        return None
-    try:
-        found = datetime.fromisoformat(properties.get("datetime") or properties["start_datetime"])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _alike(items: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

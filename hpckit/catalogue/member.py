@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
+
+import shapely.geometry
 
 from hpckit.errors import CatalogueError, CatalogueUnavailableError
 from hpckit.inputs.web import AGAIN, REDIRECTS, TRIES, is_private, pause_s
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 _LONGEST_ANSWER_S: Final = 120.0
 _LARGEST_PAGE: Final = 256 * 2**20
 _NO_POST: Final = (404, 405, 415, 501)
+_COLLECTION_PAGES: Final = 50
+_LONGEST_PARAMETER: Final = 6000
+"""Characters of a geometry in an address; longer ones are asked for by their boxes."""
 _EMPTY_PAGES: Final = 3
 """Pages in a row without anything new, after which a member runs in circles."""
 
@@ -31,14 +37,36 @@ class Query:
     """What is searched for."""
 
     collections: tuple[str, ...]
-    bbox: tuple[float, float, float, float]
+    bbox: tuple[float, float, float, float] | None = None
     """West, south, east, north, degrees."""
-    datetime: str
+    datetime: str | None = None
     """`2024-03-01T00:00:00Z/2024-10-31T23:59:59Z`; an open end is `..`."""
     filter: Mapping[str, Any] | None = None
     """CQL2 as JSON."""
     page: int = 250
     """Items of a page."""
+    intersects: Mapping[str, Any] | None = None
+    """GeoJSON, for members that take it; `bbox` is asked of the others."""
+    ids: tuple[str, ...] = ()
+    sort: tuple[tuple[str, bool], ...] = ()
+    """Fields, and whether they fall; members that cannot sort give their own order."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What a member said of itself, for some time."""
+
+    seconds: float = 300.0
+    """How long it is believed."""
+    _answers: dict[str, tuple[float, dict[str, Any]]] = field(default_factory=dict)
+
+    def get(self, name: str, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """An answer; asked for if it is not known."""
+        until, found = self._answers.get(name, (0.0, {}))
+        if time.monotonic() >= until:
+            found = ask()
+            self._answers[name] = time.monotonic() + self.seconds, found
+        return found
 
 
 @dataclass(slots=True)
@@ -55,6 +83,11 @@ class Member:
 
     url: str
     client: httpx.Client
+    until: float = inf
+    """When the asker has no more patience, by `time.monotonic`."""
+    tries: int = TRIES
+    """Of one request."""
+    known: Known = field(default_factory=Known)
     pages: int = 0
     """Read so far."""
     _allowed: set[str] = field(default_factory=set)
@@ -66,7 +99,12 @@ class Member:
         return urlsplit(self.url).hostname or self.url
 
     def items(self, query: Query) -> Iterator[dict[str, Any]]:
-        """All items of a search, in the member's own order.
+        """All items of a search, in the member's own order; raises what `pages_of` does."""
+        for page in self.pages_of(query):
+            yield from page
+
+    def pages_of(self, query: Query) -> Iterator[list[dict[str, Any]]]:
+        """Items of a search, page by page, each once.
 
         Raises
         ------
@@ -75,12 +113,12 @@ class Member:
         CatalogueError
             If it refuses, or answers with something else than items; the message says what.
         """
-        landing = self._json("GET", self.url)
-        wanted = self._held(landing, query)
+        landing = self._landing()
+        wanted = self._held(query)
         if not wanted:
             return
         methods = _search_links(landing, self.url)
-        body = _body(query, wanted, can_filter=_can_filter(landing))
+        body = _body(query, wanted, landing)
         request: _Request | None = self._first(methods, body)
         asked: set[str] = set()
         known: set[str] = set()
@@ -93,7 +131,8 @@ class Member:
             self.pages += 1
             new = [item for item in _features(page, self.name) if _key(item) not in known]
             known.update(map(_key, new))
-            yield from new
+            if new:
+                yield new
             empty = 0 if new else empty + 1
             request = self._next(page, request, body)
             if empty >= _EMPTY_PAGES and request is not None:
@@ -101,16 +140,51 @@ class Member:
                     f"{self.name}: {empty} pages in a row hold nothing new, and there is said to be more"
                 )
 
-    def _held(self, landing: Mapping[str, Any], query: Query) -> tuple[str, ...]:
-        """Those of the wanted collections that may hold something of the area and days."""
-        given = next(iter(links_of(landing, "data")), None)
+    def can_sort(self) -> bool:
+        """Whether it says that it sorts what a search finds; raises what `items` does."""
+        return _conforms(self._landing(), "item-search#sort")
+
+    def collection(self, name: str) -> dict[str, Any] | None:
+        """A collection; None if it has none of this name. Raises what `items` does."""
+        address = f"{self._collections_address()}/{quote(name, safe=':')}"
+        return self.known.get(address, lambda: self._json("GET", address, may_lack=True)) or None
+
+    def collections(self) -> list[dict[str, Any]]:
+        """All collections; raises what `items` does."""
+        return list(self.known.get("collections", lambda: {"all": self._all_collections()})["all"])
+
+    def item(self, collection: str, name: str) -> dict[str, Any] | None:
+        """An item; None if there is none of this name. Raises what `items` does."""
+        address = f"{self._collections_address()}/{quote(collection, safe=':')}/items/{quote(name, safe=':')}"
+        return self._json("GET", address, may_lack=True) or None
+
+    def _landing(self) -> dict[str, Any]:
+        return self.known.get("landing", lambda: self._json("GET", self.url))
+
+    def _collections_address(self) -> str:
+        given = next(iter(links_of(self._landing(), "data")), None)
         base = urljoin(self.url, str(given["href"])) if given else f"{self.url.rstrip('/')}/collections"
-        held = []
-        for name in query.collections:
-            found = self._json("GET", f"{base.rstrip('/')}/{name}", may_lack=True)
-            if found and _may_hold(found, query):
-                held.append(name)
-        return tuple(held)
+        return base.rstrip("/")
+
+    def _all_collections(self) -> list[dict[str, Any]]:
+        address: str | None = self._collections_address()
+        found: dict[str, dict[str, Any]] = {}
+        for _ in range(_COLLECTION_PAGES):
+            if address is None:
+                break
+            page = self._json("GET", address)
+            listed = page.get("collections")
+            some = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+            new = {one["id"]: one for one in some if isinstance(one.get("id"), str) and one["id"] not in found}
+            found |= new
+            link = next(iter(links_of(page, "next")), None)
+            address = urljoin(address, str(link["href"])) if link is not None and new else None
+        return list(found.values())
+
+    def _held(self, query: Query) -> tuple[str, ...]:
+        """Those of the wanted collections that may hold something of the area and days."""
+        found = ((name, self.collection(name)) for name in query.collections)
+        return tuple(name for name, one in found if one is not None and _may_hold(one, query))
 
     def _first(self, methods: Mapping[str, str], body: Mapping[str, Any]) -> _Request:
         if "POST" in methods:
@@ -171,7 +245,7 @@ class Member:
         self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str], *, may_lack: bool
     ) -> bytes | None:
         reason = ""
-        for attempt in range(TRIES):
+        for attempt in range(self.tries):
             answer, content = self._try(method, url, body, headers)
             if answer is None:
                 reason = "it cuts its answers off"
@@ -183,9 +257,13 @@ class Member:
                 reason = f"HTTP status {answer.status_code}"
                 if answer.status_code not in AGAIN:
                     raise _RefusedError(f"{self.name}: {reason}{_detail(content)}", answer.status_code)
-            if attempt + 1 < TRIES:
-                time.sleep(pause_s(None if answer is None else answer.headers.get("retry-after"), attempt))
-        raise CatalogueUnavailableError(f"{self.name}: {reason}, {TRIES} times in a row")
+            if attempt + 1 < self.tries:
+                pause = pause_s(None if answer is None else answer.headers.get("retry-after"), attempt)
+                if time.monotonic() + pause > self.until:
+                    raise CatalogueUnavailableError(f"{self.name}: {reason}")
+                time.sleep(pause)
+        often = f", {self.tries} times in a row" if self.tries > 1 else ""
+        raise CatalogueUnavailableError(f"{self.name}: {reason}{often}")
 
     def _try(
         self, method: str, url: str, body: Mapping[str, Any], headers: Mapping[str, str]
@@ -216,16 +294,28 @@ class Member:
         """Answer after redirects, none of which leads anywhere private."""
         for _ in range(REDIRECTS + 1):
             self._require_allowed(url)
-            told = {"json": dict(body)} if method == "POST" else {"params": dict(body)} if body else {}
-            with self.client.stream(method, url, headers=dict(headers), **told) as answer:  # type: ignore[arg-type]
+            told: dict[str, Any] = (
+                {"json": dict(body)} if method == "POST" else {"params": dict(body)} if body else {}
+            )
+            with self.client.stream(method, url, headers=dict(headers), **told, **self._patience()) as answer:
                 if answer.is_redirect:
                     url = urljoin(url, answer.headers["location"])
                     if answer.status_code == 303:
                         method = "GET"
                     body = {} if method == "GET" else body
                     continue
-                return answer, _read(answer, self.name)
+                return answer, _read(answer, self.name, self.until)
         raise CatalogueError(f"{self.name}: more than {REDIRECTS} redirects in a row")
+
+    def _patience(self) -> dict[str, Any]:
+        """Time that a request may take, if the asker has less than the client."""
+        if self.until == inf:
+            return {}
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise CatalogueUnavailableError(f"{self.name}: no answer in time")
+        usual = self.client.timeout.read
+        return {"timeout": left if usual is None else min(left, usual)}
 
     def _require_allowed(self, url: str) -> None:
         """Refuse addresses that a catalogue has no business to send anybody to.
@@ -278,30 +368,50 @@ def _search_links(landing: Mapping[str, Any], url: str) -> dict[str, str]:
     return found or {"GET": f"{url.rstrip('/')}/search"}
 
 
-def _can_filter(landing: Mapping[str, Any]) -> bool:
-    classes = [str(one) for one in landing.get("conformsTo") or []]
-    return any("item-search#filter" in one for one in classes) and any("cql2-json" in one for one in classes)
+def _conforms(landing: Mapping[str, Any], name: str) -> bool:
+    return any(name in str(one) for one in landing.get("conformsTo") or [])
 
 
-def _body(query: Query, collections: tuple[str, ...], *, can_filter: bool) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "collections": list(collections),
-        "bbox": list(query.bbox),
-        "datetime": query.datetime,
-        "limit": query.page,
-    }
-    if query.filter is not None and can_filter:
+def _body(query: Query, collections: tuple[str, ...], landing: Mapping[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = {"collections": list(collections), "limit": query.page}
+    if query.intersects is not None:
+        body["intersects"] = query.intersects
+    elif query.bbox is not None:
+        body["bbox"] = list(query.bbox)
+    if query.datetime is not None:
+        body["datetime"] = query.datetime
+    if query.ids:
+        body["ids"] = list(query.ids)
+    if query.filter is not None and _conforms(landing, "item-search#filter") and _conforms(landing, "cql2-json"):
         body |= {"filter": query.filter, "filter-lang": "cql2-json"}
+    if query.sort and _conforms(landing, "item-search#sort"):
+        body["sortby"] = [{"field": _sorted_by(name), "direction": "desc" if down else "asc"}
+                          for name, down in query.sort]  # fmt: skip
     return body
+
+
+def _sorted_by(name: str) -> str:
+    return name if name in ("id", "collection") else f"properties.{name}"
 
 
 def _as_parameters(body: Mapping[str, Any]) -> dict[str, str]:
     """The body of a search as parameters of an address; filters go as JSON, which servers of GET do not all know."""
-    return {
-        name: ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in body.items()
-        if not name.startswith("filter")
-    }
+    told: dict[str, str] = {}
+    for name, value in body.items():
+        if name.startswith("filter"):
+            continue
+        if name == "intersects":
+            text = json.dumps(value, separators=(",", ":"))
+            if len(text) > _LONGEST_PARAMETER:
+                bounds = shapely.geometry.shape(value).bounds
+                told["bbox"] = ",".join(map(str, bounds))
+            else:
+                told[name] = text
+        elif name == "sortby":
+            told[name] = ",".join(f"{'-' if one['direction'] == 'desc' else '+'}{one['field']}" for one in value)
+        else:
+            told[name] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return told
 
 
 def _may_hold(collection: Mapping[str, Any], query: Query) -> bool:
@@ -310,7 +420,7 @@ def _may_hold(collection: Mapping[str, Any], query: Query) -> bool:
         extent = collection["extent"]
         boxes = extent["spatial"]["bbox"]
         start, end = extent["temporal"]["interval"][0]
-        west, south, east, north = query.bbox
+        west, south, east, north = query.bbox or (-180.0, -90.0, 180.0, 90.0)
         meets = any(
             len(box) not in (4, 6)
             or (
@@ -319,8 +429,8 @@ def _may_hold(collection: Mapping[str, Any], query: Query) -> bool:
             )
             for box in boxes
         )
-        first, _, last = query.datetime.partition("/")
-        ended = end is not None and str(end)[:10] < first[:10]
+        first, _, last = (query.datetime or "../..").partition("/")
+        ended = end is not None and first != ".." and str(end)[:10] < first[:10]
         return meets and not ended and (start is None or last == ".." or str(start)[:10] <= last[:10])
     except (KeyError, TypeError, ValueError, IndexError):
         return True
@@ -343,12 +453,12 @@ def _key(item: Mapping[str, Any]) -> str:
     return f"{item.get('collection')}/{item['id']}"
 
 
-def _read(answer: httpx.Response, name: str) -> bytes:
-    content, end = bytearray(), time.monotonic() + _LONGEST_ANSWER_S
+def _read(answer: httpx.Response, name: str, until: float) -> bytes:
+    content, end = bytearray(), min(time.monotonic() + _LONGEST_ANSWER_S, until)
     for piece in answer.iter_bytes():
         content += piece
         if time.monotonic() > end:
-            raise CatalogueUnavailableError(f"{name}: an answer takes longer than {_LONGEST_ANSWER_S:.0f} s")
+            raise CatalogueUnavailableError(f"{name}: an answer takes too long")
         if len(content) > _LARGEST_PAGE:
             raise CatalogueError(f"{name}: an answer is larger than {_LARGEST_PAGE // 2**20} MiB")
     return bytes(content)

@@ -27,6 +27,8 @@ from hpckit.serve.settings import Door
 
 _LOG: Final = logging.getLogger("hpckit.serve.requests")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING_POSTS: Final = frozenset({"/stac/search"})
+"""Questions that are too long for an address; pages of other sites may ask them, since nothing is changed."""
 _CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
     " connect-src 'self'; worker-src 'self' blob:; font-src 'self'; base-uri 'none'; form-action 'self';"
@@ -71,9 +73,10 @@ def build(service: Service) -> Starlette:
 
 
 def _doors() -> dict[Door, Callable[[Service], Sequence[BaseRoute]]]:
+    from hpckit.serve.stac import routes as stac
     from hpckit.serve.viewer import routes as viewer
 
-    return {"viewer": viewer.routes}
+    return {"stac": stac.routes, "viewer": viewer.routes}
 
 
 def _health(request: Request) -> Response:
@@ -130,7 +133,8 @@ class Checks:
         wait = self.service.buckets.wait_s(request.headers.get("authorization") or client_address(request))
         if wait > 0:
             raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
-        if request.method not in _SAFE_METHODS:
+        reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
+        if request.method not in _SAFE_METHODS and not reading:
             _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.service.settings.limits.body_bytes:

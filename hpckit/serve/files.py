@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from hpckit.reduce.composites.units import zarr_path
+from hpckit.reduce.composites.units import files_path, zarr_path
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.problems import Problem, not_found
 from hpckit.serve.service import Service
+from hpckit.serve.settings import CatalogueSettings
 
 _TYPES: Final = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -41,16 +42,19 @@ def routes(service: Service) -> Sequence[BaseRoute]:
             if service.links.is_expired(token):
                 raise Problem(410, "link-expired", "the link is not valid any more", hint="get a new one")
             raise not_found()
-        if dataset not in service.datasets:
+        if dataset in service.datasets:
+            return send_file(request, folder_of(service.datasets[dataset], kind), path)
+        folders = {item.name: catalogue_folders(service, item) for item in service.settings.catalogues}
+        if kind not in folders.get(dataset, {}):
             raise not_found()
-        return send_file(request, folder_of(service.datasets[dataset], kind), path)
+        return send_file(request, folders[dataset][kind], path)
 
     address = "/a/{token}/{dataset}/{root}/{path:path}"
     return [Route(address, signed, methods=["GET"], name="signed")]
 
 
 def folder_of(dataset: Dataset, root: str) -> Path:
-    """Folder of a root: `cube`, or `composite-NAME`.
+    """Folder of a root: `cube`, `composite-NAME` (Zarr), `files-NAME` (of a composite), or `products-N`.
 
     Raises
     ------
@@ -63,7 +67,25 @@ def folder_of(dataset: Dataset, root: str) -> Path:
     for composite in campaign.composites:
         if root == f"composite-{composite.name}":
             return zarr_path(campaign, composite)
-    raise not_found()
+        if root == f"files-{composite.name}":
+            return files_path(campaign, composite)
+    products = product_folders(dataset)
+    if root not in products:
+        raise not_found()
+    return products[root]
+
+
+def product_folders(dataset: Dataset) -> dict[str, Path]:
+    """Folders with the products of a campaign, by the names of their roots."""
+    campaign = dataset.campaign
+    folders = [campaign.resolve(Path(str(path))) for path in campaign.scenes.paths if "://" not in str(path)]
+    return {f"products-{number}": folder for number, folder in enumerate(folders)}
+
+
+def catalogue_folders(service: Service, catalogue: CatalogueSettings) -> dict[str, Path]:
+    """Folders with the products of a catalogue, by the names of their roots."""
+    folders = map(service.settings.resolve, catalogue.folders)
+    return {f"products-{number}": folder for number, folder in enumerate(folders)}
 
 
 def send_file(request: Request, folder: Path, path: str) -> Response:

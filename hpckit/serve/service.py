@@ -6,8 +6,8 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,7 @@ class Service:
     metrics: Metrics
     state: Path
     """Folder for keys, records and what was drawn."""
+    _closing: list[Callable[[], None]] = field(default_factory=list)
 
     def reader(self, request: Request) -> Reader:
         """Who a request comes from; see `Access.reader`."""
@@ -69,6 +70,14 @@ class Service:
         reader = self.reader(request)
         return (item for name, item in self.datasets.items() if "info" in self.access.actions(reader, name))
 
+    def may(self, request: Request, name: str, action: Action) -> bool:
+        """Whether the reader of a request may do this with a data set or catalogue."""
+        return action in self.access.actions(self.reader(request), name)
+
+    def on_close(self, close: Callable[[], None]) -> None:
+        """Do something when the server ends."""
+        self._closing.append(close)
+
     def note(self, request: Request, what: str, dataset: Dataset, **facts: object) -> None:
         """Write down what was read of a parcel."""
         reader = self.reader(request)
@@ -76,6 +85,8 @@ class Service:
 
     def close(self) -> None:
         """Close files and connections."""
+        for close in self._closing:
+            close()
         for dataset in self.datasets.values():
             dataset.close()
         self.audit.close()
@@ -159,4 +170,8 @@ def _datasets(settings: Settings, state: Path, console: Console) -> dict[str, Da
         found[dataset.name] = dataset
     if fault is not None and not found:
         raise fault
+    taken = [item.name for item in settings.catalogues]
+    for name in taken:
+        if name in found or taken.count(name) > 1:
+            raise ServeError(f"two data sets or catalogues are called {name!r}", hint="give one another `name`")
     return found

@@ -131,6 +131,26 @@ class Limits(Part):
     """Requests that may wait to be drawn; more are told to come again."""
 
 
+class CatalogueSettings(Part):
+    """A catalogue of products that the STAC door serves as a collection."""
+
+    name: str
+    """Name of the collection; grants may name it as they name data sets."""
+    path: Path
+    """stac-geoparquet file, as `hpckit scenes scan` and `search` write it, relative to the settings file."""
+    title: str | None = None
+    """Title for people."""
+    folders: tuple[Path, ...] = ()
+    """Folders with files of its products that may be read by signed links; other local files are left out."""
+
+    @field_validator("name")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a name has letters, digits, '.', '_' and '-' only")
+        return name
+
+
 class Member(Part):
     """A catalogue of the federation that the STAC door asks."""
 
@@ -139,9 +159,23 @@ class Member(Part):
     url: str
     """Address of its STAC API."""
     collections: dict[str, str] = Field(default_factory=dict)
-    """Own name of a collection, and the member's."""
+    """Names of its collections here, and the member's own; all, by its own names, if none is given."""
     timeout_s: float = Field(20, gt=0)
-    """Longest wait for an answer."""
+    """Longest wait for all that one search asks of it."""
+
+    @field_validator("id")
+    @classmethod
+    def _short(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a name has letters, digits, '.', '_' and '-' only")
+        return name
+
+    @field_validator("url")
+    @classmethod
+    def _web(cls, url: str) -> str:
+        if not re.match(r"https?://[^/]", url):
+            raise ValueError("a member has an http address")
+        return url
 
 
 class Settings(Part):
@@ -167,6 +201,8 @@ class Settings(Part):
     """Who may do what; without grants, everybody with a login may do everything."""
     state: Path | None = None
     """Folder for keys, the audit file, marks and overviews; by default one of the user's state folder."""
+    catalogues: tuple[CatalogueSettings, ...] = ()
+    """Catalogues of products, as collections of the STAC door."""
     members: tuple[Member, ...] = ()
     """Catalogues of the federation."""
     merged: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -184,6 +220,17 @@ class Settings(Part):
         if not _PREFIX.fullmatch(prefix):
             raise ValueError("a prefix is a path such as /eo")
         return prefix
+
+    @model_validator(mode="after")
+    def _federated(self) -> Settings:
+        members = [member.id for member in self.members]
+        if len(set(members)) < len(members):
+            raise ValueError("two members have the same id")
+        for name, parts in self.merged.items():
+            strange = [part for part in parts if part.partition("|")[0] not in members]
+            if strange or not parts:
+                raise ValueError(f"merged.{name} needs collections of members: MEMBER|collection")
+        return self
 
     @field_validator("listen")
     @classmethod

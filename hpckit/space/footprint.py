@@ -10,6 +10,8 @@ import shapely
 import shapely.affinity
 import shapely.geometry
 
+_SEGMENT_M: Final = 20_000
+"""Distance between points on the edge of a box."""
 _NEAR: Final = 0.1
 """Degrees by which an outline may leave its granule: edges are straight in one CRS only, and few points mark them."""
 
@@ -31,6 +33,14 @@ def polygon(ring: Sequence[tuple[float, float]]) -> shapely.Geometry:
             shapely.affinity.translate(shapely.intersection(east, shapely.box(180, -90, 540, 90)), -360),
         ]
     )
+
+
+def of_box(bounds: tuple[float, float, float, float], epsg: int) -> shapely.Geometry:
+    """Polygon of a box (left, bottom, right, top) of a CRS in metres, with points along its edges, which bend."""
+    corners = shapely.get_coordinates(shapely.box(*bounds).segmentize(_SEGMENT_M))
+    to_degrees = pyproj.Transformer.from_crs(epsg, 4326, always_xy=True)
+    longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
+    return polygon(list(zip(longitude.round(7).tolist(), latitude.round(7).tolist(), strict=True)))
 
 
 def of_positions(text: str, granule: shapely.Geometry, area: shapely.Geometry | None = None) -> shapely.Geometry:

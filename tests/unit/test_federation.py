@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("cql2", reason="cql2 is not installed")
 
-from hpckit.catalogue import federation
+
 from hpckit.catalogue.federation import product_of, search, write
+from hpckit.catalogue.moments import time_of
 from hpckit.errors import CatalogueError
 from hpckit.inputs import web
 from tests.servers.stac import FILTER, StacServer, cut, page_of_text, send, serve, silent, status
@@ -235,7 +236,7 @@ def test_real_items_of_all_dialects_become_one_file(shared_data: Path, tmp_path)
             if (
                 isinstance(one, dict)
                 and one.get("type") == "Feature"
-                and federation._time(one)
+                and time_of(one) is not None
                 and one.get("bbox")
                 and one.get("geometry")
             ):

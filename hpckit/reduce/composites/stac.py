@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pyproj
-import shapely
-
 from hpckit.base.reading import read_json
 from hpckit.campaign.composite import Composite
 from hpckit.errors import DamagedFileError
 from hpckit.reduce.composites.periods import Interval
 from hpckit.reduce.composites.products import Layer
 from hpckit.sensors.sensor import Origin
-from hpckit.space.footprint import around, bbox, geojson, polygon
+from hpckit.space.footprint import around, bbox, geojson, of_box
 from hpckit.space.frame import Frame
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ _EXTENSIONS: Final = [
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 ]
 COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
-_SEGMENT_M: Final = 20_000
 
 
 def item(
@@ -55,7 +51,7 @@ def item(
     dates : int
         Acquisitions in the period.
     """
-    footprint, sensor = _footprint(frame), campaign.sensor
+    footprint, sensor = of_box(frame.bounds, frame.epsg), campaign.sensor
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -146,15 +142,6 @@ def _grids(items: Sequence[tuple[Path, Mapping[str, Any]]]) -> dict[str, Any]:
         if found:
             return {name: found}
     return {}
-
-
-def _footprint(frame: Frame) -> shapely.Geometry:
-    """GeoJSON geometry of a tile, cut at the antimeridian."""
-    box = shapely.box(*frame.bounds).segmentize(_SEGMENT_M)
-    to_degrees = pyproj.Transformer.from_crs(frame.epsg, 4326, always_xy=True)
-    corners = shapely.get_coordinates(box)
-    longitude, latitude = to_degrees.transform(corners[:, 0], corners[:, 1])
-    return polygon(list(zip(longitude.round(7).tolist(), latitude.round(7).tolist(), strict=True)))
 
 
 def _asset(frame: Frame, layers: Sequence[Layer]) -> dict[str, Any]:

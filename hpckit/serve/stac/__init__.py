@@ -1,0 +1,1 @@
+"""The STAC door: our own catalogue, cubes and composites, and the catalogues of a federation, as one STAC API."""
