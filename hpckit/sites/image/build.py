@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -44,6 +45,11 @@ _STEPS: Final = (
     (r"Running testscript", "testing"),
     (r"Creating SIF file", "packing"),
 )
+_EMPTIED: Final = """
+%post
+    # Folders of users that only this build has: nobody else could remove them.
+    rm -rf /var/cache/apt/archives /var/lib/apt/lists
+"""
 Compression = Literal["gzip", "zstd"]
 _LAST_LINES: Final = 25
 
@@ -122,16 +128,18 @@ def build(
     if made_of_the_same and not force:
         return Built(target, True, target.stat().st_size, log)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}{PARTIAL}.sif")
+    made = target.with_name(f".{target.stem}{PARTIAL}.sif")
     try:
         with _own_folder(temporary) as aside:
             options = [*_packing(command_of(command)[0], compression), *([] if with_test else ["--notest"])]
-            _run_build(command, options, aside, folder, partial, log, console)
-        read_header(partial)
-        against = _compare(target, partial, console) if made_of_the_same else None
-        partial.replace(target)
+            log.unlink(missing_ok=True)
+            definition = _definition(recipe, folder, aside, partial(_run_build, command, aside, log, console))
+            _run_build(command, aside, log, console, [*options, str(made), definition])
+        read_header(made)
+        against = _compare(target, made, console) if made_of_the_same else None
+        made.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
     write_text(mark, inputs + "\n")
     return Built(target, False, target.stat().st_size, log, against)
 
@@ -160,23 +168,31 @@ def _own_folder(temporary: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _run_build(
-    command: str,
-    options: Sequence[str],
-    temporary: Path,
-    folder: Path,
-    partial: Path,
-    log: Path,
-    console: Console,
-) -> None:
+def _definition(recipe: Recipe, context: Path, folder: Path, run: Callable[[Sequence[str]], None]) -> str:
+    """Lay out what a build reads in its own folder; return the name of the definition file.
+
+    Debian is set up once, by a call of its own: after debootstrap, Apptainer keeps a core busy until the call ends,
+    for each stage that began with it (a loop that watches for a file, and does not end; seen in 1.4).
+    """
+    for name in ("hpckit.def", "requirements.lock", "wheels"):
+        (folder / name).symlink_to(context / name)
+    if recipe.base != "debian":
+        return "hpckit.def"
+    (folder / "debian.def").write_text(recipe.debian() + _EMPTIED)
+    run(["--sandbox", "--notest", "debian", "debian.def"])
+    (folder / "image.def").write_text(recipe.definition(root="debian"))
+    return "image.def"
+
+
+def _run_build(command: str, folder: Path, log: Path, console: Console, options: Sequence[str]) -> None:
     found, _, _ = command_of(command)
-    words = [found, "build", "--force", "--fakeroot", *options, str(partial), "hpckit.def"]
+    words = [found, "build", "--force", "--fakeroot", *options]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(source.epoch()), "APPTAINER_REPRODUCIBLE": "1"}
     environment["PATH"] += ":/usr/sbin:/sbin"
-    environment["APPTAINER_TMPDIR"] = environment["SINGULARITY_TMPDIR"] = str(temporary)
+    environment["APPTAINER_TMPDIR"] = environment["SINGULARITY_TMPDIR"] = str(folder)
     tail: deque[str] = deque(maxlen=_LAST_LINES)
     with (
-        log.open("w") as file,
+        log.open("a") as file,
         console.progress("build") as progress,
         subprocess.Popen(
             words,

@@ -71,14 +71,10 @@ class Recipe:
         return self.base.removeprefix("docker://")
 
     @property
-    def build_packages(self) -> tuple[str, ...]:
-        """Packages of the stage that installs."""
-        return ("ca-certificates", "python3", "python3-venv")
-
-    @property
     def packages(self) -> tuple[str, ...]:
-        """Packages of the image."""
-        return ("ca-certificates", "python3", *([_MPI_PACKAGES[self.mpi]] if self.mpi in _MPI_PACKAGES else []))
+        """Debian's packages of both stages; only the first uses python3-venv, which has three megabytes."""
+        mpi = [_MPI_PACKAGES[self.mpi]] if self.mpi in _MPI_PACKAGES else []
+        return ("ca-certificates", "python3", "python3-venv", *mpi)
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -115,8 +111,14 @@ class Recipe:
         }
         return found | ({"org.hpckit.site": self.site} if self.site else {})
 
-    def definition(self) -> str:
+    def definition(self, root: str = "") -> str:
         """Text of the definition file.
+
+        Parameters
+        ----------
+        root : str, optional
+            Folder, as seen from where Apptainer is called, that holds a root file system of `debian()`; without, the
+            definition stands alone.
 
         Raises
         ------
@@ -124,13 +126,12 @@ class Recipe:
             If a value cannot stand in one.
         """
         self._require_sound()
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(containers_folder()),
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-            autoescape=False,  # no HTML; values are checked
-        )
-        return environment.get_template("hpckit.def.j2").render(recipe=self)
+        return _templates().get_template("hpckit.def.j2").render(recipe=self, root=root)
+
+    def debian(self) -> str:
+        """Text of a definition file with Debian alone, for base `debian`."""
+        self._require_sound()
+        return _templates().get_template("debian.def.j2").render(recipe=self)
 
     def _require_sound(self) -> None:
         for what, value in (("base", self.source), ("mirror", self.mirror), ("site", self.site)):
@@ -154,6 +155,15 @@ class Recipe:
                 f"no lock file for CUDA {self.cuda}: there are those of {', '.join(_CUDA_LOCKS)}",
                 hint="CUDA is compatible with newer drivers: choose the newest that is not newer than the driver's",
             )
+
+
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(containers_folder()),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # no HTML; values are checked
+    )
 
 
 def recipe_for(
