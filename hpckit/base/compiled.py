@@ -92,9 +92,15 @@ class Kernel:
 
 
 @contextmanager
-def compile_only() -> Iterator[None]:
-    """Let calls of kernels compile and keep their code, and do nothing else; in this whole process."""
-    _only.append(True)
+def compile_only(*, afresh: bool = False) -> Iterator[None]:
+    """Let calls of kernels compile and keep their code, and do nothing else; in this whole process.
+
+    Parameters
+    ----------
+    afresh : bool, optional
+        Take no code from an image or environment, so that all of it is kept in the folder that is written.
+    """
+    _only.append(afresh)
     try:
         yield
     finally:
@@ -135,7 +141,7 @@ def limit_threads(count: int) -> None:
         _share_threads(sys.modules["numba"])
 
 
-def is_ready(made_from: Iterable[bytes | str], level: str | None = None) -> bool:
+def is_ready(made_from: Iterable[bytes | str], level: str | None = None, *, named: bool = False) -> bool:
     """Whether `mark_ready` was called with this, on this machine or when its kernels were shipped.
 
     True where no folder can be written: there is no use in compiling ahead.
@@ -144,17 +150,21 @@ def is_ready(made_from: Iterable[bytes | str], level: str | None = None) -> bool
     ----------
     level : str, optional
         Instruction set; that of this processor if not given.
+    named : bool, optional
+        Whether only the folder that is written counts.
     """
     mine, name = _folders.current(), _ready(made_from)
-    return mine is None or any((folder / _key(level) / name).exists() for folder in (SHIPPED, mine.parent))
+    if mine is None:
+        return True
+    return any((folder / _key(level) / name).exists() for folder in ([] if named else [SHIPPED]) + [mine.parent])
 
 
-def mark_ready(made_from: Iterable[bytes | str]) -> None:
-    """Note that all kernels that are made from this are in the folder."""
+def mark_ready(made_from: Iterable[bytes | str], level: str | None = None) -> None:
+    """Note that all kernels that are made from this are in the folder, for a level or this processor."""
     folder = _folders.current()
     if folder is not None:
         with suppress(OSError):
-            (folder / _ready(made_from)).touch()
+            (folder.parent / _key(level) / _ready(made_from)).touch()
 
 
 def _ready(made_from: Iterable[bytes | str]) -> str:
@@ -296,7 +306,8 @@ class _Cache:
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Code for the types of `sig`; None if it has to be compiled."""
         target_context.refresh()
-        for folder in (SHIPPED / _key(), _folders.current()):
+        shipped = [] if any(_only) else [SHIPPED / _key()]
+        for folder in (*shipped, _folders.current()):
             if folder is not None and self._enabled:
                 try:
                     return _read(folder / self._file(sig, target_context.codegen()), target_context)

@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `hpckit --help` loads nothin
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -124,6 +125,8 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; errors that are meant for people are one sentence and an exit code."""
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
+    # Nothing here uses BLAS, and numpy's starts a thread on each core when it is imported.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if foreign := namesake(__file__.rpartition("/cli/")[0]):
         click.echo(f"hpckit: {foreign}", err=True)
     try:

@@ -199,11 +199,14 @@ def worker(
     Example:
       hpckit worker campaign.run --submission 1 --stage ingest --element 0
     """
-    from hpckit.production.local import make_ready
+    from hpckit.base.processes import importing
 
-    if processes > 1:  # the server of workers imports while this process does
-        make_ready(threads)
-    from hpckit.jobs.element import run_element
+    with importing():
+        from hpckit.production.local import make_ready
+
+        if processes > 1:  # the server of workers imports while this process does
+            make_ready(threads)
+        from hpckit.jobs.element import run_element
 
     raise SystemExit(
         run_element(run.absolute(), submission, stage, element, processes=processes, threads=threads, frozen=frozen)
@@ -221,8 +224,10 @@ def gate(run: Path, submission: int, before: str) -> None:
     Example:
       hpckit gate campaign.run --submission 1 --before signatures
     """
-    from hpckit.jobs.gate import judge
+    from hpckit.base.processes import importing
 
+    with importing():
+        from hpckit.jobs.gate import judge
     verdict = judge(run.absolute(), submission, before)
     click.echo(f"gate before {before} {'open' if verdict.open else 'closed'}: {verdict.reason}", err=True)
     raise SystemExit(0 if verdict.open else 1)
@@ -230,16 +235,20 @@ def gate(run: Path, submission: int, before: str) -> None:
 
 @click.command(hidden=True)
 @click.argument("names", nargs=-1)
-def kernels(names: tuple[str, ...]) -> None:
-    """Compile kernels for NUMBA_CPU_NAME, and keep them in HPCKIT_KERNELS or the user's cache; all, unless named.
+@click.option("--level", "levels", multiple=True, metavar="LEVEL", help="Instruction set. Default: this processor's.")
+@click.option(
+    "--lacking", is_flag=True, help="Only what workers would find nowhere, in an image or environment either."
+)
+def kernels(names: tuple[str, ...], levels: tuple[str, ...], lacking: bool) -> None:
+    """Compile kernels, and keep them in HPCKIT_KERNELS or the user's cache; all, unless named.
 
     \b
     Example:
-      NUMBA_CPU_NAME=x86-64-v3 hpckit kernels
+      HPCKIT_KERNELS=/shared/kernels hpckit kernels --level x86-64-v3 --level x86-64-v4
     """
-    from hpckit.production.kernels import compile_kernels, everything
+    from hpckit.production.compiling import compile_kernels, everything
 
-    compile_kernels(names or everything())
+    compile_kernels(names or everything(), levels=levels, named=not lacking)
 
 
 def make_request(account: str | None, partition: str | None, qos: str | None, max_elements: int | None) -> Request:

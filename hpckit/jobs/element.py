@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.base.files import write_text
+from hpckit.base.processes import importing
 from hpckit.base.quantities import format_count
 from hpckit.campaign.owner import manifest_folder, stores
 from hpckit.errors import EX_TEMPFAIL
 from hpckit.jobs.elements import read_element
 from hpckit.jobs.mpi import Ranks, join
-from hpckit.production.estimate import unit_memory_mib
-from hpckit.production.kernels import compile_kernels, of_campaign
+from hpckit.production.compiling import compile_kernels
+from hpckit.production.kernels import of_campaign
 from hpckit.production.local import run_units
+from hpckit.production.memory import unit_memory_mib
 from hpckit.production.stop import Stop
 from hpckit.runs.journal import Entry, flat, read_attempts
 from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of
@@ -142,7 +144,8 @@ def _as_processes(
 
 
 def _as_rank(submission: Submission, units: Sequence[Unit], name: str, ranks: Ranks, threads: int, stop: Stop) -> int:
-    from hpckit.production.worker import Worker
+    with importing():
+        from hpckit.production.worker import Worker
 
     mine = name if ranks.size == 1 else f"{name}-r{ranks.rank:04d}"
     made = bundles(units)

@@ -12,7 +12,8 @@ from typing import Final
 from hpckit.base.compiled import instruction_set
 from hpckit.base.console import Console
 from hpckit.base.findings import Finding
-from hpckit.production.kernels import are_compiled, of_signatures
+from hpckit.production.compiling import lacking
+from hpckit.production.kernels import of_signatures
 from hpckit.sites.command import hpckit_command
 from hpckit.sites.installed import python_of
 from hpckit.sites.site import Site, scheduler_of
@@ -21,7 +22,7 @@ _LEVELS: Final = ("x86-64-v3", "x86-64-v4")
 """Of the nodes that clusters have; login nodes are often of another kind."""
 _TIMEOUT_S: Final = 300
 _DECIDING: Final = frozenset({"HPCKIT_KERNELS", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "PYTHONPATH"})
-"""Variables that lead to other kernels or another hpckit."""
+"""Variables that may lead to other kernels or another hpckit."""
 
 
 def warm_site(site: Site, names: Sequence[str], console: Console) -> str | None:
@@ -40,18 +41,22 @@ def warm_site(site: Site, names: Sequence[str], console: Console) -> str | None:
     missing = [] if site.runtime == "apptainer" or not names else list(_missing(site, names))
     if not missing:
         return None
-    command = [*hpckit_command(site), "kernels", *names]
-    with console.progress("compile kernels") as progress:
-        for number, level in enumerate(missing):
-            environment = {**os.environ, **site.environment, **({"NUMBA_CPU_NAME": level} if level else {})}
-            try:
-                subprocess.run(
-                    command, env=environment, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
-                )
-            except (OSError, subprocess.SubprocessError) as error:
-                said = (getattr(error, "stderr", "") or str(error)).strip()
-                return f"kernels cannot be compiled here: {said.splitlines()[-1] if said else error}"
-            progress(number + 1, len(missing))
+    command = [*hpckit_command(site), "kernels", "--lacking"]
+    command += [word for level in filter(None, missing) for word in ("--level", level)]
+    with console.progress("compile kernels"):
+        environment = {**os.environ, **site.environment}
+        try:
+            subprocess.run(
+                [*command, *names],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_TIMEOUT_S * len(missing),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", "") or str(error)).strip()
+            return f"kernels cannot be compiled here: {said.splitlines()[-1] if said else error}"
     return None
 
 
@@ -77,5 +82,6 @@ def _levels(site: Site) -> list[str]:
 def _missing(site: Site, names: Sequence[str]) -> Iterator[str]:
     """Levels for which something is to be compiled; all of them where another Python or folder is used."""
     python = python_of(hpckit_command(site))
-    here = python is not None and Path(python) == Path(sys.executable) and not _DECIDING & site.environment.keys()
-    return (level for level in _levels(site) if not (here and are_compiled(names, level)))
+    others = {name for name in _DECIDING & site.environment.keys() if site.environment[name] != os.environ.get(name)}
+    here = python is not None and Path(python) == Path(sys.executable) and not others
+    return (level for level in _levels(site) if not (here and not lacking(names, level)))

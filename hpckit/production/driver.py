@@ -16,8 +16,9 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError
 from hpckit.inputs import partnotes
+from hpckit.production.compiling import compile_kernels, lacking
 from hpckit.production.estimate import Estimate, estimate, workers_of
-from hpckit.production.kernels import are_compiled, compile_kernels, of_campaign
+from hpckit.production.kernels import of_campaign
 from hpckit.production.local import make_ready, run_units
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
 from hpckit.production.prepare import read_tiles
@@ -140,7 +141,7 @@ def _run_stages(planned: Planned, workers: int, console: Console, result: Result
     lay_stores_out(planned)
     tried = {entry.unit for entry in result.failed}
     names = of_campaign(planned.run.campaign)
-    if planned.plan.pending and not are_compiled(names):
+    if planned.plan.pending and lacking(names):
         with console.progress("compile kernels"):
             compile_kernels(names, processes=workers)
     for stage in planned.with_units:

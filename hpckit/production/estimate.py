@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Final
 
 from hpckit.base.disks import Disk, disks, existing
 from hpckit.base.quantities import available_memory, format_bytes, format_count
@@ -15,10 +14,8 @@ from hpckit.cubes.stage import Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
 from hpckit.production.fetchable import fetchable, missing_files
+from hpckit.production.memory import LIBRARIES
 from hpckit.production.planning import Planned
-
-_LIBRARIES: Final = 420 * 2**20
-"""Bytes of a worker apart from its data: interpreter, libraries, GDAL's cache, compiled kernels; as measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +142,16 @@ def workers_of(stage: Stage, workers: int) -> int:
     """Concurrent processes for a stage: `workers`, or fewer where its units use several cores, or much memory."""
     if stage.memory_mib is None:
         return workers
-    fitting = available_memory() // (stage.memory_mib * 2**20 + _LIBRARIES)
+    fitting = available_memory() // (stage.memory_mib * 2**20 + LIBRARIES)
     return max(1, min(workers // (stage.cores or 1), fitting))
-
-
-def unit_memory_mib(process_mib: int) -> int:
-    """Memory that a process of this many MiB leaves to the command of a step."""
-    return max(16, process_mib - _LIBRARIES // 2**20)
 
 
 def stage_memory(stage: Stage, tiles: Tiles | None) -> int:
     """Peak bytes of a process that works through units of a stage."""
     if stage.memory_mib is not None:
-        return _LIBRARIES + stage.memory_mib * 2**20
+        return LIBRARIES + stage.memory_mib * 2**20
     assert tiles is not None
-    return _LIBRARIES + stage.memory(tiles)
+    return LIBRARIES + stage.memory(tiles)
 
 
 def _windows(tiles: Tiles | None) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from hpckit.runs.journal import Entry, Journal
 from hpckit.runs.plan import Bundle, Unit, bundles, cost_of
 
 _PRELOADED: Final = ["hpckit.production.preloaded"]
-_THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
 _SERVER_GONE: Final = 255
 """What `multiprocessing` gives as exit code where the server that forks processes has ended."""
 _MAX_STILLBORN: Final = 3
@@ -303,8 +303,10 @@ def _serve(
 @contextmanager
 def _thread_variables(threads: int) -> Iterator[None]:
     """Set what libraries read once when they are loaded, for a process that is about to start."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    # Nothing uses BLAS, whose threads would start with numpy.
+    values = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), "OPENBLAS_NUM_THREADS": "1"}
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:

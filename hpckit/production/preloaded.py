@@ -2,8 +2,11 @@
 
 from contextlib import suppress
 
-import hpckit.production.worker  # noqa: F401
-from hpckit.base.compiled import prepare_numba
+from hpckit.base.processes import importing
 
-with suppress(Exception):  # a worker that needs numba says why it has none
-    prepare_numba()
+with importing():
+    import hpckit.production.worker  # noqa: F401
+    from hpckit.base.compiled import prepare_numba
+
+    with suppress(Exception):  # a worker that needs numba says why it has none
+        prepare_numba()
