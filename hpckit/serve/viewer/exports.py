@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpckit.serve.zonemap import ZoneMap
 
 _MOST_ZONES: Final = 500
+_TYPES: Final = {"csv": "text/csv", "gpkg": "application/geopackage+sqlite3"}
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -37,21 +38,21 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     if not 1 <= len(names) <= _MOST_ZONES:
         raise bad_value("zone", f"name 1 to {_MOST_ZONES} zones")
     form = request.query_params.get("format", "csv")
-    if form not in ("csv", "gpkg"):
+    if form not in _TYPES:
         raise bad_value("format", "is csv or gpkg")
     reduction = request.query_params.get("reduction")
     zones = dataset.edition.zones(reduction)
     rows = [zones.row(name) for name in names]
     service.note(request, "export", dataset, zones=names, format=form)
     table = _table(dataset, names, reduction)
-    body, media = (
+    body, _media = (
         (table.to_csv(index=False).encode(), "text/csv")
         if form == "csv"
         else _geopackage(dataset, zones, rows, table)
     )
     stem = _UNSAFE.sub("_", f"{dataset.name}-{names[0]}" if len(names) == 1 else dataset.name)
     return bytes_answer(
-        request, body, media, headers={"Content-Disposition": f'attachment; filename="{stem}.{form}"'}
+        request, body, _TYPES[form], headers={"Content-Disposition": f'attachment; filename="{stem}.{form}"'}
     )
 
 
