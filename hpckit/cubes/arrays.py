@@ -101,6 +101,11 @@ class Array:
         return float("nan") if np.dtype(self.dtype).kind == "f" else 0
 
     @property
+    def is_categorical(self) -> bool:
+        """Whether it holds classes or bits."""
+        return "flag_values" in self.attributes or "flag_masks" in self.attributes
+
+    @property
     def name(self) -> str:
         """Name in its group."""
         return self.key.rpartition("/")[2]
@@ -175,6 +180,25 @@ def tile_files(tile: str, notes: Metadata, groups: Iterable[ArrayGroup]) -> File
     yield f"{tile}/zarr.json", _json(_group(notes))
     for group in groups:
         yield from group.files()
+
+
+def empty_groups(keys: Iterable[str]) -> Files:
+    """Metadata of groups that only hold others."""
+    for key in keys:
+        yield f"{key}/zarr.json".lstrip("/"), _json(_group({}))
+
+
+def note_in_group(objects: Objects, key: str, notes: Metadata) -> None:
+    """Add attributes to a group that is there already.
+
+    Raises
+    ------
+    CubeError
+        If there is none, or its metadata are damaged.
+    """
+    known = existing_metadata(objects, key)
+    known["attributes"] = {**known.get("attributes", {}), **notes}
+    write_changed(objects, iter([(f"{key}/zarr.json", _json(known))]))
 
 
 def positions(frame: Frame, resolution_m: int, fill: Any) -> dict[str, Coordinate]:

@@ -32,7 +32,8 @@ X: Final = {"standard_name": "projection_x_coordinate", "long_name": "easting", 
 Y: Final = {"standard_name": "projection_y_coordinate", "long_name": "northing", "units": "m", "axis": "Y"}
 
 
-def _convention(name: str, uuid: str, description: str) -> dict[str, str]:
+def convention(name: str, uuid: str, description: str) -> dict[str, str]:
+    """Entry of `zarr_conventions` for a convention, at its first version."""
     repository = name.rstrip(":")
     return {
         "uuid": uuid,
@@ -44,8 +45,8 @@ def _convention(name: str, uuid: str, description: str) -> dict[str, str]:
 
 
 CONVENTIONS: Final = [
-    _convention("proj:", "f17cb550-5864-4468-aeb7-f3180cfb622f", "Coordinate reference system"),
-    _convention("spatial:", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Position of the pixels"),
+    convention("proj:", "f17cb550-5864-4468-aeb7-f3180cfb622f", "Coordinate reference system"),
+    convention("spatial:", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Position of the pixels"),
 ]
 
 

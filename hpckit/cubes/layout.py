@@ -28,6 +28,7 @@ from hpckit.cubes.arrays import (
     write_changed,
 )
 from hpckit.cubes.held import WHOLE, Held
+from hpckit.cubes.multiscales import kept
 from hpckit.cubes.objects import Objects, objects_at
 from hpckit.cubes.shards import ChunkGrid
 from hpckit.errors import CubeError
@@ -141,7 +142,8 @@ def prepare(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition], held
     """
     require_same_layout(spec, tile, acquisitions)
     groups = _groups(spec, tile, acquisitions, held)
-    write_changed(spec.objects, tile_files(tile, attributes.tile_attributes(tile, spec.grid, spec.sensor), groups))
+    notes = attributes.tile_attributes(tile, spec.grid, spec.sensor) | kept(spec.objects, tile)
+    write_changed(spec.objects, tile_files(tile, notes, groups))
 
 
 def require_same_layout(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisition]) -> None:

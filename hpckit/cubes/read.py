@@ -62,6 +62,13 @@ class Group:
     arrays: Mapping[str, Array]
     """By name."""
     attributes: Mapping[str, Any]
+    along_time: Mapping[str, Mapping[str, Any]]
+    """Metadata of the coordinates that have no place, by name."""
+
+    @property
+    def key(self) -> str:
+        """Path relative to the cube."""
+        return f"{self.tile}/r{self.resolution_m}m"
 
 
 def tiles(cube: Path) -> list[str]:
@@ -88,11 +95,13 @@ def read_group(cube: Path, tile: str, resolution_m: int) -> Group:
     try:
         listed = metadata["consolidated_metadata"]["metadata"]
         found = {name: array for name, array in listed.items() if array.get("dimension_names") == DIMENSIONS}
+        along = {name: array for name, array in listed.items() if (array.get("dimension_names") or [""])[0] == "time"}
     except (KeyError, TypeError, AttributeError) as error:
         raise damaged_metadata(objects, key) from error
     bands = {name: _band(f"{key}/{name}", array) for name, array in found.items()}
     arrays = {name: parse_array(objects, f"{key}/{name}", array) for name, array in found.items()}
-    return Group(tile, resolution_m, where, bands, arrays, metadata["attributes"])
+    times = {name: array for name, array in along.items() if name not in found}
+    return Group(tile, resolution_m, where, bands, arrays, metadata["attributes"], times)
 
 
 def geometry(cube: Path, tile: str, resolution_m: int) -> Geometry:
@@ -147,7 +156,7 @@ def _is_node(objects: Objects, key: str) -> bool:
 
 
 def _band(key: str, metadata: Mapping[str, Any]) -> BandRef:
-    _, group, name = key.split("/")
+    _, group, name = key.rsplit("/", 2)
     notes, size = metadata.get("attributes", {}), int(group.strip("rm"))
     kind: Kind = "class" if "flag_values" in notes else "bits" if "flag_masks" in notes else "value"
     codes = notes.get("flag_values") or [mask.bit_length() - 1 for mask in notes.get("flag_masks", ())]

@@ -12,7 +12,7 @@ from hpckit.campaign.composite import Composite
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.arrays import existing_metadata, read_array, read_coordinate
 from hpckit.cubes.objects import Objects, objects_at
-from hpckit.cubes.read import geometry
+from hpckit.cubes.read import geometry, resolutions
 from hpckit.errors import CubeError
 from hpckit.look.pixels import Bounds, Layer, PictureExtent, Snapshot, find_band, plan_extent, read_layer
 from hpckit.look.quicklook import draw_index, draw_rgb
@@ -90,10 +90,10 @@ def _composite(campaign: Campaign, name: str) -> Composite:
 
 def _period(objects: Objects, tile: str, composite: Composite, wanted: str | None) -> tuple[int, str, np.datetime64]:
     """Number, label and first day of a period of a tile."""
-    groups = objects.list(tile)
-    if not groups:
+    found = resolutions(objects.path, tile)
+    if not found:
         raise CubeError(f"composite {composite.name!r} is not made yet on tile {tile}", hint="`hpckit run`")
-    group = f"{tile}/{groups[0]}"
+    group = f"{tile}/r{found[0]}m"
     labels = list(existing_metadata(objects, group)["attributes"][PERIODS])
     label = wanted or labels[0]
     if label not in labels:
@@ -114,7 +114,7 @@ def _layer(path: Path, tile: str, method: str, band: str, period: int, extent: P
 def _find(objects: Objects, tile: str, method: str, band: str) -> tuple[str, str]:
     """Group and name of the array of a layer."""
     names = [f"{band}_{method}", f"{method}_{band}", band]
-    for group in objects.list(tile):
+    for group in (f"r{resolution_m}m" for resolution_m in resolutions(objects.path, tile)):
         held = objects.list(f"{tile}/{group}")
         for name in names:
             if name in held:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.cubes import levels
 from hpckit.cubes.arrays import Array
-from hpckit.cubes.read import Geometry
-from hpckit.cubes.region import Box, read_region
-from hpckit.errors import ShardError
+from hpckit.cubes.read import Geometry, Group
+from hpckit.cubes.region import Box
+from hpckit.cubes.sound import Faults, read_sound
 from hpckit.look.mercator import ground_m
+from hpckit.look.opened import open_tile
 from hpckit.look.pixels import Layer as Values
+from hpckit.reduce.composites.hierarchy import PERIODS
 from hpckit.space.warp import needed, warp
 
 if TYPE_CHECKING:
@@ -21,102 +26,80 @@ if TYPE_CHECKING:
 
 THREADS: Final = 2
 """Shards that are read and decoded at a time for one picture."""
+_MOST_PIXELS: Final = 60_000_000
+"""Pixels that are decoded for one map tile, of all bands; half a second."""
+_SHARP: Final = 1.25
+"""How much larger than pixels of the picture those of an overview may be."""
+_LOOK_AGAIN_S: Final = 2.0
+"""Seconds after which the manifest is looked at again, to compare overviews with it."""
+_OLDER: Final = "shown from overviews that are older than the shards; `hpckit overviews` makes them again"
+_TOO_FAR: Final = "too far out for full resolution: zoom in, or let `hpckit overviews` make overviews"
 
 Resampling = Literal["nearest", "bilinear"]
 
 
 @dataclass(slots=True)
-class Faults:
-    """What could not be read for a picture."""
+class Drawing:
+    """How one picture is drawn, and what became of it."""
 
-    shards: list[ShardError] = field(default_factory=list)
+    target: GeoBox
+    resampling: Resampling | None = None
+    """If not given, pixels smaller than those of an array show the nearest one, and larger ones a mean."""
+    root: Path | None = None
+    """Where overviews lie; they are not used without."""
+    pixels: int = _MOST_PIXELS
+    """Pixels that may still be decoded."""
+    faults: Faults = field(default_factory=Faults)
+    remarks: dict[str, None] = field(default_factory=dict)
 
     @property
-    def notes(self) -> list[str]:
-        """A sentence for each."""
-        return list(dict.fromkeys(str(fault) for fault in self.shards))
+    def notes(self) -> tuple[str, ...]:
+        """Why something is not seen as it should be."""
+        return (*self.faults.notes, *self.remarks)
 
 
-def read_sound(array: Array, box: Box, dates: range, faults: Faults) -> npt.NDArray[Any]:
-    """Read a rectangle of consecutive dates; where a shard is gone or damaged, there is fill value.
+def plane(drawing: Drawing, store: Path, group: Group, name: str, date: int) -> npt.NDArray[Any] | None:
+    """Pixels of one date of an array on the pixels of a picture; None where it does not reach it.
 
-    Returns
-    -------
-    ndarray, shape (dates, rows, columns)
-        As `hpckit.cubes.region.read_region` gives it.
-
-    Raises
-    ------
-    FileUnavailableError
-        If the file system refuses: that is no damage.
-    """
-    try:
-        return read_region(array, box, dates, threads=THREADS)
-    except ShardError:
-        blocks = sorted({date // array.dates_per_shard for date in dates})
-        edges = [(block * array.dates_per_shard, (block + 1) * array.dates_per_shard) for block in blocks]
-        parts = [range(max(first, dates[0]), min(last, dates[-1] + 1)) for first, last in edges]
-        return np.concatenate([_without_damage(array, box, part, faults) for part in parts])
-
-
-def _without_damage(array: Array, box: Box, dates: range, faults: Faults) -> npt.NDArray[Any]:
-    """Read dates of one block of shards, without those that are damaged."""
-    edge = array.grid.window
-    windows = np.ones([-(-size // edge) for size in array.shape[1:]], np.bool_)
-    while True:
-        try:
-            return read_region(array, box, dates, windows=windows, threads=THREADS)
-        except ShardError as fault:
-            row, column = map(int, fault.key.split("/")[-2:])
-            if not windows[row, column]:
-                raise
-            faults.shards.append(fault)
-            windows[row, column] = False
-
-
-def warped(
-    array: Array, where: Geometry, date: int, target: GeoBox, resampling: Resampling | None, faults: Faults
-) -> npt.NDArray[Any] | None:
-    """Pixels of one date on the pixels of a picture; None where the array does not reach it.
-
-    Parameters
-    ----------
-    resampling : {"nearest", "bilinear"}, optional
-        If not given, pixels smaller than the array's show the nearest one, and larger ones a mean. Classes and bits
-        are never mixed.
+    They come from an overview if the picture's pixels are much larger, and it was made from the shards that are there
+    now; else from the array itself, if that is not too much; else from an older overview.
 
     Returns
     -------
-    ndarray, shape `target.shape`
+    ndarray, shape of the picture
         Physical units in float32 with NaN for no data, or stored numbers of classes and bits with 0.
     """
-    from odc.geo.geobox import GeoBox
+    coarse, state = _overview(drawing, store, group, name, date)
+    if coarse is not None and state == "current":
+        return warped(coarse.arrays[name], coarse.where, date, drawing)
+    if _count(group.where, drawing.target) <= drawing.pixels:
+        return warped(group.arrays[name], group.where, date, drawing)
+    drawing.remarks[_TOO_FAR if coarse is None else _OLDER] = None
+    return None if coarse is None else warped(coarse.arrays[name], coarse.where, date, drawing)
 
-    source = GeoBox(where.shape, where.transform, f"EPSG:{where.epsg}")
-    if is_categorical(array):
+
+def warped(array: Array, where: Geometry, date: int, drawing: Drawing) -> npt.NDArray[Any] | None:
+    """Pixels of one date of an array itself on the pixels of a picture; see `plane`."""
+    source, resampling = _geobox(where), drawing.resampling
+    if array.is_categorical:
         resampling = "nearest"
     elif resampling is None:
-        resampling = "bilinear" if ground_m(target) > where.transform.a else "nearest"
-    part = needed(source, target, resampling)
+        resampling = "bilinear" if ground_m(drawing.target) > where.transform.a else "nearest"
+    part = needed(source, drawing.target, resampling)
     if part is None:
         return None
     rows, columns = part
-    stored = read_sound(
-        array, Box(rows.start, columns.start, rows.stop, columns.stop), range(date, date + 1), faults
-    )[0]
-    if is_categorical(array):
-        return warp(stored, source[part], target, resampling, nodata=0)
+    box = Box(rows.start, columns.start, rows.stop, columns.stop)
+    drawing.pixels -= box.shape[0] * box.shape[1]
+    stored = read_sound(array, box, range(date, date + 1), drawing.faults, threads=THREADS)[0]
+    if array.is_categorical:
+        return warp(stored, source[part], drawing.target, resampling, nodata=0)
     nodata = array.attributes.get("_FillValue")
     if nodata is None or stored.dtype.kind == "f":
-        return physical(warp(stored.astype(np.float32), source[part], target, resampling, nodata=np.nan), array)
-    if stored.dtype == np.uint8:
-        stored = stored.astype(np.uint16)  # so that a mean is not rounded to nodata
-    return physical(warp(stored, source[part], target, resampling, nodata=float(nodata)), array)
-
-
-def is_categorical(array: Array) -> bool:
-    """Whether an array holds classes or bits."""
-    return "flag_values" in array.attributes or "flag_masks" in array.attributes
+        stored, nodata = stored.astype(np.float32), np.nan
+    elif stored.dtype == np.uint8:
+        stored = stored.astype(np.uint16)  # a mean has the same numbers, and no fewer steps
+    return physical(warp(stored, source[part], drawing.target, resampling, nodata=float(nodata)), array)
 
 
 def physical(stored: npt.NDArray[Any], array: Array) -> Values:
@@ -132,3 +115,45 @@ def physical(stored: npt.NDArray[Any], array: Array) -> Values:
     if nodata is not None:
         found[stored == nodata] = np.nan
     return found
+
+
+def _overview(drawing: Drawing, store: Path, group: Group, name: str, date: int) -> tuple[Group | None, levels.State]:
+    """Coarsest overview whose pixels are not much larger than the picture's."""
+    most = ground_m(drawing.target) * _SHARP
+    if drawing.root is None or group.where.transform.a * 2 > most:
+        return None, "none"
+    opened = open_tile(drawing.root, f"{group.tile}/overviews/r{group.resolution_m}m")
+    fitting = (
+        []
+        if opened is None
+        else [
+            coarse
+            for coarse in opened.groups.values()
+            if coarse.where.transform.a <= most and name in coarse.arrays and _same_date(group, coarse, date)
+        ]
+    )
+    if not fitting:
+        return None, "none"
+    state = levels.state(store, drawing.root, group, name, date, int(time.monotonic() / _LOOK_AGAIN_S))
+    return (None if state == "none" else fitting[-1]), state
+
+
+def _same_date(group: Group, coarse: Group, date: int) -> bool:
+    """Whether a position on the time axes means the same date in a group and its overview."""
+    mine, other = group.where.acquisitions, coarse.where.acquisitions
+    if mine:
+        return date < len(other) and other[date]["id"] == mine[date]["id"]
+    labels, known = group.attributes.get(PERIODS, ()), coarse.attributes.get(PERIODS, ())
+    return date < len(known) and known[date] == labels[date]
+
+
+def _geobox(where: Geometry) -> GeoBox:
+    from odc.geo.geobox import GeoBox
+
+    return GeoBox(where.shape, where.transform, f"EPSG:{where.epsg}")
+
+
+def _count(where: Geometry, target: GeoBox) -> int:
+    """Pixels of an array that a picture needs."""
+    part = needed(_geobox(where), target, "nearest")
+    return 0 if part is None else (part[0].stop - part[0].start) * (part[1].stop - part[1].start)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.cubes.levels import root_of
 from hpckit.errors import CubeError
-from hpckit.look.layers import Choice, Layer, Painter, layers, painter
+from hpckit.look.choices import Choice, Day, days, layers
+from hpckit.look.layers import Layer, Painter, painter
 from hpckit.look.mercator import bounds_of_map_tile, geobox_of_map_tile, require_map_tile
 from hpckit.look.opened import TileOpened, open_tiles, periods, positions
-from hpckit.look.planes import Faults, Resampling, warped
+from hpckit.look.planes import Drawing, Resampling, plane
 from hpckit.look.png import transparent
+from hpckit.reduce.composites.hierarchy import PERIODS
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
-
     from hpckit.look.view import CampaignView
 
-__all__ = ["Choice", "Layer", "MapTile", "draw_tile", "layers", "render_tile"]
+__all__ = ["Choice", "Day", "Layer", "MapTile", "days", "draw_tile", "layers", "render_tile"]
 
-_MOST_PIXELS: Final = 36_000_000
-"""Pixels of a band that are decoded for one map tile at most; without overviews, maps of a country need more."""
+Planes = dict[str, npt.NDArray[Any]]
+"""By text of the painter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,28 @@ class MapTile:
 
     png: bytes
     notes: tuple[str, ...] = ()
-    """Why something is not seen: shards that are damaged, or too many pixels."""
+    """Why something is not seen as it should be: shards that are damaged, or too many pixels."""
     is_empty: bool = False
     """Nothing is on it."""
 
 
-def render_tile(view: CampaignView, layer: Layer, z: int, x: int, y: int, size: int = 256) -> bytes:
+def render_tile(
+    view: CampaignView, layer: Layer, z: int, x: int, y: int, size: int = 256, *, cache: Path | None = None
+) -> bytes:
     """Draw a map tile as PNG; see `draw_tile`."""
-    return draw_tile(view, layer, z, x, y, size).png
+    return draw_tile(view, layer, z, x, y, size, cache=cache).png
 
 
 def draw_tile(
-    view: CampaignView, layer: Layer, z: int, x: int, y: int, size: int = 256, *, resampling: Resampling | None = None
+    view: CampaignView,
+    layer: Layer,
+    z: int,
+    x: int,
+    y: int,
+    size: int = 256,
+    *,
+    cache: Path | None = None,
+    resampling: Resampling | None = None,
 ) -> MapTile:
     """Draw a tile of a web map.
 
@@ -57,6 +69,8 @@ def draw_tile(
         Zoom, column from the west and row from the north, in EPSG:3857.
     size : int
         Pixels on a side, 256 or 512.
+    cache : Path, optional
+        Folder of overviews, where they do not lie in the store.
     resampling : {"nearest", "bilinear"}, optional
         If not given, pixels smaller than those of the cube show the nearest one, and larger ones a mean.
 
@@ -65,7 +79,7 @@ def draw_tile(
     HpckitError
         If there is no such map tile.
     CubeError
-        If the campaign has no such layer, or the layer names no day.
+        If the campaign has no such layer or period, or the layer names no day.
     FileUnavailableError
         If the file system refuses.
     """
@@ -74,85 +88,70 @@ def draw_tile(
     if layer.composite is None and layer.day is None:
         raise CubeError("the layer names no day", hint="name one of the days of the campaign")
     opened = open_tiles(how.store, bounds_of_map_tile(z, x, y))
-    target, faults = geobox_of_map_tile(z, x, y, size), Faults()
-    period = layer.period
-    if layer.composite is not None:
-        period = _require_period(how, opened, layer)
-    made: dict[str, npt.NDArray[Any]] = {}
+    period = None if layer.composite is None else _require_period(how, opened, layer)
+    drawing = Drawing(geobox_of_map_tile(z, x, y, size), resampling, root_of(how.store, cache))
+    made: Planes = {}
     seen = np.zeros((size, size), np.bool_)
-    for tile in opened:
-        for planes in _passes(how, tile, layer, period, target, faults, resampling):
-            _fill(made, seen, planes, how)
-            if seen.all():
-                break
+    for planes in _passes(how, opened, layer, period, drawing):
+        _fill(made, seen, planes, how)
         if seen.all():
             break
     if not seen.any():
-        return MapTile(transparent(size, size), tuple(faults.notes), is_empty=True)
-    return MapTile(how.paint(made).png, tuple(faults.notes))
+        return MapTile(transparent(size, size), drawing.notes, is_empty=True)
+    return MapTile(how.paint(made).png, drawing.notes)
 
 
 def _require_period(how: Painter, opened: list[TileOpened], layer: Layer) -> str:
-    known = periods(opened or open_tiles(how.store))
+    """Label of the period that is shown."""
+    known = periods(opened) if opened else []
+    if layer.period is not None and layer.period in known:
+        return layer.period
+    known = periods(open_tiles(how.store))
     if layer.period is None and known:
         return known[0]
     if layer.period in known:
         return str(layer.period)
+    if not known:
+        raise CubeError(f"composite {layer.composite!r} is not made yet", hint="`hpckit run` makes it")
     shown = ", ".join(known[:6]) + (" …" if len(known) > 6 else "")
-    raise CubeError(
-        f"composite {layer.composite!r} has no period {layer.period!r}", hint=f"it has {shown or 'none yet'}"
-    )
+    raise CubeError(f"composite {layer.composite!r} has no period {layer.period!r}", hint=f"it has {shown}")
 
 
 def _passes(
-    how: Painter,
-    tile: TileOpened,
-    layer: Layer,
-    period: str | None,
-    target: GeoBox,
-    faults: Faults,
-    resampling: Resampling | None,
-) -> Iterator[dict[str, npt.NDArray[Any]]]:
-    """Planes of each pass of a tile."""
-    from hpckit.reduce.composites.hierarchy import PERIODS
-
-    found = [how.find(tile, text) for text in how.texts]
-    if not all(found):
-        return
-    groups = [one for one in found if one is not None]
-    first = groups[0][0]
-    if period is not None:
-        dates = [number for number, label in enumerate(first.attributes.get(PERIODS, ())) if label == period]
-    else:
-        assert layer.day is not None
-        dates = positions(first, layer.day)
-    for date in dates:
-        planes = {}
-        for text, (group, name) in zip(how.texts, groups, strict=True):
-            plane = warped(group.arrays[name], group.where, date, target, resampling, faults)
-            if plane is None:
-                break
-            planes[text] = plane
+    how: Painter, opened: list[TileOpened], layer: Layer, period: str | None, drawing: Drawing
+) -> Iterator[Planes]:
+    """Planes of each pass over each tile."""
+    for tile in opened:
+        found = [one for one in (how.find(tile, text) for text in how.texts) if one is not None]
+        if len(found) < len(how.texts):
+            drawing.remarks[f"tile {tile.tile} has not all of {', '.join(how.texts)}"] = None
+            continue
+        first = found[0][0]
+        if layer.composite is None and layer.day is not None:
+            dates = positions(first, layer.day)
         else:
-            yield planes
+            dates = [number for number, label in enumerate(first.attributes.get(PERIODS, ())) if label == period]
+        for date in dates:
+            planes = {}
+            for text, (group, name) in zip(how.texts, found, strict=True):
+                pixels = plane(drawing, how.store, group, name, date)
+                if pixels is None:
+                    break
+                planes[text] = pixels
+            else:
+                yield planes
 
 
-def _fill(
-    made: dict[str, npt.NDArray[Any]], seen: npt.NDArray[np.bool_], planes: dict[str, npt.NDArray[Any]], how: Painter
-) -> None:
+def _fill(made: Planes, seen: npt.NDArray[np.bool_], planes: Planes, how: Painter) -> None:
     """Add pixels where nothing is seen yet, and all bands have data."""
     if how.categorical is not None:
-        valid = next(iter(planes.values())) != 0
+        fresh = planes[how.texts[0]] != 0
     else:
-        valid = np.logical_and.reduce([np.isfinite(plane) for plane in planes.values()])
-    if not made:
-        made.update(planes)
-        if how.categorical is None:
-            for plane in planes.values():
-                plane[~valid] = np.nan
-        seen |= valid
-        return
-    fresh = valid & ~seen
-    for text, plane in planes.items():
-        np.copyto(made[text], plane, where=fresh)
+        fresh = np.logical_and.reduce([np.isfinite(pixels) for pixels in planes.values()])
+    fresh &= ~seen
+    nothing = 0 if how.categorical is not None else np.nan
+    for text, pixels in planes.items():
+        if text not in made:
+            made[text] = np.full_like(pixels, nothing)
+        np.copyto(made[text], pixels, where=fresh)
     seen |= fresh

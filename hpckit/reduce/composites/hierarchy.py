@@ -16,6 +16,7 @@ from hpckit.cubes import attributes
 from hpckit.cubes.arrays import Array, ArrayGroup, Coordinate, Files, array_key, positions, tile_files
 from hpckit.cubes.held import WHOLE, Held
 from hpckit.cubes.layout import CubeSpec
+from hpckit.cubes.multiscales import kept
 from hpckit.cubes.objects import Objects
 from hpckit.cubes.shards import ChunkGrid
 from hpckit.reduce.composites.periods import Interval
@@ -64,7 +65,8 @@ def files(
         Windows that are composed: arrays have the whole shape, and name these windows.
     """
     groups = _groups(objects, spec, frame, layers, periods, held)
-    return tile_files(frame.tile, attributes.tile_attributes(frame.tile, spec.grid, spec.sensor), groups)
+    notes = attributes.tile_attributes(frame.tile, spec.grid, spec.sensor) | kept(objects, frame.tile)
+    return tile_files(frame.tile, notes, groups)
 
 
 def _groups(
