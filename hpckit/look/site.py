@@ -88,7 +88,7 @@ def _held_share(site: Site) -> float:
     right, bottom = where.transform @ (where.shape[1], where.shape[0])
     width, height = min(east, right) - max(west, left), min(north, top) - max(south, bottom)
     whole = max(east - west, _EXACT) * max(north - south, _EXACT)
-    return round(float(max(0.0, width) * max(0.0, height)) / whole, 6)
+    return float(round(max(0.0, width) * max(0.0, height) / whole, 6))
 
 
 def _chip(bounds: Sequence[float], groups: Sequence[Group], margin_m: float) -> GeoBox:
