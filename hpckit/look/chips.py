@@ -86,6 +86,18 @@ class RawChip:
     acquisition: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ChipPlace:
+    """Where `raw_chip` finds a zone: the tile that holds most of it."""
+
+    tile: str
+    epsg: int
+    transform: Affine
+    """Of the band's pixels in the tile."""
+    acquisitions: tuple[dict[str, Any], ...]
+    """In the order of time, as the cube describes them."""
+
+
 def calendar(
     view: CampaignView,
     zone: shapely.Geometry,
@@ -190,6 +202,21 @@ def raw_chip(
         raise fault
     acquisition = group.where.acquisitions[number]
     return RawChip(_geotiff(pixels, site, array.attributes, acquisition, name), site.tile.tile, dict(acquisition))
+
+
+def chip_place(
+    view: CampaignView, zone: shapely.Geometry, band: str, *, crs: str | int | pyproj.CRS = 4326
+) -> ChipPlace:
+    """Tile, pixels and acquisitions that `raw_chip` has of a zone and band.
+
+    Raises
+    ------
+    CubeError
+        If the cube has no such band, or no tile that holds some of the zone.
+    """
+    site = find_site(of_band(view.campaign, band), zone, crs, 0.0)
+    where = site.found[0][0].where
+    return ChipPlace(site.tile.tile, where.epsg, where.transform, tuple(where.acquisitions))
 
 
 def svg_path(zone: shapely.Geometry, transform: Affine) -> str:

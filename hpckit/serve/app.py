@@ -73,10 +73,11 @@ def build(service: Service) -> Starlette:
 
 
 def _doors() -> dict[Door, Callable[[Service], Sequence[BaseRoute]]]:
+    from hpckit.serve.jrc import routes as jrc
     from hpckit.serve.stac import routes as stac
     from hpckit.serve.viewer import routes as viewer
 
-    return {"stac": stac.routes, "viewer": viewer.routes}
+    return {"jrc": jrc.routes, "stac": stac.routes, "viewer": viewer.routes}
 
 
 def _health(request: Request) -> Response:

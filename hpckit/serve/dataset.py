@@ -37,6 +37,8 @@ class Edition:
     """None before the first run."""
     state: Path
     """Folder for what the server keeps about the data set."""
+    settings: DatasetSettings
+    """Its part of the settings."""
     _zones: dict[str, ZoneMap] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -63,7 +65,9 @@ class Edition:
         chosen = self.view.reduction(reduction)
         with self._lock:
             if chosen.name not in self._zones:
-                self._zones[chosen.name] = open_zones(self.view, self.run, chosen.name)
+                self._zones[chosen.name] = open_zones(
+                    self.view, self.run, chosen.name, self.settings.crop_name, self.settings.crop_code
+                )
             return self._zones[chosen.name]
 
 
@@ -135,7 +139,7 @@ class Dataset:
         if self._edition is None or run is None or run.frozen != self._edition.digest:
             if run is not None:
                 view = open_campaign(run.path)
-            self._edition = Edition(view, run, self.state)
+            self._edition = Edition(view, run, self.state, self.settings)
         self._seen = seen
 
     @property

@@ -133,15 +133,19 @@ def _clear_days(records: ZoneRecords, band: str, statistic: str) -> dict[date, f
     return {day: sum(each) / len(each) for day, each in found.items()}
 
 
+def local_crs(lon: float, lat: float) -> pyproj.CRS:
+    """Metres around a place: equal areas, and distances that are right to 1e-4 within 100 km."""
+    return pyproj.CRS.from_dict({"proj": "laea", "lat_0": lat, "lon_0": lon, "datum": "WGS84"})
+
+
 def _stretch(y: float) -> float:
     """How many units of EPSG:3857 a metre on the ground has, at most, up to a northing; a little more."""
     return float(1.01 * np.cosh(y / _MERCATOR_RADIUS))
 
 
 def _in_metres(zones: ZoneMap, rows: npt.NDArray[np.int64], centre: int) -> npt.NDArray[np.object_]:
-    """Outlines around a zone in metres: equal areas, and distances that are right to 1e-4 within 100 km."""
+    """Outlines in metres around a zone."""
     middle = zones.in_degrees(centre).centroid
-    local = pyproj.CRS.from_dict({"proj": "laea", "lat_0": middle.y, "lon_0": middle.x, "datum": "WGS84"})
-    forward = pyproj.Transformer.from_crs(zones.crs, local, always_xy=True)
+    forward = pyproj.Transformer.from_crs(zones.crs, local_crs(middle.x, middle.y), always_xy=True)
     shapes = zones.outlines(rows)
     return np.asarray(shapely.transform(shapes, forward.transform, interleaved=False))

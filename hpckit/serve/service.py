@@ -78,6 +78,15 @@ class Service:
         """Do something when the server ends."""
         self._closing.append(close)
 
+    def origin(self, request: Request) -> str:
+        """Scheme and host by which the client of a request reaches the server."""
+        url = self.settings.public_url or str(request.url)
+        return "/".join(url.split("/")[:3])
+
+    def address(self, request: Request) -> str:
+        """Address of the server as the client of a request knows it, without a slash at its end."""
+        return f"{self.origin(request)}{self.settings.prefix}"
+
     def note(self, request: Request, what: str, dataset: Dataset, **facts: object) -> None:
         """Write down what was read of a parcel."""
         reader = self.reader(request)

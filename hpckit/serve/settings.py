@@ -205,6 +205,8 @@ class Settings(Part):
     """Catalogues of products, as collections of the STAC door."""
     members: tuple[Member, ...] = ()
     """Catalogues of the federation."""
+    orthophotos: dict[str, Path] = Field(default_factory=dict)
+    """Raster files of aerial images, by the names that JRC's clients give as `tms`."""
     merged: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Own collections that are several collections of members: `sentinel-2-l2a: [EODC|…, CREODIAS|…]`."""
     limits: Limits = Limits()

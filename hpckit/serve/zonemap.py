@@ -19,7 +19,7 @@ import shapely
 
 from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import ZoneError
-from hpckit.look.labels import zone_labels
+from hpckit.look.labels import zone_crops
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +48,8 @@ class ZoneMap:
     """West, south, east, north in EPSG:3857; shape (zones, 4)."""
     labels: npt.NDArray[np.object_]
     """What each zone is, a crop for example; None where the layer does not say; shape (zones,)."""
+    codes: npt.NDArray[np.object_] | None = None
+    """The code of that, as text; shape (zones,)."""
 
     def __len__(self) -> int:
         """Number of zones."""
@@ -158,8 +160,15 @@ class ZoneMap:
         return shapely.transform(self.geometry(row), to_degrees.transform, interleaved=False)
 
 
-def open_zones(view: CampaignView, run: Run | None, reduction: str) -> ZoneMap:
+def open_zones(
+    view: CampaignView, run: Run | None, reduction: str, crop_name: str | None = None, crop_code: str | None = None
+) -> ZoneMap:
     """Open the zones of a reduction: those that the run has frozen, or else those of the layer now.
+
+    Parameters
+    ----------
+    crop_name, crop_code : str, optional
+        Fields of the layer with name and code of the crop; found by their names if not given.
 
     Raises
     ------
@@ -178,8 +187,11 @@ def open_zones(view: CampaignView, run: Run | None, reduction: str) -> ZoneMap:
     if not len(ids):
         raise ZoneError(f"reduction {reduction!r} has no zones")
     chosen = view.reduction(reduction)
-    labels = zone_labels(view.campaign.resolve(chosen.zones), chosen.id, chosen.layer, ids.to_pylist())
-    return ZoneMap(reduction, ids, wkb, crs, _boxes(wkb, crs), np.array(labels, dtype=object))
+    layer_path = view.campaign.resolve(chosen.zones)
+    labels, codes = zone_crops(layer_path, chosen.id, chosen.layer, ids.to_pylist(), crop_name, crop_code)
+    return ZoneMap(
+        reduction, ids, wkb, crs, _boxes(wkb, crs), np.array(labels, dtype=object), np.array(codes, dtype=object)
+    )
 
 
 def _frozen(file: WatchedFile) -> tuple[pa.Array, pa.Array, str]:

@@ -100,12 +100,12 @@ class Links:
     days: float = 7
     now: Callable[[], float] = field(default=time.time)
 
-    def to(self, root: str, path: str = "") -> str:
+    def to(self, root: str, path: str = "", base: str = "/a") -> str:
         """Address of a file below a root, such as `nl2024/cube`; the root has no more than safe characters."""
         # Whole days, so that the address of a file stays the same for a while and browsers can keep it.
         expiry = int((self.now() // 86400 + 1 + self.days) * 86400)
         name, _, signature = self.keys.sign("link", f"{expiry}/{root}").partition(".")
-        return f"{self.prefix}/a/{name}.{expiry}.{signature}/{root}/{path}"
+        return f"{self.prefix}{base}/{name}.{expiry}.{signature}/{root}/{path}"
 
     def is_valid(self, token: str, root: str) -> bool:
         """Whether `<key>.<expiry>.<signature>` opens a root and is not expired."""

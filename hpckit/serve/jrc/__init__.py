@@ -1,0 +1,1 @@
+"""The REST interface of JRC's Checks-by-Monitoring backend: `/query/…`."""
