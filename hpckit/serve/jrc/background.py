@@ -18,7 +18,7 @@ from hpckit.cubes.read import Group
 from hpckit.errors import CubeError, HpckitError
 from hpckit.look.layers import Layer, Painter, painter
 from hpckit.look.opened import TileOpened, open_tiles
-from hpckit.look.planes import Faults, warped
+from hpckit.look.planes import Drawing, warped
 from hpckit.look.png import encode
 from hpckit.look.quicklook import compose
 from hpckit.look.sample import cloud_covers
@@ -181,7 +181,7 @@ def _pictures(
     for number in np.argsort(clouds, kind="stable")[:_LOOKED_AT].tolist():
         planes = {}
         for text, (each, name) in zip(how.texts, found, strict=True):
-            planes[text] = warped(each.arrays[name], each.where, number, target, None, Faults())
+            planes[text] = warped(each.arrays[name], each.where, number, Drawing(target, "bilinear"))
         if any(plane is None for plane in planes.values()):
             return
         known = {text: plane for text, plane in planes.items() if plane is not None}
@@ -202,7 +202,7 @@ def _cloudy(dataset: Dataset, tile: TileOpened, number: int, target: Any) -> npt
     if mask is None or found is None:
         return nothing
     group, name = found
-    codes = warped(group.arrays[name], group.where, number, target, "nearest", Faults())
+    codes = warped(group.arrays[name], group.where, number, Drawing(target))
     return nothing if codes is None else np.asarray(flagged(mask.band, codes, mask.clouds), np.bool_)
 
 

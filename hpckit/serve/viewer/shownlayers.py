@@ -11,7 +11,8 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from hpckit.errors import CubeError
-from hpckit.look.layers import Choice, Layer, days, layers
+from hpckit.look.choices import Choice, days, layers
+from hpckit.look.layers import Layer
 from hpckit.serve.answers import day_of, text_of
 from hpckit.serve.dataset import Dataset, Edition
 
