@@ -7,15 +7,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 FILTER = [
     "https://api.stacspec.org/v1.0.0/item-search#filter",
     "http://www.opengis.net/spec/cql2/1.0/conf/cql2-json",
 ]
+SORT = ["https://api.stacspec.org/v1.0.0/item-search#sort"]
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class StacServer:
     """By the number of the search request, from 0: answers instead of the page."""
     every: Callable[[BaseHTTPRequestHandler], None] | None = None
     """Answers every request, of whatever kind."""
+    selects: bool = False
+    """Whether it selects by days and ids, and sorts as asked; else it gives what it holds in its own order."""
     next_link: Callable[[int], Mapping[str, Any] | None] | None = None
     """Another link to the page after position N."""
     searches: list[Mapping[str, Any]] = field(default_factory=list)
@@ -56,8 +60,15 @@ class StacServer:
             links = [{"rel": "search", "href": f"{self.url}/search", "method": one} for one in methods]
             links.append({"rel": "data", "href": f"{self.url}/collections"})
             send(handler, {"type": "Catalog", "id": "x", "conformsTo": list(self.conforms), "links": links})
+        elif parts.path == "/collections":
+            names = self.collections or sorted({item["collection"] for item in self.items})
+            send(handler, {"collections": [self._described(name) for name in names], "links": []})
+        elif "/items/" in parts.path:
+            name = unquote(parts.path.rpartition("/")[2])
+            found = next((item for item in self.items if item["id"] == name), None)
+            send(handler, found or {"code": "NotFoundError"}, 200 if found else 404)
         elif parts.path.startswith("/collections/"):
-            self._collection(handler, parts.path.rpartition("/")[2])
+            self._collection(handler, unquote(parts.path.rpartition("/")[2]))
         elif method == "POST" and not self.post:
             send(handler, {"detail": "Method Not Allowed"}, 405)
         else:
@@ -68,8 +79,19 @@ class StacServer:
         if name not in known:
             send(handler, {"code": "NotFoundError"}, 404)
             return
+        send(handler, self._described(name))
+
+    def _described(self, name: str) -> dict[str, Any]:
         world = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
-        send(handler, {"type": "Collection", "id": name, "extent": self.extent or world})
+        return {
+            "type": "Collection",
+            "stac_version": "1.0.0",
+            "id": name,
+            "description": f"Collection {name}",
+            "license": "other",
+            "extent": self.extent or world,
+            "links": [{"rel": "self", "href": f"{self.url}/collections/{name}"}],
+        }
 
     def _search(self, handler: BaseHTTPRequestHandler, asked: Mapping[str, Any], method: str) -> None:
         number = len(self.searches)
@@ -79,17 +101,49 @@ class StacServer:
             return
         start = int(asked.get("token") or 0)
         size = min(self.page, int(asked.get("limit") or 10))
-        some = self.items[start : start + size]
+        items = self._selected(asked) if self.selects else self.items
+        some = items[start : start + size]
         links: list[Mapping[str, Any]] = []
         if self.next_link is not None:
             link = self.next_link(start)
             links = [link] if link else []
-        elif start + size < len(self.items) and method == "POST":
+        elif start + size < len(items) and method == "POST":
             body = {"token": str(start + size)}
             links = [{"rel": "next", "href": f"{self.url}/search", "method": "POST", "body": body, "merge": True}]
-        elif start + size < len(self.items):
-            links = [{"rel": "next", "href": f"{self.url}/search?limit={size}&token={start + size}"}]
+        elif start + size < len(items):
+            more = urlencode({**asked, "limit": size, "token": start + size})
+            links = [{"rel": "next", "href": f"{self.url}/search?{more}"}]
         send(handler, {"type": "FeatureCollection", "features": list(some), "links": links})
+
+    def _selected(self, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Items by days and ids, sorted as asked, as servers with a database do."""
+        start, end = ([*str(asked.get("datetime") or "../..").split("/")] * 2)[:2]
+        ids = asked.get("ids")
+        names = ids.split(",") if isinstance(ids, str) else ids
+
+        def when(item: Mapping[str, Any]) -> datetime:
+            return datetime.fromisoformat(item["properties"]["datetime"])
+
+        found = [
+            item
+            for item in self.items
+            if (names is None or item["id"] in names)
+            and (start == ".." or when(item) >= datetime.fromisoformat(start))
+            and (end == ".." or when(item) <= datetime.fromisoformat(end))
+        ]
+        sort = asked.get("sortby") or []
+        if isinstance(sort, str):
+            sort = [
+                {"field": one.lstrip("+-"), "direction": "desc" if one[0] == "-" else "asc"}
+                for one in sort.split(",")
+            ]
+        for key in reversed(sort):
+            name = key["field"].removeprefix("properties.")
+            found.sort(
+                key=lambda item: item["id"] if name == "id" else item["properties"].get(name, 0),
+                reverse=key["direction"] == "desc",
+            )
+        return found
 
 
 def send(handler: BaseHTTPRequestHandler, content: Any, status: int = 200, **headers: str) -> None:

@@ -6,6 +6,7 @@ import heapq
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -63,6 +64,9 @@ class Items(Protocol):
     def read_already(self) -> Iterable[dict[str, Any]]:
         """Items that are read, and not part of the page."""
 
+    def working(self) -> AbstractContextManager[None]:
+        """Within it, items are fetched."""
+
 
 @dataclass
 class Stream:
@@ -85,18 +89,15 @@ class Stream:
         OutOfOrderError
             If the search is to begin again, with the items of this member sorted here.
         """
-        began = time.monotonic()
         try:
-            if self.begun is None:
-                self.begun = self.of.items()
-            self.head = next(self.begun, None)
+            with self.of.working():
+                if self.begun is None:
+                    self.begun = self.of.items()
+                self.head = next(self.begun, None)
         except OutOfOrderError:
             raise
         except CatalogueError as error:
             self.head, self.error = None, error
-        finally:
-            if isinstance(self.of, RemoteItems):
-                self.of.report.seconds = round(self.of.report.seconds + time.monotonic() - began, 3)
 
 
 class Broker:
@@ -256,6 +257,9 @@ class _Ours:
 
     def read_already(self) -> Iterable[dict[str, Any]]:
         return ()
+
+    def working(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class _Page:

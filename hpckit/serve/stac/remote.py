@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
@@ -17,7 +18,7 @@ from hpckit.catalogue.moments import moment
 from hpckit.catalogue.wanted import Wanted
 from hpckit.errors import CatalogueError, CatalogueUnavailableError
 from hpckit.serve.settings import Member as MemberSettings
-from hpckit.serve.stac.order import Place
+from hpckit.serve.stac.order import Place, value_of
 from hpckit.serve.stac.query import Search
 from hpckit.serve.stac.tokens import Values
 
@@ -30,6 +31,9 @@ SORTED_HERE: Final = 10_000
 """Items of a member that are sorted here, where it does not do it."""
 _TRIES: Final = 2
 _PAGE: Final = 1000
+_AHEAD: Final = 250
+"""Items of a page of a member that does not say that it sorts; two pages are seen before the first item is told."""
+_AHEAD_PAGES: Final = 12
 _SECOND: Final = 1_000_000
 _KEPT_LINKS: Final = ("derived_from", "via", "license", "about", "cite-as", "describedby", "alternate", "preview")
 
@@ -144,6 +148,7 @@ class RemoteItems:
     report: Report = field(init=False)
     rest: deque[dict[str, Any]] = field(default_factory=deque)
     """Read and not looked at yet."""
+    _member: Member | None = None
 
     def __post_init__(self) -> None:
         """Begin a report."""
@@ -164,26 +169,43 @@ class RemoteItems:
         CatalogueError
             As `Member.items`, or if there is too much to sort here.
         """
-        member = self.remote.ask()
+        self._member = member = self.remote.ask()
         try:
             sorts = member.can_sort()
             mark = tuple(sorted(self.shown))
             if mark in self.remote.unsorted or not (sorts or self.search.order.by_time):
                 yield from self._sorted_here(member)
+            elif sorts:
+                pages = member.pages_of(self._query(min(self.count + 10, _PAGE)))
+                yield from self._as_they_come(mark, pages)
             else:
-                yield from self._as_they_come(member, mark)
+                # Most give the newest first unasked; a small answer is seen whole before any of it is told.
+                pages = _read_ahead(member.pages_of(self._query(_AHEAD)))
+                yield from self._as_they_come(mark, pages)
         finally:
             self.report.pages = member.pages
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Time of the block counts for the patience with this member; while others are waited for, it does not."""
+        began = time.monotonic()
+        if self._member is not None:
+            self._member.until = began + self.remote.settings.timeout_s - self.report.seconds
+        try:
+            yield
+        finally:
+            self.report.seconds = round(self.report.seconds + time.monotonic() - began, 3)
 
     def read_already(self) -> Iterator[dict[str, Any]]:
         """Items that the member gave, and that are not part of the page."""
         return (item for raw in self.rest if (item := self._fitting(raw)) is not None)
 
-    def _as_they_come(self, member: Member, mark: tuple[str, ...]) -> Iterator[Placed]:
+    def _as_they_come(self, mark: tuple[str, ...], pages: Iterator[list[dict[str, Any]]]) -> Iterator[Placed]:
         group: list[Placed] = []
         order, lead = self.search.order, None
         after = None if self.after is None else order.place(self.after)
-        for page in member.pages_of(self._query(min(self.count + 10, _PAGE))):
+        for page in pages:
+            self._require_order(page, lead, mark)
             self.rest = deque(page)
             while self.rest:
                 item = self._fitting(self.rest.popleft())
@@ -192,15 +214,24 @@ class RemoteItems:
                     continue
                 place = order.place(order.values(item))
                 if lead is not None and place[0] != lead:
-                    if place[0] < lead:
-                        self.remote.unsorted.add(mark)
-                        raise OutOfOrderError(f"{member.name}: its items are not in the order asked for")
                     yield from sorted(group, key=_place_of)
                     group = []
                 lead = place[0]
                 if after is None or place > after:
                     group.append((place, item))
         yield from sorted(group, key=_place_of)
+
+    def _require_order(self, page: Sequence[Mapping[str, Any]], lead: Place | None, mark: tuple[str, ...]) -> None:
+        """Look whether a page keeps the order, before any item of it is told."""
+        key = self.search.order.keys[0]
+        for raw in page:
+            place = Place(value_of(raw, key.field), key.descending)
+            if place.value is None and self.search.order.by_time:
+                continue  # it does not fit anyway
+            if lead is not None and place < lead:
+                self.remote.unsorted.add(mark)
+                raise OutOfOrderError(f"{self.id}: its items are not in the order asked for")
+            lead = place
 
     def _sorted_here(self, member: Member) -> Iterator[Placed]:
         found: list[Placed] = []
@@ -289,6 +320,17 @@ def shown_item(raw: Mapping[str, Any], collection: str, remote: Remote) -> dict[
             if isinstance(asset, dict) and isinstance(asset.get("href"), str)
         },
     }
+
+
+def _read_ahead(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """The same items, the first pages as one."""
+    first: list[dict[str, Any]] = []
+    for number, page in enumerate(pages, 1):
+        first += page
+        if len(first) >= 2 * _AHEAD or number >= _AHEAD_PAGES:
+            break
+    yield first
+    yield from pages
 
 
 def _place_of(placed: Placed) -> tuple[Place, ...]:
