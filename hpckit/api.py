@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hpckit.catalogue.catalogue import ScanReport
     from hpckit.catalogue.federation import SearchResult
+    from hpckit.cubes.overviews import Built
     from hpckit.cubes.read import Chunks
     from hpckit.cubes.verify import Fault
     from hpckit.errors import SchedulerUnavailableError
@@ -719,6 +720,30 @@ def open_campaign(path: str | Path) -> CampaignView:
 
     path = Path(path)
     return CampaignView(find_run(path).campaign if path.is_dir() else load_campaign(path))
+
+
+def overviews(campaign: str | Path, *, cache: str | Path | None = None, console: Console = QUIET) -> Built:
+    """Make overviews of a campaign's cube and composites, for maps of whole regions: those that are missing or older.
+
+    It may be stopped at any time and called again.
+
+    Parameters
+    ----------
+    cache : str or Path, optional
+        Folder for them, where the cube cannot be written; they lie in the cube and composites if not given.
+
+    Raises
+    ------
+    BusyError
+        If another process makes overviews of a tile.
+    CubeError
+        If there is nothing to make them of, or metadata are damaged.
+    HpckitError
+        If the cube cannot be written.
+    """
+    from hpckit.look.makeoverviews import make
+
+    return make(open_campaign(campaign).campaign, None if cache is None else Path(cache), console)
 
 
 def cube(

@@ -176,6 +176,38 @@ def quicklook(
 
 
 @click.command()
+@CAMPAIGN
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for them, where the cube cannot be written. Default: in the cube and composites.",
+)
+def overviews(campaign: Path, cache: Path | None) -> None:
+    """Make overviews of the cube and of composites: pixels of 8 and 64 on a side, for maps of whole regions.
+
+    Only what is missing or older than its shards is made, so call it after each run. It may be stopped at any time
+    and called again. `hpckit serve` draws its maps from them, and other programs find them in the cube.
+
+    CAMPAIGN is a campaign file or a run directory.
+
+    \b
+    Example:
+      hpckit overviews campaign.yaml
+    """
+    from hpckit import api
+    from hpckit.base.console import Console
+    from hpckit.base.quantities import format_count
+
+    built = api.overviews(campaign, cache=cache, console=Console())
+    click.echo(f"{format_count(built.planes, 'date')} of bands made, {built.kept:,} had not changed")
+    for note in built.faults.notes:
+        click.echo(note, err=True)
+    if built.faults.shards:
+        raise SystemExit(1)
+
+
+@click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "-o",

@@ -45,8 +45,8 @@ class Drawing:
     target: GeoBox
     resampling: Resampling | None = None
     """If not given, pixels smaller than those of an array show the nearest one, and larger ones a mean."""
-    root: Path | None = None
-    """Where overviews lie; they are not used without."""
+    roots: tuple[Path, ...] = ()
+    """Where overviews may lie; they are not used without."""
     pixels: int = _MOST_PIXELS
     """Pixels that may still be decoded."""
     faults: Faults = field(default_factory=Faults)
@@ -118,11 +118,19 @@ def physical(stored: npt.NDArray[Any], array: Array) -> Values:
 
 
 def _overview(drawing: Drawing, store: Path, group: Group, name: str, date: int) -> tuple[Group | None, levels.State]:
-    """Coarsest overview whose pixels are not much larger than the picture's."""
+    """Coarsest overview whose pixels are not much larger than the picture's; a current one, if there is any."""
     most = ground_m(drawing.target) * _SHARP
-    if drawing.root is None or group.where.transform.a * 2 > most:
+    if group.where.transform.a * 2 > most:
         return None, "none"
-    opened = open_tile(drawing.root, f"{group.tile}/overviews/r{group.resolution_m}m")
+    found = [_overview_at(root, most, store, group, name, date) for root in drawing.roots]
+    known: list[levels.State] = ["current", "older", "none"]
+    return min(found, key=lambda one: known.index(one[1]), default=(None, "none"))
+
+
+def _overview_at(
+    root: Path, most: float, store: Path, group: Group, name: str, date: int
+) -> tuple[Group | None, levels.State]:
+    opened = open_tile(root, f"{group.tile}/overviews/r{group.resolution_m}m")
     fitting = (
         []
         if opened is None
@@ -134,7 +142,7 @@ def _overview(drawing: Drawing, store: Path, group: Group, name: str, date: int)
     )
     if not fitting:
         return None, "none"
-    state = levels.state(store, drawing.root, group, name, date, int(time.monotonic() / _LOOK_AGAIN_S))
+    state = levels.state(store, root, group, name, date, int(time.monotonic() / _LOOK_AGAIN_S))
     return (None if state == "none" else fitting[-1]), state
 
 

@@ -70,7 +70,7 @@ def draw_tile(
     size : int
         Pixels on a side, 256 or 512.
     cache : Path, optional
-        Folder of overviews, where they do not lie in the store.
+        Folder of overviews that lie not in the store.
     resampling : {"nearest", "bilinear"}, optional
         If not given, pixels smaller than those of the cube show the nearest one, and larger ones a mean.
 
@@ -89,7 +89,8 @@ def draw_tile(
         raise CubeError("the layer names no day", hint="name one of the days of the campaign")
     opened = open_tiles(how.store, bounds_of_map_tile(z, x, y))
     period = None if layer.composite is None else _require_period(how, opened, layer)
-    drawing = Drawing(geobox_of_map_tile(z, x, y, size), resampling, root_of(how.store, cache))
+    roots = tuple(dict.fromkeys([how.store, root_of(how.store, cache)]))
+    drawing = Drawing(geobox_of_map_tile(z, x, y, size), resampling, roots)
     made: Planes = {}
     seen = np.zeros((size, size), np.bool_)
     for planes in _passes(how, opened, layer, period, drawing):

@@ -277,3 +277,19 @@ def test_colours_of_overviews_are_those_of_the_cube(made):
     shown = picture(draw_tile(made, layer, *place).png)
     seen = shown[..., 3] > 0
     assert abs(shown[seen][:, 0].mean() - 127) < 8
+
+
+def test_the_command_makes_them_of_the_whole_campaign(tmp_path, capsys):
+    from hpckit.cli import main
+
+    view = map_samples.make(tmp_path)
+    for expected in ("36 dates of bands made, 0 had not changed", "0 dates of bands made, 36 had not changed"):
+        main(["overviews", str(view.campaign.path)])
+        out, told = capsys.readouterr()
+        assert out.strip() == expected
+        assert (f"{WEST}/r10m/B04: 3 of 3" in told) == expected.startswith("36")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "campaign.yaml").write_text(map_samples.CAMPAIGN)
+    with pytest.raises(SystemExit) as left:
+        main(["overviews", str(tmp_path / "none" / "campaign.yaml")])
+    assert left.value.code == 1 and "there is no cube" in capsys.readouterr().err
