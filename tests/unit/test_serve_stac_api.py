@@ -97,11 +97,13 @@ def test_fields_intersects_ids_and_times(url):
     page = get(f"{url}/search", fields="id,properties.platform,-links", limit=2)
     assert [set(one) for one in page["features"]] == [{"type", "stac_version", "id", "collection", "properties"}] * 2
     assert page["features"][0]["properties"] == {"platform": "s2a"}
+    page = get(f"{url}/search", fields="-properties,+properties.platform", limit=1)
+    assert page["features"][0]["properties"] == {"platform": "s2a"} and "geometry" not in page["features"][0]
     page = get(f"{url}/search", fields="-assets,-properties.platform", limit=1)
-    assert "assets" not in page["features"][0] and set(page["features"][0]["properties"]) == {
-        "datetime",
-        "eo:cloud_cover",
-    }
+    assert "assets" not in page["features"][0]
+    assert set(page["features"][0]["properties"]) == {"datetime", "eo:cloud_cover"}
+    usual = httpx.post(f"{url}/search", json={"fields": {"include": [], "exclude": ["assets"]}, "limit": 1}).json()
+    assert set(usual["features"][0]["properties"]) == {"datetime"} and "bbox" in usual["features"][0]
     triangle = {"type": "Polygon", "coordinates": [[[5.0, 52.25], [5.05, 52.25], [5.0, 52.28], [5.0, 52.25]]]}
     by_post = httpx.post(f"{url}/search", json={"intersects": triangle, "limit": 1000}).json()
     assert (

@@ -48,6 +48,8 @@ CONFORMS_TO: Final = (
     ),
 )
 _SMALLEST: Final = frozenset({"type", "stac_version", "id", "collection"})
+_DEFAULT: Final = frozenset({"stac_extensions", "geometry", "bbox", "links", "assets", "properties.datetime"})
+"""What is answered besides where some fields are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,20 +221,16 @@ def _item_address(addresses: Addresses, href: str) -> str:
 
 
 def chosen(item: Mapping[str, Any], search: Search) -> dict[str, Any]:
-    """The fields of an item that a search asks for."""
+    """The fields of an item that a search asks for; what it includes wins over what it leaves out."""
     include, exclude = search.include, search.exclude
-    if not include and not exclude:
-        return dict(item)
-    if include:
-        found = _picked(item, include | _SMALLEST)
-    else:
-        found = {name: dict(value) if isinstance(value, dict) else value for name, value in item.items()}
-    for name in exclude - _SMALLEST - include:
+    found = dict(item) if include is None else _picked(item, (include or _DEFAULT) | _SMALLEST)
+    named = include or frozenset()
+    for name in exclude - _SMALLEST - named:
         first, _, rest = name.partition(".")
-        if not rest:
-            found.pop(first, None)
-        elif isinstance(found.get(first), dict):
+        if rest and isinstance(found.get(first), dict):
             found[first] = {key: value for key, value in found[first].items() if key != rest}
+        elif not rest and not any(one.startswith(f"{name}.") for one in named):
+            found.pop(first, None)
     return found
 
 

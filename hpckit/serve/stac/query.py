@@ -55,7 +55,8 @@ class Search:
     """CQL2 as JSON."""
     order: Order = field(default_factory=Order)
     limit: int = DEFAULT_LIMIT
-    include: frozenset[str] = frozenset()
+    include: frozenset[str] | None = None
+    """Fields; empty for the usual ones, None for all."""
     exclude: frozenset[str] = frozenset()
     token: str | None = None
 
@@ -100,7 +101,7 @@ def of_body(body: Mapping[str, Any]) -> Search:
     if body.get("bbox") is not None and body.get("intersects") is not None:
         raise SearchError("`bbox` and `intersects` cannot be given together")
     start, end = interval(body.get("datetime"))
-    include, exclude = _fields(body.get("fields"))
+    include, exclude = _fields(body["fields"]) if "fields" in body else (None, frozenset())
     token = body.get("token")
     if token is not None and not isinstance(token, str):
         raise SearchError("`token` is no text")
@@ -214,7 +215,7 @@ def parse_filter(content: object, language: object = None) -> Mapping[str, Any] 
         if isinstance(content, str):
             expression = cql2.parse_text(content)
         elif isinstance(content, dict):
-            expression = cql2.parse_json(json.dumps(content))
+            expression = cql2.parse_json(json.dumps(_of_today(content)))
         else:
             raise TypeError
         expression.validate()
@@ -223,6 +224,20 @@ def parse_filter(content: object, language: object = None) -> Mapping[str, Any] 
         raise SearchError("`filter` is no CQL2") from None
     if not isinstance(found, dict):
         raise SearchError("`filter` is no condition")
+    return found
+
+
+def _of_today(content: Any) -> Any:
+    """CQL2 with the arguments of `between` side by side: drafts, which clients still write, have a list of two."""
+    if isinstance(content, list):
+        return [_of_today(one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    found = {name: _of_today(value) for name, value in content.items()}
+    arguments = found.get("args")
+    if found.get("op") == "between" and isinstance(arguments, list) and len(arguments) == 2:
+        bounds = arguments[1]
+        found["args"] = [arguments[0], *(bounds if isinstance(bounds, list) else [bounds])]
     return found
 
 
@@ -242,6 +257,8 @@ def _names(body: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     given = body.get(name)
     if given is None:
         return None
+    if name == "collections" and isinstance(given, str):
+        given = [given]
     if not isinstance(given, list) or not all(isinstance(one, str) and one for one in given):
         raise SearchError(f"`{name}` is no list of names")
     if len(given) > _MOST_IDS:
@@ -302,22 +319,20 @@ def _sort(given: object) -> list[SortKey]:
 
 def _fields_text(text: str) -> dict[str, list[str]]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return {
-        "include": [part.lstrip("+") for part in parts if not part.startswith("-")],
-        "exclude": [part[1:] for part in parts if part.startswith("-")],
-    }
+    include = [part.lstrip("+") for part in parts if not part.startswith("-")]
+    exclude = [part[1:] for part in parts if part.startswith("-")]
+    return {**({"include": include} if include else {}), "exclude": exclude}
 
 
-def _fields(given: object) -> tuple[frozenset[str], frozenset[str]]:
-    if given is None:
-        return frozenset(), frozenset()
+def _fields(given: object) -> tuple[frozenset[str] | None, frozenset[str]]:
     if not isinstance(given, dict):
         raise SearchError("`fields` is no object with `include` and `exclude`")
     parts = [given.get(name) or [] for name in ("include", "exclude")]
     for part in parts:
         if not isinstance(part, list) or not all(isinstance(one, str) and _NAME.fullmatch(one) for one in part):
             raise SearchError("`fields`: `include` and `exclude` are lists of names")
-    return frozenset(parts[0]), frozenset(parts[1])
+    include, exclude = (frozenset(part) for part in parts)
+    return (include if "include" in given and (include or exclude) else None), exclude
 
 
 def _short(given: object) -> str:

@@ -118,7 +118,7 @@ def _shown(item: dict[str, Any], roots: Mapping[str, Path]) -> dict[str, Any]:
     return {
         **{name: value for name, value in item.items() if value is not None},
         "type": "Feature",
-        "stac_version": item.get("stac_version") or "1.1.0",
+        "stac_version": "1.1.0",
         "geometry": item.get("geometry"),
         "properties": properties,
         "assets": {key: asset for key, asset in ((k, _placed(a, roots)) for k, a in assets.items()) if asset},
