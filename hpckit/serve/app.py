@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpckit.base.version import __version__
-from hpckit.serve import files, sessions
+from hpckit.serve import files, oidclogins, sessions
 from hpckit.serve.identity.access import client_address
 from hpckit.serve.problems import Problem, answer_problem, of_error
 from hpckit.serve.service import Service
@@ -35,6 +36,7 @@ _CSP: Final = (
     " frame-ancestors 'self'"
 )
 """No scripts but our own files; inline styles are those that the map's library sets on its elements."""
+_NOT_BEGUN: Final = 0
 _HEADERS: Final = {
     "Content-Security-Policy": _CSP,
     "X-Content-Type-Options": "nosniff",
@@ -49,6 +51,7 @@ def build(service: Service) -> Starlette:
         Route("/health", _health, name="health"),
         Route("/metrics", _metrics, name="metrics"),
         *sessions.routes(service),
+        *oidclogins.routes(service),
         *files.routes(service),
     ]
     doors = _doors()
@@ -62,8 +65,7 @@ def build(service: Service) -> Starlette:
         exception_handlers={
             Problem: answer_problem,
             Exception: answer_problem,
-            404: answer_problem,
-            405: answer_problem,
+            HTTPException: answer_problem,
         },
         middleware=[Middleware(Checks, service=service)],
     )
@@ -109,7 +111,7 @@ class Checks:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status, request = time.perf_counter(), 500, Request(scope)
+        started, status, request = time.perf_counter(), _NOT_BEGUN, Request(scope)
 
         async def sent(message: Message) -> None:
             nonlocal status
@@ -123,22 +125,24 @@ class Checks:
         try:
             self._check(request)
             await self.app(scope, _bounded(receive, self.service.settings.limits.body_bytes), sent)
-        except Problem as problem:
-            await problem.response()(scope, receive, sent)
         except Exception as error:
-            await of_error(error).response()(scope, receive, sent)
+            problem = of_error(error)
+            if status != _NOT_BEGUN:
+                raise  # an answer that has begun cannot become another one
+            await problem.response()(scope, receive, sent)
         finally:
-            self._note(request, status, time.perf_counter() - started)
+            self._note(request, status or 500, time.perf_counter() - started)
 
     def _check(self, request: Request) -> None:
-        wait = self.service.buckets.wait_s(request.headers.get("authorization") or client_address(request))
+        # By what is proved, or else by address: a client cannot have more by headers of its own invention.
+        wait = self.service.buckets.wait_s(self.service.access.known(request) or client_address(request))
         if wait > 0:
             raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
         reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
         if request.method not in _SAFE_METHODS and not reading:
             _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)
         length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.service.settings.limits.body_bytes:
+        if not length.isdecimal() or len(length) > 15 or int(length) > self.service.settings.limits.body_bytes:
             raise Problem(413, "too-long", "the body is too long")
 
     def _note(self, request: Request, status: int, seconds: float) -> None:
@@ -161,8 +165,8 @@ class Checks:
 
 def _require_same_site(headers: Headers, host: str, public_url: str | None) -> None:
     """Refuse what a page of another site sends by a reader's browser (CSRF); programs send no such headers."""
-    if headers.get("authorization"):
-        return
+    if headers.get("authorization", "").lower().startswith("bearer "):
+        return  # pages of other sites cannot send it; a name and password, browsers add themselves
     origin = headers.get("origin")
     allowed = {f"http://{host}", f"https://{host}"} | ({_origin(public_url)} if public_url else set())
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or (origin and origin not in allowed):

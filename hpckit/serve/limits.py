@@ -47,7 +47,7 @@ class Buckets:
 
 
 class Attempts:
-    """Wrong passwords of the last minute, by address and by user.
+    """Attempts of the last minute that were not right, by address and by user.
 
     Parameters
     ----------
@@ -63,15 +63,25 @@ class Attempts:
         self._times: OrderedDict[Hashable, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def count(self, who: Sequence[str]) -> None:
-        """Note a wrong password of an address and user."""
+    def count(self, who: Sequence[str]) -> float:
+        """Note an attempt of an address and user; gives what `forgive` takes."""
+        at = self._now()
         with self._lock:
             for key in enumerate(who):
                 times = self._times.pop(key, None) or deque(maxlen=self._most)
-                times.append(self._now())
+                times.append(at)
                 self._times[key] = times
             while len(self._times) > _MOST_CLIENTS:
                 self._times.popitem(last=False)
+        return at
+
+    def forgive(self, who: Sequence[str], counted: float) -> None:
+        """Take back an attempt that was right."""
+        with self._lock:
+            for key in enumerate(who):
+                times = self._times.get(key)
+                if times is not None and counted in times:
+                    times.remove(counted)
 
     def wait_s(self, who: Sequence[str]) -> float:
         """Seconds until an address and user may try again; 0 for now."""

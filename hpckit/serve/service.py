@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 
 from hpckit.base.console import Console
+from hpckit.base.distribution import pip_install
 from hpckit.errors import HpckitError, ServeError
 from hpckit.serve.audit import Audit
 from hpckit.serve.dataset import Dataset
@@ -22,8 +24,14 @@ from hpckit.serve.identity.links import Keys, Links, load_keys, new_keys
 from hpckit.serve.identity.passwords import Passwords
 from hpckit.serve.limits import Attempts, Buckets, Turns
 from hpckit.serve.metrics import Metrics
+from hpckit.serve.problems import Problem
 from hpckit.serve.settings import Action, Settings
 
+if TYPE_CHECKING:
+    from hpckit.serve.identity.oidc import Oidc
+
+_EXTRA: Final = pip_install("serve")
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?", re.ASCII)
 _READER: Final = "hpckit.reader"
 
 
@@ -39,6 +47,8 @@ class Service:
     buckets: Buckets
     turns: Turns
     metrics: Metrics
+    oidc: Oidc | None
+    """Logins at providers; None if there are none."""
     state: Path
     """Folder for keys, records and what was drawn."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
@@ -79,9 +89,19 @@ class Service:
         self._closing.append(close)
 
     def origin(self, request: Request) -> str:
-        """Scheme and host by which the client of a request reaches the server."""
-        url = self.settings.public_url or str(request.url)
-        return "/".join(url.split("/")[:3])
+        """Scheme and host by which the client of a request reaches the server.
+
+        Raises
+        ------
+        Problem
+            400 if the header Host is no host's name.
+        """
+        if self.settings.public_url:
+            return "/".join(self.settings.public_url.split("/")[:3])
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            raise Problem(400, "bad-host", "the header Host cannot be read")
+        return f"{request.url.scheme}://{host}"
 
     def address(self, request: Request) -> str:
         """Address of the server as the client of a request knows it, without a slash at its end."""
@@ -98,6 +118,8 @@ class Service:
             close()
         for dataset in self.datasets.values():
             dataset.close()
+        if self.oidc is not None:
+            self.oidc.close()
         self.audit.close()
 
 
@@ -117,6 +139,7 @@ def open_service(settings: Settings, console: Console) -> Service:
     passwords = None if settings.users is None else Passwords(settings.resolve(settings.users))
     limits = settings.limits
     access = Access(keys, settings.grants, passwords, Attempts(limits.password_attempts_per_minute))
+    oidc = _oidc(settings, keys, access)
     return Service(
         settings=settings,
         datasets=_datasets(settings, state, console),
@@ -126,16 +149,46 @@ def open_service(settings: Settings, console: Console) -> Service:
         buckets=Buckets(limits.requests_per_second, limits.burst),
         turns=Turns(limits.renders, limits.waiting),
         metrics=Metrics(),
+        oidc=oidc,
         state=state,
     )
 
 
 def _require_safe(settings: Settings) -> None:
+    if settings.oidc and not settings.grants:
+        raise ServeError(
+            "without `grants`, everybody whom a provider of logins knows might do everything",
+            hint="add `grants` with `entitlements` or `users` to the settings",
+        )
     if not settings.is_loopback and not settings.has_logins and not settings.grants:
         raise ServeError(
             f"{settings.listen}: others would reach this address, and nobody has to log in",
             hint="add `users`, `oidc` or `grants` to the settings, or listen on 127.0.0.1",
         )
+
+
+def _oidc(settings: Settings, keys: Keys, access: Access) -> Oidc | None:
+    """Logins at providers, which are asked when somebody logs in, and not before."""
+    if not settings.oidc:
+        return None
+    try:
+        from hpckit.serve.identity.oidc import Oidc
+        from hpckit.serve.identity.provider import Provider, read_secret
+    except ImportError:
+        raise ServeError("logins by OpenID Connect need packages that are not installed", hint=_EXTRA) from None
+    names = [item.name for item in settings.oidc]
+    if len(set(names)) < len(names):
+        raise ServeError("two providers of logins have one name", hint="give each a `name` of its own")
+    providers = [Provider(item, read_secret(item, settings.resolve)) for item in settings.oidc]
+    oidc = Oidc(providers, keys, access.relevant)
+
+    def of_provider(token: str) -> Reader:
+        reader = oidc.reader_of(token)
+        access.require_member(reader, oidc.providers[reader.name.partition(":")[0]].settings.join)
+        return reader
+
+    access.of_provider = of_provider
+    return oidc
 
 
 def _state_folder(settings: Settings) -> Path:

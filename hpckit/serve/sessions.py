@@ -22,6 +22,8 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     def enter(request: Request) -> Response:
         """Take the one-time token of the printed address, and forget it."""
+        if request.method == "HEAD":  # of a program that looks at links: the token is for a person
+            return Response(status_code=200, headers={"Cache-Control": "no-store"})
         reader = service.access.use_first_token(request.query_params.get("token", ""))
         if reader is None:
             raise Problem(

@@ -94,10 +94,14 @@ class OidcProvider(Part):
     """File with the client's secret, readable for its owner only; none for a public client with PKCE."""
     scopes: tuple[str, ...] = ("openid", "profile", "email", "eduperson_entitlement")
     """Scopes to ask for; those that the provider does not know are left out."""
+    audiences: tuple[str, ...] = ()
+    """Identifiers of other clients, or of this server as a resource, whose access tokens are taken as bearers."""
     user_claim: str = "sub"
-    """Claim that names the user."""
+    """Claim that names the user; in grants and records they are called `name:claim`, such as `egi:…@egi.eu`."""
     entitlement_claims: tuple[str, ...] = ("eduperson_entitlement", "entitlements")
     """Claims that list entitlements."""
+    join: str | None = None
+    """Sentence for people who log in and have no grant: what to join, and where."""
 
     @field_validator("name")
     @classmethod

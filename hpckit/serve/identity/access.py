@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from threading import Lock
@@ -62,6 +62,8 @@ class Access:
     passwords: Passwords | None = None
     attempts: Attempts = field(default_factory=lambda: Attempts(5))
     now: Callable[[], float] = time.time
+    of_provider: Callable[[str], Reader] | None = None
+    """Reader of a token of a provider; raises a problem if it is not valid."""
     _first: str | None = None
     _lock: Lock = field(default_factory=Lock)
 
@@ -82,11 +84,26 @@ class Access:
         if scheme.lower() == "basic":
             return self._basic(value.strip(), client_address(request))
         if scheme.lower() == "bearer":
-            found = self.from_token(value.strip())
-            if found is None:
-                raise Problem(401, "invalid-token", "the token is not valid any more", hint="get one in the viewer")
-            return found
+            return self._bearer(value.strip())
         return self.from_token(request.cookies.get(COOKIE, "")) or NOBODY
+
+    def known(self, request: Request) -> str:
+        """Name of the reader whose session or token a request brings; empty if it has none, or needs to be asked for.
+
+        Takes microseconds: neither a password nor a provider's token is looked at.
+        """
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        token = value.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+        found = self.from_token(token)
+        return "" if found is None else found.name
+
+    def _bearer(self, token: str) -> Reader:
+        found = self.from_token(token)
+        if found is not None:
+            return found
+        if self.of_provider is not None:
+            return self.of_provider(token)
+        raise Problem(401, "invalid-token", "the token is not valid any more", hint="get one in the viewer")
 
     def check_password(self, name: str, password: str, address: str) -> Reader:
         """User of a name and password.
@@ -96,6 +113,8 @@ class Access:
         Problem
             401 if they are wrong, 429 after too many attempts.
         """
+        if self.passwords is not None and self.passwords.is_remembered(name, password):
+            return Reader(name)  # whoever else tries this name, its owner is not locked out
         wait = self.attempts.wait_s((address, name))
         if wait > 0:
             raise Problem(
@@ -104,9 +123,11 @@ class Access:
                 "too many wrong passwords; wait a minute",
                 headers={"Retry-After": str(int(wait) + 1)},
             )
+        # Counted before it is looked at, so that attempts at the same time count, too.
+        counted = self.attempts.count((address, name))
         if self.passwords is None or not self.passwords.are_right(name, password):
-            self.attempts.count((address, name))
             raise Problem(401, "wrong-password", "name or password are wrong")
+        self.attempts.forgive((address, name), counted)
         return Reader(name)
 
     def _basic(self, value: str, address: str) -> Reader:
@@ -153,6 +174,35 @@ class Access:
     def actions(self, reader: Reader, dataset: str) -> frozenset[Action]:
         """What a reader may do with a data set."""
         return _actions(tuple(self.grants), reader, dataset)
+
+    def relevant(self, entitlements: Sequence[str]) -> tuple[str, ...]:
+        """Of somebody's entitlements those that grants ask for, one for each pattern: cookies are short."""
+        found: dict[str, None] = {}
+        for pattern in (pattern for grant in self.grants for pattern in grant.entitlements):
+            first = next((held for held in entitlements if fits(pattern, held)), None)
+            if first is not None:
+                found[first] = None
+        return tuple(found)
+
+    def require_member(self, reader: Reader, join: str | None = None) -> None:
+        """Refuse somebody who has no grant at all.
+
+        Parameters
+        ----------
+        join : str, optional
+            What they should join.
+
+        Raises
+        ------
+        Problem
+            403, with what to join.
+        """
+        if any(_means(grant, reader) for grant in self.grants):
+            return
+        wanted = list(dict.fromkeys(pattern for grant in self.grants for pattern in grant.entitlements))
+        hint = join or (f"join a group with the entitlement {' or '.join(wanted)}" if wanted else None)
+        detail = f"you are logged in as {reader.name}, and nothing here is granted to you"
+        raise Problem(403, "no-member", detail, hint=hint or "ask the operators of this server for a grant")
 
 
 @lru_cache(4096)

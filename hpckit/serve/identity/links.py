@@ -40,7 +40,7 @@ class Keys:
         """Whether `signed` is what `sign` gave."""
         name, _, signature = signed.partition(".")
         key = self.by_name.get(name)
-        return key is not None and hmac.compare_digest(_signature(key, purpose, text), signature)
+        return key is not None and hmac.compare_digest(_signature(key, purpose, text).encode(), signature.encode())
 
 
 def _signature(key: bytes, purpose: str, text: str) -> str:

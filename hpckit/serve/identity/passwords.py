@@ -52,19 +52,27 @@ class Passwords:
 
     def are_right(self, name: str, password: str) -> bool:
         """Whether a user has this password; takes as long for a user who is not there."""
-        line = self._read().get(name)
-        seen = hmac.new(self._secret, f"{name}\0{line}\0{password}".encode(), hashlib.sha256).digest()
-        now = time.monotonic()
-        if line is not None and self._right.get(seen, -_REMEMBERED_S) > now - _REMEMBERED_S:
+        if self.is_remembered(name, password):
             return True
+        line = self._read().get(name)
         with self._at_once:
             right = _matches(line or _NOBODY, password) and line is not None
         if right:
             with self._lock:
                 if len(self._right) >= _MOST_REMEMBERED:
                     self._right.clear()
-                self._right[seen] = now
+                self._right[self._seen(name, line, password)] = time.monotonic()
         return right
+
+    def is_remembered(self, name: str, password: str) -> bool:
+        """Whether they were found right in the last minutes, and have not been changed since."""
+        line = self._read().get(name)
+        seen = self._right.get(self._seen(name, line, password), -_REMEMBERED_S)
+        return line is not None and seen > time.monotonic() - _REMEMBERED_S
+
+    def _seen(self, name: str, line: str | None, password: str) -> bytes:
+        text = f"{name}\0{line}\0{password}".encode(errors="surrogatepass")
+        return hmac.new(self._secret, text, hashlib.sha256).digest()
 
     def _read(self) -> dict[str, str]:
         with self._lock:
