@@ -38,22 +38,22 @@ class ZoneSeries:
         return [moment(value) for value in self.records.time]
 
     def columns(self, bands: Sequence[str]) -> dict[str, Any]:
-        """Values as JSON has them: a list each, null where there is none."""
+        """Values by column; those of bands are arrays of float32, which JSON has with the digits that were stored."""
         records = self.records
         found: dict[str, Any] = {
-            "time": [moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in self.times],
+            "time": [f"{moment.isoformat(timespec='seconds')[:19]}Z" for moment in self.times],
             "state": self.state.tolist(),
         }
         found |= {name: list(records.provenance[name]) for name in _PROVENANCE}
         found["bands"] = {name: self._band(records.layout.bands.index(name)) for name in bands}
         return found
 
-    def _band(self, place: int) -> dict[str, list[float | None]]:
+    def _band(self, place: int) -> dict[str, npt.NDArray[np.float32]]:
         records = self.records
         columns = {"valid": records.valid[:, place], "total": records.total[:, place]}
         for k, name in enumerate(records.layout.statistics):
             columns[name] = records.values[:, place, k]
-        return {name: as_list(values) for name, values in columns.items()}
+        return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
 def read_series(dataset: Dataset, zone: str, reduction: str | None = None) -> ZoneSeries:

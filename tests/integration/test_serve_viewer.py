@@ -1,0 +1,318 @@
+"""The viewer in a real browser, and its answers to programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from hpckit.api import open_campaign
+from tests.integration.serving import browser_page, picture, server
+from tests.unit.look_samples import make_campaign
+from tests.waiting import until
+
+pytestmark = [pytest.mark.integration, pytest.mark.serve]
+INJECTED = "x'; DROP TABLE zones --"
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory) -> Path:
+    return make_campaign(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def opened(campaign, tmp_path_factory):
+    """Address of a server that everybody on this machine may read."""
+    with server(tmp_path_factory.mktemp("state"), campaign, "--listen", "127.0.0.1:0", "--open") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def ask(opened):
+    with httpx.Client(base_url=f"{opened}api/d/sample") as client:
+        yield client
+
+
+def test_the_printed_address_works_once(campaign, tmp_path):
+    with (
+        server(tmp_path, campaign, "--listen", "127.0.0.1:0") as (address, _),
+        httpx.Client(follow_redirects=True) as first,
+        httpx.Client(follow_redirects=True) as second,
+    ):
+        assert "token=" in address
+        base = address.partition("enter")[0]
+        assert second.get(f"{base}api/d/sample").status_code == 401
+        assert second.get(f"{base}api/me").json()["datasets"] == []
+        assert first.get(address).status_code == 200
+        assert first.get(f"{base}api/d/sample").json()["name"] == "sample"
+        assert second.get(address).json()["code"] == "used-token"
+        assert second.get(f"{base}api/d/sample").status_code == 401
+        token = first.post(f"{base}token").json()["token"]
+        found = httpx.get(f"{base}api/d/sample/zones", headers={"Authorization": f"Bearer {token}"})
+        assert found.status_code == 200
+        audit = [json.loads(line) for path in tmp_path.rglob("audit.jsonl") for line in path.open()]
+        assert [line["what"] for line in audit] == ["login", "token"]
+        assert token not in str(audit)
+
+
+def test_find_click_calendar_series_export(opened, campaign):
+    with browser_page(accept_downloads=True) as page:
+        page.goto(opened)
+        page.wait_for_selector("#layer option", state="attached")
+        page.fill("#search", "1")
+        page.wait_for_selector("#found [role=option]")
+        assert page.locator("#found [role=option] b").all_inner_texts() == ["17", "18"]
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("svg.chart polyline.series")
+        assert page.locator("#panel h2").inner_text() == "Parcel 17"
+        assert "maize" in page.locator(".facts").inner_text()
+        # Two of the three dates have valid pixels: one is clear, one cloudy.
+        assert page.locator("svg.chart circle.clear").count() == 1
+        assert page.locator("svg.chart circle.cloudy").count() == 1
+        page.wait_for_selector(".calendar .chip")
+        assert page.locator(".calendar .chip").count() == 3
+        page.click("button.band:has-text('B08')")
+        page.wait_for_function("document.querySelectorAll('svg.chart').length === 2")
+        page.focus("svg.chart")
+        page.keyboard.press("ArrowRight")
+        assert "1 Apr 2024" in page.locator(".diagram .told").first.inner_text()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_function("document.querySelector('#day').textContent.startsWith('11 Apr 2024')")
+        with page.expect_download() as started:
+            page.click(".files a:has-text('CSV')")
+        rows = list(csv.DictReader(Path(started.value.path()).open()))
+        with page.expect_download() as started:
+            page.click(".files button:has-text('PNG')")
+        assert Path(started.value.path()).read_bytes().startswith(b"\x89PNG")
+        picture(page, "parcel")
+        assert page.faults == []
+        series = open_campaign(campaign).series("17", "NDVI")
+        ndvi = [row for row in rows if row["band"] == "NDVI"]
+        assert [row["zone"] for row in ndvi] == ["17"] * 3
+        assert [float(row["p50"] or "nan") for row in ndvi] == pytest.approx(list(series["p50"]), nan_ok=True)
+
+
+def test_a_click_on_the_map_opens_the_parcel_and_the_pixels_are_there(opened):
+    with browser_page() as page:
+        page.goto(opened)
+        page.wait_for_selector("#layer option", state="attached")
+        page.fill("#search", "18")
+        page.wait_for_selector("#found [role=option]")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("svg.chart")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#panel", state="hidden")
+        page.wait_for_timeout(2500)
+        box = page.locator("#map").bounding_box()
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_selector("#panel h2:has-text('Parcel')", timeout=8000)
+        address = page.url
+        picture(page, "map")
+        page.goto("about:blank")
+        page.goto(address)
+        page.wait_for_selector("#panel h2:has-text('Parcel')", timeout=8000)
+        assert page.faults == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (820, 1100), (390, 844), (720, 450)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_overlaps_or_hides_at_any_width(opened, width, height, scheme):
+    """720 by 450 is a laptop at 200 % zoom."""
+    with browser_page(width, height, color_scheme=scheme) as page:
+        page.goto(f"{opened}#d=sample&zone=17")
+        page.wait_for_selector("svg.chart")
+        page.wait_for_selector(".chip")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for name in ("#search", "#quality", "#share", "#layer", "#earlier", "#later"):
+            box = page.locator(name).bounding_box()
+            assert box is not None, name
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= width, name
+            assert box["height"] >= 20, name
+        picture(page, f"width-{width}-{scheme}")
+        assert page.faults == []
+
+
+def test_names_with_markup_are_text(opened):
+    with browser_page() as page:
+        page.goto(f"{opened}#d=sample&zone={urllib.parse.quote(INJECTED)}")
+        page.wait_for_selector(".zone h2")
+        assert page.locator(".zone h2").inner_text() == f"Parcel {INJECTED}"
+        assert page.faults == []
+
+
+def test_marks_with_notes(campaign, tmp_path):
+    with server(tmp_path, campaign, "--listen", "127.0.0.1:0") as (address, _), browser_page() as page:
+        page.goto(address)
+        page.wait_for_selector("#layer option", state="attached")
+        page.goto(page.url.partition("#")[0] + "#d=sample&zone=17")
+        page.reload()
+        page.wait_for_selector(".mark summary")
+        page.click(".mark summary")
+        page.fill(".mark textarea", "<b>visit</b> before & after")
+        page.select_option(".mark select", "visit")
+        page.click(".mark button[type=submit]")
+        page.wait_for_function("document.querySelector('#marks').textContent === 'Marked (1)'")
+        page.click("#marks")
+        assert page.locator(".marks p").inner_text() == "<b>visit</b> before & after"
+        assert page.locator(".marks small").inner_text().startswith("owner")
+        picture(page, "marked")
+        base = page.url.partition("#")[0]
+        cookies = {each["name"]: each["value"] for each in page.context.cookies()}
+        client = httpx.Client(base_url=f"{base}api/d/sample", cookies=cookies)
+        elsewhere = {"Origin": "https://example.org", "Sec-Fetch-Site": "cross-site"}
+        refused = client.post("/marks", json={"zone": "18"}, headers=elsewhere)
+        assert (refused.status_code, refused.json()["code"]) == (403, "other-site")
+        for body, status in [
+            ({"zone": "none"}, 404),
+            ({"zone": "18", "state": "x"}, 400),
+            ({"zone": "18", "note": "n" * 3000}, 400),
+            ([], 400),
+        ]:
+            assert client.post("/marks", json=body).status_code == status, body
+        assert [mark["zone"] for mark in client.get("/marks").json()["marks"]] == ["17"]
+        saved = client.get("/export", params={"marked": 1, "format": "gpkg"})
+        (tmp_path / "saved.gpkg").write_bytes(saved.content)
+        with sqlite3.connect(tmp_path / "saved.gpkg") as db:
+            assert db.execute("SELECT id, mark, note FROM zones").fetchall() == [
+                ("17", "visit", "<b>visit</b> before & after")
+            ]
+            assert db.execute("SELECT COUNT(*) FROM series").fetchone() == (9,)
+        assert client.delete("/marks", params={"zone": "17"}).status_code == 204
+        assert client.get("/marks").json()["marks"] == []
+        assert page.faults == []
+
+
+def test_quality_colours_the_map(opened):
+    with browser_page() as page:
+        page.goto(opened)
+        page.wait_for_selector("#layer option", state="attached")
+        page.click("#quality")
+        page.wait_for_selector("table tbody tr")
+        assert "3 parcels" in page.locator(".facts").inner_text()
+        page.fill(".flag input[type=number] >> nth=0", "5")
+        page.keyboard.press("Tab")
+        page.wait_for_function("document.querySelector('.flag output').textContent === '3'")
+        picture(page, "quality")
+        assert page.faults == []
+
+
+def test_series_are_those_of_the_store(ask, campaign):
+    view = open_campaign(campaign)
+    for zone in ("17", "18", INJECTED):
+        found = ask.get("/series", params={"zone": zone, "bands": "NDVI,B04"}).json()
+        frame = view.series(zone, "NDVI")
+        assert found["time"] == [f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in frame["time"]]
+        for name in ("valid", "total", "mean", "std", "p25", "p50", "p75"):
+            got = np.array(found["bands"]["NDVI"][name], float)
+            assert np.allclose(got, frame[name], rtol=1e-6, equal_nan=True), name
+        assert set(found["bands"]) == {"NDVI", "B04"}
+        assert found["state"] == ["masked", "clear", "cloudy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/series", 400),
+        ("/series?zone=nobody", 404),
+        ("/series?zone=17&bands=B99", 400),
+        ("/series?zone=" + "9" * 5000, 400),
+        ("/series?zone=17%00", 404),
+        ("/series?zone=17&reduction=none", 404),
+        ("/zones?lon=x&lat=1", 400),
+        ("/zones?lon=999&lat=1", 400),
+        ("/zones?q=17&limit=0", 400),
+        ("/calendar?zone=17&start=2024-99-01", 400),
+        ("/calendar?zone=17&start=2024-05-01&end=2024-04-01", 400),
+        ("/calendar?zone=17&layer=none", 404),
+        ("/tiles/zones/3/9/0", 404),
+        ("/tiles/zones/-1/0/0", 404),
+        ("/tiles/zones/x/y/z", 404),
+        ("/tiles/zones/99999999999/0/0", 404),
+        ("/tiles/raster/12/2105/1368?layer=rgb:B04,B03,B02&day=yesterday", 400),
+        ("/tiles/raster/12/2105/1368?layer=rgb:B04,B03,B99&day=2024-04-11", 404),
+        ("/flags?gap_days=-1", 400),
+        ("/flags?flags=all", 400),
+        ("/export?format=csv", 400),
+        ("/export?zone=17&format=exe", 400),
+        ("/peers?zone=17&distance=1e99", 400),
+        ("/nothing", 404),
+    ],
+)
+def test_questions_that_make_no_sense(ask, path, status):
+    answer = ask.get(path)
+    assert answer.status_code == status
+    body = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body["code"]
+    assert body["detail"]
+    assert "Traceback" not in answer.text
+    assert "/tmp" not in answer.text
+
+
+def test_a_hundred_clients_at_once(ask):
+    paths = [f"/series?zone={zone}" for zone in ("17", "18")] + ["/tiles/zones/13/4211/2736", "/zones?q=1"]
+
+    def one(number: int) -> int:
+        return ask.get(paths[number % len(paths)]).status_code
+
+    with ThreadPoolExecutor(100) as pool:
+        found = list(pool.map(one, range(400)))
+    assert set(found) <= {200, 204}
+
+
+def test_known_answers_are_not_sent_again(ask):
+    first = ask.get("/series?zone=17")
+    again = ask.get("/series?zone=17", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_store_that_goes_away_and_comes_back(campaign, tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    path = make_campaign(folder)
+    store = folder / "sample.gpkg"
+    with (
+        server(tmp_path / "state", path, "--listen", "127.0.0.1:0", "--open") as (address, process),
+        httpx.Client(base_url=f"{address}api/d/sample") as client,
+    ):
+        assert client.get("/series?zone=17").status_code == 200
+        aside = store.rename(folder / "aside.gpkg")
+
+        def status() -> int:
+            return client.get("/series?zone=17").status_code
+
+        aside.rename(store)
+        until(lambda: status() == 200, 20, "for the store")
+        assert process.poll() is None
+
+
+def test_csv_of_flags(ask):
+    rows = list(csv.DictReader(io.StringIO(ask.get("/flags?format=csv").text)))
+    assert [row["zone"] for row in rows] == ["17", "18", INJECTED]
+    assert [row["clear"] for row in rows] == ["1"] * 3
+
+
+def test_behind_a_prefix(campaign, tmp_path):
+    with (
+        server(tmp_path, campaign, "--listen", "127.0.0.1:0", "--open", "--prefix", "/node/c1/8642") as (address, _),
+        browser_page() as page,
+    ):
+        assert address.endswith("/node/c1/8642/")
+        page.goto(address)
+        page.wait_for_selector("#layer option", state="attached")
+        page.fill("#search", "17")
+        page.wait_for_selector("#found [role=option]")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("svg.chart")
+        assert page.faults == []
