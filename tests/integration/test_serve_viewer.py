@@ -37,7 +37,7 @@ def opened(campaign, tmp_path_factory):
 
 @pytest.fixture
 def ask(opened):
-    with httpx.Client(base_url=f"{opened}api/d/sample") as client:
+    with httpx.Client(base_url=f"{opened}api/d/sample", timeout=60) as client:
         yield client
 
 
