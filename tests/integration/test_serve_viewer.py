@@ -41,6 +41,13 @@ def ask(opened):
         yield client
 
 
+def shows(page, selector: str, text: str) -> None:
+    """Wait until an element has a text."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_contain_text(text, timeout=20_000)
+
+
 def test_the_printed_address_works_once(campaign, tmp_path):
     with (
         server(tmp_path, campaign, "--listen", "127.0.0.1:0") as (address, _),
@@ -72,7 +79,7 @@ def test_find_click_calendar_series_export(opened, campaign):
         assert page.locator("#found [role=option] b").all_inner_texts() == ["17", "18"]
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Enter")
-        page.wait_for_selector("svg.chart polyline.series")
+        page.wait_for_selector("svg.chart circle.clear")
         assert page.locator("#panel h2").inner_text() == "Parcel 17"
         assert "maize" in page.locator(".facts").inner_text()
         # Two of the three dates have valid pixels: one is clear, one cloudy.
@@ -81,13 +88,13 @@ def test_find_click_calendar_series_export(opened, campaign):
         page.wait_for_selector(".calendar .chip")
         assert page.locator(".calendar .chip").count() == 3
         page.click("button.band:has-text('B08')")
-        page.wait_for_function("document.querySelectorAll('svg.chart').length === 2")
+        shows(page, "svg.chart >> nth=1 >> .name", "B08")
         page.focus("svg.chart")
         page.keyboard.press("ArrowRight")
         assert "1 Apr 2024" in page.locator(".diagram .told").first.inner_text()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
-        page.wait_for_function("document.querySelector('#day').textContent.startsWith('11 Apr 2024')")
+        shows(page, "#day", "11 Apr 2024")
         with page.expect_download() as started:
             page.click(".files a:has-text('CSV')")
         rows = list(csv.DictReader(Path(started.value.path()).open()))
@@ -162,7 +169,7 @@ def test_marks_with_notes(campaign, tmp_path):
         page.fill(".mark textarea", "<b>visit</b> before & after")
         page.select_option(".mark select", "visit")
         page.click(".mark button[type=submit]")
-        page.wait_for_function("document.querySelector('#marks').textContent === 'Marked (1)'")
+        shows(page, "#marks", "Marked (1)")
         page.click("#marks")
         assert page.locator(".marks p").inner_text() == "<b>visit</b> before & after"
         assert page.locator(".marks small").inner_text().startswith("owner")
@@ -202,7 +209,7 @@ def test_quality_colours_the_map(opened):
         assert "3 parcels" in page.locator(".facts").inner_text()
         page.fill(".flag input[type=number] >> nth=0", "5")
         page.keyboard.press("Tab")
-        page.wait_for_function("document.querySelector('.flag output').textContent === '3'")
+        shows(page, ".flag output >> nth=0", "3")
         picture(page, "quality")
         assert page.faults == []
 

@@ -45,11 +45,7 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     rows = [zones.row(name) for name in names]
     service.note(request, "export", dataset, zones=names, format=form)
     table = _table(dataset, names, reduction)
-    body, _media = (
-        (table.to_csv(index=False).encode(), "text/csv")
-        if form == "csv"
-        else _geopackage(dataset, zones, rows, table)
-    )
+    body = table.to_csv(index=False).encode() if form == "csv" else _geopackage(dataset, zones, rows, table)
     stem = _UNSAFE.sub("_", f"{dataset.name}-{names[0]}" if len(names) == 1 else dataset.name)
     return bytes_answer(
         request, body, _TYPES[form], headers={"Content-Disposition": f'attachment; filename="{stem}.{form}"'}

@@ -222,6 +222,7 @@ function close() {
 function take(zone) {
   close();
   at("search").value = "";
+  at("search").blur();
   choose([zone.id]);
   map.fit(zone.bounds);
 }
