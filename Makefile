@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo kernels unit test test-image coverage lint docs bench clean services services-image lock
+.PHONY: demo kernels unit test test-image test-serve coverage lint docs bench clean services services-image services-serve services-all lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -37,15 +37,26 @@ services-image:
 unit: $(VENV)/stamp kernels
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit
 
+# The same, and a browser for the tests of the viewer.
+services-serve:
+	bash tests/services.sh serve
+
+services-all:
+	bash tests/services.sh image serve
+
 # Three processes on two cores: much of the time tests wait for services.
 # What fails there is tried once more, alone: services share two cores, and a loaded machine makes them late. Whatever
 # fails again fails; what passes only alone is listed.
 test: $(VENV)/stamp kernels services
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image' || { test $$? -eq 1 && $(AGAIN); }
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image and not serve' || { test $$? -eq 1 && $(AGAIN); }
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services-image
 	$(BIN)/python -m pytest $(IMAGE_CACHE) -m image || { test $$? -eq 1 && $(AGAIN) $(IMAGE_CACHE); }
+
+# The server with real clients: a browser, STAC and JRC clients, logins.
+test-serve: $(VENV)/stamp kernels services services-serve
+	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/serve -m serve || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/serve; }
 
 # Which lines the unit tests run; compiled kernels are not seen by it.
 coverage: $(VENV)/stamp

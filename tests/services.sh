@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the services that integration tests start: PostgreSQL with PostGIS, Slurm with its accounting, MPI,
-# and the tools that check job scripts; with `image` also what a real Apptainer needs. Needs root and apt; without them it says what will be skipped.
+# and the tools that check job scripts; with `image` also what a real Apptainer needs, with `serve` a browser.
+# Needs root and apt; without them it says what will be skipped.
 set -euo pipefail
 
 packages=()
@@ -24,7 +25,7 @@ have ssh || packages+=(openssh-client)
 have rsync || packages+=(rsync)
 have slapd || packages+=(slapd ldap-utils)
 
-if [ "${1:-}" = image ]; then
+if [[ " $* " = *" image "* ]]; then
     have patchelf || packages+=(patchelf)
     have mksquashfs || packages+=(squashfs-tools)
     have squashfuse_ll || packages+=(squashfuse)
@@ -32,6 +33,11 @@ if [ "${1:-}" = image ]; then
     have fusermount3 || packages+=(fuse3)
     have debootstrap || packages+=(debootstrap)
     have docker-registry || packages+=(docker-registry)
+fi
+
+if [[ " $* " = *" serve "* ]]; then
+    have chromium || packages+=(chromium fonts-inter)
+    have node || packages+=(nodejs npm)
 fi
 
 # An S3 server, in an environment of its own: rasterio imports boto3 where there is one, which doubles its start.

@@ -1,4 +1,4 @@
-"""stac-api-validator without a network: schemas of STAC come from pystac, which has them; run it by their interpreter."""
+"""stac-api-validator without a network: schemas of STAC come from pystac; run it by their interpreter."""
 
 from __future__ import annotations
 

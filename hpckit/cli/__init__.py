@@ -54,6 +54,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "series": ("hpckit.cli.look:series", "Time series of a zone: table, CSV, JSON or plot."),
         "quicklook": ("hpckit.cli.look:quicklook", "Picture of one date of the cube, with zones."),
         "overviews": ("hpckit.cli.look:overviews", "Make overviews of cube and composites, for maps far out."),
+        "quality": ("hpckit.cli.look:quality", "Zones with gaps, too small, half outside, heterogeneous."),
         "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
         "serve": ("hpckit.cli.serve:serve", "Results over HTTP: viewer, STAC API, JRC's REST."),
     },

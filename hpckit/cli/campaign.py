@@ -73,19 +73,23 @@ def check(campaign: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["campaign", "site"]))
+@click.argument("kind", type=click.Choice(["campaign", "site", "serve"]))
 def schema(kind: str) -> None:
-    """Print the JSON schema of the campaign file or of site files, with which editors complete and check YAML.
+    """Print the JSON schema of campaign files, site files or settings of the server.
+
+    Editors complete and check YAML with it.
 
     \b
     Example:
       hpckit schema campaign > campaign.schema.json
       hpckit schema site > site.schema.json
+      hpckit schema serve > serve.schema.json
     """
     from hpckit.base.document import json_schema
     from hpckit.campaign.campaign import Campaign
+    from hpckit.serve.settings import Settings
     from hpckit.sites.site import Site
 
-    model = Campaign if kind == "campaign" else Site
+    model = {"campaign": Campaign, "site": Site, "serve": Settings}[kind]
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema(model)}
     click.echo(json.dumps({**document, "title": f"hpckit {kind}"}, indent=1, ensure_ascii=False))

@@ -237,3 +237,52 @@ def report(run: Path, output: Path | None) -> None:
     for submission in submissions(found.path):
         refresh(found, submission, Console(), details=True)
     click.echo(write_report(found, output))
+
+
+@click.command()
+@CAMPAIGN
+@click.option("--reduction", metavar="NAME", help="Reduction. Default: the first one of the campaign.")
+@click.option("--band", metavar="BAND", help="Band or index. Default: NDVI.")
+@click.option("--from", "start", type=click.DateTime(["%Y-%m-%d"]), help="First day. Default: of the campaign.")
+@click.option("--to", "end", type=click.DateTime(["%Y-%m-%d"]), help="Last day.")
+@click.option("--gap-days", type=click.FloatRange(0), default=30, show_default=True, help="Flag `gap` above this.")
+@click.option("--pixels", type=click.FloatRange(0), default=30, show_default=True, help="Flag `small` below this.")
+@click.option(
+    "--inside", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Flag `outside` below this."
+)
+@click.option(
+    "--std", type=click.FloatRange(0), default=0.1, show_default=True, help="Flag `heterogeneous` above this."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of CSV.")
+def quality(
+    campaign: Path,
+    reduction: str | None,
+    band: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    gap_days: float,
+    pixels: float,
+    inside: float,
+    std: float,
+    as_json: bool,
+) -> None:
+    """Print which zones have long gaps, are too small, half outside, or heterogeneous: one row for each zone.
+
+    Columns: clear and observed acquisitions, the longest time without a clear one (gap_days), pixels, the share of
+    the zone that is seen (inside), the median standard deviation (std), and a column for each flag.
+
+    \b
+    Examples:
+      hpckit quality campaign.yaml > quality.csv
+      hpckit quality campaign.yaml --from 2024-04-01 --to 2024-06-30 --gap-days 20
+    """
+    from hpckit.api import open_campaign
+    from hpckit.look.quality import Bounds, counted
+
+    days = {name: None if day is None else day.date() for name, day in (("start", start), ("end", end))}
+    bounds = Bounds(gap_days, pixels, inside, std)
+    found = open_campaign(campaign).quality(band, reduction, bounds=bounds, **days)
+    table = found.table()
+    click.echo(table.to_json(orient="records") if as_json else table.to_csv(index=False), nl=as_json)
+    flags = ", ".join(f"{name} {count}" for name, count in counted(found).items())
+    click.echo(f"{len(table)} zones, {found.acquisitions} acquisitions; flagged: {flags}", err=True)

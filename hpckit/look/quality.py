@@ -16,11 +16,14 @@ from hpckit.look.series import CLEAR
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hpckit.campaign.campaign import Campaign, SignatureReduction
     from hpckit.store import Store
 
 FLAGS: Final = ("gap", "small", "outside", "heterogeneous")
 Floats = npt.NDArray[np.float64]
 _DAY_S: Final = 86400.0
+_EQUAL_AREA: Final = 6933
+"""EPSG:6933, of EASE-Grid 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,11 @@ class Quality:
         import pandas as pd
 
         measures = {"zone": list(self.zones), "clear": self.clear, "observed": self.observed}
-        measures |= {"gap_days": self.gap_days.round(1), "pixels": self.pixels, "inside": self.inside.round(3)}
+        measures |= {
+            "gap_days": self.gap_days.round(1),
+            "pixels": self.pixels.round(1),
+            "inside": self.inside.round(3),
+        }
         flags = {name: self.flag(name) for name in FLAGS}
         return pd.DataFrame(measures | {"std": self.std.round(5)} | flags)
 
@@ -130,6 +137,39 @@ def assess(
         found.median_std(),
         bounds or Bounds(),
     )
+
+
+def period_of(campaign: Campaign, start: date | None = None, end: date | None = None) -> tuple[date, date]:
+    """First and last day: those given, or those of the campaign's period, which may be today."""
+    return start or campaign.period.start, end or campaign.period.end or datetime.now(UTC).date()
+
+
+def pixel_m2(campaign: Campaign, reduction: SignatureReduction, band: str) -> float:
+    """Area of the pixels in which a band is counted: its own, or of an index the finest of its bands'."""
+    from hpckit.campaign.expression import Expression
+
+    text = reduction.indices.get(band, band)
+    return float(min(campaign.ref(name).resolution_m for name in Expression.parse(text).bands) ** 2)
+
+
+def areas_m2(shapes: npt.NDArray[np.object_], crs: str) -> Floats:
+    """Area of polygons in square metres: in the plane of their CRS, or on an equal-area plane.
+
+    Parameters
+    ----------
+    shapes : ndarray of shapely geometries, shape (zones,)
+        The polygons.
+    crs : str
+        WKT of their CRS.
+    """
+    import pyproj
+    import shapely
+
+    system = pyproj.CRS.from_user_input(crs)
+    if not system.is_projected:
+        forward = pyproj.Transformer.from_crs(system, _EQUAL_AREA, always_xy=True).transform
+        shapes = shapely.transform(shapes, forward, interleaved=False)
+    return np.asarray(shapely.area(shapes), np.float64)
 
 
 class _Sums:

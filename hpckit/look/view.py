@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from hpckit.cubes.read import Chunks
     from hpckit.look.pixels import Bounds
+    from hpckit.look.quality import Bounds as QualityBounds
+    from hpckit.look.quality import Quality
     from hpckit.look.style import Picture
     from hpckit.runs.status import Status
     from hpckit.space.zones import ZoneLayer
@@ -272,6 +274,46 @@ class CampaignView:
             if frozen.exists():
                 return load_zones(frozen)
         return chosen.read_zones(self.campaign.resolve(chosen.zones))
+
+    def quality(
+        self,
+        band: str | None = None,
+        reduction: str | None = None,
+        *,
+        start: date | None = None,
+        end: date | None = None,
+        bounds: QualityBounds | None = None,
+    ) -> Quality:
+        """Assess the observations of all zones: clear ones, gaps, and what is small, outside or heterogeneous.
+
+        Parameters
+        ----------
+        band : str, optional
+            Band or index; NDVI if the reduction has it, else its first band.
+        reduction : str, optional
+            The first one of the campaign if not given.
+        start, end : date, optional
+            First and last day; those of the campaign's period if not given.
+        bounds : hpckit.look.quality.Bounds, optional
+            From when on something is flagged.
+
+        Returns
+        -------
+        hpckit.look.quality.Quality
+            Its `table()` is a pandas.DataFrame with one row per zone.
+        """
+        from hpckit.look.quality import areas_m2, assess, period_of, pixel_m2
+        from hpckit.store import open_store
+
+        chosen = self.reduction(reduction)
+        band, layer = self.band(band, chosen.name), self.zones(chosen.name)
+        areas = dict(zip(layer.ids, areas_m2(layer.geometries, layer.crs).tolist(), strict=True))
+        pixel, days = pixel_m2(self.campaign, chosen, band), period_of(self.campaign, start, end)
+        store = open_store(self.campaign)
+        try:
+            return assess(store, chosen.name, band, areas, pixel, *days, bounds)
+        finally:
+            store.close()
 
     def status(self) -> Status:
         """How far the run is: units done, failed and waiting.

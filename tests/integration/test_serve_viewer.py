@@ -97,7 +97,7 @@ def test_find_click_calendar_series_export(opened, campaign):
         shows(page, "#day", "11 Apr 2024")
         with page.expect_download() as started:
             page.click(".files a:has-text('CSV')")
-        rows = list(csv.DictReader(Path(started.value.path()).open()))
+        rows = list(csv.DictReader(io.StringIO(Path(started.value.path()).read_text())))
         with page.expect_download() as started:
             page.click(".files button:has-text('PNG')")
         assert Path(started.value.path()).read_bytes().startswith(b"\x89PNG")

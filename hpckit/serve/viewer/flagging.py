@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
-import shapely
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hpckit.look.quality import FLAGS, Bounds, Quality, assess, counted, flagged_zones
+from hpckit.look.quality import (
+    FLAGS,
+    Bounds,
+    Quality,
+    areas_m2,
+    assess,
+    counted,
+    flagged_zones,
+    period_of,
+    pixel_m2,
+)
 from hpckit.serve.answers import bytes_answer, day_of, json_answer, number_of
 from hpckit.serve.dataset import Dataset, Edition
 from hpckit.serve.problems import bad_value
@@ -74,9 +82,7 @@ def quality_of(request: Request, dataset: Dataset) -> Quality:
         inside=number_of(request, "inside", usual.inside, 0, 1),
         std=number_of(request, "std", usual.std, 0, 1e9),
     )
-    period = edition.campaign.period
-    end = period.end or datetime.now(UTC).date()
-    start, end = day_of(request, "start") or period.start, day_of(request, "end") or end
+    start, end = period_of(edition.campaign, day_of(request, "start"), day_of(request, "end"))
     loaded = dataset.ask(lambda store: tuple(store.acquisitions(reduction.name)))
     return _quality(dataset, edition, reduction.name, band, start, end, bounds, len(loaded))
 
@@ -94,30 +100,15 @@ def _quality(
 ) -> Quality:
     zones = edition.zones(reduction)
     areas = dict(zip(zones.ids.to_pylist(), _areas(zones).tolist(), strict=True))
-    pixel_m = _pixel_m(edition, reduction, band)
-    return dataset.ask(lambda store: assess(store, reduction, band, areas, float(pixel_m**2), start, end, bounds))
-
-
-def _pixel_m(edition: Edition, reduction: str, band: str) -> int:
-    """Pixels in which zones are counted: those of the band, or the finest of an index' bands."""
-    from hpckit.campaign.expression import Expression
-
-    campaign = edition.campaign
-    text = edition.view.reduction(reduction).indices.get(band, band)
-    return min(campaign.ref(name).resolution_m for name in Expression.parse(text).bands)
+    pixel = pixel_m2(edition.campaign, edition.view.reduction(reduction), band)
+    return dataset.ask(lambda store: assess(store, reduction, band, areas, pixel, start, end, bounds))
 
 
 def _areas(zones: ZoneMap) -> npt.NDArray[np.float64]:
-    """Area of each zone in square metres: in the plane of the layer's CRS, or on an equal-area plane."""
-    crs = pyproj.CRS.from_user_input(zones.crs)
-    forward = None if crs.is_projected else pyproj.Transformer.from_crs(crs, 6933, always_xy=True).transform
     found = np.empty(len(zones))
     for first in range(0, len(zones), _BATCH):
         rows = np.arange(first, min(len(zones), first + _BATCH))
-        shapes = zones.outlines(rows)
-        found[rows] = shapely.area(
-            shapes if forward is None else shapely.transform(shapes, forward, interleaved=False)
-        )
+        found[rows] = areas_m2(zones.outlines(rows), zones.crs)
     return found
 
 
