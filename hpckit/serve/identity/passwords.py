@@ -56,7 +56,8 @@ class Passwords:
             return True
         line = self._read().get(name)
         with self._at_once:
-            right = _matches(line or _NOBODY, password) and line is not None
+            # To scrypt, a password is the same with zeros at its end.
+            right = _matches(line or _NOBODY, password) and line is not None and "\0" not in password
         if right:
             with self._lock:
                 if len(self._right) >= _MOST_REMEMBERED:
@@ -97,6 +98,8 @@ def set_password(path: Path, name: str, password: str) -> None:
     """
     if not _USER.fullmatch(name):
         raise ServeError(f"{name!r} is no name of a user", hint="use letters, digits, '.', '_', '@' and '-'")
+    if "\0" in password:
+        raise ServeError("a password has no zero bytes")
     if len(password) < 8:
         raise ServeError("the password is too short", hint="take at least 8 characters")
     lines = dict(_lines(path)) if path.exists() else {}

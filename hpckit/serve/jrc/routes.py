@@ -84,7 +84,7 @@ def _with_body(endpoint: Callable[[Request, dict[str, Any]], Response]) -> Calla
     async def answer(request: Request) -> Response:
         try:
             body = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Problem(400, "bad-body", "the body is no JSON") from None
         if not isinstance(body, dict):
             raise Problem(400, "bad-body", "the body is no JSON object")

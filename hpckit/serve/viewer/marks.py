@@ -77,27 +77,29 @@ def adding(service: Service) -> Callable[[Request], Coroutine[Any, Any, Response
     """The address to which marks are posted: JSON with `zone`, `state` and `note`."""
 
     async def add(request: Request) -> Response:
-        dataset = service.dataset(request, request.path_params["dataset"], "mark")
-        try:
-            body = json.loads(await request.body())
-            name, state, note = str(body["zone"]), str(body.get("state", STATES[0])), str(body.get("note", ""))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise bad_value("body", "is no JSON object with `zone`, `state` and `note`") from None
-        if state not in STATES:
-            raise bad_value("state", f"is none of {', '.join(STATES)}")
-        if len(note) > _LONGEST_NOTE:
-            raise bad_value("note", f"is longer than {_LONGEST_NOTE} characters")
-
-        def work() -> Response:
-            zone_row(dataset, name, request.query_params.get("reduction"))
-            mark = _signed(service, request, {"zone": name, "state": state, "note": note})
-            append_mark(dataset.state, mark)
-            service.audit.note(mark["user"], client_address(request), "mark", dataset=dataset.name, zone=name)
-            return json_answer(request, mark, status=201)
-
-        return await run_in_threadpool(work)
+        # In a thread from here on: a password or a token may have to be looked at.
+        return await run_in_threadpool(_added, service, request, await request.body())
 
     return add
+
+
+def _added(service: Service, request: Request, content: bytes) -> Response:
+    dataset = service.dataset(request, request.path_params["dataset"], "mark")
+    try:
+        body = json.loads(content)
+        name, state, note = str(body["zone"]), str(body.get("state", STATES[0])), str(body.get("note", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise bad_value("body", "is no JSON object with `zone`, `state` and `note`") from None
+    if state not in STATES:
+        raise bad_value("state", f"is none of {', '.join(STATES)}")
+    if len(note) > _LONGEST_NOTE:
+        raise bad_value("note", f"is longer than {_LONGEST_NOTE} characters")
+
+    zone_row(dataset, name, request.query_params.get("reduction"))
+    mark = _signed(service, request, {"zone": name, "state": state, "note": note})
+    append_mark(dataset.state, mark)
+    service.audit.note(mark["user"], client_address(request), "mark", dataset=dataset.name, zone=name)
+    return json_answer(request, mark, status=201)
 
 
 def removed(request: Request, service: Service, dataset: Dataset) -> Response:
