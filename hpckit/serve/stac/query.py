@@ -218,7 +218,6 @@ def parse_filter(content: object, language: object = None) -> Mapping[str, Any] 
             expression = cql2.parse_json(json.dumps(_of_today(content)))
         else:
             raise TypeError
-        expression.validate()
         found = expression.to_json()
     except Exception:  # cql2 raises plain ones, of several lines
         raise SearchError("`filter` is no CQL2") from None

@@ -7,6 +7,7 @@ and `hpckit:item/COLLECTION/ID` as the address of another item.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ _PROCESSING: Final = "https://stac-extensions.github.io/processing/v1.2.0/schema
 _CUBE: Final = "https://stac-extensions.github.io/datacube/v2.3.0/schema.json"
 _PROJECTION: Final = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _ZARR: Final = "application/vnd.zarr; version=3"
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._-]+")
+_MOST_FOLDERS: Final = 10_000
 _HIDDEN: Final = (SCENE, "hpckit:stamp")
 """Properties with places of files, which are nobody's business."""
 
@@ -96,13 +99,14 @@ def _catalogued(path: Path, collection: str, roots: Mapping[str, Path]) -> Itera
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    places = _Places(roots)
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_BATCH):
             for item in items_of(pa.Table.from_batches([batch])):
-                yield _shown({**item, "collection": collection}, roots)
+                yield _shown({**item, "collection": collection}, places)
 
 
-def _shown(item: dict[str, Any], roots: Mapping[str, Path]) -> dict[str, Any]:
+def _shown(item: dict[str, Any], places: _Places) -> dict[str, Any]:
     """An item of a catalogue without what it lacks, and without places of files."""
     properties = _filled(item["properties"])
     known = properties.get(SCENE)
@@ -121,7 +125,7 @@ def _shown(item: dict[str, Any], roots: Mapping[str, Path]) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "geometry": item.get("geometry"),
         "properties": properties,
-        "assets": {key: asset for key, asset in ((k, _placed(a, roots)) for k, a in assets.items()) if asset},
+        "assets": {key: asset for key, asset in ((k, places.placed(a)) for k, a in assets.items()) if asset},
         "links": [link for link in links if str(link.get("href", "")).startswith(("https://", "http://"))],
     }
 
@@ -139,22 +143,45 @@ def _scene(text: str) -> dict[str, Any]:
 def _filled(value: Any) -> Any:
     """A value without the empty fields that a table has for all items."""
     if isinstance(value, dict):
-        return {name: _filled(inner) for name, inner in value.items() if inner is not None}
-    return [_filled(inner) for inner in value] if isinstance(value, list) else value
+        return {
+            name: _filled(inner) if isinstance(inner, (dict, list)) else inner
+            for name, inner in value.items()
+            if inner is not None
+        }
+    if isinstance(value, list):
+        return [_filled(inner) if isinstance(inner, (dict, list)) else inner for inner in value]
+    return value
 
 
-def _placed(asset: dict[str, Any], roots: Mapping[str, Path]) -> dict[str, Any] | None:
-    """An asset with an address for the web; None if its file lies where no reader may look."""
-    href = str(asset.get("href", ""))
-    if href.startswith(("https://", "http://", "s3://")):
-        return asset
-    if href.startswith("/vsi") or "://" in href:
+@dataclass(slots=True)
+class _Places:
+    """Addresses for the web of local files, as far as they lie in folders that may be served."""
+
+    roots: Mapping[str, Path]
+    _known: dict[str, str | None] = field(default_factory=dict)
+    """By folder, since a product has many files in few."""
+
+    def placed(self, asset: dict[str, Any]) -> dict[str, Any] | None:
+        """An asset with an address for the web; None if its file lies where no reader may look."""
+        href = str(asset.get("href", ""))
+        if not href.startswith("/"):
+            return asset if href.startswith(("https://", "http://", "s3://")) else None
+        folder, _, name = href.rpartition("/")
+        if folder not in self._known:
+            if len(self._known) > _MOST_FOLDERS:
+                self._known.clear()
+            self._known[folder] = self._address(folder)
+        address = self._known[folder]
+        if address is None or name in ("", ".", ".."):
+            return None
+        return {**asset, "href": f"{address}/{name if _PLAIN.fullmatch(name) else quote(name)}"}
+
+    def _address(self, folder: str) -> str | None:
+        path = f"{os.path.normpath(folder)}/"
+        for root, served in self.roots.items():
+            if not folder.startswith("/vsi") and path.startswith(f"{served}/"):
+                return f"{FILE}{root}/{quote(path[len(str(served)) + 1 :])}".rstrip("/")
         return None
-    for root, folder in roots.items():
-        path = os.path.normpath(href)
-        if path.startswith(f"{folder}/"):
-            return {**asset, "href": f"{FILE}{root}/{quote(path[len(str(folder)) + 1 :])}"}
-    return None
 
 
 def _cube(dataset: Dataset, edition: Edition) -> Source | None:

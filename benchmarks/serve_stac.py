@@ -1,0 +1,187 @@
+"""Searches of the STAC API over a million items: time of a page over HTTP, and memory of the whole server.
+
+    python benchmarks/serve_stac.py [ITEMS] [FOLDER]
+
+Makes a stac-geoparquet file of that many items like those of Sentinel-2 (a hundred bytes of outline, twelve assets),
+starts a server in a process of its own, waits for its index, and asks; each question many times with other values.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "SCL")
+BATCH = 50_000
+ROUNDS = 60
+START_US = 1_420_070_400_000_000
+YEARS_US = 10 * 365 * 86_400 * 1_000_000
+
+SERVER = """\
+import sys
+from pathlib import Path
+import uvicorn
+from hpckit.api import QUIET
+from hpckit.serve.app import build
+from hpckit.serve.service import open_service
+from hpckit.serve.settings import CatalogueSettings, Grant, Limits, Settings
+folder, port = Path(sys.argv[1]), int(sys.argv[2])
+settings = Settings(
+    catalogues=(CatalogueSettings(name="s2", path=folder / "items.parquet", folders=(folder / "eodata",)),),
+    grants=(Grant(users=("anyone",)),), state=folder / "state", doors=("stac",),
+    limits=Limits(requests_per_second=1e6, burst=10**9),
+)
+uvicorn.run(build(open_service(settings, QUIET)), port=port, log_level="error", access_log=False)
+"""
+
+
+def batch(first: int, count: int, folder: Path, random: np.random.Generator) -> Any:
+    """Items as stac-geoparquet has them."""
+    west = random.uniform(-179, 177, count)
+    south = np.degrees(np.arcsin(random.uniform(-0.95, 0.95, count)))
+    lean = random.uniform(0, 0.3, count)
+    east, north = west + 1.4, np.minimum(south + 1.0, 89.9)
+    rings = np.stack([west, south, east, south + lean / 9, east - lean, north, west + lean, north, west, south], 1)
+    outlines = shapely.polygons(rings.reshape(count, 5, 2))
+    box = shapely.bounds(outlines)
+    times = START_US + random.integers(0, YEARS_US, count)
+    tiles = [f"{n % 60 + 1:02d}U{'CDEFGHJK'[n % 8]}{'UVWX'[n % 4]}" for n in random.integers(0, 10**6, count)]
+    stamps = [str(t)[:19].replace("-", "").replace(":", "") for t in times.astype("datetime64[us]")]
+    names = [f"S2{'AB'[n % 2]}_MSIL2A_{s}_N0510_R{n % 143:03d}_T{t}_{first + n:09d}"
+             for n, (s, t) in enumerate(zip(stamps, tiles, strict=True))]  # fmt: skip
+    assets = {}
+    for band in BANDS:
+        hrefs = pa.array(
+            [f"{folder}/eodata/Sentinel-2/{name}.SAFE/IMG_DATA/{name[-25:]}_{band}.jp2" for name in names]
+        )
+        assets[band] = pa.StructArray.from_arrays(
+            [hrefs, pa.array(["image/jp2"] * count), pa.array([["data"]] * count)], ["href", "type", "roles"]
+        )
+    numbers = np.arange(first, first + count)
+    return pa.table(
+        {
+            "type": pa.array(["Feature"] * count),
+            "stac_version": pa.array(["1.1.0"] * count),
+            "id": pa.array(names),
+            "geometry": pa.array(shapely.to_wkb(outlines)),
+            "bbox": pa.StructArray.from_arrays(
+                [pa.array(column) for column in box.T], ["xmin", "ymin", "xmax", "ymax"]
+            ),
+            "datetime": pa.array(times, pa.timestamp("us", "UTC")),
+            "eo:cloud_cover": pa.array(np.round(random.uniform(0, 100, count), 2)),
+            "platform": pa.array([f"sentinel-2{'ab'[n % 2]}" for n in numbers]),
+            "grid:code": pa.array([f"MGRS-{tile}" for tile in tiles]),
+            "sat:relative_orbit": pa.array(numbers % 143),
+            "s2:processing_baseline": pa.array([f"05.{n % 11:02d}" for n in numbers]),
+            "assets": pa.StructArray.from_arrays(list(assets.values()), list(assets)),
+        }
+    )
+
+
+def write(folder: Path, count: int) -> None:
+    """Write the file, in batches."""
+    generator, path = np.random.default_rng(7), folder / "items.parquet"
+    first = batch(0, min(BATCH, count), folder, generator)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for start in range(BATCH, count, BATCH):
+            writer.write_table(batch(start, min(BATCH, count - start), folder, generator))
+
+
+def questions(rnd: random.Random) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Searches as clients send them, with other values each time."""
+
+    def place() -> list[float]:
+        west, south = rnd.uniform(-170, 160), rnd.uniform(-60, 60)
+        return [west, south, west + 3, south + 3]
+
+    def triangle() -> dict[str, Any]:
+        west, south, east, north = place()
+        return {"type": "Polygon", "coordinates": [[[west, south], [east, south], [west, north], [west, south]]]}
+
+    def season() -> str:
+        year = rnd.randint(2015, 2023)
+        return f"{year}-03-01T00:00:00Z/{year}-10-31T23:59:59Z"
+
+    clear = {"op": "<", "args": [{"property": "eo:cloud_cover"}, 20]}
+    by_cloud = [{"field": "properties.eo:cloud_cover", "direction": "asc"}]
+    return {
+        "newest of all": dict,
+        "box of 3 degrees": lambda: {"bbox": place()},
+        "box, season, clear": lambda: {"bbox": place(), "datetime": season(), "filter": clear},
+        "triangle, season": lambda: {"intersects": triangle(), "datetime": season()},
+        "season, clear, whole world": lambda: {"datetime": season(), "filter": clear},
+        "box, by cloud cover": lambda: {"bbox": place(), "sortby": by_cloud},
+        "all, by cloud cover": lambda: {"sortby": by_cloud},
+        "whole continent, exact": lambda: {"intersects": {"type": "Polygon", "coordinates": [
+            [[-10, 35], [40, 35], [30, 70], [-10, 60], [-10, 35]]]}},
+        "100 items of a box": lambda: {"bbox": place(), "limit": 100},
+    }  # fmt: skip
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Memory of a process, MiB: of its own, and with mapped files."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    told = {line.split(":")[0]: int(line.split()[1]) // 1024 for line in lines[1:]}
+    peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return {"resident": told["Rss"], "anonymous": told["Anonymous"], "peak": int(peak.split()[1]) // 1024}
+
+
+def main() -> None:
+    """Measure, and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="stac-"))
+    folder.mkdir(exist_ok=True)
+    if not (folder / "items.parquet").exists():
+        began = time.perf_counter()
+        write(folder, count)
+        size = (folder / "items.parquet").stat().st_size
+        print(f"{count:,} items, {size / 2**20:,.0f} MiB of stac-geoparquet in {time.perf_counter() - began:.0f} s")
+    port = random.randint(20_000, 60_000)
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(folder), str(port)], env={**os.environ})
+    url = f"http://127.0.0.1:{port}/stac"
+    try:
+        began = time.perf_counter()
+        while True:
+            try:
+                page = httpx.get(f"{url}/search", params={"limit": 1}, timeout=120).json()
+                if page["features"]:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.2)
+        index = sum(path.stat().st_size for path in (folder / "state" / "stac").rglob("*") if path.is_file())
+        seconds = time.perf_counter() - began
+        print(f"index: {index / 2**20:,.0f} MiB, ready after {seconds:.1f} s; {memory(server.pid)} MiB")
+        rnd = random.Random(1)
+        with httpx.Client() as client:
+            for name, ask in questions(rnd).items():
+                times, found = [], 0
+                for _ in range(ROUNDS):
+                    body = ask()
+                    began = time.perf_counter()
+                    answer = client.post(f"{url}/search", json=body)
+                    times.append(1000 * (time.perf_counter() - began))
+                    found += len(answer.json()["features"])
+                first, (low, high) = times[0], np.percentile(times[1:], [50, 95])
+                print(f"{name:30} median {low:6.1f} ms, 95 % {high:6.1f} ms, first {first:6.1f} ms, {found} items")
+        print(f"memory: {memory(server.pid)} MiB")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()
