@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ _CSP: Final = (
     " frame-ancestors 'self'"
 )
 """No scripts but our own files; inline styles are those that the map's library sets on its elements."""
+_LOOPBACK: Final = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_SET_URL: Final = "behind a proxy, set `public_url` in a settings file"
 _NOT_BEGUN: Final = 0
 _HEADERS: Final = {
     "Content-Security-Policy": _CSP,
@@ -105,6 +108,9 @@ class Checks:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
+        settings = service.settings
+        named = settings.public_url is not None or bool(settings.prefix)
+        self._is_for_this_machine = settings.is_open and settings.is_loopback and not named
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -138,6 +144,9 @@ class Checks:
         wait = self.service.buckets.wait_s(self.service.access.known(request) or client_address(request))
         if wait > 0:
             raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+        if self._is_for_this_machine and not _LOOPBACK.fullmatch(request.headers.get("host", "")):
+            # A page whose host's name has become 127.0.0.1 for the browser (DNS rebinding) would read everything.
+            raise Problem(421, "other-host", "this server is known as 127.0.0.1 and localhost only", hint=_SET_URL)
         reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
         if request.method not in _SAFE_METHODS and not reading:
             _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)

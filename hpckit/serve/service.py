@@ -97,7 +97,7 @@ class Service:
             400 if the header Host is no host's name.
         """
         if self.settings.public_url:
-            return "/".join(self.settings.public_url.split("/")[:3])
+            return self.settings.public_url.rstrip("/")
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):
             raise Problem(400, "bad-host", "the header Host cannot be read")

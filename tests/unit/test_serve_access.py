@@ -132,6 +132,20 @@ def test_tokens_end():
     assert held.from_token(token) is None
 
 
+def test_tokens_end_with_their_password(tmp_path: Path):
+    path = tmp_path / "users"
+    for name in ("anna", "bert"):
+        set_password(path, name, f"{name}s password")
+    held = Access(new_keys(), passwords=Passwords(path))
+    tokens = {name: held.token_for(Reader(name)) for name in ("anna", "bert", "egi:anna", "owner")}
+    assert all(held.from_token(token) == Reader(name) for name, token in tokens.items())
+    set_password(path, "anna", "another password")
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if line.startswith("anna")))
+    alive = [name for name, token in tokens.items() if held.from_token(token)]
+    assert alive == ["egi:anna", "owner"]
+    assert Access(held.keys).from_token(tokens["bert"]) is None
+
+
 def test_the_printed_address_works_once():
     held = access()
     assert held.use_first_token("") is None

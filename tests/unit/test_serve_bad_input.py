@@ -161,6 +161,15 @@ def test_host_is_not_repeated(served):
         assert ask(served[1], path, headers=ANNA, host=host).status == 400
 
 
+def test_names_that_become_this_machine(folder, campaign):
+    """A page of a site whose name leads to 127.0.0.1 all of a sudden (DNS rebinding)."""
+    service, app = serve(folder, campaign, users=None, grants=[{"users": ["anyone"], "actions": ["info"]}])
+    assert ask(app, PARCEL).status == 200 and ask(app, PARCEL, host="localhost:9000").status == 200
+    for host in ("evil.example.org:8642", "127.0.0.1.evil.example.org", "", "127.0.0.1@evil.example.org"):
+        assert is_problem(ask(app, PARCEL, host=host), 421)
+    service.close()
+
+
 def test_bodies(served):
     app, path = served[1], "/query/rawChipsBatch"
     good = {"lon": 3.003, "lat": 51.44, "tiles": ["x"], "bands": ["B04"]}

@@ -205,7 +205,7 @@ def test_a_token_belongs_to_its_search_and_to_this_server(url):
 def test_headers_are_not_repeated(url):
     root = url.removesuffix("/stac")
     answer = httpx.get(f"{root}/stac", headers={"Host": 'evil"><script>'})
-    assert answer.status_code == 400
+    assert answer.status_code in (400, 421)
     answer = httpx.get(f"{url}/search?datetime=%0d%0aSet-Cookie:%20a=b")
     assert answer.status_code == 400 and "set-cookie" not in answer.headers
     assert httpx.get(f"{url}/collections/..%2f..%2fetc%2fpasswd").status_code == 404

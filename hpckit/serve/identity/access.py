@@ -143,6 +143,9 @@ class Access:
     def token_for(self, reader: Reader, seconds: float = SESSION_S) -> str:
         """A token that stands for a reader: of a session, or for other programs."""
         body: dict[str, Any] = {"u": reader.name, "e": reader.entitlements, "x": int(self.now() + seconds)}
+        fingerprint = self.passwords.fingerprint(reader.name) if self.passwords is not None else None
+        if fingerprint is not None:
+            body["f"] = fingerprint
         text = base64.urlsafe_b64encode(json.dumps(body).encode()).decode().rstrip("=")
         return f"{text}.{self.keys.sign('session', text)}"
 
@@ -154,6 +157,8 @@ class Access:
         body = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         if body["x"] <= self.now():
             return None
+        if "f" in body and (self.passwords is None or self.passwords.fingerprint(str(body["u"])) != body["f"]):
+            return None  # the user has another password since, or is gone
         return Reader(str(body["u"]), tuple(map(str, body["e"])))
 
     def first_token(self) -> str:

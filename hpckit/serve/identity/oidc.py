@@ -214,7 +214,7 @@ class Oidc:
         provider = named or self._issued(claims)
         if claims is not None and claims.get("iss") is not None:
             found = dict(provider.verified(bare))
-            if found.get("typ") in _NO_ACCESS_TOKEN or "nonce" in found:
+            if not _is_access_token(bare, found):
                 raise Problem(401, "invalid-token", "this is no access token")
         else:
             found = self._introspected(provider, bare)
@@ -307,6 +307,16 @@ def _unverified(token: str) -> dict[str, Any] | None:
 
 def _header(token: str) -> dict[str, Any]:
     return _part(token, 0) or {}
+
+
+def _is_access_token(token: str, claims: Claims) -> bool:
+    """Whether a signed token is for access: providers say so in different places."""
+    told = claims.get("typ")
+    if told in _NO_ACCESS_TOKEN:
+        return False
+    if told == "Bearer" or str(_header(token).get("typ", "")).lower() in ("at+jwt", "application/at+jwt"):
+        return True
+    return "nonce" not in claims and "at_hash" not in claims
 
 
 def _unknown_token() -> Problem:

@@ -71,6 +71,11 @@ class Passwords:
         seen = self._right.get(self._seen(name, line, password), -_REMEMBERED_S)
         return line is not None and seen > time.monotonic() - _REMEMBERED_S
 
+    def fingerprint(self, name: str) -> str | None:
+        """What tells one password of a user from the next; None for somebody who is not there."""
+        line = self._read().get(name)
+        return None if line is None else hashlib.sha256(line.encode()).hexdigest()[:16]
+
     def _seen(self, name: str, line: str | None, password: str) -> bytes:
         text = f"{name}\0{line}\0{password}".encode(errors="surrogatepass")
         return hmac.new(self._secret, text, hashlib.sha256).digest()

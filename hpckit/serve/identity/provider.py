@@ -77,6 +77,7 @@ class Provider:
         self._lock = threading.Lock()
         self._about: tuple[float, Claims] | None = None
         self._keys: tuple[float, KeySet] | None = None
+        self._away_until = 0.0
 
     @property
     def title(self) -> str:
@@ -213,6 +214,8 @@ class Provider:
     def _json(self, method: str, address: str, *, signed: bool = False, **asked: Any) -> dict[str, Any]:
         """Answer to a question, which is a JSON object, or a token with one."""
         headers = {"Accept": "application/json", **asked.pop("headers", {})}
+        if self.now() < self._away_until:  # threads that wait for it would be missing elsewhere
+            raise self._away()
         try:
             with self._client.stream(method, address, headers=headers, **asked) as response:
                 body = b""
@@ -221,6 +224,7 @@ class Provider:
                     if len(body) > _LARGEST:
                         raise self._nonsense("its answer is too long")
         except httpx.HTTPError:
+            self._away_until = self.now() + RETRY_AFTER_S
             raise self._away() from None
         if response.status_code == 429 or response.status_code >= 500:
             raise self._away()
@@ -246,13 +250,12 @@ class Provider:
         Problem
             401 if it is forged, expired, or of another issuer; 503 if the provider does not answer.
         """
-        asked = self.now()
         try:
             claims = self._decoded(token, self._keyset())
         except (JoseError, ValueError):
             # Perhaps the provider has new keys.
             try:
-                claims = self._decoded(token, self._keyset(newer_than=asked))
+                claims = self._decoded(token, self._keyset(again=True))
             except (JoseError, ValueError):
                 raise self._invalid("its signature is not right") from None
         self._check_times(claims, needs_expiry=needs_expiry)
@@ -274,12 +277,13 @@ class Provider:
             if value <= now - _LEEWAY_S if name == "exp" else value > now + _LEEWAY_S:
                 raise self._invalid("it is expired" if name == "exp" else "it is of the future")
 
-    def _keyset(self, newer_than: float | None = None) -> KeySet:
+    def _keyset(self, *, again: bool = False) -> KeySet:
+        """Keys for signatures; asked for again if one was not among them, though not all the time."""
         with self._lock:
             held = self._keys
         if held is not None:
             age = self.now() - held[0]
-            if age <= (_KNOWN_S if newer_than is None else _AGAIN_S):
+            if age <= (_AGAIN_S if again else _KNOWN_S):
                 return held[1]
         address = self.address("jwks_uri")
         if address is None:

@@ -9,6 +9,7 @@ from hpckit.serve.jrc.names import jrc_band
 from hpckit.serve.jrc.questions import aoi_of, year_of
 from hpckit.serve.jrc.series import has_series
 
+_MOST_IN_DETAIL: Final = 20
 _KINDS: Final = ("s2", "bs", "c6")
 
 
@@ -23,10 +24,13 @@ def describe(address: str, title: str, datasets: list[Dataset]) -> dict[str, Any
         Those that the reader may know of.
     """
     aois: dict[str, Any] = {}
+    in_detail = len(datasets) <= _MOST_IN_DETAIL  # details need the zones of each data set
     for dataset in datasets:
         years = aois.setdefault(aoi_of(dataset), {})
-        known = years.setdefault(str(year_of(dataset)), {"ptypes": [], "tstypes": [], "bands": [], "parcels": 0})
-        _add(known, dataset, address)
+        known = years.setdefault(str(year_of(dataset)), {"ptypes": [], "tstypes": [], "bands": []})
+        _add(known, dataset)
+        if in_detail:
+            _add_details(known, dataset, address)
     return {
         "server": {"title": title, "host": address},
         "helpers": {"information_page": f"{address}/query/info", "documentation": "https://jrc-cbm.readthedocs.io"},
@@ -34,14 +38,18 @@ def describe(address: str, title: str, datasets: list[Dataset]) -> dict[str, Any
     }
 
 
-def _add(known: dict[str, Any], dataset: Dataset, address: str) -> None:
-    zones, reduction = dataset.edition.zones(), dataset.view.reduction()
+def _add(known: dict[str, Any], dataset: Dataset) -> None:
+    reduction = dataset.view.reduction()
     ptype = dataset.settings.ptype
     if ptype and ptype not in known["ptypes"]:
         known["ptypes"].append(ptype)
     known["tstypes"] += [kind for kind in _KINDS if has_series(dataset, kind) and kind not in known["tstypes"]]
     known["bands"] += [jrc_band(dataset.campaign.ref(text).band) for text in reduction.bands]
-    known["parcels"] = max(known["parcels"], len(zones))
+
+
+def _add_details(known: dict[str, Any], dataset: Dataset, address: str) -> None:
+    zones, ptype = dataset.edition.zones(), dataset.settings.ptype
+    known["parcels"] = max(known.get("parcels", 0), len(zones))
     west, south, east, north = zones.bounds
     known["bounds"] = [round(value, 6) for value in (west, south, east, north)]
     asked = f"aoi={aoi_of(dataset)}&year={year_of(dataset)}&pid={zones.ids[0].as_py()}"
