@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from math import ceil, log
 from pathlib import Path
 from typing import Final, Literal
 
 from hpckit.base.files import digest
+from hpckit.base.reading import typed
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.objects import Objects, get, objects_at
 from hpckit.cubes.read import Group
@@ -32,10 +33,28 @@ _CHUNK: Final = 256
 _MOST_CHUNKS: Final = 8
 """Along the edge of a shard."""
 
-Note = dict[str, list[str]]
-"""By block of dates, what each date was made from; empty where it was not made."""
+Files = dict[str, tuple[int, int]]
+"""Bytes and time stamp in nanoseconds, by path relative to the root."""
 State = Literal["none", "older", "current"]
 """Whether there is an overview of a date, and whether it was made from the shards that are there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is known of a block of dates of an array's overviews."""
+
+    dates: list[str] = field(default_factory=list)
+    """What each date was made from; empty where it was not made."""
+    files: Files = field(default_factory=dict)
+    """Shards of all levels as they were written."""
+
+    def padded(self, count: int) -> list[str]:
+        """What each of some dates was made from."""
+        return [*self.dates, *[""] * count][:count]
+
+
+Note = dict[str, Noted]
+"""By block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +120,8 @@ def state(store: Path, root: Path, group: Group, name: str, date: int, moment: i
     except FileNotFoundError:
         return "none"
     block, place = divmod(date, array.dates_per_shard)
-    known = _note(root, key, (status.st_size, status.st_mtime_ns)).get(str(block), [])
-    if place >= len(known) or not known[place]:
+    known = _note(root, key, (status.st_size, status.st_mtime_ns)).get(str(block), Noted()).padded(place + 1)
+    if not known[place]:
         return "none"
     wanted = sources(array, _records(store, group.tile, moment), block)
     return "current" if known[place] == wanted[place] else "older"
@@ -136,12 +155,18 @@ def _identities(array: Array, records: Records, key: str, count: int) -> list[st
 
 
 def read_note(objects: Objects, key: str) -> Note:
-    """What dates were made from, by block; nothing where there is no note, or no sound one."""
+    """What is known of the overviews of an array; nothing where there is no note, or no sound one."""
     try:
         found = json.loads(get(objects, key))
-        return {str(block): [str(date) for date in dates] for block, dates in found.items()}
-    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        return {str(block): typed(Noted, each) for block, each in found.items()}
+    except (FileNotFoundError, ValueError, AttributeError):
         return {}
+
+
+def write_note(objects: Objects, key: str, note: Note) -> None:
+    """Write what is known of the overviews of an array."""
+    known = {block: asdict(each) for block, each in note.items()}
+    objects.put(key, json.dumps(known, separators=(",", ":")).encode())
 
 
 def note_key(group: Group, name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from hpckit.base.claims import hold
 from hpckit.base.files import make_folder, remove_tree
-from hpckit.cubes import attributes, blocks, multiscales
+from hpckit.cubes import attributes, multiscales
 from hpckit.cubes.arrays import (
     IN_SHARDS,
     Array,
@@ -28,13 +27,13 @@ from hpckit.cubes.arrays import (
     write_changed,
 )
 from hpckit.cubes.attributes import WINDOWS
-from hpckit.cubes.levels import Level, levels_of, note_key, read_note, root_of, sources
+from hpckit.cubes.levels import Level, Noted, levels_of, note_key, read_note, root_of, sources, write_note
 from hpckit.cubes.objects import Objects, get, objects_at
 from hpckit.cubes.read import Group, read_group, resolutions, tiles
 from hpckit.cubes.records import Records, records_of
-from hpckit.cubes.region import Box
+from hpckit.cubes.reduced import reduced
 from hpckit.cubes.shards import assemble, encode_window, split
-from hpckit.cubes.sound import Faults, read_sound
+from hpckit.cubes.sound import Faults
 from hpckit.errors import CubeError
 from hpckit.space.frame import Frame
 
@@ -133,27 +132,45 @@ def _build_array(
     key = note_key(group, array.name)
     note = read_note(objects, key)
     for block in reversed(range(ceil(array.shape[0] / array.dates_per_shard))):
-        wanted = sources(array, records, block)
-        known = [*note.get(str(block), []), *[""] * len(wanted)][: len(wanted)]
-        stored = {level: _Stored.read(objects, array, level, block) for level in levels}
-        if not all(each.sound for each in stored.values()):
+        wanted, noted = sources(array, records, block), note.get(str(block), Noted())
+        known = noted.padded(len(wanted))
+        if noted.files != _states(objects, noted.files):
             known = [""] * len(wanted)
-        changed = [place for place, one in enumerate(wanted) if one and one != known[place]]
-        built.kept += sum(map(bool, wanted)) - len(changed)
-        if not changed:
+        if not _changed(wanted, known):
+            built.kept += sum(map(bool, wanted))
             continue
-        for place in changed:
-            faults = Faults()
-            planes = _reduced(array, block * array.dates_per_shard + place, levels, faults, threads)
-            for level, plane in zip(levels, planes, strict=True):
-                stored[level].put(place, plane)
-            known[place] = f"{_PARTLY}{wanted[place]}" if faults.shards else wanted[place]
-            built.faults.shards += faults.shards
-        for each in stored.values():
-            each.write()
-        note[str(block)] = known
-        objects.put(key, json.dumps(note, separators=(",", ":")).encode())
+        stored = [_Stored.read(objects, array, level, block) for level in levels]
+        if not all(each.sound for each in stored):
+            known = [""] * len(wanted)
+        changed = _changed(wanted, known)
+        built.kept += sum(map(bool, wanted)) - len(changed)
+        made = reduced(array, [block * array.dates_per_shard + place for place in changed], levels, threads)
+        for number, place in enumerate(changed):
+            for each, planes in zip(stored, made.planes, strict=True):
+                each.put(place, planes[number])
+            known[place] = f"{_PARTLY}{wanted[place]}" if number in made.partly else wanted[place]
+        files = {name: state for each in stored for name, state in each.write().items()}
+        note[str(block)] = Noted(known, files)
+        write_note(objects, key, note)
+        built.faults.shards += made.faults.shards
         built.planes += len(changed)
+
+
+def _changed(wanted: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Places of dates that are there and were not made from what is there."""
+    return [place for place, one in enumerate(wanted) if one and one != known[place]]
+
+
+def _states(objects: Objects, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Bytes and time stamps of those files that are there."""
+    found = {}
+    for name in names:
+        try:
+            status = objects.status(name)
+        except FileNotFoundError:
+            continue
+        found[name] = (status.st_size, status.st_mtime_ns)
+    return found
 
 
 @dataclass(slots=True)
@@ -187,51 +204,17 @@ class _Stored:
             part = plane[row * edge : (row + 1) * edge, column * edge : (column + 1) * edge]
             chunks[place * per_date : (place + 1) * per_date] = encode_window(part, self.array.grid, _LEVEL)
 
-    def write(self) -> None:
-        """Write the shards; those that hold fill value only are deleted."""
+    def write(self) -> dict[str, tuple[int, int]]:
+        """Write the shards, and return their states; those that hold fill value only are deleted."""
+        keys = []
         for (row, column), chunks in self.windows.items():
             key, data = f"{self.array.key}/c/{self.block}/{row}/{column}", assemble(chunks)
             if data is None:
                 self.array.objects.delete(key)
             else:
                 self.array.objects.put(key, data)
-
-
-def _reduced(
-    array: Array, date: int, levels: Sequence[Level], faults: Faults, threads: int
-) -> list[npt.NDArray[Any]]:
-    """Planes of one date of an array on each level."""
-    stripes = [list(_stripe(array, rows, levels)) for rows in _rows(array, date, faults, threads)]
-    return [np.concatenate(parts) for parts in zip(*stripes, strict=True)]
-
-
-def _rows(array: Array, date: int, faults: Faults, threads: int) -> Iterator[npt.NDArray[Any]]:
-    """Pixels of one date, a row of windows at a time."""
-    rows, columns = array.shape[1:]
-    for top in range(0, rows, array.grid.window):
-        box = Box(top, 0, min(rows, top + array.grid.window), columns)
-        yield read_sound(array, box, range(date, date + 1), faults, threads=threads)[0]
-
-
-def _stripe(array: Array, stored: npt.NDArray[Any], levels: Sequence[Level]) -> Iterator[npt.NDArray[Any]]:
-    """A row of windows on each level."""
-    if array.is_categorical:
-        for level in levels:
-            reduce = (
-                blocks.modes if stored.dtype == np.uint8 and "flag_masks" not in array.attributes else blocks.picked
-            )
-            yield reduce(stored, level.factor)
-        return
-    nodata = array.attributes.get("_FillValue")
-    nodata = None if nodata is None else float(nodata)
-    totals, counts, before = stored, np.empty(0, np.int64), 1
-    for level in levels:
-        if before == 1:
-            totals, counts = blocks.sums(stored, level.factor, nodata)
-        else:
-            totals, counts = (blocks.joined(each, level.factor // before) for each in (totals, counts))
-        before = level.factor
-        yield blocks.means(totals, counts, array.dtype, nodata, array.fill if nodata is None else nodata)
+                keys.append(key)
+        return _states(self.array.objects, keys)
 
 
 def _array(objects: Objects, source: Array, level: Level) -> Array:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 
-from hpckit.cubes import levels
+from hpckit.cubes import blocks, levels
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.read import Geometry, Group
 from hpckit.cubes.region import Box
@@ -28,6 +29,8 @@ THREADS: Final = 2
 """Shards that are read and decoded at a time for one picture."""
 _MOST_PIXELS: Final = 60_000_000
 """Pixels that are decoded for one map tile, of all bands; half a second."""
+_MANY_PIXELS: Final = 4_000_000
+"""Pixels of which it takes longer to decode them than to start threads."""
 _SHARP: Final = 1.25
 """How much larger than pixels of the picture those of an overview may be."""
 _LOOK_AGAIN_S: Final = 2.0
@@ -80,21 +83,28 @@ def plane(drawing: Drawing, store: Path, group: Group, name: str, date: int) -> 
 
 def warped(array: Array, where: Geometry, date: int, drawing: Drawing) -> npt.NDArray[Any] | None:
     """Pixels of one date of an array itself on the pixels of a picture; see `plane`."""
-    source, resampling = _geobox(where), drawing.resampling
+    resampling, ratio = drawing.resampling, ground_m(drawing.target) / where.transform.a
     if array.is_categorical:
         resampling = "nearest"
     elif resampling is None:
-        resampling = "bilinear" if ground_m(drawing.target) > where.transform.a else "nearest"
+        resampling = "bilinear" if ratio > 1 else "nearest"
+    # Means of blocks first, whose edges hang on the array alone: a kernel as wide takes several times as long.
+    factor = max(1, round(ratio)) if resampling == "bilinear" else 1
+    source = _geobox(where, factor)
     part = needed(source, drawing.target, resampling)
     if part is None:
         return None
-    rows, columns = part
-    box = Box(rows.start, columns.start, rows.stop, columns.stop)
+    box = Box(*(factor * edge for edge in (part[0].start, part[1].start, part[0].stop, part[1].stop)))
+    box = box.within(array.shape)
     drawing.pixels -= box.shape[0] * box.shape[1]
-    stored = read_sound(array, box, range(date, date + 1), drawing.faults, threads=THREADS)[0]
+    threads = THREADS if box.shape[0] * box.shape[1] > _MANY_PIXELS else 1
+    stored = read_sound(array, box, range(date, date + 1), drawing.faults, threads=threads)[0]
     if array.is_categorical:
         return warp(stored, source[part], drawing.target, resampling, nodata=0)
     nodata = array.attributes.get("_FillValue")
+    if factor > 1:
+        fill = array.fill if nodata is None else nodata
+        stored = blocks.means(*blocks.sums(stored, factor, nodata), array.dtype, nodata, fill)
     if nodata is None or stored.dtype.kind == "f":
         stored, nodata = stored.astype(np.float32), np.nan
     elif stored.dtype == np.uint8:
@@ -155,10 +165,12 @@ def _same_date(group: Group, coarse: Group, date: int) -> bool:
     return date < len(known) and known[date] == labels[date]
 
 
-def _geobox(where: Geometry) -> GeoBox:
+def _geobox(where: Geometry, factor: int = 1) -> GeoBox:
+    """Pixels of an array, or blocks of them."""
     from odc.geo.geobox import GeoBox
 
-    return GeoBox(where.shape, where.transform, f"EPSG:{where.epsg}")
+    rows, columns = (-(-size // factor) for size in where.shape)
+    return GeoBox((rows, columns), where.transform @ Affine.scale(factor), f"EPSG:{where.epsg}")
 
 
 def _count(where: Geometry, target: GeoBox) -> int:

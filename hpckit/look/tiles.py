@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.cubes.levels import root_of
+from hpckit.cubes.read import Group
 from hpckit.errors import CubeError
 from hpckit.look.choices import Choice, Day, days, layers
 from hpckit.look.layers import Layer, Painter, painter
@@ -133,14 +134,16 @@ def _passes(
         else:
             dates = [number for number, label in enumerate(first.attributes.get(PERIODS, ())) if label == period]
         for date in dates:
-            planes = {}
-            for text, (group, name) in zip(how.texts, found, strict=True):
-                pixels = plane(drawing, how.store, group, name, date)
-                if pixels is None:
-                    break
-                planes[text] = pixels
-            else:
+            planes = _planes(how, found, date, drawing)
+            if len(planes) == len(how.texts):
                 yield planes
+
+
+def _planes(how: Painter, found: Sequence[tuple[Group, str]], date: int, drawing: Drawing) -> Planes:
+    """Planes of one date; without those that do not reach the picture."""
+    # One after the other: a server draws several map tiles at a time, and threads for one cost more than they save.
+    read = [plane(drawing, how.store, group, name, date) for group, name in found]
+    return {text: pixels for text, pixels in zip(how.texts, read, strict=True) if pixels is not None}
 
 
 def _fill(made: Planes, seen: npt.NDArray[np.bool_], planes: Planes, how: Painter) -> None:
