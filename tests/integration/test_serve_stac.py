@@ -22,7 +22,7 @@ from hpckit.catalogue import federation
 from hpckit.production.driver import run_campaign
 from hpckit.runs.run import find_run
 from hpckit.serve.settings import CatalogueSettings, DatasetSettings, Grant, Limits, Settings
-from tests import products
+from tests import products, small_campaign
 from tests.integration.test_composites import CAMPAIGN, DATES, pixels_of
 from tests.servers.serving import serving
 
@@ -86,6 +86,27 @@ def remote(href: str):
     from zarr.storage import ObjectStore
 
     return ObjectStore(obstore.HTTPStore.from_url(href, client_options={"allow_http": True}), read_only=True)
+
+
+def test_series_of_zones_are_a_collection(tmp_path):
+    small_campaign.make(tmp_path)
+    assert not run_campaign(load_campaign(tmp_path / "campaign.yaml"), Console(quiet=True), workers=2).failed
+    settings = Settings(
+        datasets=(DatasetSettings(campaign=tmp_path / "campaign.yaml", name="nl"),),
+        grants=(Grant(users=("anyone",)),), state=tmp_path / "state", doors=("stac", "viewer"),
+    )  # fmt: skip
+    with serving(settings) as (address, _):
+        (item,) = get(f"{address}/stac/collections/nl-series/items")["features"]
+        told = item["properties"]
+        assert item["id"] == "nl-series-fields" and told["hpckit:bands"] == ["B04", "B11", "SCL", "NDVI"]
+        assert told["hpckit:zones"] == len(small_campaign.zones())
+        sources = [link["href"] for link in item["links"] if link["rel"] == "derived_from"]
+        assert len(sources) == DATES and httpx.get(sources[0]).status_code == 200
+        series = item["assets"]["series"]["href"].partition("?")[0]
+        found = get(f"{series}/series", reduction="fields", zone="z3")
+        assert found["zone"] == "z3"
+        names = {column["name"] for column in told["table:columns"]}
+        assert {"mean", "p50", "valid", "time"} <= names
 
 
 def test_programs_open_cube_composites_and_products_by_links(url, folder):

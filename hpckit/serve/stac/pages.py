@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from hpckit.serve.stac.building import MOMENTS
 from hpckit.serve.stac.own import Shelf, extent_of
 from hpckit.serve.stac.query import Search
-from hpckit.serve.stac.sources import FILE, ITEM
+from hpckit.serve.stac.sources import API, FILE, ITEM
 
 GEOJSON: Final = "application/geo+json"
 JSON: Final = "application/json"
@@ -62,10 +62,13 @@ class Addresses:
         Of its landing page.
     link : callable
         Signed address of a file of a data set: data set, root, path; None where the reader may not have it.
+    api : callable
+        Address of the viewer's description of a data set; None where there is no viewer.
     """
 
     root: str
     link: Callable[[str, str, str], str | None]
+    api: Callable[[str], str | None]
 
     def collection(self, name: str) -> str:
         """Of a collection."""
@@ -208,6 +211,9 @@ def item_answer(addresses: Addresses, item: Mapping[str, Any], dataset: str | No
         if href is not None and href.startswith(FILE):
             root, _, path = href[len(FILE) :].partition("/")
             href = None if dataset is None else addresses.link(dataset, root, path)
+        elif href is not None and href.startswith(API):
+            described = None if dataset is None else addresses.api(dataset)
+            href = None if described is None else described + href[len(API) :]
         if href is not None:
             assets[key] = {**asset, "href": href}
     return {**item, "links": links, "assets": assets}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 from starlette.concurrency import run_in_threadpool
@@ -308,7 +308,13 @@ class StacDoor:
             allowed = service.may(request, dataset, "export")
             return f"{origin}{service.links.to(f'{dataset}/{root}', path)}" if allowed else None
 
-        return pages.Addresses(f"{origin}{service.settings.prefix}{_DEFAULT_PAGE}", link)
+        root = f"{origin}{service.settings.prefix}"
+
+        def api(dataset: str) -> str | None:
+            is_there = "viewer" in service.settings.doors and dataset in service.datasets
+            return f"{root}/api/d/{quote(dataset)}" if is_there else None
+
+        return pages.Addresses(f"{root}{_DEFAULT_PAGE}", link, api)
 
     def _of_members(self, at: pages.Addresses, name: str) -> dict[str, Any]:
         shown: dict[str, tuple[str, Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""What our own STAC API shows of a data set: products, cube, composites, each as one collection of items.
+"""What our own STAC API shows of a data set: products, cube, composites and series, a collection each.
 
 Items are made with addresses that do not say where files lie: `hpckit:file/ROOT/PATH` is answered as a signed link,
 and `hpckit:item/COLLECTION/ID` as the address of another item.
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import shapely
+
 from hpckit.base.files import digest_json
+from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.composite import Composite
 from hpckit.catalogue.items import items_of
 from hpckit.catalogue.moments import microseconds, moment
@@ -22,7 +25,7 @@ from hpckit.cubes.read import Geometry, bands, geometry, tiles
 from hpckit.errors import HpckitError
 from hpckit.reduce.composites import stac
 from hpckit.reduce.composites.units import files_path
-from hpckit.runs.run import read_run_json
+from hpckit.runs.run import Run, read_run_json
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.items import SCENE
 from hpckit.serve.dataset import Dataset, Edition
@@ -31,10 +34,13 @@ from hpckit.space.footprint import bbox, geojson, of_box
 
 FILE: Final = "hpckit:file/"
 ITEM: Final = "hpckit:item/"
+API: Final = "hpckit:api/"
+"""Of the viewer's description of the data set."""
 VERSION: Final = 1
 """Grows when the same files give other items."""
 _BATCH: Final = 500
 _PROCESSING: Final = "https://stac-extensions.github.io/processing/v1.2.0/schema.json"
+_TABLE: Final = "https://stac-extensions.github.io/table/v1.2.0/schema.json"
 _CUBE: Final = "https://stac-extensions.github.io/datacube/v2.3.0/schema.json"
 _PROJECTION: Final = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _ZARR: Final = "application/vnd.zarr; version=3"
@@ -62,7 +68,7 @@ class Source:
 def sources(dataset: Dataset) -> list[Source]:
     """Collections of a data set, as far as it has them."""
     edition = dataset.edition
-    found = [_products(dataset, edition), _cube(dataset, edition)]
+    found = [_products(dataset, edition), _cube(dataset, edition), _series(dataset, edition)]
     found += [_composite(dataset, edition, composite) for composite in edition.campaign.composites]
     return [one for one in found if one is not None]
 
@@ -298,6 +304,70 @@ def _composite_items(
         for asset in item["assets"].values():
             asset["href"] = f"{FILE}files-{composite.name}/{place}/{quote(asset['href'].removeprefix('./'))}"
         yield item
+
+
+def _series(dataset: Dataset, edition: Edition) -> Source | None:
+    run, campaign = edition.run, edition.campaign
+    reductions = [one for one in campaign.reductions if isinstance(one, SignatureReduction)]
+    if run is None or not run.selected.is_file() or not reductions:
+        return None
+    name = f"{dataset.name}-series"
+    return Source(
+        dataset.name,
+        name,
+        f"{dataset.title}: series of zones",
+        f"Statistics of zones by time, of {campaign.sensor.origin.mission}: one item for each reduction.",
+        digest_json([run.frozen, _state(run.selected)]),
+        lambda: (_series_item(dataset, edition, run, one, name) for one in reductions),
+        _licence(edition),
+    )
+
+
+def _series_item(
+    dataset: Dataset, edition: Edition, run: Run, reduction: SignatureReduction, collection: str
+) -> dict[str, Any]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    zones = edition.zones(reduction.name)
+    outline = shapely.box(*zones.bounds)
+    scenes = pq.read_table(run.selected, columns=["id", "datetime"])
+    span = pc.min_max(scenes.column("datetime")).as_py()
+    statistics = ["mean", "std", "min", "max", *(f"p{rank:g}" for rank in reduction.percentiles)]
+    columns = [("zone", "string"), ("time", "datetime"), ("band", "string"), ("valid", "int"), ("total", "int")]
+    described = {
+        "datetime": None,
+        "start_datetime": span["min"].isoformat(),
+        "end_datetime": span["max"].isoformat(),
+        "title": f"{dataset.title}, {reduction.name}",
+        "constellation": edition.campaign.sensor.name,
+        **_made(edition),
+        "hpckit:zones": len(zones),
+        "hpckit:bands": [*reduction.bands, *reduction.indices],
+        "hpckit:indices": dict(reduction.indices),
+        "table:columns": [
+            *({"name": name, "type": kind} for name, kind in columns),
+            *({"name": name, "type": "double"} for name in statistics),
+        ],
+    }
+    series = {
+        "href": f"{API}?reduction={quote(reduction.name)}",
+        "type": "application/json",
+        "roles": ["metadata"],
+        "title": f"Description; a zone's series is at …/series?reduction={reduction.name}&zone=ID, with a login",
+    }
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": [_PROCESSING, _TABLE],
+        "id": f"{collection}-{reduction.name}",
+        "collection": collection,
+        "geometry": geojson(outline),
+        "bbox": bbox(outline),
+        "properties": described,
+        "links": [_derived(f"{dataset.name}-products", str(one)) for one in scenes.column("id").to_pylist()],
+        "assets": {"series": series},
+    }
 
 
 def _made(edition: Edition) -> dict[str, Any]:
