@@ -158,7 +158,7 @@ def main() -> None:
         while True:
             try:
                 page = httpx.get(f"{url}/search", params={"limit": 1}, timeout=120).json()
-                if page["features"]:
+                if page.get("features"):
                     break
             except httpx.TransportError:
                 time.sleep(0.2)

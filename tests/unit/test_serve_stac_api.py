@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
+from time import sleep
 
 import pytest
 import shapely
@@ -258,6 +260,34 @@ def test_a_catalogue_that_changes_is_read_again(folder, tmp_path, monkeypatch):
         assert len(list((tmp_path / "state" / "stac" / "mine").iterdir())) == 1, "old indexes are removed"
         path.write_bytes(b"damaged")
         assert len(get(f"{address}/stac/search")["features"]) == 5
+
+
+def test_while_the_first_index_is_made_the_answer_is_no_empty_page(folder, tmp_path, monkeypatch):
+    from hpckit.serve.stac import own
+
+    going_on, build = Event(), own.build
+
+    def slow(*arguments):
+        assert going_on.wait(30)
+        return build(*arguments)
+
+    monkeypatch.setattr(own, "build", slow)
+    monkeypatch.setattr(own, "_FIRST_S", 0.0)
+    settings = Settings(
+        catalogues=(CatalogueSettings(name="mine", path=folder / "scenes.parquet"),),
+        grants=(Grant(users=("anyone",)),), state=tmp_path / "state", doors=("stac",),
+    )  # fmt: skip
+    with serving(settings) as (address, _):
+        answer = httpx.get(f"{address}/stac/search")
+        assert answer.status_code == 503 and answer.headers["retry-after"]
+        assert httpx.get(f"{address}/stac/search?collections=other").json()["features"] == []
+        going_on.set()
+        for _ in range(200):
+            answer = httpx.get(f"{address}/stac/search")
+            if answer.status_code == 200:
+                break
+            sleep(0.05)
+        assert answer.json()["numberMatched"] == 120
 
 
 def test_without_a_login_where_one_is_needed(folder, tmp_path):

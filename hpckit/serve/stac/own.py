@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import shutil
 import threading
 import time
@@ -12,17 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 from hpckit.base.files import digest_json
 from hpckit.catalogue.moments import moment
 from hpckit.errors import HpckitError
 from hpckit.serve.stac.building import build
 from hpckit.serve.stac.order import Value
 from hpckit.serve.stac.query import Search
-from hpckit.serve.stac.sources import VERSION, Source
+from hpckit.serve.stac.sources import Source
 from hpckit.serve.stac.table import ItemTable
 
+_VERSION: Final = 1
+"""Grows when the same files give other items."""
 _LOOK_S: Final = 15.0
 """How old the knowledge of what there is may be."""
+_LOG: Final = logging.getLogger("hpckit.serve")
 _FIRST_S: Final = 20.0
 """How long a request waits for the index of a collection that has none yet."""
 
@@ -66,7 +72,7 @@ class OwnCatalogue:
         self._find = find
         self._folder = folder
         self._shelves: dict[str, Shelf] = {}
-        self._building: dict[str, Future[Shelf | None]] = {}
+        self._building: dict[str, tuple[Future[Shelf | None], Source]] = {}
         self._lock = threading.Lock()
         self._looked = -_LOOK_S
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="stac-index")
@@ -77,7 +83,7 @@ class OwnCatalogue:
             if time.monotonic() - self._looked >= _LOOK_S:
                 self._look()
                 self._looked = time.monotonic()
-            waiting = [future for name, future in self._building.items() if name not in self._shelves]
+            waiting = [future for name, (future, _) in self._building.items() if name not in self._shelves]
         end = time.monotonic() + _FIRST_S
         for future in waiting:
             try:
@@ -87,9 +93,10 @@ class OwnCatalogue:
         with self._lock:
             return list(self._shelves.values())
 
-    def shelf(self, collection: str) -> Shelf | None:
-        """A collection."""
-        return next((shelf for shelf in self.shelves() if shelf.id == collection), None)
+    def unready(self) -> list[Source]:
+        """Collections whose first index is being made."""
+        with self._lock:
+            return [source for name, (_, source) in self._building.items() if name not in self._shelves]
 
     def search(
         self, search: Search, shelves: Sequence[Shelf], after: Sequence[Value] | None, count: int | None = None
@@ -115,22 +122,24 @@ class OwnCatalogue:
         for name, source in wanted.items():
             known = self._shelves.get(name)
             if (known is None or known.source.digest != source.digest) and name not in self._building:
-                self._building[name] = self._pool.submit(self._made, source)
+                self._building[name] = self._pool.submit(self._made, source), source
 
     def _made(self, source: Source) -> Shelf | None:
-        name = digest_json([VERSION, source.collection, source.digest])[:32]
+        name = digest_json([_VERSION, source.collection, source.digest])[:32]
         folder = self._folder / source.collection / name
         try:
             if not folder.is_dir():
                 build(folder, source.items())
             shelf = Shelf(source, ItemTable(folder))
-        except (HpckitError, OSError):
+        except (HpckitError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            _LOG.warning("the index of %s cannot be made: %s", source.collection, error)
             return None  # what is being written now is looked at again
+        else:
+            with self._lock:
+                self._shelves[source.collection] = shelf
         finally:
             with self._lock:
                 self._building.pop(source.collection, None)
-        with self._lock:
-            self._shelves[source.collection] = shelf
         for other in folder.parent.iterdir():
             if other.name != name and not other.name.startswith("."):
                 shutil.rmtree(other, ignore_errors=True)

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin
 
 import shapely.geometry
 
-from hpckit.catalogue.federation import MEMBER
-from hpckit.catalogue.member import Known, Member, Query, all_links, links_of
+from hpckit.catalogue.member import Known, Member, Query
 from hpckit.catalogue.moments import moment
 from hpckit.catalogue.wanted import Wanted
 from hpckit.errors import CatalogueError, CatalogueUnavailableError
 from hpckit.serve.settings import Member as MemberSettings
 from hpckit.serve.stac.order import Place, value_of
 from hpckit.serve.stac.query import Search
+from hpckit.serve.stac.shown import shown_item
 from hpckit.serve.stac.tokens import Values
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ _AHEAD: Final = 250
 """Items of a page of a member that does not say that it sorts; two pages are seen before the first item is told."""
 _AHEAD_PAGES: Final = 12
 _SECOND: Final = 1_000_000
-_KEPT_LINKS: Final = ("derived_from", "via", "license", "about", "cite-as", "describedby", "alternate", "preview")
 
 Placed = tuple[tuple[Place, ...], dict[str, Any]]
 
@@ -287,39 +285,12 @@ class RemoteItems:
             return None
         if self.search.ids is not None and raw["id"] not in self.search.ids:
             return None
-        item = shown_item(raw, self.shown[collection], self.remote)
+        item = shown_item(raw, self.shown[collection], self.remote.id, self.remote.settings.url)
         return item if item is not None and self.wanted.fits(item) else None
 
 
 class TooManyError(CatalogueError):
     """A member that does not sort has too many items."""
-
-
-def shown_item(raw: Mapping[str, Any], collection: str, remote: Remote) -> dict[str, Any] | None:
-    """An item of a member as one of ours; None if it has no properties."""
-    properties, assets = raw.get("properties"), raw.get("assets")
-    if not isinstance(properties, dict):
-        return None
-    own = next((str(link["href"]) for link in links_of(raw, "self")), remote.settings.url)
-    links = [{**link, "href": urljoin(own, str(link.get("href")))} for link in all_links(raw)]
-    kept = [link for link in links if link.get("rel") in _KEPT_LINKS and _is_web(link["href"])]
-    if _is_web(own) and links_of(raw, "self"):
-        kept.append({"rel": "canonical", "href": own, "type": "application/geo+json"})
-    known = assets if isinstance(assets, dict) else {}
-    return {
-        **raw,
-        "type": "Feature",
-        "stac_version": str(raw.get("stac_version") or "1.0.0"),
-        "collection": collection,
-        "geometry": raw.get("geometry"),
-        "properties": {**properties, MEMBER: remote.id},
-        "links": kept,
-        "assets": {
-            key: {**asset, "href": urljoin(own, asset["href"])}
-            for key, asset in known.items()
-            if isinstance(asset, dict) and isinstance(asset.get("href"), str)
-        },
-    }
 
 
 def _read_ahead(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
@@ -335,10 +306,6 @@ def _read_ahead(pages: Iterator[list[dict[str, Any]]]) -> Iterator[list[dict[str
 
 def _place_of(placed: Placed) -> tuple[Place, ...]:
     return placed[0]
-
-
-def _is_web(address: str) -> bool:
-    return address.startswith(("https://", "http://"))
 
 
 def _is_box(area: shapely.Geometry) -> bool:

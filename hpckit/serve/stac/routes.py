@@ -3,40 +3,39 @@
 from __future__ import annotations
 
 import html
-import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import orjson
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hpckit.errors import CatalogueError
 from hpckit.serve.files import catalogue_folders
-from hpckit.serve.problems import Problem, not_found, of_error
+from hpckit.serve.problems import Problem, busy, not_found
 from hpckit.serve.service import Service
 from hpckit.serve.stac import pages, tokens
+from hpckit.serve.stac.answering import (
+    for_all_sites,
+    json_response,
+    members_told,
+    next_by_get,
+    origin_of,
+    wants_each_product_once,
+    warnings_of,
+)
 from hpckit.serve.stac.broker import Answer, Broker
 from hpckit.serve.stac.conditions import check
 from hpckit.serve.stac.openapi import document
 from hpckit.serve.stac.own import OwnCatalogue, Shelf
+from hpckit.serve.stac.products import catalogue, products
 from hpckit.serve.stac.query import Search, SearchError, of_body, of_parameters
-from hpckit.serve.stac.remote import Report
-from hpckit.serve.stac.sources import Source, catalogue, sources
+from hpckit.serve.stac.results import results
+from hpckit.serve.stac.sources import Source
 
-_HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-_CORS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept",
-    "Access-Control-Expose-Headers": "Link, Warning, ETag",
-    "Access-Control-Max-Age": "3600",
-}
-"""Readers of other sites may read with a token; cookies are not sent with `*`."""
 _DEFAULT_PAGE: Final = "/stac"
 
 
@@ -60,26 +59,10 @@ def routes(service: Service) -> Sequence[BaseRoute]:
     found: list[BaseRoute] = []
     for path, answer in addresses:
         methods = ["GET", "OPTIONS"]
-        found.append(Route(f"{_DEFAULT_PAGE}{path}", _answered(answer), methods=methods))
-    found.append(Route(f"{_DEFAULT_PAGE}/", _answered(door.landing), methods=["GET", "OPTIONS"]))
+        found.append(Route(f"{_DEFAULT_PAGE}{path}", for_all_sites(answer), methods=methods))
+    found.append(Route(f"{_DEFAULT_PAGE}/", for_all_sites(door.landing), methods=["GET", "OPTIONS"]))
     found.append(Route(f"{_DEFAULT_PAGE}/search", door.posted, methods=["POST"]))
     return found
-
-
-def _answered(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-    """Answers of a thread, which other sites may read."""
-
-    async def endpoint(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers=_CORS)
-        try:
-            response = await run_in_threadpool(answer, request)
-        except Exception as error:  # as the program's own handler does, and readable for other sites
-            response = of_error(error).response()
-        response.headers.update(_CORS)
-        return response
-
-    return endpoint
 
 
 class StacDoor:
@@ -107,16 +90,16 @@ class StacDoor:
             {"id": shelf.id, "title": shelf.source.title} for shelf in self._shelves(request)
         ]
         listed += [{"id": name} for name in self._broker.merged]
-        return _json(pages.landing(at, self._service.settings.title, listed))
+        return json_response(pages.landing(at, self._service.settings.title, listed))
 
     def conformance(self, request: Request) -> Response:
         """Classes of requirements that hold."""
-        return _json({"conformsTo": list(pages.CONFORMS_TO)})
+        return json_response({"conformsTo": list(pages.CONFORMS_TO)})
 
     def description(self, request: Request) -> Response:
         """OpenAPI document."""
         at = self._addresses(request)
-        return _json(document(self._service.settings.title, at.root), media_type=pages.OPENAPI)
+        return json_response(document(self._service.settings.title, at.root), media_type=pages.OPENAPI)
 
     def handbook(self, request: Request) -> Response:
         """A page for people."""
@@ -133,7 +116,7 @@ class StacDoor:
         for shelf in self._shelves(request):
             names |= shelf.table.names
         address = f"{at.root}/queryables"
-        return _json(pages.queryables(address, "Properties of items", names), media_type=pages.SCHEMA)
+        return json_response(pages.queryables(address, "Properties of items", names), media_type=pages.SCHEMA)
 
     def collections(self, request: Request) -> Response:
         """All collections: our own, merged ones, and those of members."""
@@ -149,17 +132,17 @@ class StacDoor:
             {"rel": "root", "href": at.root, "type": pages.JSON},
         ]
         answer = {"collections": found, "links": links, "numberMatched": len(found), "numberReturned": len(found)}
-        return _json(answer | _told(reports), headers=_warnings(reports))
+        return json_response(answer | members_told(reports), headers=warnings_of(reports))
 
     def collection(self, request: Request) -> Response:
         """A collection."""
         at, name = self._addresses(request), request.path_params["collection"]
         shelf = self._shelf(request, name)
         if shelf is not None:
-            return _json(pages.own_collection(at, shelf))
+            return json_response(pages.own_collection(at, shelf))
         if not self._broker.targets(name):
             raise not_found(f"there is no collection {name[:100]!r}")
-        return _json(self._of_members(at, name))
+        return json_response(self._of_members(at, name))
 
     def collection_queryables(self, request: Request) -> Response:
         """What conditions may name in a collection."""
@@ -169,7 +152,7 @@ class StacDoor:
             raise not_found(f"there is no collection {name[:100]!r}")
         names = {} if shelf is None else shelf.table.names
         address = f"{at.collection(name)}/queryables"
-        return _json(pages.queryables(address, f"Properties of {name}", names), media_type=pages.SCHEMA)
+        return json_response(pages.queryables(address, f"Properties of {name}", names), media_type=pages.SCHEMA)
 
     def items(self, request: Request) -> Response:
         """Items of a collection."""
@@ -178,11 +161,11 @@ class StacDoor:
             raise not_found(f"there is no collection {name[:100]!r}")
         parameters = {**request.query_params, "collections": ""}
         search = _within(of_parameters(parameters), name)
-        answer = self._searched(request, search, dedup=_dedup(parameters.get("dedup")))
+        answer = self._searched(request, search, dedup=wants_each_product_once(parameters.get("dedup")))
         here = f"{at.collection(name)}/items"
         own = [{"rel": "collection", "href": at.collection(name), "type": pages.JSON}]
         own.append({"rel": "parent", "href": at.collection(name), "type": pages.JSON})
-        return self._page(request, at, search, answer, _by_get(request, here), own)
+        return self._page(request, at, search, answer, next_by_get(request, here), own)
 
     def item(self, request: Request) -> Response:
         """An item."""
@@ -191,27 +174,27 @@ class StacDoor:
         if shelf is not None:
             found = shelf.table.find(Search(ids=(wanted,)), None, None, 1)
             for item in shelf.table.read(found.rows):
-                return _json(pages.item_answer(at, item, shelf.source.dataset), media_type=pages.GEOJSON)
+                return json_response(pages.item_answer(at, item, shelf.source.dataset), media_type=pages.GEOJSON)
         elif self._broker.targets(name):
             try:
                 item_of_member = self._broker.item(name, wanted)
             except CatalogueError as error:
                 raise Problem(502, "member-failed", error.message) from None
             if item_of_member is not None:
-                return _json(pages.item_answer(at, item_of_member, None), media_type=pages.GEOJSON)
+                return json_response(pages.item_answer(at, item_of_member, None), media_type=pages.GEOJSON)
         raise not_found(f"there is no item {wanted[:100]!r}")
 
     def search(self, request: Request) -> Response:
         """Items that fit, by parameters of the address."""
         at, parameters = self._addresses(request), dict(request.query_params)
         search = of_parameters(parameters)
-        answer = self._searched(request, search, dedup=_dedup(parameters.get("dedup")))
-        return self._page(request, at, search, answer, _by_get(request, f"{at.root}/search"))
+        answer = self._searched(request, search, dedup=wants_each_product_once(parameters.get("dedup")))
+        return self._page(request, at, search, answer, next_by_get(request, f"{at.root}/search"))
 
     async def posted(self, request: Request) -> Response:
         """Items that fit, by a body."""
         content = await request.body()
-        return await _answered(partial(self._search_posted, content))(request)
+        return await for_all_sites(partial(self._search_posted, content))(request)
 
     def _search_posted(self, content: bytes, request: Request) -> Response:
         try:
@@ -221,7 +204,9 @@ class StacDoor:
         if not isinstance(body, dict):
             raise SearchError("the body is no JSON object")
         at, search = self._addresses(request), of_body(body)
-        answer = self._searched(request, search, dedup=_dedup(body.get("dedup")), strict=body.get("strict") is True)
+        answer = self._searched(
+            request, search, dedup=wants_each_product_once(body.get("dedup")), strict=body.get("strict") is True
+        )
 
         def link(token: str) -> dict[str, Any]:
             more = {"method": "POST", "body": {**body, "token": token}, "merge": False}
@@ -235,6 +220,10 @@ class StacDoor:
         shelves = [
             shelf for shelf in self._shelves(request) if search.collections is None or shelf.id in search.collections
         ]
+        for source in self._own.unready():
+            wanted = search.collections is None or source.collection in search.collections
+            if wanted and self._service.may(request, source.dataset, "info"):
+                raise busy("the index of a collection is being made; try again soon")
         cursor = tokens.read(self._service.links.keys, search)
         answer = self._broker.search(search, shelves, cursor, dedup=dedup)
         strict = strict or request.query_params.get("strict") == "true"
@@ -258,7 +247,7 @@ class StacDoor:
             pages.chosen(pages.item_answer(at, item, datasets.get(item["collection"])), search)
             for item in answer.items
         ]
-        here = f"{_origin(request, self._service)}{request.url.path}"
+        here = f"{origin_of(request, self._service)}{request.url.path}"
         query = f"?{request.url.query}" if request.url.query else ""
         links = [
             {"rel": "self", "href": f"{here}{query}", "type": pages.GEOJSON},
@@ -273,11 +262,14 @@ class StacDoor:
             "numberReturned": len(features),
             **({} if answer.matched is None else {"numberMatched": answer.matched}),
         }
-        return _json(page | _told(answer.members), media_type=pages.GEOJSON, headers=_warnings(answer.members))
+        return json_response(
+            page | members_told(answer.members), media_type=pages.GEOJSON, headers=warnings_of(answer.members)
+        )
 
     def _sources(self) -> Iterator[Source]:
         for dataset in self._service.datasets.values():
-            yield from sources(dataset)
+            found = products(dataset, dataset.edition)
+            yield from [*([] if found is None else [found]), *results(dataset)]
         settings = self._service.settings
         for one in settings.catalogues:
             folders = catalogue_folders(self._service, one)
@@ -302,7 +294,7 @@ class StacDoor:
         if not service.reader(request).is_signed_in and not service.settings.is_open:
             headers = {"WWW-Authenticate": 'Basic realm="hpckit"'}
             raise Problem(401, "login-needed", "log in first", headers=headers)
-        origin = _origin(request, service)
+        origin = origin_of(request, service)
 
         def link(dataset: str, root: str, path: str) -> str | None:
             allowed = service.may(request, dataset, "export")
@@ -356,44 +348,3 @@ def _within(search: Search, collection: str) -> Search:
     from dataclasses import replace
 
     return replace(search, collections=(collection,))
-
-
-def _by_get(request: Request, address: str) -> Callable[[str], dict[str, Any]]:
-    def link(token: str) -> dict[str, Any]:
-        parameters = [(name, value) for name, value in request.query_params.multi_items() if name != "token"]
-        return {"href": f"{address}?{urlencode([*parameters, ('token', token)])}"}
-
-    return link
-
-
-def _dedup(given: object) -> bool:
-    if given not in (None, "", "product", "none"):
-        raise SearchError("`dedup` is product or none")
-    return given != "none"
-
-
-def _origin(request: Request, service: Service) -> str:
-    """Scheme and host by which a reader reaches the server; a header that is no host's name is not repeated."""
-    if service.settings.public_url:
-        return service.settings.public_url.rstrip("/")
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise Problem(400, "bad-host", "the header Host cannot be read")
-    return f"{request.url.scheme}://{host}"
-
-
-def _told(reports: Sequence[Report]) -> dict[str, Any]:
-    return {"federation:members": [report.told() for report in reports]} if reports else {}
-
-
-def _warnings(reports: Sequence[Report]) -> dict[str, str]:
-    faults = [f"{report.id}: {report.error}" for report in reports if report.error]
-    if not faults:
-        return {}
-    text = "".join(letter if " " <= letter <= "~" and letter not in '"\\' else "?" for letter in "; ".join(faults))
-    return {"Warning": f'199 hpckit "{text[:500]}"'}
-
-
-def _json(content: Any, *, media_type: str = pages.JSON, headers: Mapping[str, str] | None = None) -> Response:
-    known = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization", **(headers or {})}
-    return Response(orjson.dumps(content), headers=known, media_type=media_type)
