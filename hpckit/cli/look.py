@@ -277,6 +277,7 @@ def quality(
       hpckit quality campaign.yaml --from 2024-04-01 --to 2024-06-30 --gap-days 20
     """
     from hpckit.api import open_campaign
+    from hpckit.base.quantities import format_count
     from hpckit.look.quality import Bounds, counted
 
     days = {name: None if day is None else day.date() for name, day in (("start", start), ("end", end))}
@@ -285,4 +286,5 @@ def quality(
     table = found.table()
     click.echo(table.to_json(orient="records") if as_json else table.to_csv(index=False), nl=as_json)
     flags = ", ".join(f"{name} {count}" for name, count in counted(found).items())
-    click.echo(f"{len(table)} zones, {found.acquisitions} acquisitions; flagged: {flags}", err=True)
+    counts = f"{format_count(len(table), 'zone')}, {format_count(found.acquisitions, 'acquisition')}"
+    click.echo(f"{counts}; flagged: {flags}", err=True)

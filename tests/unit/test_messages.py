@@ -23,6 +23,7 @@ from hpckit.errors import CampaignError, LoginError
 from hpckit.production.check import check_campaign
 from hpckit.sensors.model import Dropped
 from hpckit.sensors.sentinel1.model import Radar
+from hpckit.serve.settings import Settings
 from hpckit.sites.login.names import find_access
 from hpckit.sites.site import Site, load_site
 from hpckit.testing.safe import ProductSpec, write_product
@@ -52,7 +53,7 @@ def within(annotation: object) -> Iterator[type[BaseModel]]:
         yield from within(part)
 
 
-KNOWN = models(Site, models(Composite, models(Campaign, set())))
+KNOWN = models(Settings, models(Site, models(Composite, models(Campaign, set()))))
 
 
 def exists(path: list[str], among: set[type[BaseModel]]) -> bool:

@@ -96,6 +96,9 @@ ALWAYS_SEVERAL = {
     "hpckit/sensors/sentinel2/parts.py",
     "hpckit/sensors/sentinel2/product.py",
     "hpckit/inputs/files.py",
+    "hpckit/serve/stac/products.py",  # a mission, no number
+    "hpckit/serve/stac/query.py",  # limits
+    "hpckit/serve/viewer/exports.py",
     "hpckit/look/view.py",
     "hpckit/catalogue/member.py",  # pages in a row
     "hpckit/cli/site.py",  # the limit of arrays
