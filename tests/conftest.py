@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import zlib
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,11 +36,44 @@ settings.load_profile("ci" if os.environ.get("CI") else "hpckit")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, so that no process is left alone with them at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for number, item in enumerate(items):
-        # Tests of a file stay in one process, since they share what it makes; long files without that are halved.
-        half = f"-{number % 2}" if item.get_closest_marker("halved") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{half}"))
+    items.sort(key=lambda item: not any(item.iter_markers("slow")) and not any(item.iter_markers("integration")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadgroup`, keep tests of a file in one process: they share what the file makes.
+
+    Long files that share nothing are halved. Groups of pytest-xdist are not used: version 3.8 gives them to tests by
+    an attribute that pytest 9.2 does not read, so that it spreads the tests of a file without a word.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            half = zlib.crc32(nodeid.encode()) % 2 if _is_halved(config.rootpath / file) else 0
+            return f"{file}-{half}"
+
+    return ByFile(config, log)
+
+
+@cache
+def _is_halved(file: Path) -> bool:
+    return "mark.halved" in file.read_text()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def in_one_process(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fail where tests of a file are spread after all: each process would make what they share."""
+    if not getattr(request.config.option, "loadgroup", False) or _is_halved(request.path):
+        return
+    worker = os.environ["PYTEST_XDIST_WORKER"]
+    note = tmp_path_factory.getbasetemp().parent / f"worker-of-{zlib.crc32(bytes(request.path)):08x}"
+    if not note.exists():
+        note.write_text(worker)
+    assert note.read_text() == worker, f"{request.path.name}: some of its tests ran in another process"
 
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

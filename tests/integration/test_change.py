@@ -40,7 +40,8 @@ from tests.changing import (
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-EXAMPLES, STEPS = (int(number) for number in os.environ.get("HPCKIT_CHANGES", "6,14").split(","))
+_USUAL = "4,14" if os.environ.get("CI") else "6,14"
+EXAMPLES, STEPS = (int(number) for number in os.environ.get("HPCKIT_CHANGES", _USUAL).split(","))
 PRODUCTS = st.tuples(st.integers(0, SCENES - 1), st.integers(0, 1))
 EDITS = st.one_of(
     st.fixed_dictionaries({"mask": st.sampled_from(sorted(MASKS))}),

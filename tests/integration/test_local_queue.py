@@ -46,7 +46,7 @@ def campaign(made: Path, tmp_path: Path) -> Campaign:
     return load_campaign(copy(made, tmp_path / 'a "quoted" $(campaign)'))
 
 
-def site(tmp_path: Path, more: str = "", ranks: int = 2) -> Site:
+def site(tmp_path: Path, more: str = "", ranks: int = 1) -> Site:
     path = tmp_path / "here.yaml"
     path.write_text(
         f"name: here\nscheduler: local\nstages: {{default: {{ranks: {ranks}}}}}\n"
@@ -87,7 +87,7 @@ def ask(submission: Submission) -> list[ElementState]:
 def finish(submission: Submission | None) -> dict[str, set[State]]:
     assert submission is not None
     # Each question starts an interpreter, which takes from the jobs what they would work with.
-    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission")
+    until(lambda: ask(submission) and submission.is_over, 90, "for the end of the submission", least_s=1)
     return {item.stage: {item.sighting.state} for item in ask(submission)}
 
 
@@ -125,7 +125,7 @@ def complete(campaign: Campaign) -> bool:
 
 
 def test_jobs_here_give_the_results_of_a_run(campaign, expected, tmp_path):
-    states = finish(submit_campaign(campaign, site(tmp_path), QUIET))
+    states = finish(submit_campaign(campaign, site(tmp_path, ranks=2), QUIET))
     assert set().union(*states.values()) == {State.SUCCEEDED}
     same(results(campaign), expected)
     assert submit_campaign(campaign, site(tmp_path), QUIET) is None, "nothing is left to do"
@@ -152,7 +152,7 @@ def test_jobs_that_keep_no_cube(campaign, expected, tmp_path, ranks):
 
 
 def test_an_element_asked_to_end_gives_its_units_back(campaign, expected, tmp_path):
-    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path), ranks=2), QUIET)
     with pytest.raises(BusyError):
         run_campaign(campaign, QUIET, workers=1)
     until(lambda: len(ingested(campaign)) >= 2, what="for units")
@@ -171,7 +171,7 @@ def test_an_element_asked_to_end_gives_its_units_back(campaign, expected, tmp_pa
 
 
 def test_a_killed_worker_process_costs_its_unit(campaign, expected, tmp_path):
-    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path)), QUIET)
+    submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path), ranks=2), QUIET)
     until(lambda: len(ingested(campaign)) >= 2, what="for units")
     os.kill(max(pids(campaign, "multiprocessing.forkserver")), signal.SIGKILL)
     finish(submission)

@@ -97,7 +97,7 @@ def ask(submission: Submission) -> list[ElementState]:
 
 def finish(submission: Submission | None) -> dict[str, set[State]]:
     assert submission is not None
-    until(lambda: ask(submission) and submission.is_over, what="for the end of the submission")
+    until(lambda: ask(submission) and submission.is_over, what="for the end of the submission", least_s=1)
     states: dict[str, set[State]] = {}
     for item in ask(submission):
         states.setdefault(item.stage, set()).add(item.sighting.state)

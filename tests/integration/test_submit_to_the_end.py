@@ -155,11 +155,14 @@ def test_products_that_cannot_be_read_now_are_75_at_every_command(campaign, expe
     env = faulty("scandir,open", f"/scenes/{hidden.name}", number)
     here = tmp_path / "here.yaml"
     site(tmp_path)
-    for command in (("check",), ("plan",), ("plan", "--site", here), ("run", "--workers", "1"), ("plan", "--json")):
+    more = (("plan", "--site", here), ("plan", "--json")) if number == errno.EIO else ()
+    for command in (("check",), ("plan",), ("run", "--workers", "1"), *more):
         done = hpckit(command[0], campaign.path, *command[1:], env=env)
         assert done.returncode == 75, (command, done.stderr)
     nothing = hpckit("submit", campaign.path, "--site", here, env=env)
     assert nothing.returncode == 75 and "nothing is left to submit" in nothing.stderr
+    if number != errno.EIO:
+        return  # what follows reads all products, as if nothing had been
     with pytest.raises(FileUnavailableError):
         _submit_with(campaign, here, hidden)
     done = hpckit("submit", campaign.path, "--site", here)
