@@ -85,11 +85,13 @@ def schema(kind: str) -> None:
       hpckit schema site > site.schema.json
       hpckit schema serve > serve.schema.json
     """
+    from pydantic import BaseModel
+
     from hpckit.base.document import json_schema
     from hpckit.campaign.campaign import Campaign
     from hpckit.serve.settings import Settings
     from hpckit.sites.site import Site
 
-    model = {"campaign": Campaign, "site": Site, "serve": Settings}[kind]
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema(model)}
+    models: dict[str, type[BaseModel]] = {"campaign": Campaign, "site": Site, "serve": Settings}
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **json_schema(models[kind])}
     click.echo(json.dumps({**document, "title": f"hpckit {kind}"}, indent=1, ensure_ascii=False))

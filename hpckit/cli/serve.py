@@ -54,7 +54,7 @@ def run(
     \b
     Examples:
       hpckit serve campaign.yaml
-      hpckit serve campaign.yaml --listen 127.0.0.1:9000 --open
+      hpckit serve run campaign.yaml --listen 127.0.0.1:9000 --open
       hpckit serve --config serve.yaml --log-requests
     """
     if bool(campaigns) == (config is not None):

@@ -7,6 +7,7 @@ import sys
 import threading
 import webbrowser
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hpckit.serve.service import Service
 
 _TRIED_PORTS: Final = 20
+_WARM_ZOOM: Final = 13
 _SWITCH_S: Final = 0.0005
 """How long a thread may compute while the one that sends and receives waits for it; Python's 5 ms add up."""
 
@@ -80,14 +82,22 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
 
 
 def _warm_up(service: Service) -> None:
-    """Read what the first visitor will ask for, while they open the page."""
+    """Read what the first visitor will ask for, and compile what draws it, while they open the page."""
+    from hpckit.look.choices import days
+    from hpckit.look.tiles import draw_tile
     from hpckit.serve.viewer.shownlayers import shown
+    from hpckit.serve.viewer.vectortile import tile_at
 
     for dataset in service.datasets.values():
-        with suppress(HpckitError):  # said to whoever asks
-            shown(dataset)
+        with suppress(HpckitError, OSError):  # said to whoever asks
             for reduction in dataset.campaign.signatures:
                 dataset.edition.zones(reduction.name)
+            choices, known = shown(dataset).choices, days(dataset.view)
+            layer = next((choice.layer for choice in choices.values() if choice.layer.composite is None), None)
+            if layer is not None and known and dataset.campaign.signatures:
+                place = tile_at(_WARM_ZOOM, *dataset.edition.zones().middle)
+                cache = service.state / "overviews"
+                draw_tile(dataset.view, replace(layer, day=known[-1].day), _WARM_ZOOM, *place, cache=cache)
 
 
 def _listen(settings: Settings, *, any_port: bool) -> socket.socket:

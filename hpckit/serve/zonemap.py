@@ -73,6 +73,13 @@ class ZoneMap:
         (left, right), (bottom, top) = back.transform([west, east], [south, north])
         return (left, bottom, right, top)
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Middle of the box of all zones, in EPSG:3857."""
+        low, high = self.boxes[:, :2].min(axis=0), self.boxes[:, 2:].max(axis=0)
+        east, north = ((low + high) / 2).tolist()
+        return east, north
+
     @cached_property
     def to_mercator(self) -> pyproj.Transformer:
         """From the layer's CRS to EPSG:3857."""

@@ -33,6 +33,12 @@ def tile_box(z: int, x: int, y: int) -> Box:
     return (west, north - edge, west + edge, north)
 
 
+def tile_at(z: int, east: float, north: float) -> tuple[int, int]:
+    """Column and row of the tile at a place in EPSG:3857."""
+    edge = 2 * _HALF / 2**z
+    return int((east + _HALF) // edge), int((_HALF - north) // edge)
+
+
 def buffered(box: Box) -> Box:
     """A tile's box with the buffer around it."""
     margin = (box[2] - box[0]) * BUFFER / EXTENT
