@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ pytest.importorskip("orjson", reason="orjson is not installed")
 import cql2
 
 from hpckit.catalogue.moments import time_of
+from hpckit.serve.stac import table as table_module
 from hpckit.serve.stac.building import build
 from hpckit.serve.stac.conditions import holds
 from hpckit.serve.stac.order import Order, SortKey
@@ -123,6 +125,13 @@ def test_pages_are_what_a_search_item_by_item_finds(sort, page, place, slanted, 
     wanted = slowly(search)
     found, matched = walk(search, page)
     assert found == wanted and matched == {len(wanted)}
+
+
+@given(keys, st.integers(1, 40))
+def test_many_items_are_sorted_as_few_are(sort, page):
+    few = walk(Search(order=Order.of(sort)), page)
+    with mock.patch.object(table_module, "_MANY", 0):
+        assert walk(Search(order=Order.of(sort)), page) == few
 
 
 def test_a_page_goes_on_where_its_last_item_is_gone():

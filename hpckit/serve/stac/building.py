@@ -66,15 +66,19 @@ def build(folder: Path, items: Iterable[Mapping[str, Any]]) -> int:
                 chunks.append(rows.packed())
                 rows = _Chunk()
         documents.close()
-        table = _joined([*chunks, rows.packed()])
+        chunks.append(rows.packed())
+        table = _joined(chunks)
         with pa.OSFile(str(temporary / COLUMNS), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
+        rows_written = int(table.num_rows)
+        del table, chunks, rows
+        pa.default_memory_pool().release_unused()
         try:
             temporary.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
-        return int(table.num_rows)
+        return rows_written
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -156,7 +160,8 @@ def _array(values: list[Any]) -> Any:
 def _joined(chunks: list[_Chunk]) -> Any:
     """Table of all chunks, with one type for each column, and the order of items."""
     names = dict.fromkeys(name for chunk in chunks for name in chunk.columns)
-    columns = {name: _concatenated(name, [(c.columns.get(name), c.count) for c in chunks]) for name in names}
+    # Column by column, and parts are let go at once: else all would be in memory twice.
+    columns = {name: _concatenated([(c.columns.pop(name, None), c.count) for c in chunks]) for name in names}
     columns.setdefault("id", pa.array([], pa.string()))
     columns.setdefault("collection", pa.array([], pa.string()))
     names_ranked = (Ranks.of(columns["collection"]).ranks, Ranks.of(columns["id"]).ranks)
@@ -165,7 +170,7 @@ def _joined(chunks: list[_Chunk]) -> Any:
     return pa.table({name: _compact(column) if name not in _OWN else column for name, column in columns.items()})
 
 
-def _concatenated(name: str, parts: list[tuple[Any, int]]) -> Any:
+def _concatenated(parts: list[tuple[Any, int]]) -> Any:
     kinds = {part.type for part, _ in parts if part is not None and not pa.types.is_null(part.type)}
     if len(kinds) > 1:
         numbers = all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in kinds)

@@ -131,6 +131,7 @@ class OwnCatalogue:
             if not folder.is_dir():
                 build(folder, source.items())
             shelf = Shelf(source, ItemTable(folder))
+            shelf.table.warm()
         except (HpckitError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             _LOG.warning("the index of %s cannot be made: %s", source.collection, error)
             return None  # what is being written now is looked at again

@@ -86,7 +86,7 @@ class Ranks:
         is_there = low < len(self.texts) and self.values[int(self.texts[low])].as_py() == value
         return 2 * low if is_there else 2 * low - 1
 
-    def directed(self, ranks: npt.NDArray[np.int64], *, descending: bool) -> npt.NDArray[np.int64]:
+    def directed(self, ranks: npt.NDArray[Any], *, descending: bool) -> npt.NDArray[Any]:
         """Ranks from 0 on that rise in the direction of an order; nothing is always last."""
         risen = np.where(ranks == self.nothing, ranks, self.nothing - 2 - ranks) if descending else ranks
         return risen + 1

@@ -22,6 +22,8 @@ from hpckit.serve.stac.ranks import Ranks, fold
 
 _TESTED_AT_ONCE: Final = 2_000
 """Outlines up to which all are compared with the area, so that the number of items is known."""
+_MANY: Final = 50_000
+"""Items from which they are reduced to the first ones by one field, before they are sorted by all."""
 _DEFAULT: Final = Order()
 
 Rows = npt.NDArray[np.int64]
@@ -112,6 +114,11 @@ class ItemTable:
             box = [-180.0, -90.0, 180.0, 90.0]
         return box, int(self._start[rows].min()), int(self._end[rows].max())
 
+    def warm(self) -> None:
+        """Rank what items are sorted by most often, so that no search has to."""
+        for name in ("id", "collection", "datetime", "eo:cloud_cover"):
+            self._ranked(name)
+
     def find(
         self, search: Search, collections: Sequence[str] | None, after: Sequence[Value] | None, count: int
     ) -> Found:
@@ -135,6 +142,8 @@ class ItemTable:
                 mask[asked] = self._intersect(asked, area)
                 rows, unsure = np.flatnonzero(mask), None
         matched = len(rows) if unsure is None else None
+        if unsure is None and len(rows) > _MANY and search.order != _DEFAULT:
+            rows = self._near_first(search.order, rows, after, count + 1)
         places, last = self._places(search.order, rows, after)
         if last is not None:
             rows, places = rows[places > last], places[places > last]
@@ -204,6 +213,20 @@ class ItemTable:
             parts.append((directed, int(ranks.directed(here, descending=key.descending)[0]), ranks.span))
         folded, place = fold(parts)
         return folded, None if after is None else place
+
+    def _near_first(self, order: Order, rows: Rows, after: Sequence[Value] | None, count: int) -> Rows:
+        """Rows among which the first ones in an order are, by the first field of it alone."""
+        key = order.keys[0]
+        ranks = self._ranked(key.field)
+        directed = ranks.directed(ranks.ranks[rows], descending=key.descending)
+        if after is not None:
+            here = np.array([ranks.rank(after[0])], np.int32)
+            last = int(ranks.directed(here, descending=key.descending)[0])
+            rows, directed = rows[directed >= last], directed[directed >= last]
+            count += int(np.count_nonzero(directed == last))  # as many may be on pages before
+        if len(rows) <= count:
+            return rows
+        return np.asarray(rows[directed <= np.partition(directed, count)[count]])
 
     def _last(self, after: Sequence[Value]) -> int:
         """Place in the usual order of the last item that does not come after given values."""
