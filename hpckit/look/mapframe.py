@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.colours import VERMILION
 from hpckit.look.pixels import Bounds, PictureExtent, Snapshot
-from hpckit.look.style import FAINT, INK, MUTED, VERMILION, new_figure
+from hpckit.look.style import FAINT, INK, MUTED, new_figure
 from hpckit.sensors.masks import flagged
 from hpckit.space.vector.project import project
 from hpckit.space.zones import ZoneLayer

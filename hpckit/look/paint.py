@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.colours import NDVI_COLOURS
 from hpckit.look.pixels import Layer as Values
 from hpckit.look.png import Pixels, encode
-from hpckit.look.quicklook import GAMMA, NDVI_COLOURS, VISIBLE_RANGE, colours
+from hpckit.look.quicklook import GAMMA, VISIBLE_RANGE, colours
 from hpckit.look.radar import decibels
 from hpckit.look.style import FAINT
 from hpckit.sensors.bands import Band

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import CampaignError
-from hpckit.look.series import CLEAR
+from hpckit.sensors.masks import CLEAR
 
 if TYPE_CHECKING:
     import pandas as pd

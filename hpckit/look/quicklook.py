@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from hpckit.base.colours import NDVI_COLOURS
 from hpckit.campaign.expression import Expression
 from hpckit.errors import CubeError
 from hpckit.look.mapframe import decorate, map_frame
@@ -29,17 +30,6 @@ VISIBLE_RANGE: Final = (0.0, 0.3)
 GAMMA: Final = 1.35
 """Of three bands as colours: dark fields stay distinct."""
 _PERCENTILES: Final = (2, 98)
-
-NDVI_COLOURS: Final = (
-    (-0.3, "#4d6f94"),
-    (0.0, "#e4dfd6"),
-    (0.2, "#e6cf9c"),
-    (0.4, "#b9c46a"),
-    (0.6, "#6da044"),
-    (0.8, "#2b7a3a"),
-    (1.0, "#0b4a2c"),
-)
-"""Water, bare, sparse, dense: lightness falls steadily above zero, so that it reads in grey too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from hpckit.base.quantities import format_count
 from hpckit.errors import HpckitError
 from hpckit.look import radar
 from hpckit.look.style import BLUE, FAINT, GREEN, HAIRLINE, MUTED, Picture, house_style, new_figure
+from hpckit.sensors.masks import CLEAR
 from hpckit.sensors.sensor import Sensor, band_of
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLEAR: Final = 0.5
-"""Valid fraction of a zone from which an observation counts as clear."""
 
 MAX_ZONES: Final = 8
 """Zones in one picture."""

@@ -34,8 +34,6 @@ GREEN: Final = "#0b7a5e"
 """Vegetation indices; distinct from the others for every kind of colour vision."""
 BLUE: Final = "#2166ac"
 """Reflectance, and work that is done."""
-VERMILION: Final = "#c8500a"
-"""What failed; zone outlines."""
 
 DPI: Final = 200
 """Dots per inch: twice what a screen shows."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.look.style import INK, MUTED, VERMILION, Picture, house_style, new_figure
+from hpckit.base.colours import VERMILION
+from hpckit.look.style import INK, MUTED, Picture, house_style, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -484,7 +484,7 @@ class CampaignView:
 
     def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
         """What the zone layer says that zones are, a crop for example; None where it does not."""
-        from hpckit.look.labels import zone_labels
+        from hpckit.space.crops import zone_labels
 
         chosen = self.reduction(reduction)
         return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)

@@ -21,7 +21,8 @@ from hpckit.reduce.composites.publish import is_published
 from hpckit.reduce.signatures.results import UnitResult, results_of, set_aside
 from hpckit.reduce.signatures.spool import Segment, read_segment, segments
 from hpckit.runs.run import Run
-from hpckit.space.zones import load_zones
+from hpckit.space.crops import zone_labels
+from hpckit.space.zones import ZoneLayer, load_zones
 from hpckit.store import Store, open_store
 from hpckit.store.owner import StoreOwner, require_own
 
@@ -94,13 +95,21 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
                 store.remove(name)
         for name in names:
             mine = {unit: result for unit, result in wanted.items() if unit.split("/")[1] == name}
-            store.load_zones(name, load_zones(run.zones(name)), owner)
+            zones = load_zones(run.zones(name))
+            store.load_zones(name, zones, owner)
+            store.note_crops(name, _crops(run.campaign, name, zones))
             _make_equal(store, run, name, mine, report, console)
     finally:
         store.close()
     for failure in [*report.failures, *report.unread]:
         console.warn(failure)
     return report
+
+
+def _crops(campaign: Campaign, name: str, zones: ZoneLayer) -> list[str | None]:
+    """Crops of the zones as their layer says now; none where it is gone, or says nothing of crops."""
+    reduction = next(item for item in campaign.signatures if item.name == name)
+    return zone_labels(campaign.resolve(reduction.zones), reduction.id, reduction.layer, zones.ids)
 
 
 def is_synced(campaign: Campaign, run: Run) -> bool | None:

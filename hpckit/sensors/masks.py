@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.sensors.bands import Band
+
+CLEAR: Final = 0.5
+"""Share of valid pixels from which an observation of a zone counts as clear."""
 
 
 @dataclass(frozen=True, slots=True)

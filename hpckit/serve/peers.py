@@ -13,7 +13,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import CampaignError, ZoneError
-from hpckit.look.series import CLEAR
+from hpckit.sensors.masks import CLEAR
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.seriesdata import as_list, moment
 from hpckit.serve.zonemap import ZoneMap

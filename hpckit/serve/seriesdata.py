@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import ZoneError
-from hpckit.look.series import CLEAR
+from hpckit.sensors.masks import CLEAR
 from hpckit.serve.dataset import Dataset
 from hpckit.store.frames import ZoneRecords, as_utc
 

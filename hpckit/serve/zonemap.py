@@ -19,7 +19,7 @@ import shapely
 
 from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import ZoneError
-from hpckit.look.labels import zone_crops
+from hpckit.space.crops import zone_crops
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -36,22 +36,22 @@ from hpckit.store.frames import (
     series_frame,
     statistics_columns,
 )
+from hpckit.store.geopackage_names import check_name, column_names, columns_of, quote
 from hpckit.store.geopackage_tables import (
-    check_name,
-    column_names,
-    columns_of,
     create_records,
     extend,
     find_reduction,
     floats,
     load_batch,
-    quote,
     read_layout,
     refresh_views,
+    remove_all_styles,
     remove_layer,
     remove_results,
     remove_units,
     shrink,
+    style_zones,
+    write_crops,
 )
 from hpckit.store.leftovers import remove_leftovers
 from hpckit.store.migrations import migrations
@@ -145,6 +145,21 @@ class GeoPackage:
                     " VALUES (?, ?, ?, ?, ?, ?)",
                     [reduction, zones.digest, len(zones), *claimed],
                 )
+                style_zones(db, reduction)
+
+    def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
+        """Note the crop of each zone in the layer of the zones; see `Store`."""
+        if not any(crops):
+            return
+        name = f"zones_{reduction}"
+        with self._errors():
+            known = "crop" in column_names(self._db(), name)
+            query = f"SELECT fid, {'crop' if known else 'NULL'} FROM {quote(name)} ORDER BY fid"
+            rows = self._db().execute(query).fetchall()
+            changed = [(new, fid) for (fid, old), new in zip(rows, crops, strict=True) if new != old]
+            if changed:
+                with self._transaction() as db:
+                    write_crops(db, reduction, changed)
 
     def made_from(self, reduction: str) -> dict[str, str]:
         """Inputs of the results by unit; see `Store`."""
@@ -181,6 +196,7 @@ class GeoPackage:
         with self._errors(), self._transaction() as db:
             remove_results(db, reduction)
             remove_layer(db, f"zones_{reduction}")
+            remove_all_styles(db, reduction)
             db.execute("DELETE FROM acquisition WHERE id NOT IN (SELECT acquisition FROM observation)")
 
     def reductions(self) -> list[str]:

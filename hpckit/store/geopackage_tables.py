@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,15 +17,19 @@ import numpy.typing as npt
 from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
 from hpckit.store.frames import RowLayout, as_utc, baseline_rank
+from hpckit.store.geopackage_latest import create_latest, drop_latest, latest_name, styles_of_latest
+from hpckit.store.geopackage_names import column_names, columns_of, quote
+from hpckit.store.geopackage_styles import put_styles, remove_styles
+from hpckit.store.styles import zone_styles
 
 _ROWS_AT_A_TIME: Final = 20_000
 _DROPS_COLUMNS: Final = (3, 35, 0)
 """First version of SQLite that can."""
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 
 
 def remove_results(db: sqlite3.Connection, reduction: str) -> None:
     """Remove a reduction and its results; its zone layer stays for GDAL to overwrite."""
+    drop_latest(db, reduction)
     db.execute(f"DROP VIEW IF EXISTS {quote(f'signature_{reduction}')}")
     db.execute(f"DROP TABLE IF EXISTS {quote(f'record_{reduction}')}")
     db.execute(f"DROP INDEX IF EXISTS {quote(f'zones_{reduction}_id')}")
@@ -79,6 +82,7 @@ def shrink(db: sqlite3.Connection, reduction: str) -> None:
     if new == read_layout(db, reduction):
         return
     view, table = f"signature_{reduction}", f"record_{reduction}"
+    drop_latest(db, reduction)
     db.execute(f"DROP VIEW IF EXISTS {quote(view)}")
     db.execute("DELETE FROM gpkg_contents WHERE table_name = ?", [view])
     wanted = {"fid", "zone", "acquisition", "observation", *_columns(new)}
@@ -120,7 +124,13 @@ def _describe(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None
         "UPDATE hpckit_reduction SET bands = ?, statistics = ?, classes = ? WHERE name = ?",
         [json.dumps(layout.bands), json.dumps(layout.statistics), json.dumps(layout.classes or {}), reduction],
     )
+    _create_views(db, reduction, layout)
+
+
+def _create_views(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
     _create_view(db, reduction, layout)
+    create_latest(db, reduction, layout)
+    put_styles(db, latest_name(reduction), styles_of_latest(reduction, layout))
 
 
 def create_records(db: sqlite3.Connection, reduction: str) -> None:
@@ -194,7 +204,39 @@ def extend(db: sqlite3.Connection, reduction: str, batch: SignatureBatch) -> Non
 def refresh_views(db: sqlite3.Connection) -> None:
     """Make the views of all reductions again, as this version makes them."""
     for (reduction,) in db.execute("SELECT name FROM hpckit_reduction ORDER BY id").fetchall():
-        _create_view(db, reduction, read_layout(db, reduction) or RowLayout())
+        _create_views(db, reduction, read_layout(db, reduction) or RowLayout())
+        style_zones(db, reduction)
+
+
+def style_zones(db: sqlite3.Connection, reduction: str) -> None:
+    """Make our styles of the zones of a reduction those that fit them now."""
+    layer, crops = f"zones_{reduction}", {}
+    if "crop" in column_names(db, layer):
+        counted = f"SELECT crop, COUNT(*) FROM {quote(layer)} WHERE crop <> '' GROUP BY crop"
+        crops = {str(crop): int(count) for crop, count in db.execute(counted)}
+    put_styles(db, layer, zone_styles(layer, crops))
+
+
+def write_crops(db: sqlite3.Connection, reduction: str, crops: Sequence[tuple[str | None, int]]) -> None:
+    """Write crops into the layer of the zones, each with the number of its feature."""
+    layer = f"zones_{reduction}"
+    if "crop" not in column_names(db, layer):
+        db.execute(f"ALTER TABLE {quote(layer)} ADD COLUMN crop TEXT")
+    # SQLite refuses to change the layer unless it knows the functions that triggers of the spatial index name.
+    # They are called where a geometry or a feature number changes; here none does.
+    for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+        db.create_function(name, 1, _refuse)
+    db.executemany(f"UPDATE {quote(layer)} SET crop = ? WHERE fid = ?", crops)
+    style_zones(db, reduction)
+
+
+def _refuse(geometry: bytes) -> None:
+    raise StoreError("the spatial index of zones is written by GDAL alone")
+
+
+def remove_all_styles(db: sqlite3.Connection, reduction: str) -> None:
+    """Remove our styles of the layers of a reduction."""
+    remove_styles(db, [f"zones_{reduction}", latest_name(reduction)])
 
 
 def _create_view(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
@@ -318,33 +360,6 @@ def _insert(db: sqlite3.Connection, table: str, values: dict[str, Any]) -> int:
     return int(cursor.lastrowid or 0)
 
 
-def columns_of(band: str, statistics: Sequence[str]) -> list[str]:
-    """Columns of a band in a record table: valid and total pixels, then the statistics."""
-    return [f"{band}_{name}" for name in ("valid", "total", *statistics)]
-
-
-def column_names(db: sqlite3.Connection, table: str) -> list[str]:
-    """Columns of a table; none if there is no such table."""
-    return [str(row[1]) for row in db.execute(f"PRAGMA table_info({quote(table)})")]
-
-
 def floats(rows: Sequence[Sequence[Any]], width: int) -> npt.NDArray[np.float64]:
     """Rows of numbers and None as an array with NaN."""
     return np.array(rows, dtype=np.float64).reshape(len(rows), width)
-
-
-def check_name(reduction: str) -> None:
-    """Make sure that tables can bear the name.
-
-    Raises
-    ------
-    StoreError
-        If it has other characters than letters, digits and `_`.
-    """
-    if not _NAME.fullmatch(reduction):
-        raise StoreError(f"{reduction!r} cannot name a reduction; use letters, digits and _")
-
-
-def quote(name: str) -> str:
-    """Identifier for SQL."""
-    return '"' + name.replace('"', '""') + '"'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -54,6 +54,12 @@ class Store(Protocol):
 
         If they were others before, the results of the reduction are removed with them: records point to zones by
         their row.
+        """
+
+    def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
+        """Note the crop of each zone of a reduction, in the order of the layer; None where it is unknown.
+
+        Maps have colours by crop then. Nothing is changed where nothing is known of any zone.
         """
 
     def made_from(self, reduction: str) -> dict[str, str]:

@@ -34,7 +34,8 @@ from hpckit.store.postgis_access import in_work, require_access, require_postgis
 from hpckit.store.postgis_errors import explained, import_psycopg2
 from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
 from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove_units
-from hpckit.store.postgis_rows import copy_zones, read_layouts
+from hpckit.store.postgis_rows import change_crops, copy_zones, read_layouts
+from hpckit.store.postgis_styles import lacks_styles, put_styles
 
 if TYPE_CHECKING:
     import pandas
@@ -147,6 +148,14 @@ class PostGis:
             )
             copy_zones(cursor, _one(cursor)[0], first, zones)
             cursor.execute("ANALYZE zone")
+
+    def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
+        """Note the crop of each zone; see `Store`."""
+        if not any(crops):
+            return
+        with self._transaction() as cursor:
+            if change_crops(cursor, reduction, crops):
+                put_styles(cursor, self.schema)
 
     def made_from(self, reduction: str) -> dict[str, str]:
         """Inputs of the results by unit; see `Store`."""
@@ -340,6 +349,10 @@ class PostGis:
         for number, script in enumerate(known[version:], version + 1):
             cursor.execute(script)
             cursor.execute("INSERT INTO schema_version (version, hpckit) VALUES (%s, %s)", [number, __version__])
+        if version < len(known):
+            put_styles(cursor, self.schema, self._tell)
+        elif lacks_styles(cursor, self.schema):  # this user may be allowed to by now
+            put_styles(cursor, self.schema)
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._transaction() as cursor:

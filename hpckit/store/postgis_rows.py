@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from hpckit.space.vector.crs import is_longitude_latitude
 from hpckit.space.vector.project import to_degrees
 from hpckit.space.zones import ZoneLayer
 from hpckit.store.frames import RowLayout, as_utc, baseline_rank
+from hpckit.store.styles import shown_band
 
 _WGS84: Final = 4326
 _JRC_REFLECTANCE: Final = 10_000.0
@@ -45,6 +47,21 @@ def copy_zones(cursor: Any, reduction: int, first: int, zones: ZoneLayer) -> Non
     cursor.copy_expert("COPY zone (id, reduction, name, geom) FROM STDIN (FORMAT csv)", text, size=1 << 20)
 
 
+def change_crops(cursor: Any, reduction: str, crops: Sequence[str | None]) -> bool:
+    """Make the crops of the zones of a reduction these; whether any was another."""
+    query = "SELECT z.id, z.crop FROM zone z JOIN reduction p ON p.id = z.reduction WHERE p.name = %s ORDER BY z.id"
+    cursor.execute(query, [reduction])
+    changed = [(zone, new) for (zone, old), new in zip(cursor.fetchall(), crops, strict=True) if new != old]
+    if not changed:
+        return False
+    ids, names = map(list, zip(*changed, strict=True))
+    cursor.execute(
+        "UPDATE zone z SET crop = n.crop FROM unnest(%s::integer[], %s::text[]) AS n (id, crop) WHERE z.id = n.id",
+        [ids, names],
+    )
+    return True
+
+
 def _in_degrees(zones: ZoneLayer) -> npt.NDArray[np.object_]:
     """Zones in longitude and latitude, true to their edges; empty where a zone has no place there."""
     import pyproj
@@ -61,11 +78,12 @@ def _in_degrees(zones: ZoneLayer) -> npt.NDArray[np.object_]:
 def find_layout(cursor: Any, batch: SignatureBatch) -> int:
     """Id of the layout of a batch; it is made if it is new."""
     classes = [[band, codes.tolist()] for band, (codes, _) in batch.classes.items()]
+    shown = shown_band(batch.bands) if batch.bands else None
     digest = digest_json([batch.bands, batch.statistics, classes])
     cursor.execute(
-        "INSERT INTO layout (digest, bands, statistics, classes) VALUES (%s, %s, %s, %s)"
+        "INSERT INTO layout (digest, bands, statistics, classes, shown) VALUES (%s, %s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING RETURNING id",
-        [digest, list(batch.bands), list(batch.statistics), json.dumps(classes)],
+        [digest, list(batch.bands), list(batch.statistics), json.dumps(classes), shown],
     )
     row = cursor.fetchone()
     if row is None:

@@ -82,6 +82,12 @@ VIEW_TYPES = {
         "relative_orbit": "int64",
         "run_id": "object",
     },
+    f"latest_{REDUCTION}": {
+        "zone": "object",
+        "time": "datetime64[ms]",
+        **dict.fromkeys(["NDVI_valid", "NDVI_total", "B04_mean", "B08@60m_mean", "NDVI_mean"], "float64"),
+        **dict.fromkeys(["acquisition", "platform"], "object"),
+    },
     "hpckit_ledger": {
         **dict.fromkeys(["spool_id", "campaign", "run_id"], "object"),
         "reduction": "int64",

@@ -16,9 +16,9 @@ import pytest
 import shapely
 
 from hpckit.errors import AoiError, ZoneError
-from hpckit.look.labels import zone_labels
 from hpckit.space.aoi import read_aoi
 from hpckit.space.areafile import AreaFile
+from hpckit.space.crops import zone_labels
 from hpckit.space.zones import read_zones
 
 COLLECTION = {
