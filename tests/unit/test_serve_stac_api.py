@@ -151,7 +151,7 @@ def test_files_are_signed_links_and_lie_in_the_folders_of_the_catalogue(url):
     token = base.split("/a/")[1].split("/")[0]
     name, expiry, signature = token.split(".")
     for forged in (
-        f"{name}.{int(expiry) + 1}.{signature}", f"x.{expiry}.{signature}", f"{name}.{expiry}.{signature[:-1]}A",
+        f"{name}.{int(expiry) + 1}.{signature}", f"x.{expiry}.{signature}", f"{name}.{expiry}.{signature[:-1]}{'A' if signature[-1] != 'A' else 'Q'}",
         f"{name}.{expiry}.", "..", f"{name}.99999999999999.{signature}",
     ):  # fmt: skip
         assert httpx.get(href.replace(token, forged)).status_code == 404, forged
