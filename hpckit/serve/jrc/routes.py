@@ -21,6 +21,7 @@ from hpckit.serve.dataset import Dataset
 from hpckit.serve.jrc import info, parcels, series
 from hpckit.serve.jrc.images import image_routes
 from hpckit.serve.jrc.names import series_kind
+from hpckit.serve.jrc.openapi import jrc_document
 from hpckit.serve.jrc.questions import (
     aoi_of,
     count_of,
@@ -31,6 +32,7 @@ from hpckit.serve.jrc.questions import (
     polygon_of,
     switch,
 )
+from hpckit.serve.openapi import MEDIA_TYPE
 from hpckit.serve.problems import Problem, bad_value
 from hpckit.serve.service import Service
 from hpckit.serve.settings import Action
@@ -60,6 +62,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         for name, endpoint in (by_get | asked).items()
         for spelt in dict.fromkeys((name, name.replace("ID", "Id")))
     ]
+    found.append(Route("/query", door.described, methods=["GET"]))
     for name, answer in posted.items():
         found.append(Route(f"/query/{name}", _with_body(answer), methods=["POST"]))
     return [*found, *(Route(path, endpoint, methods=["GET"]) for path, endpoint in signed.items())]
@@ -184,6 +187,11 @@ class _Door:
         if text_of(request, "tsformat", "json").lower() == "csv":
             return PlainTextResponse(series.as_csv(found), media_type="text/csv")
         return json_answer(request, found)
+
+    def described(self, request: Request) -> Response:
+        """OpenAPI document."""
+        title, address = self.service.settings.title, self.service.address(request)
+        return json_answer(request, jrc_document(title, address), media_type=MEDIA_TYPE)
 
     def nothing_known(self, request: Request) -> Response:
         """Weather and markers, which hpckit does not have: nothing is found."""

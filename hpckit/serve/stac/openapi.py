@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hpckit.base.version import __version__
+from hpckit.serve.openapi import document as document_of
+from hpckit.serve.openapi import in_path, in_query, operation, posted
 from hpckit.serve.stac.query import DEFAULT_LIMIT, LARGEST_LIMIT
 
-_ID: Final = {"type": "string"}
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "collections": {"type": "string", "description": "Names of collections, with commas between."},
     "ids": {"type": "string", "description": "Ids of items, with commas between."},
@@ -37,48 +37,29 @@ def document(title: str, root: str) -> dict[str, Any]:
     root : str
         Address of the landing page.
     """
-    collection = [{"name": "collection", "in": "path", "required": True, "schema": _ID}]
-    item = [*collection, {"name": "item", "in": "path", "required": True, "schema": _ID}]
-    search = _operation("Search items", "application/geo+json", _query(_PARAMETERS))
-    return {
-        "openapi": "3.0.3",
-        "info": {"title": f"{title}: STAC API", "version": __version__},
-        "servers": [{"url": root}],
-        "paths": {
-            "/": {"get": _operation("Landing page", "application/json")},
-            "/conformance": {"get": _operation("Conformance classes", "application/json")},
-            "/api": {"get": _operation("This document", "application/vnd.oai.openapi+json;version=3.0")},
-            "/queryables": {"get": _operation("What conditions may name", "application/schema+json")},
-            "/collections": {"get": _operation("All collections", "application/json")},
-            "/collections/{collection}": {"get": _operation("A collection", "application/json", collection)},
-            "/collections/{collection}/queryables": {
-                "get": _operation("What conditions may name", "application/schema+json", collection)
-            },
-            "/collections/{collection}/items": {
-                "get": _operation("Items of a collection", "application/geo+json", [*collection, *_query(_OF_ITEMS)])
-            },
-            "/collections/{collection}/items/{item}": {"get": _operation("An item", "application/geo+json", item)},
-            "/search": {
-                "get": search,
-                "post": {
-                    **_operation("Search items", "application/geo+json"),
-                    "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
-                },
-            },
+    collection = [in_path("collection")]
+    item = [*collection, in_path("item")]
+    search = operation("Search items", "application/geo+json", _query(_PARAMETERS))
+    paths = {
+        "/": {"get": operation("Landing page", "application/json")},
+        "/conformance": {"get": operation("Conformance classes", "application/json")},
+        "/api": {"get": operation("This document", "application/vnd.oai.openapi+json;version=3.0")},
+        "/queryables": {"get": operation("What conditions may name", "application/schema+json")},
+        "/collections": {"get": operation("All collections", "application/json")},
+        "/collections/{collection}": {"get": operation("A collection", "application/json", collection)},
+        "/collections/{collection}/queryables": {
+            "get": operation("What conditions may name", "application/schema+json", collection)
+        },
+        "/collections/{collection}/items": {
+            "get": operation("Items of a collection", "application/geo+json", [*collection, *_query(_OF_ITEMS)])
+        },
+        "/collections/{collection}/items/{item}": {"get": operation("An item", "application/geo+json", item)},
+        "/search": {
+            "get": search,
+            "post": posted(operation("Search items", "application/geo+json")),
         },
     }
-
-
-def _operation(summary: str, media_type: str, parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    problem = {"content": {"application/problem+json": {"schema": {"type": "object"}}}}
-    return {
-        "summary": summary,
-        **({"parameters": parameters} if parameters else {}),
-        "responses": {
-            "200": {"description": "The answer", "content": {media_type: {"schema": {"type": "object"}}}},
-            "default": {"description": "A problem (RFC 9457)", **problem},
-        },
-    }
+    return document_of(f"{title}: STAC API", root, paths)
 
 
 def _query(names: Any) -> list[dict[str, Any]]:
@@ -86,6 +67,5 @@ def _query(names: Any) -> list[dict[str, Any]]:
     for name in names:
         schema = dict(_PARAMETERS[name])
         description = schema.pop("description", "")
-        told = {"name": name, "in": "query", "required": False, "schema": schema}
-        found.append({**told, "description": description} if description else told)
+        found.append(in_query(name, schema, description))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -11,11 +12,13 @@ from starlette.routing import BaseRoute, Route
 
 from hpckit.serve.answers import bytes_answer, json_answer, number_of, text_of
 from hpckit.serve.dataset import Dataset
+from hpckit.serve.openapi import MEDIA_TYPE
 from hpckit.serve.problems import bad_value, not_found
 from hpckit.serve.seriesdata import read_series, zone_row
 from hpckit.serve.service import Service
 from hpckit.serve.settings import Action
 from hpckit.serve.viewer import calendar, describe, exports, flagging, marks, pagefiles, peerseries, rasters
+from hpckit.serve.viewer.openapi import viewer_document
 from hpckit.serve.viewer.zonetiles import zone_tile
 
 _MOST_FOUND = 50
@@ -73,6 +76,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     return [
         *pagefiles.routes(service),
+        Route("/api", partial(_document, service), methods=["GET"]),
         Route("/api/me", me, methods=["GET"]),
         of("", "info", lambda request, dataset: json_answer(request, describe.dataset(service, request, dataset))),
         of("/zones", "info", _zones),
@@ -88,6 +92,11 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         of("/tiles/zones/{z}/{x}/{y}", "geometry", zone_tiles),
         of("/tiles/raster/{z}/{x}/{y}", "chips", raster_tiles),
     ]
+
+
+def _document(service: Service, request: Request) -> Response:
+    about = viewer_document(service.settings.title, service.address(request))
+    return json_answer(request, about, media_type=MEDIA_TYPE)
 
 
 def _zones(request: Request, dataset: Dataset) -> Response:
