@@ -18,7 +18,7 @@ import pyarrow as pa
 from hpckit.base.files import digest_json
 from hpckit.catalogue.moments import moment
 from hpckit.errors import HpckitError
-from hpckit.serve.stac.building import build
+from hpckit.serve.stac.indexing import Indexer
 from hpckit.serve.stac.order import Value
 from hpckit.serve.stac.query import Search
 from hpckit.serve.stac.sources import Source
@@ -29,6 +29,10 @@ _VERSION: Final = 1
 _LOOK_S: Final = 15.0
 """How old the knowledge of what there is may be."""
 _LOG: Final = logging.getLogger("hpckit.serve")
+_AGAIN_S: Final = 300.0
+"""When an index that could not be made is tried again, if nothing changes before."""
+_AT_ONCE: Final = 3
+"""Indexes that are made at a time."""
 _FIRST_S: Final = 20.0
 """How long a request waits for the index of a collection that has none yet."""
 
@@ -73,9 +77,11 @@ class OwnCatalogue:
         self._folder = folder
         self._shelves: dict[str, Shelf] = {}
         self._building: dict[str, tuple[Future[Shelf | None], Source]] = {}
+        self._failed: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
         self._looked = -_LOOK_S
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="stac-index")
+        self._indexer = Indexer()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stac-index")
 
     def shelves(self) -> list[Shelf]:
         """Collections that there are, with the newest index that is whole."""
@@ -113,6 +119,7 @@ class OwnCatalogue:
     def close(self) -> None:
         """End work on indexes."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._indexer.close()
 
     def _look(self) -> None:
         """Begin to make indexes that are not there."""
@@ -121,7 +128,10 @@ class OwnCatalogue:
             del self._shelves[name]
         for name, source in wanted.items():
             known = self._shelves.get(name)
-            if (known is None or known.source.digest != source.digest) and name not in self._building:
+            digest, until = self._failed.get(name, ("", 0.0))
+            rests = digest == source.digest and time.monotonic() < until
+            is_new = known is None or known.source.digest != source.digest
+            if is_new and not rests and name not in self._building:
                 self._building[name] = self._pool.submit(self._made, source), source
 
     def _made(self, source: Source) -> Shelf | None:
@@ -129,11 +139,12 @@ class OwnCatalogue:
         folder = self._folder / source.collection / name
         try:
             if not folder.is_dir():
-                build(folder, source.items())
+                self._indexer.make(folder, source)
             shelf = Shelf(source, ItemTable(folder))
             shelf.table.warm()
         except (HpckitError, OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
             _LOG.warning("the index of %s cannot be made: %s", source.collection, error)
+            self._failed[source.collection] = source.digest, time.monotonic() + _AGAIN_S
             return None  # what is being written now is looked at again
         else:
             with self._lock:

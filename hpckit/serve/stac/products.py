@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,6 +19,8 @@ from hpckit.serve.files import product_folders
 from hpckit.serve.stac.sources import FILE, PROCESSING, Source, licence, state_of
 
 _BATCH: Final = 500
+_LARGE: Final = 8 * 2**20
+"""Bytes of a file: some ten thousand items."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._-]+")
 _MOST_FOLDERS: Final = 10_000
 _HIDDEN: Final = (SCENE, "hpckit:stamp")
@@ -33,7 +36,8 @@ def catalogue(name: str, title: str, path: Path, roots: Mapping[str, Path]) -> S
         Folders whose files may be served, by name; local files elsewhere are left out.
     """
     description = "Products in a catalogue of this site."
-    return Source(name, name, title, description, state_of(path), lambda: _catalogued(path, name, roots))
+    items = partial(_catalogued, path, name, dict(roots))
+    return Source(name, name, title, description, state_of(path), items, is_large=_is_large(path))
 
 
 def products(dataset: Dataset, edition: Edition) -> Source | None:
@@ -48,9 +52,17 @@ def products(dataset: Dataset, edition: Edition) -> Source | None:
         f"{dataset.title}: products",
         f"{edition.campaign.sensor.origin.mission} products that the results are made from.",
         digest_json([run.frozen, state_of(run.selected)]),
-        lambda: _catalogued(run.selected, name, roots),
+        partial(_catalogued, run.selected, name, roots),
         licence(edition),
+        _is_large(run.selected),
     )
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.stat().st_size > _LARGE
+    except OSError:
+        return False
 
 
 def _catalogued(path: Path, collection: str, roots: Mapping[str, Path]) -> Iterator[dict[str, Any]]:

@@ -33,6 +33,8 @@ class Source:
     items: Callable[[], Iterator[dict[str, Any]]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     """More fields of the collection."""
+    is_large: bool = False
+    """Whether a process of its own reads the items; `items` can be pickled then."""
 
 
 def licence(edition: Edition) -> dict[str, Any]:
