@@ -266,7 +266,7 @@ def queryables(address: str, title: str, names: Mapping[str, str]) -> dict[str, 
     found: dict[str, Any] = {
         "id": {"type": "string"},
         "collection": {"type": "string"},
-        "geometry": {"$ref": "https://geojson.org/schema/Geometry.json"},
+        "geometry": {"type": "object", "format": "geometry-any"},
         "datetime": {"type": "string", "format": "date-time"},
     }
     for name, kind in sorted(names.items()):
