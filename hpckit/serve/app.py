@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -38,7 +39,9 @@ _CSP: Final = (
 )
 """No scripts but our own files; inline styles are those that the map's library sets on its elements."""
 _LOOPBACK: Final = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_LOOPBACK_ORIGIN: Final = re.compile(rf"https?://{_LOOPBACK.pattern}", _LOOPBACK.flags)
 _SET_URL: Final = "behind a proxy, set `public_url` in a settings file"
+_BODY_S: Final = 30.0
 _NOT_BEGUN: Final = 0
 _HEADERS: Final = {
     "Content-Security-Policy": _CSP,
@@ -144,9 +147,8 @@ class Checks:
         wait = self.service.buckets.wait_s(self.service.access.known(request) or client_address(request))
         if wait > 0:
             raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
-        if self._is_for_this_machine and not _LOOPBACK.fullmatch(request.headers.get("host", "")):
-            # A page whose host's name has become 127.0.0.1 for the browser (DNS rebinding) would read everything.
-            raise Problem(421, "other-host", "this server is known as 127.0.0.1 and localhost only", hint=_SET_URL)
+        if self._is_for_this_machine:
+            _require_this_machine(request.headers)
         reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
         if request.method not in _SAFE_METHODS and not reading:
             _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)
@@ -172,6 +174,16 @@ class Checks:
             _LOG.info(json.dumps(facts, ensure_ascii=False))
 
 
+def _require_this_machine(headers: Headers) -> None:
+    """Refuse pages of other sites, which the browser of somebody on this machine asks to read what is open here."""
+    if not _LOOPBACK.fullmatch(headers.get("host", "")):
+        # A page whose host's name has become 127.0.0.1 for the browser (DNS rebinding) would read everything.
+        raise Problem(421, "other-host", "this server is known as 127.0.0.1 and localhost only", hint=_SET_URL)
+    if not _LOOPBACK_ORIGIN.fullmatch(headers.get("origin", "http://localhost")):
+        # STAC and files allow all origins, since elsewhere they ask for a token or a signed link.
+        raise Problem(403, "other-site", "the request comes from a page of another site")
+
+
 def _require_same_site(headers: Headers, host: str, public_url: str | None) -> None:
     """Refuse what a page of another site sends by a reader's browser (CSRF); programs send no such headers."""
     if headers.get("authorization", "").lower().startswith("bearer "):
@@ -179,7 +191,7 @@ def _require_same_site(headers: Headers, host: str, public_url: str | None) -> N
     origin = headers.get("origin")
     allowed = {f"http://{host}", f"https://{host}"} | ({_origin(public_url)} if public_url else set())
     if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") or (origin and origin not in allowed):
-        raise Problem(403, "other-site", "the request comes from a page of another site")
+        raise Problem(403, "other-site", "the request comes from a page of another site", hint=_SET_URL)
 
 
 def _origin(url: str) -> str:
@@ -187,11 +199,19 @@ def _origin(url: str) -> str:
 
 
 def _bounded(receive: Receive, most: int) -> Receive:
-    read = 0
+    read, is_whole = 0, False
+    deadline: float | None = None
 
     async def limited() -> Message:
-        nonlocal read
-        message: Message = await receive()
+        nonlocal read, is_whole, deadline
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + _BODY_S
+        try:
+            async with asyncio.timeout_at(None if is_whole else deadline):
+                message: Message = await receive()
+        except TimeoutError:
+            raise Problem(408, "too-slow", "the body did not come in time", headers={"Connection": "close"}) from None
+        is_whole = not message.get("more_body", False)
         read += len(message.get("body", b""))
         if read > most:
             raise Problem(413, "too-long", "the body is too long")

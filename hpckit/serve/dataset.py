@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 2.0
 """How old the knowledge of a run may be."""
 _MOST_STORES: Final = 16
+_UNTOLD_S: Final = 300.0
+"""How long a database's content counts as the same, which does not tell when it changed."""
 _Value = TypeVar("_Value")
 
 
@@ -97,6 +99,8 @@ class Dataset:
         self._seen: object = None
         self._edition: Edition | None = None
         self._stores: list[Store] = []
+        self._stores_of: object = None
+        self._answered: Edition | None = None
         campaign = open_campaign(path).campaign
         self.name = settings.name or campaign.name
         self.state = state / self.name
@@ -161,22 +165,37 @@ class Dataset:
         StoreUnavailableError
             If the store does not answer.
         """
+        edition = self.edition
+        place = (edition, _file_of(edition.campaign))
+        if place[1] is None and edition.campaign.store.dsn is None and self._answered is edition:
+            raise StoreUnavailableError(f"{edition.campaign.store_path.name}: the store is not there at the moment")
         with self._lock:
+            # Connections to what lay there before would answer from a file that has another name now, or none.
+            old, self._stores = ([], self._stores) if place == self._stores_of else (self._stores, [])
+            self._stores_of = place
             held = self._stores.pop() if self._stores else None
-        store = held or open_store(self.campaign)
+        for each in old:
+            each.close()
+        store = held or open_store(edition.campaign)
         try:
             yield store
-        except HpckitError:
-            store.close()
-            raise
         except BaseException:
             store.close()
             raise
+        self._answered = edition
         with self._lock:
-            if len(self._stores) < _MOST_STORES:
+            if len(self._stores) < _MOST_STORES and place == self._stores_of:
                 self._stores.append(store)
                 return
         store.close()
+
+    def store_state(self) -> object:
+        """Something that differs once the store has other results: of a file at once, of a database in minutes."""
+        try:
+            status = None if self.campaign.store.dsn is not None else self.campaign.store_path.stat()
+        except OSError:
+            status = None
+        return int(time.monotonic() / _UNTOLD_S) if status is None else (status.st_ino, status.st_mtime_ns)
 
     def ask(self, question: Callable[[Store], _Value]) -> _Value:
         """Ask the store; once more over a new connection if the one that was open has ended.
@@ -200,3 +219,14 @@ class Dataset:
             stores, self._stores = self._stores, []
         for store in stores:
             store.close()
+
+
+def _file_of(campaign: Campaign) -> tuple[int, int] | None:
+    """Which file the store is; None for a database, or where there is none."""
+    if campaign.store.dsn is not None:
+        return None
+    try:
+        status = campaign.store_path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -5,14 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial, wraps
+from typing import Any, Final
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hpckit.serve.problems import busy
 
 _MOST_CLIENTS: Final = 50_000
 _MINUTE: Final = 60.0
+_CLIENT_GONE: Final = 499
+"""What nginx notes for it; nobody reads the answer."""
 
 
 class Buckets:
@@ -96,7 +103,9 @@ class Attempts:
 
 
 class Turns:
-    """A number of workers at a time, and a number of requests that may wait for them.
+    """Threads of their own for what takes long, such as pictures, and a number of requests that may wait for them.
+
+    In the threads of all other answers, waiting pictures would keep series waiting, too.
 
     Parameters
     ----------
@@ -107,27 +116,34 @@ class Turns:
     """
 
     def __init__(self, at_once: int, waiting: int) -> None:
-        self._slots = threading.Semaphore(at_once)
+        self._slots, self._threads = CapacityLimiter(at_once), CapacityLimiter(at_once)
         self._most = at_once + waiting
         self._held = 0
-        self._lock = threading.Lock()
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Work when it is one's turn.
+    async def run(self, request: Request, work: Callable[..., Response], *arguments: Any) -> Response:
+        """Work in a thread when it is one's turn; not at all if the client has gone by then.
 
         Raises
         ------
         Problem
             503 if too many wait.
         """
-        with self._lock:
-            if self._held >= self._most:
-                raise busy()
-            self._held += 1
+        if self._held >= self._most:
+            raise busy()
+        self._held += 1
         try:
-            with self._slots:
-                yield
+            async with self._slots:
+                if await request.is_disconnected():
+                    return Response(status_code=_CLIENT_GONE)
+                return await run_sync(partial(work, *arguments), limiter=self._threads)
         finally:
-            with self._lock:
-                self._held -= 1
+            self._held -= 1
+
+    def taking(self, endpoint: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that waits for its turn."""
+
+        @wraps(endpoint)
+        async def answer(request: Request) -> Response:
+            return await self.run(request, endpoint, request)
+
+        return answer

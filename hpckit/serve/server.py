@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import threading
@@ -48,6 +49,7 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
     except ImportError:
         raise ServeError("the server needs packages that are not installed", hint=pip_install("serve")) from None
     from hpckit.serve.app import build, log_to_stderr
+    from hpckit.serve.connections import MOST_CONNECTIONS, PatientProtocol
     from hpckit.serve.service import open_service
 
     listener = _listen(settings, any_port=any_port)
@@ -60,9 +62,10 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
             log_level="warning",
             access_log=False,
             server_header=False,
+            http=PatientProtocol,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=5,
-            limit_concurrency=1000,
+            limit_concurrency=MOST_CONNECTIONS,
             h11_max_incomplete_event_size=64 * 1024,
         )
         address = settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -74,6 +77,8 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
         if browser:
             webbrowser.open(address)
         sys.setswitchinterval(_SWITCH_S)
+        # uvicorn ends in order on SIGTERM and raises it once more, which would end the process before it has closed.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         with suppress(KeyboardInterrupt):
             try:
                 uvicorn.Server(config).run(sockets=[listener])

@@ -218,20 +218,24 @@ def _keys(settings: Settings, state: Path) -> Keys:
 
 def _datasets(settings: Settings, state: Path, console: Console) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
-    fault: HpckitError | None = None
+    faults: list[HpckitError] = []
     for item in settings.datasets:
         path = settings.resolve(item.campaign)
         try:
             dataset = Dataset(item, path, state)
         except HpckitError as error:
-            console.warn(f"{error}; this data set is left out")
-            fault = error
+            faults.append(error)
             continue
         if dataset.name in found:
-            raise ServeError(f"two data sets are called {dataset.name!r}", hint="give one of them a `name`")
+            raise ServeError(
+                f"{found[dataset.name].path} and {path}: two data sets are called {dataset.name!r}",
+                hint="give one of them another `name` in a settings file, for `hpckit serve --config`",
+            )
         found[dataset.name] = dataset
-    if fault is not None and not found:
-        raise fault
+    if faults and not found:
+        raise faults[0]
+    for fault in faults:
+        console.warn(f"{fault}; this data set is left out")
     taken = [item.name for item in settings.catalogues]
     for name in taken:
         if name in found or taken.count(name) > 1:

@@ -22,6 +22,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     def enter(request: Request) -> Response:
         """Take the one-time token of the printed address, and forget it."""
+        # What follows is relative: a proxy may have removed a prefix that nobody here knows.
         if request.method == "HEAD":  # of a program that looks at links: the token is for a person
             return Response(status_code=200, headers={"Cache-Control": "no-store"})
         reader = service.access.use_first_token(request.query_params.get("token", ""))
@@ -30,7 +31,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
                 401, "used-token", "this address worked once and does not any more", hint="start the server again"
             )
         service.audit.note(reader.name, client_address(request), "login", by="first-token")
-        return with_session(service, request, reader, RedirectResponse(f"{service.settings.prefix}/", 303))
+        return with_session(service, request, reader, RedirectResponse("./", 303))
 
     async def login(request: Request) -> Response:
         form = await request.form(max_fields=10, max_files=0)

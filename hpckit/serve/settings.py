@@ -227,6 +227,13 @@ class Settings(Part):
             raise ValueError("a prefix is a path such as /eo")
         return prefix
 
+    @field_validator("public_url")
+    @classmethod
+    def _whole(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url):
+            raise ValueError("write a whole address, such as https://monitoring.example.org")
+        return url
+
     @model_validator(mode="after")
     def _federated(self) -> Settings:
         members = [member.id for member in self.members]

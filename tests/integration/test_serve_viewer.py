@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import sqlite3
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 
 from hpckit.api import open_campaign
 from tests.integration.serving import browser_page, picture, server
-from tests.unit.look_samples import make_campaign
+from tests.unit.look_samples import make_campaign, make_two_reductions
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.serve]
@@ -68,6 +69,15 @@ def test_the_printed_address_works_once(campaign, tmp_path):
         audit = [json.loads(line) for path in tmp_path.rglob("audit.jsonl") for line in path.open()]
         assert [line["what"] for line in audit] == ["login", "token"]
         assert token not in str(audit)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order(campaign, tmp_path, number):
+    with server(tmp_path, campaign, "--listen", "127.0.0.1:0", "--open") as (address, process):
+        assert httpx.get(f"{address}api/d/sample/series?zone=17").status_code == 200
+        process.send_signal(number)
+        assert process.wait(15) == 0
+    assert (tmp_path / "err.txt").read_text() == ""
 
 
 def test_find_click_calendar_series_export(opened, campaign):
@@ -212,6 +222,43 @@ def test_quality_colours_the_map(opened):
         shows(page, ".flag output >> nth=0", "3")
         picture(page, "quality")
         assert page.faults == []
+
+
+def test_one_of_several_reductions_is_chosen(tmp_path):
+    path = make_two_reductions(tmp_path)
+    with (
+        server(tmp_path / "state", path, "--listen", "127.0.0.1:0", "--open") as (address, _),
+        browser_page() as page,
+    ):
+        page.goto(address)
+        page.wait_for_selector("#reduction option", state="attached")
+        assert page.locator("#reduction").input_value() == "parcels"
+        page.get_by_label("Reduction").select_option("blocks")
+        page.fill("#search", "<b>")
+        page.wait_for_selector("#found [role=option]")
+        page.keyboard.press("Enter")
+        shows(page, "#panel h2", "Parcel <b>1")
+        page.wait_for_selector("svg.chart")
+        assert page.locator("#panel .band:not(.peers)").all_inner_texts() == ["B08"]
+        picture(page, "two-reductions")
+        page.reload()  # the address has it
+        shows(page, "#panel h2", "Parcel <b>1")
+        assert page.locator("#reduction").input_value() == "blocks"
+        page.click("#quality")
+        shows(page, "#panel .facts", "1 parcels")
+        page.get_by_label("Reduction").select_option("parcels")
+        shows(page, "#panel .facts", "3 parcels")
+        for box in page.locator("#panel .flag input[type=checkbox]").all():
+            box.uncheck()
+        shows(page, "#panel", "No parcel has one of these flags.")
+        page.get_by_label("Days").fill("0")
+        page.keyboard.press("Tab")
+        shows(page, "#panel [role=alert]", "gap_days")
+        page.get_by_label("Days").fill("20")
+        page.keyboard.press("Tab")
+        shows(page, "#panel .facts", "3 parcels")
+        refused = [fault for fault in page.faults if "400" not in fault]
+        assert refused == []
 
 
 def test_series_are_those_of_the_store(ask, campaign):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -186,4 +187,36 @@ def _batch(date: int, zones: int) -> SignatureBatch:
         valid=valid,
         total=np.full((zones, 3), 100, np.float32),
         values=values,
+    )
+
+
+def make_two_reductions(folder: Path) -> Path:
+    """The campaign of `make_campaign` with a second reduction, `blocks`: one block whose id holds markup, one band."""
+    path = make_campaign(folder)
+    second = "  - {name: blocks, zones: blocks.gpkg, id: block, bands: [B08]}\n"
+    path.write_text(path.read_text() + second)
+    shape = shapely.box(ULX + 100, ULY - 700, ULX + 700, ULY - 300)
+    table = gpd.GeoDataFrame(
+        {"block": ["<b>1"], "crop_name": ["a long name of a crop, " * 8]}, geometry=[shape], crs=EPSG
+    )
+    table.to_file(folder / "blocks.gpkg", layer="blocks")
+    layers = {
+        "parcels": read_zones(folder / "parcels.gpkg", "parcel"),
+        "blocks": read_zones(folder / "blocks.gpkg", "block"),
+    }
+    campaign = load_campaign(path)
+    freeze(campaign, layers)
+    store = open_store(campaign)
+    store.load_zones("blocks", layers["blocks"])
+    header = SpoolHeader("sample", "0", "run", "blocks", layers["blocks"].digest, "0")
+    batches = tuple(replace(_of_one_band(_batch(n, 1)), unit=f"signatures/blocks/31UFU/{n}") for n in range(3))
+    store.load_segment(Segment(Path("two.h5"), "spool-2", header, batches))
+    store.close()
+    return path
+
+
+def _of_one_band(batch: SignatureBatch) -> SignatureBatch:
+    one = slice(1, 2)
+    return replace(
+        batch, bands=("B08",), valid=batch.valid[:, one], total=batch.total[:, one], values=batch.values[:, one]
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
 
 from hpckit.errors import ServeError
 from hpckit.serve.identity.access import NOBODY, Access, Reader, fits, require
@@ -232,14 +237,42 @@ def test_buckets(requests):
 
 
 def test_turns():
-    turns = Turns(1, 1)
-    with turns.turn(), pytest.raises(Problem) as problem:
-        turns._held += 1
-        try:
-            with turns.turn():
-                raise AssertionError
-        finally:
-            turns._held -= 1
-    assert problem.value.status == 503
-    with turns.turn():
-        pass
+    turns, free, at_once, most = Turns(2, 3), threading.Event(), 0, 0
+    lock = threading.Lock()
+
+    def work() -> Response:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        free.wait(20)
+        with lock:
+            at_once -= 1
+        return Response(b"done")
+
+    async def some() -> list[Response | BaseException]:
+        asked = [asyncio.create_task(turns.run(_request(gone=number == 4), work)) for number in range(5)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(Problem) as problem:
+            await turns.run(_request(), work)
+        assert (problem.value.status, problem.value.headers["Retry-After"]) == (503, "5")
+        # Other answers have threads while these wait.
+        assert await asyncio.wait_for(run_in_threadpool(lambda: 1), 5) == 1
+        free.set()
+        return list(await asyncio.gather(*asked))
+
+    answers = asyncio.run(some())
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 499], (
+        "nothing is drawn for who has gone"
+    )
+    assert most == 2
+    assert asyncio.run(turns.run(_request(), work)).status_code == 200, "all places are free again"
+
+
+def _request(*, gone: bool = False) -> Request:
+    async def receive() -> dict[str, str]:
+        if not gone:
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "method": "GET", "path": "/", "headers": []}, receive)

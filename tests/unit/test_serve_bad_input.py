@@ -170,6 +170,38 @@ def test_names_that_become_this_machine(folder, campaign):
     service.close()
 
 
+def test_pages_of_other_sites_read_nothing_of_what_is_open_on_this_machine(folder, campaign):
+    """STAC allows all origins: a page that somebody visits would read it by their browser."""
+    service, app = serve(folder, campaign, users=None, grants=[{"users": ["anyone"]}], doors=["stac", "viewer"])
+    for path in ("/stac/collections", "/api/d/mine"):
+        assert ask(app, path).status == 200
+        for origin in ("http://localhost:3000", "http://127.0.0.1:8888", "https://[::1]:8888"):
+            assert ask(app, path, headers={"Origin": origin}).status == 200, "another program of this machine"
+        for origin in ("https://evil.example.org", "null", "http://127.0.0.1.evil.example.org", ""):
+            refused = ask(app, path, headers={"Origin": origin})
+            assert is_problem(refused, 403) and "access-control-allow-origin" not in refused.headers
+    service.close()
+    service, app = serve(folder, campaign, grants=[{"users": ["anna"]}], doors=["stac"])
+    answer = ask(app, "/stac/collections", headers={"Origin": "https://browser.example.org", **ANNA})
+    assert answer.headers["access-control-allow-origin"] == "*", "where somebody logs in, they may read from any page"
+    service.close()
+
+
+def test_a_body_that_does_not_come(served, monkeypatch):
+    monkeypatch.setattr("hpckit.serve.app._BODY_S", 0.05)
+    for path in ("/login", "/query/rawChipsBatch"):
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "100", **ANNA}
+        assert is_problem(ask(served[1], path, method="POST", headers=headers, body=[]), 408)
+
+
+def test_the_printed_address_leads_to_the_page_beside_it(folder, campaign):
+    """Behind a proxy that has removed its own prefix, `/` would be the proxy's page."""
+    service, app = serve(folder, campaign, prefix="/eo")
+    answer = ask(app, f"/eo/enter?token={service.access.first_token()}")
+    assert (answer.status, answer.headers["location"]) == (303, "./")
+    service.close()
+
+
 def test_bodies(served):
     app, path = served[1], "/query/rawChipsBatch"
     good = {"lon": 3.003, "lat": 51.44, "tiles": ["x"], "bands": ["B04"]}
@@ -297,6 +329,8 @@ def test_audit_has_every_reading(folder, campaign):
         ("limits: {burst: 0}", 2, "burst"),
         ("limits: {brust: 5}", 2, "brust"),
         ("link_days: -1", 2, "link_days"),
+        ("public_url: monitoring.example.org", 2, "public_url"),
+        ("public_url: https://a.example.org/?x=1", 2, "public_url"),
         ("nonsense: 1", 2, "nonsense"),
     ],
 )
@@ -317,7 +351,7 @@ def test_settings_that_make_no_sense_together(folder, campaign, tmp_path):
         ({"oidc": [oidc, oidc]}, "one name"),
         ({"oidc": [{**oidc, "client_secret_file": tmp_path / "none"}]}, "cannot be read"),
         ({"users": tmp_path / "none"}, "file of users"),
-        ({"datasets": [{"campaign": campaign}, {"campaign": campaign}]}, "two data sets"),
+        ({"datasets": [{"campaign": campaign}, {"campaign": campaign}]}, f"{campaign} and .*two data sets"),
     ):
         with pytest.raises(ServeError, match=words):
             serve(folder, campaign, **changes)

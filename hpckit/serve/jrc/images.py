@@ -78,8 +78,7 @@ class _Images:
     def chip(self, request: Request) -> Response:
         """A chip by its signed link."""
         dataset, window = self._signed(request)
-        with self.service.turns.turn():
-            body, media = chips.file_of(dataset, Window.from_name(window), request.path_params["file"])
+        body, media = chips.file_of(dataset, Window.from_name(window), request.path_params["file"])
         return bytes_answer(request, body, media, headers=_FOREVER)
 
     def background(self, request: Request) -> Response:
@@ -88,8 +87,7 @@ class _Images:
         name, _, form = request.path_params["file"].rpartition(".")
         if form not in ("png", "tif") or not background.NAME.fullmatch(name):
             raise not_found()
-        with self.service.turns.turn():
-            found = self._picture(dataset, View.from_name(window), name)
+        found = self._picture(dataset, View.from_name(window), name)
         if found is None:
             raise not_found()
         body, media = (found.png, "image/png") if form == "png" else (found.tiff, "image/tiff")
@@ -237,8 +235,7 @@ class _Images:
         if form not in ("png", "tif"):
             raise bad_value("iformat", "is png or tif")
         for dataset in datasets:
-            with self.service.turns.turn():
-                found = self._picture(dataset, view, tms)
+            found = self._picture(dataset, view, tms)
             if found is None:
                 continue
             self.service.note(request, "background", dataset, window=view.name)

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -57,15 +56,16 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         "markers": door.nothing_known,
     }
     signed, asked, posted = image_routes(service)
-    found: list[BaseRoute] = [
-        Route(f"/query/{spelt}", _with_login(endpoint), methods=["GET"])
-        for name, endpoint in (by_get | asked).items()
-        for spelt in dict.fromkeys((name, name.replace("ID", "Id")))
-    ]
+    slow, in_turn = {"parcelStatsPeers", *asked}, service.turns.taking
+    found: list[BaseRoute] = []
+    for name, endpoint in (by_get | asked).items():
+        answer = in_turn(_with_login(endpoint)) if name in slow else _with_login(endpoint)
+        for spelt in dict.fromkeys((name, name.replace("ID", "Id"))):
+            found.append(Route(f"/query/{spelt}", answer, methods=["GET"]))
     found.append(Route("/query", door.described, methods=["GET"]))
-    for name, answer in posted.items():
-        found.append(Route(f"/query/{name}", _with_body(answer), methods=["POST"]))
-    return [*found, *(Route(path, endpoint, methods=["GET"]) for path, endpoint in signed.items())]
+    for name, with_body in posted.items():
+        found.append(Route(f"/query/{name}", _with_body(service, with_body), methods=["POST"]))
+    return [*found, *(Route(path, in_turn(endpoint), methods=["GET"]) for path, endpoint in signed.items())]
 
 
 def _with_login(endpoint: Endpoint) -> Endpoint:
@@ -81,7 +81,9 @@ def _with_login(endpoint: Endpoint) -> Endpoint:
     return answer
 
 
-def _with_body(endpoint: Callable[[Request, dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+def _with_body(
+    service: Service, endpoint: Callable[[Request, dict[str, Any]], Response]
+) -> Callable[[Request], Awaitable[Response]]:
     """Read the JSON object of a POST."""
 
     async def answer(request: Request) -> Response:
@@ -92,7 +94,7 @@ def _with_body(endpoint: Callable[[Request, dict[str, Any]], Response]) -> Calla
         if not isinstance(body, dict):
             raise Problem(400, "bad-body", "the body is no JSON object")
         try:
-            return await run_in_threadpool(endpoint, request, body)
+            return await service.turns.run(request, endpoint, request, body)
         except Problem as problem:
             raise _asking(problem) from None
 
@@ -163,8 +165,7 @@ class _Door:
         days, values = period_of(request), _range_of(text_of(request, "values"))
         most = min(count_of(request, "max", 100), parcels.MOST_PEERS)
         statistic = text_of(request, "stype", "mean")
-        with self.service.turns.turn():
-            found = series.zones_between(dataset, text_of(request, "band"), statistic, values, days, most)
+        found = series.zones_between(dataset, text_of(request, "band"), statistic, values, days, most)
         self.service.note(request, "peers by statistic", dataset, zones=len(found))
         return json_answer(request, {"pids": found} if found else {})
 

@@ -32,16 +32,16 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     """Answer with a file of the zones `zone` (may be repeated), or of all that are marked (`marked`)."""
     names = request.query_params.getlist("zone")
-    if "marked" in request.query_params:
-        names += list(read_marks(dataset.state))
+    reduction = request.query_params.get("reduction")
+    zones = dataset.edition.zones(reduction)
+    if "marked" in request.query_params:  # in whatever reduction somebody saw them
+        names += [name for name in read_marks(dataset.state) if zones.find_row(name) is not None]
     names = list(dict.fromkeys(names))
     if not 1 <= len(names) <= _MOST_ZONES:
         raise bad_value("zone", f"name 1 to {_MOST_ZONES} zones")
     form = request.query_params.get("format", "csv")
     if form not in _TYPES:
         raise bad_value("format", "is csv or gpkg")
-    reduction = request.query_params.get("reduction")
-    zones = dataset.edition.zones(reduction)
     rows = [zones.row(name) for name in names]
     service.note(request, "export", dataset, zones=names, format=form)
     table = _table(dataset, names, reduction)

@@ -84,7 +84,7 @@ def quality_of(request: Request, dataset: Dataset) -> Quality:
     )
     start, end = period_of(edition.campaign, day_of(request, "start"), day_of(request, "end"))
     loaded = dataset.ask(lambda store: tuple(store.acquisitions(reduction.name)))
-    return _quality(dataset, edition, reduction.name, band, start, end, bounds, len(loaded))
+    return _quality(dataset, edition, reduction.name, band, start, end, bounds, (loaded, dataset.store_state()))
 
 
 @lru_cache(16)
@@ -96,7 +96,7 @@ def _quality(
     start: date,
     end: date,
     bounds: Bounds,
-    _acquisitions: int,
+    _results: object,
 ) -> Quality:
     zones = edition.zones(reduction)
     areas = dict(zip(zones.ids.to_pylist(), _areas(zones).tolist(), strict=True))

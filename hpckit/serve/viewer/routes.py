@@ -31,11 +31,14 @@ Answer = Callable[[Request, Dataset], Response]
 def routes(service: Service) -> Sequence[BaseRoute]:
     """All addresses of the viewer."""
 
-    def of(address: str, action: Action, answer: Answer, methods: Sequence[str] = ("GET",)) -> Route:
+    def of(
+        address: str, action: Action, answer: Answer, methods: Sequence[str] = ("GET",), *, drawn: bool = False
+    ) -> Route:
         def checked(request: Request) -> Response:
             return answer(request, service.dataset(request, request.path_params["dataset"], action))
 
-        return Route(f"/api/d/{{dataset}}{address}", checked, methods=list(methods))
+        endpoint = service.turns.taking(checked) if drawn else checked
+        return Route(f"/api/d/{{dataset}}{address}", endpoint, methods=list(methods))
 
     def me(request: Request) -> Response:
         return json_answer(request, describe.visitor(service, request))
@@ -60,8 +63,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     def chips(request: Request, dataset: Dataset) -> Response:
         service.note(request, "chips", dataset, zone=text_of(request, "zone"))
-        with service.turns.turn():
-            return calendar.answer(request, dataset)
+        return calendar.answer(request, dataset)
 
     def zone_tiles(request: Request, dataset: Dataset) -> Response:
         z, x, y = tile_of(request)
@@ -83,14 +85,14 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         of("/zone", "info", zone),
         of("/series", "series", series),
         of("/peers", "series", lambda request, dataset: peerseries.answer(request, service, dataset)),
-        of("/calendar", "chips", chips),
+        of("/calendar", "chips", chips, drawn=True),
         of("/flags", "series", flagging.answer),
         of("/marks", "info", lambda request, dataset: marks.listed(request, dataset)),
         of("/marks", "mark", lambda request, dataset: marks.removed(request, service, dataset), ["DELETE"]),
         Route("/api/d/{dataset}/marks", marks.adding(service), methods=["POST"]),
         of("/export", "export", lambda request, dataset: exports.answer(request, service, dataset)),
         of("/tiles/zones/{z}/{x}/{y}", "geometry", zone_tiles),
-        of("/tiles/raster/{z}/{x}/{y}", "chips", raster_tiles),
+        of("/tiles/raster/{z}/{x}/{y}", "chips", raster_tiles, drawn=True),
     ]
 
 
