@@ -245,16 +245,16 @@ def test_one_of_several_reductions_is_chosen(tmp_path):
         shows(page, "#panel h2", "Parcel <b>1")
         assert page.locator("#reduction").input_value() == "blocks"
         page.click("#quality")
-        shows(page, "#panel .facts", "1 parcels")
+        shows(page, "#panel .facts", "1 parcel")
         page.get_by_label("Reduction").select_option("parcels")
         shows(page, "#panel .facts", "3 parcels")
         for box in page.locator("#panel .flag input[type=checkbox]").all():
             box.uncheck()
         shows(page, "#panel", "No parcel has one of these flags.")
-        page.get_by_label("Days").fill("0")
+        page.get_by_label("Days", exact=True).fill("0")
         page.keyboard.press("Tab")
         shows(page, "#panel [role=alert]", "gap_days")
-        page.get_by_label("Days").fill("20")
+        page.get_by_label("Days", exact=True).fill("20")
         page.keyboard.press("Tab")
         shows(page, "#panel .facts", "3 parcels")
         refused = [fault for fault in page.faults if "400" not in fault]

@@ -191,7 +191,7 @@ def _batch(date: int, zones: int) -> SignatureBatch:
 
 
 def make_two_reductions(folder: Path) -> Path:
-    """The campaign of `make_campaign` with a second reduction, `blocks`: one block whose id holds markup, one band."""
+    """`make_campaign` with a second reduction, `blocks`: one block whose id holds markup, and one band."""
     path = make_campaign(folder)
     second = "  - {name: blocks, zones: blocks.gpkg, id: block, bands: [B08]}\n"
     path.write_text(path.read_text() + second)

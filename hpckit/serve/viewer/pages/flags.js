@@ -12,6 +12,8 @@ const COLOURS = {
   inside: { title: "Share seen", low: 0, high: 1 },
 };
 
+const counted = (count, name) => `${count} ${name}${count === 1 ? "" : "s"}`;
+
 export class Flags {
   // page: {dataset(), reduction(), colour(name or null), choose(zones), can(action)}
   constructor(place, page) {
@@ -27,19 +29,28 @@ export class Flags {
   }
 
   async show() {
+    const turn = this.turn = (this.turn || 0) + 1;
     this.place.hidden = false;
     this.place.replaceChildren(element("p", { class: "waiting" }, "Assessing the observations of all parcels …"));
+    let found;
     try {
-      this.found = await ask(`api/d/${this.page.dataset()}/flags`, { ...this.params(), flags: [...this.wanted].join(",") });
+      found = await ask(`api/d/${this.page.dataset()}/flags`, { ...this.params(), flags: [...this.wanted].join(",") });
     } catch (error) {
-      this.place.replaceChildren(this.head(), element("p", { class: "fault" }, error.message));
+      // The fields stay, so that a value that makes no sense can become another one.
+      if (turn === this.turn) this.place.replaceChildren(this.head(), element("p", { class: "fault part", role: "alert" }, error.message), this.found ? this.filters() : "");
       return;
     }
+    if (turn !== this.turn) return;
+    this.found = this.wanted.size ? found : { ...found, flagged: 0, rows: [] };
     this.place.replaceChildren(this.head(), this.filters(), this.colours(), this.table());
     this.paint();
   }
 
+  // What is still being assessed is not shown: something else is.
+  stop() { this.turn = (this.turn || 0) + 1; }
+
   close() {
+    this.stop();
     this.place.hidden = true;
     this.page.colour(null);
   }
@@ -54,12 +65,12 @@ export class Flags {
     return element("header", { class: "zone" },
       element("button", { type: "button", class: "icon close", "aria-label": "Close", onclick: () => this.page.closeFlags() }, "×"),
       element("h2", {}, "Quality of the observations"),
-      this.found ? element("p", { class: "facts" }, element("span", {}, `${this.found.zones} parcels`), element("span", {}, `${this.found.acquisitions} acquisitions`), element("span", {}, `${this.found.flagged} flagged`)) : null);
+      this.found ? element("p", { class: "facts" }, element("span", {}, counted(this.found.zones, "parcel")), element("span", {}, counted(this.found.acquisitions, "acquisition")), element("span", {}, `${this.found.flagged} flagged`)) : null);
   }
 
   filters() {
     const field = (name, label, step) => {
-      const input = element("input", { type: "number", value: this.bounds[name], step, min: 0, "aria-label": label, onchange: () => { if (input.value !== "") { this.bounds[name] = +input.value; this.show(); } } });
+      const input = element("input", { type: "number", value: this.bounds[name], step, min: name === "gap_days" ? 1 : 0, max: name === "inside" ? 1 : undefined, "aria-label": label, onchange: () => { if (input.value !== "") { this.bounds[name] = +input.value; this.show(); } } });
       return input;
     };
     const row = (flag, words, input) => element("label", { class: "flag" },

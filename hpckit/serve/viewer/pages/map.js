@@ -53,7 +53,7 @@ export class ZoneMap {
   zones(reduction, colour) {
     for (const id of ["counts", "zones-fill", "zones-case", "zones-line", "zones-mark", "zones-halo", "zones-chosen"]) if (this.map.getLayer(id)) this.map.removeLayer(id);
     if (this.map.getSource("zones")) this.map.removeSource("zones");
-    if (!reduction) return;
+    if (!reduction || !reduction.bounds) return;
     const query = new URLSearchParams({ reduction: reduction.name, ...(colour ? colour.params : {}) });
     const [west, south, east, north] = reduction.bounds;
     this.map.addSource("zones", {

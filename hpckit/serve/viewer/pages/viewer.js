@@ -18,7 +18,7 @@ const page = {
   choose, changed: remember, refreshMarks,
   go: (bounds) => map.fit(bounds),
   shownDay: (time) => { if (time) showDay(new Date(time).toISOString().slice(0, 10)); },
-  colour: (colour) => { map.zones(state.reduction, colour); legend(colour); },
+  colour: (colour) => { map.zones(outlined(), colour); legend(colour); },
   closeFlags: () => { at("quality").setAttribute("aria-pressed", "false"); flags.close(); if (state.zones.length) panel.show(state.zones); },
 };
 
@@ -51,9 +51,11 @@ async function open(name, asked = {}) {
   state.dataset = name;
   at("dataset").value = name;
   info = await ask(`api/d/${name}`);
-  state.reduction = info.reductions.find((each) => each.name === asked.reduction) || info.reductions.find((each) => each.zones) || null;
+  state.reduction = info.reductions.find((each) => each.name === asked.reduction) || info.reductions.find((each) => each.zones) || info.reductions[0] || null;
+  flags.stop();
+  reductionList();
   await refreshMarks().catch(() => {});
-  map.open(name, page.can("geometry") ? state.reduction : null, null);
+  map.open(name, outlined(), null);
   layerList();
   state.layer = info.layers.find((each) => each.key === asked.layer) || info.layers[0] || null;
   if (state.layer) at("layer").value = state.layer.key;
@@ -66,9 +68,42 @@ async function open(name, asked = {}) {
     map.map.jumpTo({ center: [lon, lat], zoom });
   } else if (bounds) map.fit(bounds, { animate: false });
   if (asked.bands) panel.bands = asked.bands.split(",");
-  choose(asked.zone ? asked.zone.split("\u001f").filter(Boolean) : [], !asked.at && asked.zone);
-  const fault = state.reduction && state.reduction.fault;
-  if (fault) tell(fault, "bad");
+  choose(asked.zone && state.reduction ? asked.zone.split("\u001f").filter(Boolean) : [], !asked.at && asked.zone);
+  tellReduction();
+}
+
+// Who may not see outlines has pixels only.
+const outlined = () => (page.can("geometry") ? state.reduction : null);
+
+function reductionList() {
+  at("reduction").replaceChildren(...info.reductions.map((each) => element("option", { value: each.name }, each.name)));
+  at("reduction-pick").hidden = info.reductions.length < 2;
+  if (state.reduction) at("reduction").value = state.reduction.name;
+  for (const id of ["search", "quality", "marks"]) at(id).disabled = !state.reduction;
+  at("hint").textContent = state.reduction ? "Click a parcel to see its series." : "This campaign has no series of parcels.";
+}
+
+function useReduction(name) {
+  const seen = at("quality").getAttribute("aria-pressed") === "true";
+  state.reduction = info.reductions.find((each) => each.name === name);
+  panel.bands = null;
+  map.zones(outlined(), null);
+  legend(null);
+  choose([]);
+  if (state.reduction.bounds) map.fit(state.reduction.bounds);
+  tellReduction();
+  if (seen) showFlags();
+}
+
+function tellReduction() {
+  if (state.reduction && state.reduction.fault) tell(state.reduction.fault, "bad");
+}
+
+function showFlags() {
+  panel.stop();
+  at("marks").setAttribute("aria-pressed", "false");
+  at("quality").setAttribute("aria-pressed", "true");
+  flags.show().then(() => map.map.resize());
 }
 
 function layerList() {
@@ -154,7 +189,9 @@ function toggled(id) {
 function choose(zones, go = false) {
   state.zones = zones;
   map.choose(zones);
+  flags.stop();
   at("quality").setAttribute("aria-pressed", "false");
+  at("marks").setAttribute("aria-pressed", "false");
   at("hint").hidden = zones.length > 0;
   remember();
   if (!zones.length) { panel.close(); map.map.resize(); return; }
@@ -167,7 +204,7 @@ async function refreshMarks() {
   const found = await ask(`api/d/${state.dataset}/marks`);
   state.marks = new Map(found.marks.map((mark) => [mark.zone, mark]));
   at("marks").textContent = state.marks.size ? `Marked (${state.marks.size})` : "Marked";
-  if (info && map.map.getSource("zones")) map.zones(state.reduction, null);
+  if (info && map.map.getSource("zones")) map.zones(outlined(), null);
 }
 
 function markList() {
@@ -175,10 +212,12 @@ function markList() {
   at("marks").setAttribute("aria-pressed", String(on));
   if (!on) { choose(state.zones); return; }
   panel.stop();
+  flags.stop();
+  at("quality").setAttribute("aria-pressed", "false");
   const rows = [...state.marks.values()].reverse().map((mark) => element("li", {},
     element("button", { type: "button", class: "link", onclick: () => { at("marks").setAttribute("aria-pressed", "false"); choose([mark.zone], true); } }, `Parcel ${mark.zone}`),
     element("span", { class: "tag" }, mark.state), element("p", {}, mark.note), element("small", {}, `${mark.user}, ${longDay(mark.time)}`)));
-  const file = (format) => element("a", { href: `api/d/${state.dataset}/export?marked=1&format=${format}`, download: "" }, format === "csv" ? "CSV" : "GeoPackage");
+  const file = (format) => element("a", { href: `api/d/${state.dataset}/export?marked=1&format=${format}&reduction=${encodeURIComponent(state.reduction.name)}`, download: "" }, format === "csv" ? "CSV" : "GeoPackage");
   at("panel").hidden = false;
   at("panel").replaceChildren(element("header", { class: "zone" }, element("button", { type: "button", class: "icon close", "aria-label": "Close", onclick: markList }, "×"), element("h2", {}, "Marked for follow-up")),
     rows.length ? element("ul", { class: "marks" }, rows) : element("p", { class: "quiet part" }, "No parcel is marked. Open a parcel and write a note."),
@@ -250,6 +289,7 @@ function remember() {
   if (!info) return;
   const center = map.map.getCenter();
   const what = { d: state.dataset, at: `${map.map.getZoom().toFixed(2)}/${center.lat.toFixed(5)}/${center.lng.toFixed(5)}` };
+  if (state.reduction && info.reductions.length > 1) what.reduction = state.reduction.name;
   if (state.layer) what.layer = state.layer.key;
   if (state.when) what.day = state.when;
   if (state.zones.length) what.zone = state.zones.join("\u001f");
@@ -277,6 +317,7 @@ function login() {
 function wire() {
   at("stage").append(tip);
   at("dataset").onchange = () => open(at("dataset").value).catch(tellFault);
+  at("reduction").onchange = () => useReduction(at("reduction").value);
   at("layer").onchange = () => { state.layer = info.layers.find((each) => each.key === at("layer").value); show(); };
   at("outlines").onchange = () => map.outlines(at("outlines").checked);
   at("earlier").onclick = () => step(-1);
@@ -296,10 +337,7 @@ function wire() {
   at("quality").onclick = () => {
     const on = at("quality").getAttribute("aria-pressed") !== "true";
     if (!on) { page.closeFlags(); if (!state.zones.length) at("panel").hidden = true; map.map.resize(); return; }
-    panel.stop();
-    at("marks").setAttribute("aria-pressed", "false");
-    at("quality").setAttribute("aria-pressed", "true");
-    flags.show().then(() => map.map.resize());
+    showFlags();
   };
   at("marks").onclick = markList;
   at("share").onclick = async () => {
