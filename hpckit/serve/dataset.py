@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,8 @@ class Dataset:
         campaign = open_campaign(path).campaign
         self.name = settings.name or campaign.name
         self.state = state / self.name
+        with suppress(HpckitError):  # said to whoever asks; the run may be made again meanwhile
+            self._look()
 
     @cached_property
     def title(self) -> str:

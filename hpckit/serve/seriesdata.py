@@ -66,6 +66,8 @@ def read_series(dataset: Dataset, zone: str, reduction: str | None = None) -> Zo
     StoreUnavailableError
         If the store does not answer.
     """
+    if "\0" in zone:  # which PostgreSQL refuses as text
+        raise ZoneError(f"there is no zone {zone!r}")
     edition = dataset.edition
     chosen = edition.view.reduction(reduction)
     records = dataset.ask(lambda store: store.records(chosen.name, zone))

@@ -88,4 +88,6 @@ def with_session(service: Service, request: Request, reader: Reader, response: R
 
 
 def _path(service: Service) -> str:
-    return service.settings.prefix or "/"
+    """Below which the cookie is sent: not to other servers behind the same proxy."""
+    removed = urlsplit(service.settings.public_url or "").path.rstrip("/")
+    return f"{removed}{service.settings.prefix}" or "/"

@@ -196,10 +196,17 @@ def test_a_body_that_does_not_come(served, monkeypatch):
 
 def test_the_printed_address_leads_to_the_page_beside_it(folder, campaign):
     """Behind a proxy that has removed its own prefix, `/` would be the proxy's page."""
-    service, app = serve(folder, campaign, prefix="/eo")
-    answer = ask(app, f"/eo/enter?token={service.access.first_token()}")
-    assert (answer.status, answer.headers["location"]) == (303, "./")
-    service.close()
+    for prefix, url, path in (
+        ("", None, "/"),
+        ("/eo", None, "/eo"),
+        ("/eo", "https://a.example.org", "/eo"),
+        ("", "https://hub.example.org/user/anna/proxy/8642/", "/user/anna/proxy/8642"),
+    ):
+        service, app = serve(folder, campaign, prefix=prefix, public_url=url)
+        answer = ask(app, f"{prefix}/enter?token={service.access.first_token()}")
+        assert (answer.status, answer.headers["location"]) == (303, "./")
+        assert f"; Path={path};" in answer.headers["set-cookie"], "other servers behind the proxy do not get it"
+        service.close()
 
 
 def test_bodies(served):

@@ -110,3 +110,25 @@ def test_reductions_have_zones_and_bands_of_their_own(tmp_path):
         assert {line.partition(",")[0] for line in table[1:]} == {zone}
     assert of("/series?zone=17&reduction=none").status == 404
     service.close()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_campaign_file_that_is_being_edited_takes_nothing_away(campaign, tmp_path, monkeypatch, gone):
+    """Also not if nobody has asked before: STAC lists all data sets at once."""
+    monkeypatch.setattr(dataset, "_LOOK_S", 0.0)
+    service, app = serve(tmp_path, campaign, grants=[{"users": ["anyone"]}], doors=["viewer", "stac"])
+    if gone:
+        campaign.unlink()
+    else:
+        campaign.write_text("name: [half")
+    assert ask(app, "/stac/collections").status == 200
+    for name in ("mine", "other"):
+        assert ask(app, f"/api/d/{name}/series?zone=17").json["bands"].keys() == {"B04", "B08", "NDVI"}
+    service.close()
+
+
+def test_names_that_no_zone_has(asked):
+    for name in ("%00", "17%00", "%2e%2e%2f17", "%3Cscript%3E", "%F0%9F%8C%BE", "%ff", "x" * 200):
+        for path in ("series", "zone", "peers", "calendar", "export"):
+            answer = asked(f"/{path}?zone={name}")
+            assert (answer.status, answer.json["code"]) == (404, "zone"), (path, name)

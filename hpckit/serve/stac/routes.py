@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from hpckit.errors import CatalogueError
+from hpckit.errors import CatalogueError, HpckitError
 from hpckit.serve.files import catalogue_folders
 from hpckit.serve.problems import Problem, busy, not_found
 from hpckit.serve.service import Service
@@ -36,6 +37,7 @@ from hpckit.serve.stac.query import Search, SearchError, of_body, of_parameters
 from hpckit.serve.stac.results import results
 from hpckit.serve.stac.sources import Source
 
+_LOG: Final = logging.getLogger("hpckit.serve")
 _DEFAULT_PAGE: Final = "/stac"
 
 
@@ -268,8 +270,13 @@ class StacDoor:
 
     def _sources(self) -> Iterator[Source]:
         for dataset in self._service.datasets.values():
-            found = products(dataset, dataset.edition)
-            yield from [*([] if found is None else [found]), *results(dataset)]
+            try:
+                found = products(dataset, dataset.edition)
+                sources = [*([] if found is None else [found]), *results(dataset)]
+            except HpckitError as error:  # takes none of the others away
+                _LOG.warning("%s is left out of the STAC API: %s", dataset.name, error)
+                continue
+            yield from sources
         settings = self._service.settings
         for one in settings.catalogues:
             folders = catalogue_folders(self._service, one)
