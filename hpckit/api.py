@@ -777,8 +777,20 @@ def series(
 
 
 def signatures(campaign: str | Path, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
-    """Signatures of all zones over time; see `CampaignView.signatures`."""
+    """Signatures of all zones over time; see `CampaignView.signatures`, which also gives Arrow."""
     return open_campaign(campaign).signatures(band, reduction)
+
+
+def export_signatures(
+    campaign: str | Path,
+    path: str | Path,
+    band: str | None = "all",
+    reduction: str | None = None,
+    *,
+    geometry: bool = True,
+) -> int:
+    """Write the signatures of all zones to a Parquet file; see `CampaignView.export_signatures`."""
+    return open_campaign(campaign).export_signatures(path, band, reduction, geometry=geometry)
 
 
 def zones(campaign: str | Path, reduction: str | None = None) -> ZoneLayer:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Final
 from hpckit.base.quantities import format_count
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
+
+    from hpckit.store.blocks import RecordBlock
 
 NO_DATA: Final = "0"
 """Class of pixels without data."""
@@ -50,6 +54,34 @@ def _seen(counts: pd.DataFrame) -> Mapping[str, bool | None]:
         str(name): True if some > 0 else False if none > 0 else None
         for name, some, none in zip(pixels.index, others, without, strict=True)
     }
+
+
+def observed_of(block: RecordBlock, *, masked: bool) -> npt.NDArray[np.int8]:
+    """What `with_observed` says, of many zones.
+
+    Parameters
+    ----------
+    block : RecordBlock
+        With the pixels of one class band, or of none.
+
+    Returns
+    -------
+    ndarray of int8, shape (rows, bands)
+        1 for True, 0 for False, -1 where the store does not contain this.
+    """
+    import numpy as np
+
+    seen = np.full(len(block.zone), -1, np.int8)
+    for band, counts in block.classes.items():
+        codes = (block.layout.classes or {})[band]
+        others = np.nansum(counts[:, [code != int(NO_DATA) for code in codes]], axis=1)
+        lacking = np.nansum(counts[:, [code == int(NO_DATA) for code in codes]], axis=1)
+        seen[lacking > 0] = 0
+        seen[others > 0] = 1
+    observed = np.repeat(seen[:, None], len(block.layout.bands), axis=1)
+    observed[(block.total <= 0) | (not masked)] = 0
+    observed[block.valid > 0] = 1
+    return observed
 
 
 def never_observed(zone: str, frame: pd.DataFrame) -> str | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, overload
 
 from hpckit.base.quantities import format_count
 from hpckit.campaign.campaign import Campaign, SignatureReduction
@@ -17,6 +18,7 @@ from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     import xarray
 
     from hpckit.cubes.read import Chunks
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from hpckit.space.zones import ZoneLayer
     from hpckit.store import Store
 
+Signatures = Literal["pandas", "arrow", "batches"]
+"""What signatures of all zones are given as."""
 _NEIGHBOURS: Final = 500
 """Identifiers on either side, in alphabetical order, among which close ones are sought."""
 
@@ -227,35 +231,90 @@ class CampaignView:
         facts = [label or "", format_count(len(counts), "acquisition"), self.campaign.name]
         return draw_shares(counts, self.campaign.ref(band).band, title=f"Zone {zones[0]}", facts=facts)
 
-    def signatures(self, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
-        """Read the signatures of all zones of a band from the store.
+    @overload
+    def signatures(
+        self, band: str | None = None, reduction: str | None = None, *, format: Literal["pandas"] = "pandas"
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def signatures(
+        self, band: str | None = None, reduction: str | None = None, *, format: Literal["arrow"]
+    ) -> pa.Table: ...
+
+    @overload
+    def signatures(
+        self, band: str | None = None, reduction: str | None = None, *, format: Literal["batches"]
+    ) -> pa.RecordBatchReader: ...
+
+    def signatures(
+        self, band: str | None = None, reduction: str | None = None, *, format: Signatures = "pandas"
+    ) -> pd.DataFrame | pa.Table | pa.RecordBatchReader:
+        """Read the signatures of all zones from the store.
 
         Parameters
         ----------
         band : str, optional
-            Band or index; NDVI if the reduction has it, else its first band.
+            Band or index; NDVI if the reduction has it, else its first band. `"all"` for all bands and indices.
         reduction : str, optional
             The first one of the campaign if not given.
+        format : {"pandas", "arrow", "batches"}
+            A table of pandas; one of Arrow, which needs a fraction of its memory; or a reader of Arrow's record
+            batches, of which only some are in memory at a time, however many rows there are.
 
         Returns
         -------
-        pandas.DataFrame
-            As `series` gives for one zone, with the column `zone`, sorted by zone and time.
-        """
-        import pandas as pd
+        pandas.DataFrame, pyarrow.Table or pyarrow.RecordBatchReader
+            As `series` gives for one zone, with the column `zone` first: zones in the order of their layer, each
+            sorted by time and band. In Arrow text is dictionary-encoded, and what `series` has as NaN is null.
 
-        from hpckit.store import open_store
+        Raises
+        ------
+        StoreError
+            If the store cannot be read, or results are loaded while it is read.
+        CampaignError
+            If there is no such reduction or band.
+        """
+        from hpckit.look.frames import read_signatures
+        from hpckit.store.batches import to_frame
 
         chosen = self.reduction(reduction)
-        band = self.band(band, chosen.name)
-        store = open_store(self.campaign)
-        try:
-            names = sorted(store.zone_ids(chosen.name))
-            frames = [self._read_one(store, chosen, name, band).assign(zone=name) for name in names]
-        finally:
-            store.close()
-        frames = [frame for frame in frames if not frame.empty]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"zone": []})
+        reader = read_signatures(self.campaign, chosen, self._bands(band, chosen.name))
+        if format == "batches":
+            return reader
+        table = reader.read_all()
+        return table if format == "arrow" else to_frame(table)
+
+    def export_signatures(
+        self, path: str | Path, band: str | None = "all", reduction: str | None = None, *, geometry: bool = True
+    ) -> int:
+        """Write the signatures of all zones to a Parquet file; memory does not grow with their number.
+
+        Parameters
+        ----------
+        path : str or Path
+            `.parquet`; replaced when the new file is complete.
+        band, reduction
+            As in `signatures`; all bands if not given.
+        geometry : bool
+            Add the polygon of the zone to each row, in the CRS of its layer: the file is GeoParquet.
+
+        Returns
+        -------
+        int
+            Rows that were written.
+
+        Raises
+        ------
+        StoreError, CampaignError
+            As `signatures`.
+        HpckitError
+            If the file cannot be written.
+        """
+        from hpckit.look.frames import export_signatures
+
+        chosen = self.reduction(reduction)
+        zones = self.zones(chosen.name) if geometry else None
+        return export_signatures(self.campaign, Path(path), chosen, self._bands(band, chosen.name), zones)
 
     def zones(self, reduction: str | None = None) -> ZoneLayer:
         """Zones of a reduction, as the run has frozen them, or else as the layer has them now.
@@ -481,6 +540,10 @@ class CampaignView:
                 f"reduction {chosen.name!r} has no band or index {band!r}", hint=f"it has {', '.join(known.values())}"
             )
         return known[band.upper()]
+
+    def _bands(self, band: str | None, reduction: str) -> str | None:
+        """Checked name of a band; None for all of them."""
+        return None if band == "all" else self.band(band, reduction)
 
     def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
         """What the zone layer says that zones are, a crop for example; None where it does not."""

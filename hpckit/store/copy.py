@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.errors import StoreError
 from hpckit.reduce.signatures.spool import SignatureBatch
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -135,3 +136,29 @@ def read_floats(payload: bytes, columns: int) -> tuple[npt.NDArray[np.int32], np
     body = payload[len(HEADER) : len(payload) - len(TRAILER)]
     rows = np.frombuffer(body, dtype=row)
     return rows["key"].astype(np.int32), rows["data"]["value"].astype(np.float64)
+
+
+def read_records(
+    payload: bytes | memoryview, width: int, is_array: bool
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Rows of a binary `COPY (SELECT integer, integer, …) TO STDOUT` without nulls: both keys, and the numbers.
+
+    Parameters
+    ----------
+    width : int
+        Numbers of a row.
+    is_array : bool
+        Whether they are one `real[]`, or a `real` each.
+    """
+    element = np.dtype([("size", ">i4"), ("value", ">f4")])
+    names = ["zone_size", "zone", "observation_size", "observation"]
+    names += ["data_size", "dimensions", "has_null", "element_type", "length", "lower_bound"] if is_array else []
+    row = np.dtype([("fields", ">i2"), *((name, ">i4") for name in names), ("data", element, (width,))])
+    rows = np.frombuffer(payload[len(HEADER) : len(payload) - len(TRAILER)], dtype=row)
+    if is_array and not (rows["length"] == width).all():
+        raise StoreError(
+            "the store has records of another length than their layout says",
+            hint="`hpckit sync` fills an empty store from the spool: set another `store.schema`",
+        )
+    numbers = rows["data"]["value"].astype(np.float32)
+    return rows["zone"].astype(np.int32), rows["observation"].astype(np.int32), numbers

@@ -22,10 +22,12 @@ import numpy as np
 from hpckit.base.claims import hold
 from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import make_folder
+from hpckit.base.quantities import available_cores
 from hpckit.base.reading import is_there, refusal
 from hpckit.errors import BusyError, StoreError, StoreUnavailableError, is_temporary
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
+from hpckit.store.blocks import BLOCK_ROWS, Blocks, RecordBlock, changed_meanwhile, in_order, narrowed, zone_ranges
 from hpckit.store.frames import (
     PROVENANCE,
     RowLayout,
@@ -36,6 +38,7 @@ from hpckit.store.frames import (
     series_frame,
     statistics_columns,
 )
+from hpckit.store.geopackage_blocks import Reading, origins_of, records_by_zone
 from hpckit.store.geopackage_names import check_name, column_names, columns_of, quote
 from hpckit.store.geopackage_tables import (
     create_records,
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
     import pandas
 
 _APPLICATION_ID: Final = 0x47504B47
+_READERS: Final = 4
+"""Threads at most that read signatures of many zones at once; each holds a block of them."""
 _USER_VERSION: Final = 10300
 _QUIETLY_S: Final = 2.0
 _BUSY: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -243,6 +248,34 @@ class GeoPackage:
             classes[band], counts = counts[:, : len(codes)], counts[:, len(codes) :]
         times = [row[0] for row in rows]
         return ZoneRecords(layout, times, provenance, numbers[:, :, 0], numbers[:, :, 1], numbers[:, :, 2:], classes)
+
+    def blocks(
+        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+    ) -> Blocks:
+        """Signatures of all zones, some zones at a time; see `Store`."""
+        layout = narrowed(self._layout(reduction), reduction, band, classes)
+        names = tuple(self.zone_ids(reduction))
+        with self._errors():
+            state = self._state()
+            origins = origins_of(self._db(), reduction, _PROVENANCE)
+            ranges = zone_ranges(
+                records_by_zone(self._db(), reduction, len(names)), max(1, rows // max(1, len(layout.bands)))
+            )
+        reading = Reading(self.path, reduction, layout, origins, names, has_locks=self._claim is None)
+        found = in_order(reading.block, ranges, min(_READERS, available_cores()) if reading.has_locks else 1)
+        return Blocks(layout, self._unchanged(found, state))
+
+    def _unchanged(self, blocks: Iterator[RecordBlock], state: tuple[int, int]) -> Iterator[RecordBlock]:
+        """The same blocks; an error where somebody changed the file since."""
+        for block in blocks:
+            with self._errors():
+                if self._state() != state:
+                    raise changed_meanwhile(self.path)
+            yield block
+
+    def _state(self) -> tuple[int, int]:
+        """Changes of the file by other connections and by this one."""
+        return int(self._db().execute("PRAGMA data_version").fetchone()[0]), self._db().total_changes
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""

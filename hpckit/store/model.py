@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
+from hpckit.store.blocks import BLOCK_ROWS, Blocks
 from hpckit.store.frames import ZoneRecords
 from hpckit.store.owner import StoreOwner
 
@@ -137,6 +138,26 @@ class Store(Protocol):
         ------
         StoreError
             If there is no such reduction.
+        """
+
+    def blocks(
+        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+    ) -> Blocks:
+        """What `series` says of all zones, some zones at a time: in the order of the layer, then by time.
+
+        Parameters
+        ----------
+        band : str, optional
+            All bands if not given.
+        classes : str, optional
+            Band of classes whose pixels are read, too, if the store has it.
+        rows : int
+            Signatures (records times bands) of a block, about; memory grows with it.
+
+        Raises
+        ------
+        StoreError
+            If there is no such reduction or band, or results are loaded while they are read.
         """
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:

@@ -16,6 +16,7 @@ from hpckit.base.version import __version__
 from hpckit.errors import StoreError
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
+from hpckit.store.blocks import BLOCK_ROWS, Blocks, RecordBlock, changed_meanwhile, in_order, narrowed
 from hpckit.store.copy import read_floats
 from hpckit.store.frames import (
     PROVENANCE,
@@ -31,6 +32,7 @@ from hpckit.store.migrations import migrations
 from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
 from hpckit.store.postgis_access import in_work, require_access, require_postgis, set_up, take_lock
+from hpckit.store.postgis_blocks import Reading, find_parts, records_of_a_zone
 from hpckit.store.postgis_errors import explained, import_psycopg2
 from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
 from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove_units
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     import psycopg2.extensions
 
 _CONNECT_S: Final = 10
+_READERS: Final = 2
+"""Connections that read signatures of many zones at once."""
 
 
 _SERIES: Final = """
@@ -80,6 +84,8 @@ class PostGis:
         self.wait_s = wait_s
         self._tell = tell
         self._connection: psycopg2.extensions.connection | None = None
+        self._idle: list[psycopg2.extensions.connection] = []
+        """Connections of threads that read ahead."""
         import_psycopg2()
 
     def prepare(self) -> None:
@@ -247,6 +253,60 @@ class PostGis:
                     classes[band][number, codes.index(code)] = data[position]
         provenance = {name: [row[k + 1] for row in rows] for k, name in enumerate(PROVENANCE)}
         return ZoneRecords(merged, [row[0] for row in rows], provenance, valid, total, values, classes)
+
+    def blocks(
+        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+    ) -> Blocks:
+        """Signatures of all zones, some zones at a time; see `Store`."""
+        layouts = self._layouts(reduction)
+        layout = narrowed(_merge(list(layouts.values())), reduction, band, classes)
+        state, (first, names) = self._state(reduction), self._zone_names(reduction)
+        with self._transaction() as cursor:
+            wanted = {number: one for number, one in layouts.items() if set(one.bands) & set(layout.bands)}
+            origins, parts = find_parts(cursor, reduction, wanted)
+            many = records_of_a_zone(cursor, parts, first + np.arange(len(names)))
+        step = max(1, rows // max(1, many * len(layout.bands)))
+        ranges = [(start, min(start + step, len(names))) for start in range(0, len(names), step)] if parts else []
+        reading = Reading(layout, origins, parts, names.tolist(), first, self._borrowed)
+        return Blocks(layout, self._read_blocks(reading, ranges, reduction, state))
+
+    def _read_blocks(
+        self, reading: Reading, ranges: Sequence[tuple[int, int]], reduction: str, state: tuple[int, ...]
+    ) -> Iterator[RecordBlock]:
+        """Read blocks ahead; an error where somebody loaded results since."""
+        try:
+            for block in in_order(reading.block, ranges, _READERS):
+                if self._state(reduction) != state:
+                    raise changed_meanwhile(self._where)
+                if len(block.zone):
+                    yield block
+        finally:
+            while self._idle:
+                self._idle.pop().close()
+
+    def _state(self, reduction: str) -> tuple[int, ...]:
+        """What differs after every load and removal of results."""
+        query = (
+            "SELECT COUNT(*), COALESCE(SUM(o.id), 0) FROM observation o JOIN reduction p ON p.id = o.reduction"
+            " WHERE p.name = %s"
+        )
+        return tuple(map(int, self._rows(query, [reduction])[0]))
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Any]:
+        """A cursor of a connection beside that of this store, for one thread."""
+        with explained(self._where, self.schema, lambda: None, lambda: "another program"):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                with connection, connection.cursor() as cursor:
+                    yield cursor
+            except BaseException:
+                connection.close()
+                raise
+            self._idle.append(connection)
 
     def class_counts(self, reduction: str, zone: str, band: str) -> pandas.DataFrame:
         """Pixels of each class in a zone; see `Store`."""

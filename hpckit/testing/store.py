@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
+from hpckit.store.batches import record_batches, schema, to_frame
 from hpckit.store.model import Store
 from hpckit.store.owner import StoreOwner
 from hpckit.testing.signatures import BANDS, INJECTIONS, REDUCTION, STATISTICS, batch, segment, zone_layer
@@ -250,6 +252,61 @@ class StoreTests:
         finally:
             monkeypatch.undo()
             time.tzset()
+
+    @pytest.mark.parametrize("band", [None, "NDVI", "B11"])
+    @pytest.mark.parametrize("rows", [1, 7, 10_000])
+    def test_blocks_are_the_series_of_all_zones(self, store: Store, seal: Seal, band: str | None, rows: int) -> None:
+        """Whatever their size, and though records have several layouts, tiles and gaps."""
+        east = replace(batch(3, [0, 6, 7], seed=4, tile="31UGU"), unit="signatures/parcels/e/3")
+        store.load_segment(seal(batch(3, [1, 2, 4], empty=[1]), east))
+        store.load_segment(
+            seal(batch(1, range(5), bands=("B11", "NDVI"), statistics=("mean", "std", "min", "max", "p5")))
+        )
+        store.load_segment(seal(batch(0, [1, 2, 7], empty=[0, 2], cloud_cover=None)))
+        batches = list(record_batches(store.blocks(REDUCTION, band, rows=rows)))
+        found = to_frame(pa.Table.from_batches(batches, schema(store.blocks(REDUCTION, band).layout)))
+        frames = [store.series(REDUCTION, zone, band).assign(zone=zone) for zone in LAYER.ids]
+        expected = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)[list(found.columns)]
+        assert len(expected) >= 5 and sum(one.num_rows for one in batches) == len(expected)
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False, check_exact=True)
+        assert len(batches) == {1: len(set(expected["zone"])), 10_000: 1}.get(rows, len(batches))
+
+    def test_blocks_have_the_pixels_of_classes(self, store: Store, seal: Seal) -> None:
+        made = batch(0, [5, 2, 3], empty=[1])
+        store.load_segment(seal(made, batch(1)))
+        (block,) = store.blocks(REDUCTION, "B04", "SCL")
+        assert block.layout.classes == {"SCL": (4, 5, 9)}
+        first = block.origins.time[block.origin] == block.origins.time[0]
+        assert [block.names[row] for row in block.zone[first]] == [LAYER.ids[row] for row in (2, 3, 5)]
+        np.testing.assert_array_equal(block.classes["SCL"][first], made.classes["SCL"][1][[1, 2, 0]])
+        (other,) = store.blocks(REDUCTION, "B04", "CLD")
+        assert other.classes == {} and len(other.zone) == 11
+
+    def test_blocks_of_nothing(self, store: Store, seal: Seal) -> None:
+        assert list(store.blocks(REDUCTION)) == []
+        store.load_segment(seal(batch(0, [])))
+        assert list(store.blocks(REDUCTION)) == []
+        with pytest.raises(StoreError, match="B99"):
+            store.blocks(REDUCTION, "B99")
+        with pytest.raises(StoreError, match="meadows"):
+            store.blocks("meadows")
+
+    def test_blocks_are_of_one_state(self, fresh: Fresh, store: Store, seal: Seal) -> None:
+        """What is loaded between two blocks is no part of either, so that the reading ends."""
+        store.load_segment(seal(batch(0), batch(1)))
+        blocks, other = iter(store.blocks(REDUCTION, rows=1)), fresh.open()
+        assert len(next(blocks).zone) == 2
+        other.load_segment(seal(batch(0, seed=1)))
+        other.close()
+        with pytest.raises(StoreError, match="while they were read"):
+            list(blocks)
+        assert sum(len(block.zone) for block in store.blocks(REDUCTION)) == 16
+
+    def test_blocks_may_be_left(self, store: Store, seal: Seal) -> None:
+        store.load_segment(seal(batch(0), batch(1)))
+        for _ in range(3):
+            assert len(next(iter(store.blocks(REDUCTION, rows=1))).zone) == 2
+        assert store.load_segment(seal(batch(2))) == 8
 
     def test_class_counts(self, store: Store, seal: Seal) -> None:
         made = batch(0, empty=[2])

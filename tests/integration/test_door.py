@@ -9,9 +9,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
+import shapely
 
 import hpckit
 from hpckit import api, errors
@@ -74,10 +77,39 @@ def test_a_campaign_from_a_thread(
     everything = api.signatures(path)
     mine = everything[everything["zone"] == "z3"].drop(columns="zone").reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, one, check_dtype=False)
+    _check_all_zones(path, tmp_path)
     red = api.cube(path, resolution_m=10)["B04"]
     season = api.composite(path)["B04_median"]
     assert red.sizes["time"] == DATES and season.sizes["time"] == 1
     assert np.isfinite(season.isel(time=0, x=slice(0, 50), y=slice(0, 50)).values).any()
+
+
+def _check_all_zones(path: Path, folder: Path) -> None:
+    """All zones and bands are what series say, as pandas, Arrow, batches and GeoParquet."""
+    view = api.open_campaign(path)
+    zones = view.zones()
+    everything = view.signatures("all")
+    for band in view.reduction().indices or ["NDVI"]:
+        for zone in zones.ids[::9]:
+            found = everything[(everything["zone"] == zone) & (everything["band"] == band)].drop(columns="zone")
+            expected = view.series(zone, band)
+            pd.testing.assert_frame_equal(found.reset_index(drop=True), expected, check_dtype=False, check_exact=True)
+    assert everything["zone"].drop_duplicates().tolist() == [
+        name for name in zones.ids if name in set(everything.zone)
+    ]
+    table = view.signatures("all", format="arrow")
+    assert table.equals(view.signatures("all", format="batches").read_all()) and len(table) == len(everything)
+    out = folder / "out" / "signatures.parquet"
+    assert api.export_signatures(path, out) == len(everything)
+    written = geopandas.read_parquet(out)
+    assert written.crs == zones.crs and [entry.name for entry in out.parent.iterdir()] == [out.name]
+    places = [zones.rows[name] for name in written["zone"]]
+    assert shapely.equals_exact(written.geometry.to_numpy(), zones.geometries[places]).all()
+    plain = pd.DataFrame(written.drop(columns="geometry"))
+    pd.testing.assert_frame_equal(plain, everything, check_dtype=False, check_exact=True)
+    view.export_signatures(out, "NDVI", geometry=False)
+    assert pyarrow.parquet.read_schema(out).names == list(everything.columns)
+    assert len(pd.read_parquet(out)) == (everything["band"] == "NDVI").sum()
 
 
 def test_a_site_is_planned_for(made: Path, tmp_path: Path) -> None:

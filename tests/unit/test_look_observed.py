@@ -13,12 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hpckit.api import open_campaign
 from hpckit.cli import cli
 from hpckit.errors import HpckitError, ZoneError
-from hpckit.look.observed import never_observed, with_observed
+from hpckit.look.observed import never_observed, observed_of, with_observed
 from hpckit.look.tables import print_series
+from hpckit.store.blocks import Origins, RecordBlock
+from hpckit.store.frames import RowLayout
 from tests.unit import look_samples
 from tests.unit.look_samples import make_campaign, series_frame
 
@@ -144,3 +148,40 @@ def test_zone_that_does_not_exist_is_an_error_with_near_names(partly, zone):
     result = call(partly, "--zone", zone)
     assert isinstance(result.exception, ZoneError)
     assert result.exception.hint and "17" in result.exception.hint
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_blocks_say_of_all_zones_what_series_say_of_one(data: st.DataObject) -> None:
+    rows, codes = data.draw(st.integers(1, 6)), data.draw(st.sampled_from([None, (0, 4), (4, 5), (0,)]))
+    number = st.sampled_from([0.0, 3.0, np.nan])
+    counts = (
+        None
+        if codes is None
+        else np.array(
+            data.draw(
+                st.lists(st.lists(number, min_size=len(codes), max_size=len(codes)), min_size=rows, max_size=rows)
+            )
+        )
+    )
+    valid = np.array(data.draw(st.lists(st.sampled_from([0.0, 2.0]), min_size=rows, max_size=rows)))
+    total = valid + np.array(data.draw(st.lists(st.sampled_from([0.0, 2.0]), min_size=rows, max_size=rows)))
+    masked = data.draw(st.booleans())
+    names = [f"a{row}" for row in range(rows)]
+    origins = Origins(np.arange(rows), np.arange(rows).astype("datetime64[D]"), {})
+    layout = RowLayout(("B04",), (), {} if codes is None else {"SCL": codes})
+    place = np.arange(rows)
+    classes = {} if counts is None else {"SCL": counts}
+    block = RecordBlock(
+        layout, origins, ["z"], 0 * place, place, valid[:, None], total[:, None], np.empty((0, rows, 1)), classes
+    )
+    frame = pd.DataFrame({"valid": valid, "total": total, "acquisition": names})
+    table = (
+        None
+        if counts is None
+        else pd.DataFrame(
+            {"time": 0, "acquisition": names, **{str(code): counts[:, k] for k, code in enumerate(codes or ())}}
+        )
+    )
+    expected = with_observed(frame, table, masked=masked)["observed"]
+    assert observed_of(block, masked=masked)[:, 0].tolist() == [-1 if pd.isna(one) else int(one) for one in expected]
