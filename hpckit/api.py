@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hpckit.errors import SchedulerUnavailableError
     from hpckit.jobs.jobarrays import Layout, Request
     from hpckit.jobs.update import Update
-    from hpckit.look.view import CampaignView
+    from hpckit.look.notebook.view import NotebookView
     from hpckit.production.check import FieldCheck
     from hpckit.production.copies import Removed, Verified
     from hpckit.production.driver import Result
@@ -700,7 +700,7 @@ def cancel(run: str | Path) -> tuple[Submission, int | None]:
     return last, None if last.is_over else idle.cancel(last, scheduler, runner)
 
 
-def open_campaign(path: str | Path) -> CampaignView:
+def open_campaign(path: str | Path) -> NotebookView:
     """Open a campaign to look at its results.
 
     Parameters
@@ -715,11 +715,11 @@ def open_campaign(path: str | Path) -> CampaignView:
     RunError
         If `path` is a directory without a run.
     """
-    from hpckit.look.view import CampaignView
+    from hpckit.look.notebook.view import NotebookView
     from hpckit.runs.run import find_run
 
     path = Path(path)
-    return CampaignView(find_run(path).campaign if path.is_dir() else load_campaign(path))
+    return NotebookView(find_run(path).campaign if path.is_dir() else load_campaign(path))
 
 
 def overviews(campaign: str | Path, *, cache: str | Path | None = None, console: Console = QUIET) -> Built:

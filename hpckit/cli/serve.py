@@ -37,6 +37,8 @@ def serve() -> None:
 @click.option("--prefix", metavar="/PATH", help="Path before all addresses, behind a proxy.")
 @click.option("--open", "is_open", is_flag=True, help="Let every program of this machine read without a login.")
 @click.option("--browser", is_flag=True, help="Open the viewer in the browser.")
+@click.option("--frames", multiple=True, metavar="ORIGIN", help="Page that may show the viewer in a frame.")
+@click.option("--attached", is_flag=True, help="End with standard input; a line on it asks for another address.")
 @click.option("--log-requests", is_flag=True, help="Write a JSON line for each request to stderr.")
 def run(
     campaigns: tuple[Path, ...],
@@ -45,6 +47,8 @@ def run(
     prefix: str | None,
     is_open: bool,
     browser: bool,
+    frames: tuple[str, ...],
+    attached: bool,
     log_requests: bool,
 ) -> None:
     """Serve CAMPAIGNS (campaign files or run directories), or what a settings file names.
@@ -67,8 +71,16 @@ def run(
         changes["listen"] = listen
     if prefix is not None:
         changes["prefix"] = prefix
+    if frames:
+        changes["frames"] = frames
     settings = read_settings(config) if config is not None else settings_for(list(campaigns), is_open=is_open)
-    start(settings.changed(**changes), any_port=listen is None, browser=browser, log_requests=log_requests)
+    start(
+        settings.changed(**changes),
+        any_port=listen is None,
+        browser=browser,
+        attached=attached,
+        log_requests=log_requests,
+    )
 
 
 @serve.command("passwd")

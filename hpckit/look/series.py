@@ -126,12 +126,12 @@ def draw_series(series: Sequence[ZoneSeries]) -> Picture:
     for item in series:
         if item.frame.empty:
             raise HpckitError(f"zone {item.zone} has no observations of {item.band}")
-    series = [replace(item, frame=_shown(item)) for item in series]
+    series = [replace(item, frame=as_shown(item)) for item in series]
     with house_style():
         return Picture(_one(series[0]) if len(series) == 1 else _several(series))
 
 
-def _shown(series: ZoneSeries) -> pd.DataFrame:
+def as_shown(series: ZoneSeries) -> pd.DataFrame:
     """Statistics as they are drawn: backscatter in dB."""
     frame = _on_naive_clock(series.frame)
     return radar.in_decibels(frame) if series.is_power else frame
@@ -180,7 +180,7 @@ def _several(series: Sequence[ZoneSeries]) -> Figure:
 
 def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
     """Draw one series on scales that fit all that are shown, with the others as a backdrop."""
-    limits, size = _limits(shown), 5.0 if len(shown) == 1 else 3.8
+    limits, size = value_limits(shown), 5.0 if len(shown) == 1 else 3.8
     for other in shown:
         clear = observations(other.frame)["clear"]
         if other is not series:
@@ -263,7 +263,7 @@ def _extent(series: Sequence[ZoneSeries]) -> tuple[pd.Timestamp, pd.Timestamp]:
     return min(item.frame["time"].min() for item in series), max(item.frame["time"].max() for item in series)
 
 
-def _limits(series: Sequence[ZoneSeries]) -> tuple[float, float]:
+def value_limits(series: Sequence[ZoneSeries]) -> tuple[float, float]:
     """Common value axis: all clear observations, and cloudy ones as far as they are not absurd."""
     clear, cloudy = _finite_values(series, "clear"), _finite_values(series, "cloudy")
     core = clear if clear.size else cloudy

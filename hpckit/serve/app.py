@@ -44,7 +44,6 @@ _SET_URL: Final = "behind a proxy, set `public_url` in a settings file"
 _BODY_S: Final = 30.0
 _NOT_BEGUN: Final = 0
 _HEADERS: Final = {
-    "Content-Security-Policy": _CSP,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -111,6 +110,9 @@ class Checks:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
+        # `frame-ancestors` is the last rule.
+        policy = " ".join([_CSP, *service.settings.frames])
+        self._headers = _HEADERS | {"Content-Security-Policy": policy}
         settings = service.settings
         named = settings.public_url is not None or bool(settings.prefix)
         self._is_for_this_machine = settings.is_open and settings.is_loopback and not named
@@ -127,7 +129,7 @@ class Checks:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(raw=message["headers"])
-                for name, value in _HEADERS.items():
+                for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -19,6 +19,10 @@ from hpckit.errors import HpckitError, ServeError
 from hpckit.serve.settings import DEFAULT_PORT, Settings, split_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import uvicorn
+
     from hpckit.serve.service import Service
 
 _TRIED_PORTS: Final = 20
@@ -27,7 +31,7 @@ _SWITCH_S: Final = 0.0005
 """How long a thread may compute while the one that sends and receives waits for it; Python's 5 ms add up."""
 
 
-def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bool) -> None:
+def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, log_requests: bool) -> None:
     """Serve until the process is stopped.
 
     Parameters
@@ -36,6 +40,8 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
         Whether another port may be taken where the default one is in use.
     browser : bool
         Whether to open the viewer in the browser.
+    attached : bool
+        Whether to end with standard input. A line on it asks for another address that works once.
     log_requests : bool
         Whether to log each request.
 
@@ -69,10 +75,18 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
             h11_max_incomplete_event_size=64 * 1024,
         )
         address = settings.public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        address = f"{address.rstrip('/')}{settings.prefix}/"
-        if not settings.has_logins and not settings.is_open:
-            address = f"{address}enter?token={service.access.first_token()}"
+        base = f"{address.rstrip('/')}{settings.prefix}/"
+
+        def new_address() -> str:
+            """An address that works once; the lasting one where there are logins, or nobody needs one."""
+            is_lasting = settings.has_logins or settings.is_open
+            return base if is_lasting else f"{base}enter?token={service.access.first_token()}"
+
+        program = uvicorn.Server(config)
+        address = new_address()
         click.echo(address)
+        if attached:
+            threading.Thread(target=_attend, args=[new_address, program], daemon=True).start()
         threading.Thread(target=_warm_up, args=[service], daemon=True).start()
         if browser:
             webbrowser.open(address)
@@ -81,9 +95,16 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, log_requests: bo
         signal.signal(signal.SIGTERM, lambda *_: None)
         with suppress(KeyboardInterrupt):
             try:
-                uvicorn.Server(config).run(sockets=[listener])
+                program.run(sockets=[listener])
             finally:
                 service.close()
+
+
+def _attend(new_address: Callable[[], str], program: uvicorn.Server) -> None:
+    """Answer each line of standard input with an address; stop the program at its end."""
+    for _ in sys.stdin:
+        click.echo(new_address())
+    program.should_exit = True
 
 
 def _warm_up(service: Service) -> None:

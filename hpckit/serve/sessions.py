@@ -20,19 +20,6 @@ _LONGEST: Final = 1024
 def routes(service: Service) -> Sequence[BaseRoute]:
     """Addresses of the login."""
 
-    def enter(request: Request) -> Response:
-        """Take the one-time token of the printed address, and forget it."""
-        # What follows is relative: a proxy may have removed a prefix that nobody here knows.
-        if request.method == "HEAD":  # of a program that looks at links: the token is for a person
-            return Response(status_code=200, headers={"Cache-Control": "no-store"})
-        reader = service.access.use_first_token(request.query_params.get("token", ""))
-        if reader is None:
-            raise Problem(
-                401, "used-token", "this address worked once and does not any more", hint="start the server again"
-            )
-        service.audit.note(reader.name, client_address(request), "login", by="first-token")
-        return with_session(service, request, reader, RedirectResponse("./", 303))
-
     async def login(request: Request) -> Response:
         form = await request.form(max_fields=10, max_files=0)
         name, password = str(form.get("name", "")), str(form.get("password", ""))
@@ -63,11 +50,28 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         return JSONResponse({"token": made, "days": round(TOKEN_S / 86400)}, headers={"Cache-Control": "no-store"})
 
     return [
-        Route("/enter", enter, methods=["GET"]),
+        Route("/enter", lambda request: _enter(service, request), methods=["GET"]),
         Route("/login", login, methods=["POST"]),
         Route("/logout", logout, methods=["POST"]),
         Route("/token", token, methods=["POST"]),
     ]
+
+
+def _enter(service: Service, request: Request) -> Response:
+    """Take the one-time token of a printed address, and forget it."""
+    # What follows is relative: a proxy may have removed a prefix that nobody here knows.
+    if request.method == "HEAD":  # of a program that looks at links: the token is for a person
+        return Response(status_code=200, headers={"Cache-Control": "no-store"})
+    home = RedirectResponse("./", 303)
+    reader = service.access.use_first_token(request.query_params.get("token", ""))
+    if reader is not None:
+        service.audit.note(reader.name, client_address(request), "login", by="first-token")
+        return with_session(service, request, reader, home)
+    if service.reader(request).is_signed_in:  # a notebook loads its frame again when it scrolls into view
+        home.headers["Cache-Control"] = "no-store"
+        return home
+    detail = "this address worked once and does not any more"
+    raise Problem(401, "used-token", detail, hint="start the server again")
 
 
 def with_session(service: Service, request: Request, reader: Reader, response: Response) -> Response:

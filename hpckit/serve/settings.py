@@ -23,6 +23,7 @@ ANYONE: Final = "anyone"
 SIGNED_IN: Final = "signed-in"
 """Stands in grants for everybody with a login."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ORIGIN: Final = re.compile(r"https?://(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:(\d{1,5}|\*))?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~%@:-]+)*")
 
 
@@ -193,6 +194,8 @@ class Settings(Part):
     """Path before all addresses, behind a proxy: `/eo`."""
     public_url: str | None = None
     """Address by which people reach the server, where a proxy stands before it."""
+    frames: tuple[str, ...] = ()
+    """Pages that may show the viewer in a frame: `https://portal.example.org`, `http://localhost:*`."""
     datasets: tuple[DatasetSettings, ...] = Field((), max_length=1000)
     """Campaigns that are served."""
     doors: tuple[Door, ...] = ("viewer", "stac", "jrc")
@@ -233,6 +236,13 @@ class Settings(Part):
         if url is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", url):
             raise ValueError("write a whole address, such as https://monitoring.example.org")
         return url
+
+    @field_validator("frames")
+    @classmethod
+    def _origins(cls, frames: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in frames):
+            raise ValueError("write scheme, host and port of a page, such as https://portal.example.org")
+        return frames
 
     @model_validator(mode="after")
     def _federated(self) -> Settings:

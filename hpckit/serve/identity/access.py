@@ -24,6 +24,8 @@ from hpckit.serve.settings import ANYONE, SIGNED_IN, Action, Grant
 COOKIE: Final = "hpckit_session"
 SESSION_S: Final = 12 * 3600.0
 TOKEN_S: Final = 7 * 86400.0
+_MOST_PRINTED: Final = 20
+"""Addresses that work once: a notebook shows the viewer in several frames."""
 _ALL: Final = Grant(users=(SIGNED_IN,))
 
 
@@ -64,7 +66,7 @@ class Access:
     now: Callable[[], float] = time.time
     of_provider: Callable[[str], Reader] | None = None
     """Reader of a token of a provider; raises a problem if it is not valid."""
-    _first: str | None = None
+    _first: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -162,18 +164,17 @@ class Access:
         return Reader(str(body["u"]), tuple(map(str, body["e"])))
 
     def first_token(self) -> str:
-        """A token for the address that the server prints; it works once."""
+        """A token for an address that the server prints; it works once, also after others were printed."""
         with self._lock:
-            self._first = secrets.token_urlsafe(24)
-            return self._first
+            self._first = [*self._first, secrets.token_urlsafe(24)][-_MOST_PRINTED:]
+            return self._first[-1]
 
     def use_first_token(self, token: str) -> Reader | None:
-        """The owner of the server, for the token of `first_token`."""
+        """The owner of the server, for a token of `first_token`."""
         with self._lock:
-            if self._first is None or not secrets.compare_digest(self._first.encode(), token.encode()):
-                return None
-            self._first = None
-        return Reader("owner")
+            found = [each for each in self._first if secrets.compare_digest(each.encode(), token.encode())]
+            self._first = [each for each in self._first if each not in found]
+        return Reader("owner") if found else None
 
     # -- what --------------------------------------------------------------------------------------------------------
     def actions(self, reader: Reader, dataset: str) -> frozenset[Action]:
