@@ -126,6 +126,8 @@ def test_the_viewer_in_a_frame(campaign: Path, tmp_path: Path, base: str) -> Non
     last = "open('pid', 'w').write(str(viewer._server._process.pid))"
     cells = [SETUP.format(path=str(campaign)), explore, explore, last]
     with lab(tmp_path, cells, base, **hub) as address, browser_page(1300, 2200) as page:
+        tiles: list[tuple[str, int]] = []
+        page.on("response", lambda answer: tiles.append((answer.url, answer.status)))
         run_all(page, address)
         told = tmp_path / "pid"
         until(told.exists, 90, "for the last cell")
@@ -137,6 +139,14 @@ def test_the_viewer_in_a_frame(campaign: Path, tmp_path: Path, base: str) -> Non
         assert len({source.partition("enter")[0] for source in sources}) == 1, "one server for both"
         if base != "/":
             assert all(f"{base}proxy/absolute/" in source for source in sources)
+        for kind in ("raster", "zones"):
+            for _ in range(120):
+                if any(f"/tiles/{kind}/" in url and status == 200 for url, status in tiles):
+                    break
+                page.wait_for_timeout(500)
+            assert {status for url, status in tiles if f"/tiles/{kind}/" in url} <= {200, 204}
+            assert any(f"/tiles/{kind}/" in url and status == 200 for url, status in tiles), "the map is drawn"
+        page.wait_for_timeout(1500)
         picture(page, f"notebook-viewer{base.replace('/', '-').rstrip('-')}")
         assert is_running(pid)
     until(lambda: not is_running(pid), 60, "for the server to end with its kernel")
