@@ -123,6 +123,9 @@ class Progress:
     seen: Sequence[ElementState] = ()
     """The state of its elements in the scheduler."""
 
+    def _repr_html_(self) -> str:
+        return self.status._repr_html_()
+
 
 @dataclass(frozen=True, slots=True)
 class Synced:
@@ -752,10 +755,11 @@ def cube(
     resolution_m: int | None = None,
     chunks: Chunks = "auto",
     *,
+    area: shapely.Geometry | Sequence[float] | str | None = None,
     decode: bool = True,
 ) -> xarray.Dataset:
-    """Open a tile of the cube, lazily; see `CampaignView.cube`."""
-    return open_campaign(campaign).cube(tile, resolution_m, chunks, decode=decode)
+    """Open a tile of the cube, or an area across tiles, lazily; see `CampaignView.cube`."""
+    return open_campaign(campaign).cube(tile, resolution_m, chunks, area=area, decode=decode)
 
 
 def composite(

@@ -282,11 +282,22 @@ def open_tile(
     data: xarray.Dataset = xarray.open_zarr(
         CheckedStore(objects, key), decode_coords="all", chunks=None, mask_and_scale=decode
     )
+    return chunked(data, chunks, data)
+
+
+def chunked(data: xarray.Dataset, chunks: Chunks, like: xarray.Dataset) -> xarray.Dataset:
+    """Cut arrays for dask; by default where it is installed, into whole windows of the tile `like`.
+
+    Raises
+    ------
+    CubeError
+        If dask is asked for and not installed.
+    """
     if chunks is None or not (isinstance(chunks, Mapping) or _has_dask()):
         return data
     if not _has_dask():
         raise CubeError("chunks need dask, which is not installed", hint=pip_install("dask"))
-    return data.chunk(dict(chunks) if isinstance(chunks, Mapping) else _whole_windows(data))
+    return data.chunk(dict(chunks) if isinstance(chunks, Mapping) else _whole_windows(like))
 
 
 def _has_dask() -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, overload
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, overload
 
 from hpckit.base.quantities import format_count
 from hpckit.campaign.campaign import Campaign, SignatureReduction
@@ -19,6 +19,7 @@ from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, Store
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    import shapely
     import xarray
 
     from hpckit.cubes.read import Chunks
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from hpckit.runs.status import Status
     from hpckit.space.zones import ZoneLayer
     from hpckit.store import Store
+
+    Area: TypeAlias = shapely.Geometry | Sequence[float] | str
+    """Polygons or a box in degrees, or the identifier of a zone."""
 
 Signatures = Literal["pandas", "arrow", "batches"]
 """What signatures of all zones are given as."""
@@ -41,6 +45,28 @@ class CampaignView:
     """What a campaign has produced, to read and to look at; nothing here changes anything."""
 
     campaign: Campaign
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"<hpckit campaign {self.campaign.name!r}: {self.campaign.path}>"
+
+    def _repr_html_(self) -> str:
+        from hpckit.look.card import campaign_card
+
+        zones: dict[str, int] = {}
+        for reduction in self.campaign.signatures:
+            with suppress(HpckitError):
+                zones[reduction.name] = len(self.zones(reduction.name))
+        state: Status | str
+        try:
+            state = self.status()
+        except HpckitError as error:
+            state = error.message
+        picture = None
+        with suppress(HpckitError):
+            shown = bool(zones) and self.campaign.signatures[0].name in zones
+            picture = self.quicklook(self.tiles[0] if self.tiles else None, zones=shown)
+        return campaign_card(self.campaign, self.tiles, zones, state, picture)
 
     @property
     def tiles(self) -> list[str]:
@@ -55,9 +81,10 @@ class CampaignView:
         resolution_m: int | None = None,
         chunks: Chunks = "auto",
         *,
+        area: Area | None = None,
         decode: bool = True,
     ) -> xarray.Dataset:
-        """Open a tile of the cube, lazily.
+        """Open a tile of the cube, or an area across its tiles, lazily.
 
         Parameters
         ----------
@@ -68,6 +95,10 @@ class CampaignView:
         chunks : "auto", mapping of str to int, or None
             Chunks of dask by dimension; -1 is all. By default, where dask is installed, whole windows with all their
             dates, or as many as fit into 256 MiB. None reads when pixels are asked for, without dask.
+        area : shapely.Geometry, four float, or str, optional
+            Instead of a tile: polygons, or west, south, east and north, in degrees; or the identifier of a zone of
+            the first reduction. The dataset is the rectangle of pixels around it. A pixel is that of the first tile,
+            by name, that has data, and times are the acquisitions of all these tiles.
         decode : bool
             False leaves integers as they are stored (uint16), with `scale_factor`, `add_offset` and `_FillValue`.
 
@@ -83,8 +114,13 @@ class CampaignView:
         Raises
         ------
         CubeError
-            If the cube has no such tile or resolution, or dask is asked for and not installed.
+            If the cube has no such tile or resolution, or dask is asked for and not installed; if the area touches no
+            tile, or only tiles of several UTM zones cover it.
+        ZoneError
+            If there is no such zone.
         """
+        if area is not None:
+            return self._cube_of(area, tile, resolution_m, chunks, decode)
         from hpckit.cubes.layout import ACQUISITIONS
         from hpckit.cubes.read import bands, open_tile
 
@@ -96,6 +132,33 @@ class CampaignView:
             acquisition=("time", [item["id"] for item in made]),
             platform=("time", [item["platform"] for item in made]),
         )
+
+    def _cube_of(
+        self, area: Area, tile: str | None, resolution_m: int | None, chunks: Chunks, decode: bool
+    ) -> xarray.Dataset:
+        from hpckit.cubes.mosaic import open_area
+
+        known = (
+            [self.tile(self.tiles[0] if self.tiles else None), *self.tiles[1:]] if tile is None else [self.tile(tile)]
+        )
+        return open_area(self.campaign.cube_path, known, self._polygons(area), resolution_m, chunks, decode=decode)
+
+    def _polygons(self, area: Area) -> shapely.Geometry:
+        """An area in longitude and latitude."""
+        import pyproj
+        import shapely
+
+        from hpckit.space.aoi import read_aoi
+        from hpckit.space.vector.project import to_degrees
+
+        if isinstance(area, shapely.Geometry):
+            return read_aoi(area.wkt)
+        if not isinstance(area, str):
+            return read_aoi(area)
+        layer = self.zones()
+        if area not in layer.rows:
+            raise ZoneError(f"no zone {area!r}", hint=_close_ids(area, sorted(layer.ids)))
+        return to_degrees(layer.geometries[[layer.rows[area]]], pyproj.CRS(layer.crs))[0]
 
     def series(self, zone: str | int, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:
         """Read the signatures of one zone from the store.

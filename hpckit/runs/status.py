@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base import claims
+from hpckit.base.card import card
+from hpckit.base.quantities import format_count
 from hpckit.errors import FileUnavailableError
 from hpckit.runs.journal import Tally, tally
 from hpckit.runs.plan import read_inputs
@@ -31,6 +33,15 @@ class StageStatus:
     left_s: float | None = None
     """Seconds until the stage is done, at the pace since the present work began; None where there is none."""
 
+    @property
+    def text(self) -> str:
+        """How far it is, in words."""
+        total = format_count(self.done + self.failed + self.waiting, "unit")
+        others = [(self.failed, "failed"), (self.waiting, "waiting")]
+        return ", ".join(
+            [f"{self.done:,} of {total} done", *(f"{count:,} {name}" for count, name in others if count)]
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -43,6 +54,11 @@ class Status:
     """Failed units by reason."""
     slivers: int
     """Zones smaller than a pixel, that hold no pixel centre."""
+
+    def _repr_html_(self) -> str:
+        rows = [(stage.stage, stage.text) for stage in self.stages]
+        rows += [(f"{len(units):,} failed", reason) for reason, units in self.failures.items()]
+        return card(f"{self.campaign}, run {self.run_id}", rows)
 
 
 def read_status(run: Run, since: float | None = None) -> Status:

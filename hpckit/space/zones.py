@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
+from hpckit.base.card import card
 from hpckit.base.files import atomic_path, digest
 from hpckit.base.quantities import format_count
 from hpckit.base.reading import WatchedFile, parsed, read_table
@@ -42,6 +43,20 @@ class ZoneLayer:
     """Features that were left out, and why."""
     dropped_fids: tuple[int, ...] = ()
     """Their feature numbers in the file."""
+
+    def __repr__(self) -> str:
+        """One line, however many zones there are."""
+        first = f", {self.ids[0]!r} to {self.ids[-1]!r}" if self.ids else ""
+        return f"<ZoneLayer: {format_count(len(self), 'zone')}{first}, {pyproj.CRS(self.crs).name}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("zones", format_count(len(self), "zone")), ("CRS", pyproj.CRS(self.crs).name)]
+        if self.ids:
+            bounds = ", ".join(f"{number:g}" for number in shapely.total_bounds(self.geometries))
+            rows += [("first, last", f"{self.ids[0]}, {self.ids[-1]}"), ("bounds", bounds)]
+        rows += [("repaired", f"{len(self.repaired):,}")] if self.repaired else []
+        rows += [("left out", left_out(self))] if self.dropped else []
+        return card("Zone layer", rows)
 
     def __len__(self) -> int:
         """Number of zones."""
