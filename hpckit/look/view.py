@@ -335,11 +335,13 @@ class CampaignView:
         StoreError
             If the store cannot be read, or results are loaded while it is read.
         CampaignError
-            If there is no such reduction or band.
+            If there is no such reduction, band or format.
         """
         from hpckit.look.frames import read_signatures
         from hpckit.store.batches import to_frame
 
+        if format not in ("pandas", "arrow", "batches"):
+            raise CampaignError(f"there is no format {format!r} of signatures", hint="pandas, arrow or batches")
         chosen = self.reduction(reduction)
         reader = read_signatures(self.campaign, chosen, self._bands(band, chosen.name))
         if format == "batches":
