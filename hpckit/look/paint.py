@@ -128,7 +128,8 @@ def fixed_range(sensor: Sensor, band: Band) -> Range | None:
     if band.name in sensor.pictures.visible:
         return VISIBLE_RANGE
     if band.kind == "power":
-        return _CROSS_POLARISED if band.name[:2] in ("VH", "HV") else _CO_POLARISED
+        # Named after what is sent and what is received.
+        return _CO_POLARISED if band.name[:1] == band.name[1:2] else _CROSS_POLARISED
     if band.kind == "reflectance" and band.common_name in _RANGES:
         return _RANGES[band.common_name]
     return _KINDS.get(band.kind)

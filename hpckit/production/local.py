@@ -30,6 +30,7 @@ from hpckit.runs.plan import Bundle, Unit, bundles, cost_of
 
 _PRELOADED: Final = ["hpckit.production.preloaded"]
 _THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+_SETTING: Final = threading.RLock()
 _SERVER_GONE: Final = 255
 """What `multiprocessing` gives as exit code where the server that forks processes has ended."""
 _MAX_STILLBORN: Final = 3
@@ -303,6 +304,12 @@ def _serve(
 @contextmanager
 def _thread_variables(threads: int) -> Iterator[None]:
     """Set what libraries read once when they are loaded, for a process that is about to start."""
+    # One at a time: else what one thread takes for the variables before is what another one has set for a while.
+    with _SETTING:
+        yield from _set_variables(threads)
+
+
+def _set_variables(threads: int) -> Iterator[None]:
     # Nothing uses BLAS, whose threads would start with numpy.
     values = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), "OPENBLAS_NUM_THREADS": "1"}
     before = {name: os.environ.get(name) for name in values}

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpckit.reduce.composites.stac import _footprint
-from hpckit.space.footprint import around, bbox
-
-
-class Square:
-    """What a footprint needs of a frame."""
-
-    def __init__(self, epsg: int, west: float, north: float, size: float) -> None:
-        self.epsg = epsg
-        self.bounds = (west, north - size, west + size, north)
+from hpckit.space.footprint import around, bbox, of_box
 
 
 @pytest.mark.parametrize(
@@ -24,7 +15,7 @@ class Square:
     ],
 )  # fmt: skip
 def test_footprints_of_tiles(epsg, west, north, crosses):
-    shape = _footprint(Square(epsg, west, north, 109800))
+    shape = of_box((west, north - 109800, west + 109800, north), epsg)
     assert shape.is_valid and shape.area < 12
     assert (shape.geom_type == "MultiPolygon") is crosses
     left, south, right, top = bbox(shape)
