@@ -25,7 +25,8 @@ import pyproj
 import shapely
 
 from hpckit.api import open_campaign
-from hpckit.serve.viewer.vectortile import buffered, tile_box
+from hpckit.look.mercator import bounds_of_map_tile
+from hpckit.serve.viewer.vectortile import buffered
 from hpckit.serve.viewer.zonetiles import zone_tile
 from hpckit.serve.zonemap import ZoneMap, open_zones
 from hpckit.space.zones import ZoneLayer
@@ -143,7 +144,7 @@ def peer(zones: ZoneMap, z: int) -> None:
     edge = 2 * 20037508.342789244 / 2**z
     center = zones.boxes.mean(axis=0)
     x, y = int((center[0] + 20037508.34) // edge), int((20037508.34 - center[1]) // edge)
-    box = tile_box(z, x, y)
+    box = bounds_of_map_tile(z, x, y)
     began = time.perf_counter()
     zone_tile(zones, z, x, y)
     own = time.perf_counter() - began

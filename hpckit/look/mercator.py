@@ -22,8 +22,8 @@ MOST_ZOOM: Final = 22
 SIZES: Final = (256, 512)
 """Edges of map tiles in pixels."""
 _EPSG: Final = 3857
-_RADIUS_M: Final = 6378137.0
-HALF_WORLD: Final = pi * _RADIUS_M
+RADIUS_M: Final = 6378137.0
+HALF_WORLD: Final = pi * RADIUS_M
 _STEPS: Final = 20
 """Parts of an edge of a raster, whose corners are projected."""
 
@@ -52,6 +52,12 @@ def bounds_of_map_tile(z: int, x: int, y: int) -> Bounds:
     return west, north - edge, west + edge, north
 
 
+def map_tile_at(z: int, east: float, north: float) -> tuple[int, int]:
+    """Column and row of the map tile at a place in EPSG:3857."""
+    edge = 2 * HALF_WORLD / 2**z
+    return int((east + HALF_WORLD) // edge), int((HALF_WORLD - north) // edge)
+
+
 def geobox_of_map_tile(z: int, x: int, y: int, size: int) -> GeoBox:
     """Pixels of a map tile."""
     from odc.geo.geobox import GeoBox
@@ -66,7 +72,7 @@ def ground_m(target: GeoBox) -> float:
     transform, (rows, _) = target.transform, target.shape
     if target.crs is None or target.crs.epsg != _EPSG:
         return abs(float(transform.e))
-    return abs(float(transform.e)) / cosh((transform.f + rows / 2 * transform.e) / _RADIUS_M)
+    return abs(float(transform.e)) / cosh((transform.f + rows / 2 * transform.e) / RADIUS_M)
 
 
 def bounds_of(epsg: int, transform: Affine, shape: tuple[int, int]) -> tuple[Bounds, ...]:

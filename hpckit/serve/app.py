@@ -61,8 +61,7 @@ def build(service: Service) -> Starlette:
     ]
     doors = _doors()
     for door in service.settings.doors:
-        if door in doors:
-            routes += doors[door](service)
+        routes += doors[door](service)
     if service.settings.prefix:
         routes = [Mount(service.settings.prefix, routes=routes)]
     app = Starlette(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -168,8 +169,9 @@ class Dataset:
             If the store does not answer.
         """
         edition = self.edition
-        place = (edition, _file_of(edition.campaign))
-        if place[1] is None and edition.campaign.store.dsn is None and self._answered is edition:
+        file = _file_of(edition.campaign)
+        place = (edition, None if file is None else (file.st_dev, file.st_ino))
+        if file is None and edition.campaign.store.dsn is None and self._answered is edition:
             raise StoreUnavailableError(f"{edition.campaign.store_path.name}: the store is not there at the moment")
         with self._lock:
             # Connections to what lay there before would answer from a file that has another name now, or none.
@@ -193,10 +195,7 @@ class Dataset:
 
     def store_state(self) -> object:
         """Something that differs once the store has other results: of a file at once, of a database in minutes."""
-        try:
-            status = None if self.campaign.store.dsn is not None else self.campaign.store_path.stat()
-        except OSError:
-            status = None
+        status = _file_of(self.campaign)
         return int(time.monotonic() / _UNTOLD_S) if status is None else (status.st_ino, status.st_mtime_ns)
 
     def ask(self, question: Callable[[Store], _Value]) -> _Value:
@@ -223,12 +222,11 @@ class Dataset:
             store.close()
 
 
-def _file_of(campaign: Campaign) -> tuple[int, int] | None:
-    """Which file the store is; None for a database, or where there is none."""
+def _file_of(campaign: Campaign) -> os.stat_result | None:
+    """State of the file that the store is; None for a database, or where there is none."""
     if campaign.store.dsn is not None:
         return None
     try:
-        status = campaign.store_path.stat()
+        return campaign.store_path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino

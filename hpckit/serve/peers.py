@@ -13,6 +13,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import CampaignError, ZoneError
+from hpckit.look.mercator import RADIUS_M
 from hpckit.sensors.masks import CLEAR
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.seriesdata import as_list, moment
@@ -23,7 +24,6 @@ from hpckit.store.frames import ZoneRecords
 LEAST_AREA_M2: Final = 3000.0
 """Smaller zones are no peers: mixed pixels of their edges are most of what they show (so does JRC)."""
 FARTHEST_M: Final = 100_000.0
-_MERCATOR_RADIUS: Final = 6378137.0
 
 
 def peers(zones: ZoneMap, row: int, distance_m: float, most: int) -> list[tuple[int, float]]:
@@ -140,7 +140,7 @@ def local_crs(lon: float, lat: float) -> pyproj.CRS:
 
 def _stretch(y: float) -> float:
     """How many units of EPSG:3857 a metre on the ground has, at most, up to a northing; a little more."""
-    return float(1.01 * np.cosh(y / _MERCATOR_RADIUS))
+    return float(1.01 * np.cosh(y / RADIUS_M))
 
 
 def _in_metres(zones: ZoneMap, rows: npt.NDArray[np.int64], centre: int) -> npt.NDArray[np.object_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -72,6 +73,14 @@ class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
 def not_found(what: str = "there is nothing at this address") -> Problem:
     """What is not there, and what the client may not know of: both look the same."""
     return Problem(404, "not-found", what)
+
+
+def matched(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    """Match of a whole part of an address; what is of another form is not there."""
+    match = pattern.fullmatch(text)
+    if match is None:
+        raise not_found()
+    return match
 
 
 def bad_value(name: str, detail: str, *, hint: str | None = None) -> Problem:

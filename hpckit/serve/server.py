@@ -9,6 +9,7 @@ import threading
 import webbrowser
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -109,21 +110,20 @@ def _attend(new_address: Callable[[], str], program: uvicorn.Server) -> None:
 
 def _warm_up(service: Service) -> None:
     """Read what the first visitor will ask for, and compile what draws it, while they open the page."""
-    from hpckit.look.choices import days
+    from hpckit.look.mercator import map_tile_at
     from hpckit.look.tiles import draw_tile
     from hpckit.serve.viewer.shownlayers import shown
-    from hpckit.serve.viewer.vectortile import tile_at
 
     for dataset in service.datasets.values():
         with suppress(HpckitError, OSError):  # said to whoever asks
             for reduction in dataset.campaign.signatures:
                 dataset.edition.zones(reduction.name)
-            choices, known = shown(dataset).choices, days(dataset.view)
-            layer = next((choice.layer for choice in choices.values() if choice.layer.composite is None), None)
-            if layer is not None and known and dataset.campaign.signatures:
-                place = tile_at(_WARM_ZOOM, *dataset.edition.zones().middle)
-                cache = service.state / "overviews"
-                draw_tile(dataset.view, replace(layer, day=known[-1].day), _WARM_ZOOM, *place, cache=cache)
+            seen = shown(dataset)
+            layer = next((choice.layer for choice in seen.choices.values() if choice.layer.composite is None), None)
+            if layer is not None and seen.days and dataset.campaign.signatures:
+                place = map_tile_at(_WARM_ZOOM, *dataset.edition.zones().middle)
+                last = replace(layer, day=date.fromisoformat(seen.days[-1]["day"]))
+                draw_tile(dataset.view, last, _WARM_ZOOM, *place, cache=service.overviews)
 
 
 def _listen(settings: Settings, *, any_port: bool) -> socket.socket:

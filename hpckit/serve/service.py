@@ -53,6 +53,11 @@ class Service:
     """Folder for keys, records and what was drawn."""
     _closing: list[Callable[[], None]] = field(default_factory=list)
 
+    @property
+    def overviews(self) -> Path:
+        """Folder for overviews of cubes that the server may only read."""
+        return self.state / "overviews"
+
     def reader(self, request: Request) -> Reader:
         """Who a request comes from; see `Access.reader`."""
         scope = request.scope

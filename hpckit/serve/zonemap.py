@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 import shapely
 
 from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import ZoneError
 from hpckit.space.crops import zone_crops
+from hpckit.space.vector.project import transformer
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyproj
 
     from hpckit.look.view import CampaignView
     from hpckit.runs.run import Run
@@ -69,7 +70,7 @@ class ZoneMap:
         """West, south, east, north of all zones, in degrees."""
         west, south = self.boxes[:, :2].min(axis=0).tolist()
         east, north = self.boxes[:, 2:].max(axis=0).tolist()
-        back = pyproj.Transformer.from_crs(_MERCATOR, 4326, always_xy=True)
+        back = transformer(_MERCATOR, 4326)
         (left, right), (bottom, top) = back.transform([west, east], [south, north])
         return (left, bottom, right, top)
 
@@ -80,10 +81,10 @@ class ZoneMap:
         east, north = ((low + high) / 2).tolist()
         return east, north
 
-    @cached_property
+    @property
     def to_mercator(self) -> pyproj.Transformer:
         """From the layer's CRS to EPSG:3857."""
-        return pyproj.Transformer.from_crs(self.crs, _MERCATOR, always_xy=True)
+        return transformer(self.crs, _MERCATOR)
 
     def find_row(self, zone: str) -> int | None:
         """Row of a zone; None if there is none."""
@@ -119,11 +120,11 @@ class ZoneMap:
 
     def at(self, lon: float, lat: float) -> list[int]:
         """Rows of the zones that contain a place, smallest first."""
-        x, y = pyproj.Transformer.from_crs(4326, _MERCATOR, always_xy=True).transform(lon, lat)
+        x, y = transformer(4326, _MERCATOR).transform(lon, lat)
         rows = self.within(x, y, x, y)
         if not len(rows):
             return []
-        here = pyproj.Transformer.from_crs(4326, self.crs, always_xy=True).transform(lon, lat)
+        here = transformer(4326, self.crs).transform(lon, lat)
         shapes = self.outlines(rows)
         inside = shapely.intersects(shapes, shapely.Point(*here))
         order = np.argsort(shapely.area(shapes[inside]), kind="stable")
@@ -157,14 +158,11 @@ class ZoneMap:
         """Area of a zone on the ellipsoid, in square metres."""
         from pyproj import Geod
 
-        to_degrees = pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
-        shape = shapely.transform(self.geometry(row), to_degrees.transform, interleaved=False)
-        return abs(Geod(ellps="WGS84").geometry_area_perimeter(shape)[0])
+        return abs(Geod(ellps="WGS84").geometry_area_perimeter(self.in_degrees(row))[0])
 
     def in_degrees(self, row: int) -> shapely.Geometry:
         """Outline of a zone in longitude and latitude."""
-        to_degrees = pyproj.Transformer.from_crs(self.crs, 4326, always_xy=True)
-        return shapely.transform(self.geometry(row), to_degrees.transform, interleaved=False)
+        return shapely.transform(self.geometry(row), transformer(self.crs, 4326).transform, interleaved=False)
 
 
 def open_zones(
@@ -211,7 +209,7 @@ def _frozen(file: WatchedFile) -> tuple[pa.Array, pa.Array, str]:
 
 def _boxes(wkb: pa.Array, crs: str) -> npt.NDArray[np.float64]:
     """Boxes in EPSG:3857: of the corners and edge middles of the boxes in the layer's CRS."""
-    forward = pyproj.Transformer.from_crs(crs, _MERCATOR, always_xy=True)
+    forward = transformer(crs, _MERCATOR)
     found = np.empty((len(wkb), 4))
     for start in range(0, len(wkb), _BATCH):
         shapes = shapely.from_wkb(wkb.slice(start, _BATCH).to_numpy(zero_copy_only=False))

@@ -13,7 +13,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.serve.viewer.vectortile import EXTENT, buffered, encode_polygons, tile_box
+from hpckit.look.mercator import bounds_of_map_tile as tile_box
+from hpckit.serve.viewer.vectortile import EXTENT, buffered, encode_polygons
 from hpckit.serve.viewer.zonetiles import COUNTS, LAYER, zone_tile
 from hpckit.serve.zonemap import ZoneMap, _boxes
 

@@ -71,6 +71,7 @@ class Calendar:
 
     def _rows(self, scale: float) -> list[str]:
         rows: list[str] = []
+        sheet = self._sheet(scale)
         weeks: dict[date | str, list[chips.Cell]] = {}
         for cell in self.sprite.cells:
             weeks.setdefault(_week(cell), []).append(cell)
@@ -83,17 +84,21 @@ class Calendar:
                     text = "a week" if empty == 1 else f"{empty} weeks"
                     rows.append(f'<li class="pause">{text} without an acquisition</li>')
                 label, before = f"Week of {week:%-d %b}", week
-            shown = "".join(self._chip(cell, scale) for cell in cells)
+            shown = "".join(self._chip(cell, scale, sheet) for cell in cells)
             rows.append(f'<li><span class="week">{label}</span><div class="chips">{shown}</div></li>')
         return rows
 
-    def _chip(self, cell: chips.Cell, scale: float) -> str:
+    def _sheet(self, scale: float) -> str:
+        """Size of the whole sheet, as CSS has it."""
+        sprite = self.sprite
+        right, lowest = max(cell.x for cell in sprite.cells), max(cell.y for cell in sprite.cells)
+        return f"{(right + sprite.width) * scale:.2f}px {(lowest + sprite.height) * scale:.2f}px"
+
+    def _chip(self, cell: chips.Cell, scale: float, sheet: str) -> str:
         sprite = self.sprite
         width, height = sprite.width * scale, sprite.height * scale
-        sheet = [max(getattr(each, side) for each in sprite.cells) for side in ("x", "y")]
-        size = f"{(sheet[0] + sprite.width) * scale:.2f}px {(sheet[1] + sprite.height) * scale:.2f}px"
         look = (
-            f"width:{width:.2f}px;height:{height:.2f}px;background-image:var(--sheet);background-size:{size};"
+            f"width:{width:.2f}px;height:{height:.2f}px;background-image:var(--sheet);background-size:{sheet};"
             f"background-position:{-cell.x * scale:.2f}px {-cell.y * scale:.2f}px"
         )
         paths = "".join(f'<path class="{kind}" d="{sprite.outline}"/>' for kind in ("halo", "edge"))

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
 from affine import Affine
 
 from hpckit.cubes.read import Group
@@ -23,7 +22,8 @@ from hpckit.look.png import encode
 from hpckit.look.quicklook import compose
 from hpckit.look.sample import cloud_covers
 from hpckit.serve.dataset import Dataset
-from hpckit.serve.problems import not_found
+from hpckit.serve.problems import matched
+from hpckit.space.vector.project import transformer
 
 BASE: Final = "/query/backgrounds"
 _LOOKED_AT: Final = 5
@@ -59,21 +59,19 @@ class View:
         Problem
             404 if it is of another form.
         """
-        match = _WINDOW.fullmatch(name)
-        if match is None:
-            raise not_found()
+        match = matched(_WINDOW, name)
         return cls(float(match[1]), float(match[2]), int(match[3]), int(match[4]))
 
     def transform(self, crs: Any) -> Affine:
         """From column and row to metres of a projected CRS."""
-        x, y = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(self.lon, self.lat)
+        x, y = transformer(4326, crs).transform(self.lon, self.lat)
         pixel = self.size_m / self.pixels
         west, north = floor((x - self.size_m / 2) / pixel) * pixel, floor((y + self.size_m / 2) / pixel) * pixel
         return Affine(pixel, 0, west, 0, -pixel, north)
 
     def mercator(self) -> tuple[float, float, float, float]:
         """Box around it in EPSG:3857."""
-        x, y = pyproj.Transformer.from_crs(4326, 3857, always_xy=True).transform(self.lon, self.lat)
+        x, y = transformer(4326, 3857).transform(self.lon, self.lat)
         half = self.size_m / 2 / max(0.01, cos(radians(self.lat)))
         return (x - half, y - half, x + half, y + half)
 

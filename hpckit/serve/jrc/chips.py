@@ -21,7 +21,8 @@ from hpckit.look.png import encode
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.identity.links import Links
 from hpckit.serve.peers import local_crs
-from hpckit.serve.problems import bad_value, not_found
+from hpckit.serve.problems import bad_value, matched, not_found
+from hpckit.space.vector.project import transformer
 
 BASE: Final = "/query/chips"
 MOST: Final = 24
@@ -60,9 +61,7 @@ class Window:
         Problem
             404 if it is of another form.
         """
-        match = _WINDOW.fullmatch(name)
-        if match is None:
-            raise not_found()
+        match = matched(_WINDOW, name)
         return cls(float(match[1]), float(match[2]), int(match[3]))
 
     def around(self) -> shapely.Polygon:
@@ -73,7 +72,7 @@ class Window:
 
     def on(self, place: ChipPlace) -> shapely.Polygon:
         """The square on whole pixels of a band, in metres of the tile's CRS."""
-        there = pyproj.Transformer.from_crs(4326, place.epsg, always_xy=True)
+        there = transformer(4326, place.epsg)
         x, y = there.transform(self.lon, self.lat)
         pixel = place.transform.a
         snap = _SNAP_M if _SNAP_M % pixel == 0 else pixel
@@ -138,9 +137,7 @@ def file_of(dataset: Dataset, window: Window, name: str) -> tuple[bytes, str]:
     CubeError
         If the cube has no such product or band.
     """
-    match = _FILE.fullmatch(name)
-    if match is None:
-        raise not_found()
+    match = matched(_FILE, name)
     bands = _bands(match["bands"])
     place = chip_place(dataset.view, window.around(), bands[0])
     if match["form"] == "tif":

@@ -28,6 +28,7 @@ from hpckit.serve.jrc.questions import (
 )
 from hpckit.serve.problems import Problem, bad_value, not_found
 from hpckit.serve.service import Service
+from hpckit.space.vector.project import transformer
 
 LEFT_OUT: Final = "Hpckit-Left-Out"
 """Header: how many chips there are beyond those that are listed."""
@@ -285,10 +286,8 @@ def _view(request: Request, lon: float, lat: float) -> View:
 
 
 def _drawn(shape: shapely.Geometry, view: View, place: tuple[int, Any]) -> str:
-    import pyproj
-
     epsg, transform = place
-    there = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
+    there = transformer(4326, epsg)
     return svg_path(shapely.transform(shape, there.transform, interleaved=False), transform)
 
 

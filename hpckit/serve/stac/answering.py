@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -12,13 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hpckit.serve.problems import Problem, of_error
-from hpckit.serve.service import Service
+from hpckit.serve.problems import of_error
 from hpckit.serve.stac.pages import JSON
 from hpckit.serve.stac.query import SearchError
 from hpckit.serve.stac.remote import Report
 
-_HOST: Final = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 _CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
@@ -66,16 +63,6 @@ def wants_each_product_once(given: object) -> bool:
     if given not in (None, "", "product", "none"):
         raise SearchError("`dedup` is product or none")
     return given != "none"
-
-
-def origin_of(request: Request, service: Service) -> str:
-    """Scheme and host by which a reader reaches the server; a header that is no host's name is not repeated."""
-    if service.settings.public_url:
-        return service.settings.public_url.rstrip("/")
-    host = request.headers.get("host", "")
-    if not _HOST.fullmatch(host):
-        raise Problem(400, "bad-host", "the header Host cannot be read")
-    return f"{request.url.scheme}://{host}"
 
 
 def members_told(reports: Sequence[Report]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from hpckit.serve.stac.answering import (
     json_response,
     members_told,
     next_by_get,
-    origin_of,
     wants_each_product_once,
     warnings_of,
 )
@@ -249,7 +248,7 @@ class StacDoor:
             pages.chosen(pages.item_answer(at, item, datasets.get(item["collection"])), search)
             for item in answer.items
         ]
-        here = f"{origin_of(request, self._service)}{request.url.path}"
+        here = f"{self._service.origin(request)}{request.url.path}"
         query = f"?{request.url.query}" if request.url.query else ""
         links = [
             {"rel": "self", "href": f"{here}{query}", "type": pages.GEOJSON},
@@ -301,7 +300,7 @@ class StacDoor:
         if not service.reader(request).is_signed_in and not service.settings.is_open:
             headers = {"WWW-Authenticate": 'Basic realm="hpckit"'}
             raise Problem(401, "login-needed", "log in first", headers=headers)
-        origin = origin_of(request, service)
+        origin = service.origin(request)
 
         def link(dataset: str, root: str, path: str) -> str | None:
             allowed = service.may(request, dataset, "export")

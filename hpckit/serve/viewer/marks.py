@@ -19,7 +19,6 @@ from starlette.responses import Response
 from hpckit.base.files import make_folder
 from hpckit.serve.answers import json_answer, text_of
 from hpckit.serve.dataset import Dataset
-from hpckit.serve.identity.access import client_address
 from hpckit.serve.problems import bad_value
 from hpckit.serve.seriesdata import zone_row
 from hpckit.serve.service import Service
@@ -96,9 +95,7 @@ def _added(service: Service, request: Request, content: bytes) -> Response:
         raise bad_value("note", f"is longer than {_LONGEST_NOTE} characters")
 
     zone_row(dataset, name, request.query_params.get("reduction"))
-    mark = _signed(service, request, {"zone": name, "state": state, "note": note})
-    append_mark(dataset.state, mark)
-    service.audit.note(mark["user"], client_address(request), "mark", dataset=dataset.name, zone=name)
+    mark = _write(service, request, dataset, "mark", {"zone": name, "state": state, "note": note})
     return json_answer(request, mark, status=201)
 
 
@@ -106,9 +103,7 @@ def removed(request: Request, service: Service, dataset: Dataset) -> Response:
     """Take the mark of a zone away; that it was there stays in the file."""
     name = text_of(request, "zone")
     if name in read_marks(dataset.state):
-        mark = _signed(service, request, {"zone": name, "state": None, "note": ""})
-        append_mark(dataset.state, mark)
-        service.audit.note(mark["user"], client_address(request), "unmark", dataset=dataset.name, zone=name)
+        _write(service, request, dataset, "unmark", {"zone": name, "state": None, "note": ""})
     return Response(status_code=204)
 
 
@@ -125,6 +120,10 @@ def attributes(dataset: Dataset, zones: ZoneMap) -> dict[str, npt.NDArray[Any]]:
     return {"mark": values}
 
 
-def _signed(service: Service, request: Request, mark: dict[str, Any]) -> dict[str, Any]:
+def _write(service: Service, request: Request, dataset: Dataset, what: str, mark: dict[str, Any]) -> dict[str, Any]:
+    """Append a mark with user and time, and note who did it."""
     user = service.reader(request).name or "anyone"
-    return mark | {"user": user, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    mark = mark | {"user": user, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    append_mark(dataset.state, mark)
+    service.note(request, what, dataset, zone=mark["zone"])
+    return mark

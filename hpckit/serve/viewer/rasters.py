@@ -21,7 +21,7 @@ def tile(request: Request, service: Service, dataset: Dataset, z: int, x: int, y
     """Answer with a tile of 256² or, with `@2x` in its address, 512² pixels."""
     size = 512 if "@2x" in request.path_params["y"] else 256
     layer = layer_of(request, dataset)
-    drawn = draw_tile(dataset.view, layer, z, x, y, size, cache=service.state / "overviews")
+    drawn = draw_tile(dataset.view, layer, z, x, y, size, cache=service.overviews)
     # Latin-1 is what headers hold.
     notes = "; ".join(drawn.notes)[:500].encode("latin-1", "replace").decode("latin-1")
     return bytes_answer(request, drawn.png, "image/png", headers=_KEEP | ({"X-Note": notes} if notes else {}))

@@ -13,40 +13,26 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from hpckit.look.mercator import Bounds
+
 EXTENT: Final = 4096
 """Units along the edge of a tile."""
 BUFFER: Final = 64
 """Units beyond the edge, so that outlines are not drawn along it."""
-_HALF: Final = 20037508.342789244
-"""Half the edge of the plane of EPSG:3857 in metres."""
 _MOVE_TO, _LINE_TO, _CLOSE = 1, 2, 7
 _POLYGON: Final = 3
 
-Box = tuple[float, float, float, float]
 _Bytes = npt.NDArray[np.uint8]
 
 
-def tile_box(z: int, x: int, y: int) -> Box:
-    """West, south, east, north of a tile in EPSG:3857."""
-    edge = 2 * _HALF / 2**z
-    west, north = x * edge - _HALF, _HALF - y * edge
-    return (west, north - edge, west + edge, north)
-
-
-def tile_at(z: int, east: float, north: float) -> tuple[int, int]:
-    """Column and row of the tile at a place in EPSG:3857."""
-    edge = 2 * _HALF / 2**z
-    return int((east + _HALF) // edge), int((_HALF - north) // edge)
-
-
-def buffered(box: Box) -> Box:
+def buffered(box: Bounds) -> Bounds:
     """A tile's box with the buffer around it."""
     margin = (box[2] - box[0]) * BUFFER / EXTENT
     return (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
 
 
 def encode_polygons(
-    name: str, box: Box, shapes: npt.NDArray[np.object_], attributes: Mapping[str, Sequence[Any]]
+    name: str, box: Bounds, shapes: npt.NDArray[np.object_], attributes: Mapping[str, Sequence[Any]]
 ) -> bytes:
     """Encode polygons as a tile with one layer.
 

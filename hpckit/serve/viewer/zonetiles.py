@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from hpckit.serve.viewer.vectortile import Box, buffered, encode_polygons, tile_box
+from hpckit.look.mercator import Bounds, bounds_of_map_tile
+from hpckit.serve.viewer.vectortile import buffered, encode_polygons
 from hpckit.serve.zonemap import ZoneMap
 
 LAYER: Final = "zones"
@@ -37,7 +38,7 @@ def zone_tile(zones: ZoneMap, z: int, x: int, y: int, extra: Mapping[str, npt.ND
     bytes
         Of `zones`: `id`, `label`, and `extra`; of `counts`: `zones`, the number in a cell.
     """
-    box = tile_box(z, x, y)
+    box = bounds_of_map_tile(z, x, y)
     rows = zones.within(*buffered(box))
     boxes, pixel = zones.boxes[rows], (box[2] - box[0]) / 256
     size = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
@@ -57,7 +58,7 @@ def zone_tile(zones: ZoneMap, z: int, x: int, y: int, extra: Mapping[str, npt.ND
     return encode_polygons(LAYER, box, shapes, attributes)
 
 
-def _counts(boxes: npt.NDArray[np.float64], box: Box) -> bytes:
+def _counts(boxes: npt.NDArray[np.float64], box: Bounds) -> bytes:
     """Number of zones by cell of the tile, of those whose middle lies in it."""
     edge = (box[2] - box[0]) / _CELLS
     column = np.floor(((boxes[:, 0] + boxes[:, 2]) / 2 - box[0]) / edge).astype(np.int64)
