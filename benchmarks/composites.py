@@ -23,7 +23,7 @@ from hpckit.base.compiled import limit_threads
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cubes.read import band_array
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.production.planning import lay_stores_out, plan_all
 from hpckit.production.stages import execute, load_context
 from hpckit.reduce.composites.geotiff import as_cog, in_order
@@ -31,6 +31,7 @@ from hpckit.reduce.composites.products import groups, layers
 from hpckit.reduce.kernels import composite_cpu
 from hpckit.runs.run import open_run
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.box import Box
 from hpckit.testing.landscape import Landscape, season, write_pass
 
 QUANTILES = np.array([10.0, 25.0, 50.0, 75.0, 90.0])

@@ -224,3 +224,27 @@ class LoginError(HpckitError):
 
 class ServeError(HpckitError, ValueError):
     """The settings of the server are wrong, or it cannot start."""
+
+
+class GraphError(HpckitError, ValueError):
+    """A process graph, or a process in it, is wrong.
+
+    Parameters
+    ----------
+    message : str
+        One sentence that names the argument at fault.
+    hint : str, optional
+        What the user can do about it.
+    fault : str
+        Name that openEO gives this fault: `ProcessUnsupported`, or an exception of a process such as
+        `DimensionNotAvailable`.
+    node : str
+        Node of the graph, `load1`, or `reduce1.reducer.mean1` in a child process; empty for the whole graph.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, fault: str = "ProcessGraphInvalid", node: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.fault = fault
+        self.node = node

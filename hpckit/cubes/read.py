@@ -26,9 +26,10 @@ from hpckit.cubes.arrays import (
 from hpckit.cubes.attributes import WINDOWS
 from hpckit.cubes.layout import ACQUISITIONS
 from hpckit.cubes.objects import Objects, objects_at
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.errors import CubeError
 from hpckit.sensors.bands import Band, BandRef, Kind
+from hpckit.space.box import Box
 
 if TYPE_CHECKING:
     import xarray

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from hpckit.cubes import blocks
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.levels import Level
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.cubes.sound import Faults, read_sound
 from hpckit.errors import ShardError
+from hpckit.space.box import Box
 
 
 @dataclass(slots=True)

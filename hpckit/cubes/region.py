@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,7 @@ import numpy.typing as npt
 
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.shardreader import Place, open_shard
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of pixels; its edges may lie beyond the array."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows, columns."""
-        return self.bottom - self.top, self.right - self.left
-
-    def grown(self, by: int) -> Box:
-        """The rectangle with this number of pixels added on each side."""
-        return Box(self.top - by, self.left - by, self.bottom + by, self.right + by)
-
-    def within(self, shape: Sequence[int]) -> Box:
-        """The part within an array of rows and columns."""
-        rows, columns = shape[-2:]
-        return Box(max(0, self.top), max(0, self.left), min(rows, self.bottom), min(columns, self.right))
+from hpckit.space.box import Box
 
 
 def read_region(

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.cubes.arrays import Array
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.errors import ShardError
+from hpckit.space.box import Box
 
 
 @dataclass(slots=True)

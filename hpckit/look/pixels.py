@@ -16,11 +16,12 @@ from hpckit.base.quantities import format_count
 from hpckit.cubes.arrays import Array, read_coordinate
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.read import Geometry, band_array, bands, geometry, held_windows
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.errors import CubeError
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.masks import MaskBand, flagged
 from hpckit.sensors.sensor import Sensor
+from hpckit.space.box import Box
 
 Bounds = tuple[float, float, float, float]
 """West, south, east, north."""

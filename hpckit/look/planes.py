@@ -14,12 +14,12 @@ from affine import Affine
 from hpckit.cubes import blocks, levels
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.read import Geometry, Group
-from hpckit.cubes.region import Box
 from hpckit.cubes.sound import Faults, read_sound
 from hpckit.look.mercator import ground_m
 from hpckit.look.opened import open_tile
 from hpckit.look.pixels import Layer as Values
 from hpckit.reduce.composites.hierarchy import PERIODS
+from hpckit.space.box import Box
 from hpckit.space.warp import needed, warp
 
 if TYPE_CHECKING:

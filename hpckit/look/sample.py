@@ -12,11 +12,12 @@ import numpy.typing as npt
 from hpckit.cubes.arrays import Array, read_coordinate
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.read import Group
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.errors import CubeError, ShardError
 from hpckit.look.opened import TileOpened, open_tiles
 from hpckit.look.pixels import Layer as Values
 from hpckit.look.planes import physical
+from hpckit.space.box import Box
 
 _PERCENTILES: Final = (2, 98)
 _EDGE_M: Final = 1920

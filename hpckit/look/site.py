@@ -15,7 +15,6 @@ from affine import Affine
 
 from hpckit.cubes.arrays import Array
 from hpckit.cubes.read import Group
-from hpckit.cubes.region import Box
 from hpckit.cubes.sound import Faults, read_sound
 from hpckit.errors import CubeError, HpckitError
 from hpckit.look.layers import Painter
@@ -23,6 +22,7 @@ from hpckit.look.opened import TileOpened, day_of, open_tiles
 from hpckit.look.planes import THREADS, Drawing, physical, warped
 from hpckit.reduce.composites.hierarchy import PERIODS
 from hpckit.sensors.masks import MaskBand, flagged
+from hpckit.space.box import Box
 from hpckit.space.vector.project import project
 
 if TYPE_CHECKING:

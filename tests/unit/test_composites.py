@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hpckit.campaign.composite import Composite
 from hpckit.cubes.arrays import read_array
 from hpckit.cubes.objects import objects_at
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.errors import CubeError
 from hpckit.reduce.composites.compute import Observations, compose, day_scores, distance_scores, index_stack
 from hpckit.reduce.composites.periods import periods
 from hpckit.reduce.composites.products import codings, groups, index_coding, layers
 from hpckit.reduce.kernels import composite_float
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.box import Box
 from tests.unit.composite_cases import reflectances
 
 

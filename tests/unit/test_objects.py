@@ -16,11 +16,12 @@ from hpckit.base.seen import Seen
 from hpckit.cubes import audit, layout, objects, read
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.objects import Folder, get
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.cubes.verify import verify
 from hpckit.errors import ShardError
 from hpckit.look.pixels import read_snapshot
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
+from hpckit.space.box import Box
 from tests import products
 from tests.products import EDGE, stored
 from tests.unit.test_cube import B04, SCL, cube_spec, fill

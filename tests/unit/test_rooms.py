@@ -22,7 +22,7 @@ FLOORS = (
     ("cubes", "submissions"),
     ("catalogue", "runs"),
     ("campaign",),
-    ("sensors",),
+    ("sensors", "processgraph"),
     ("space", "inputs", "sites"),
     ("base",),
     ("errors",),

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from hpckit.campaign.composite import CompositeMask, Score
 from hpckit.cubes.arrays import Array
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.reduce.kernels.nearness import squared_distance
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.masks import flagged
+from hpckit.space.box import Box
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from rasterio.windows import Window
 from hpckit.base.files import PARTIAL, atomic_path
 from hpckit.cubes.arrays import Array, read_array
 from hpckit.cubes.objects import Objects
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.reduce.composites.products import Layer
+from hpckit.space.box import Box
 from hpckit.space.windows import Windows
 
 _COLOURS: Final = {"red": ColorInterp.red, "green": ColorInterp.green, "blue": ColorInterp.blue}

@@ -21,9 +21,9 @@ from rasterio.windows import Window
 
 from hpckit.base.files import write_text
 from hpckit.campaign.composite import Mosaic
-from hpckit.cubes.region import Box
 from hpckit.reduce.composites.geotiff import as_cog
 from hpckit.reduce.composites.products import Layer
+from hpckit.space.box import Box
 
 _GDAL_TYPES: Final = {"uint16": "UInt16", "float32": "Float32"}
 _STRIP: Final = 512

@@ -18,7 +18,7 @@ from hpckit.cubes.ingest import date_inputs
 from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.cubes.objects import Objects, objects_at
 from hpckit.cubes.read import band_array
-from hpckit.cubes.region import Box, read_region
+from hpckit.cubes.region import read_region
 from hpckit.cubes.shards import ChunkGrid, encode_chunk
 from hpckit.cubes.shardwriter import write_shard
 from hpckit.reduce.composites.clouds import Clouds
@@ -28,6 +28,7 @@ from hpckit.reduce.composites.products import Group, Layer, groups
 from hpckit.reduce.composites.units import columns, inputs, intervals, outdated, shard_keys, zarr_path
 from hpckit.runs.plan import Unit
 from hpckit.sensors.bands import BandRef
+from hpckit.space.box import Box
 
 if TYPE_CHECKING:
     from hpckit.cubes.tiles import Tiles

@@ -1,0 +1,1 @@
+"""Process graphs of openEO: read, checked, and evaluated on regions of pixels."""

@@ -1,0 +1,1 @@
+"""Processes of data cubes, by what they do."""

@@ -1,0 +1,259 @@
+"""Evaluation of a graph: from its result back to what it needs, region by region.
+
+Nothing is computed that was not asked for: the result's process is called for a part of its cube, and asks for the
+parts of other cubes that it needs, until collections read pixels. Types are inferred by the same functions, for an
+empty part (`NOTHING`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from hpckit.errors import GraphError
+from hpckit.processgraph.cube import NOTHING, Cube
+from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
+from hpckit.processgraph.process import Asked, Environment, Value, processes
+from hpckit.space.box import Box
+
+_MISSING: Final = object()
+
+
+@dataclass(eq=False)
+class Evaluation:
+    """A graph that is evaluated, with the values of its parameters.
+
+    Parameters
+    ----------
+    graph : Graph
+    environment : Environment
+        Where collections, files and user code come from.
+    parameters : mapping of str to Value
+        Of this graph, and of those around it.
+    """
+
+    graph: Graph
+    environment: Environment
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    _types: dict[str, Value] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict)
+    """What nodes made once."""
+    _shared: dict[tuple[str, Asked], tuple[Value, int]] = field(default_factory=dict)
+    """Results that other nodes will ask for again, and how often."""
+    _uses: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Count how often the result of each node is used."""
+        for node in self.graph.nodes.values():
+            self._uses.update(used.node for used in _references(node.arguments))
+
+    def type(self) -> Value:
+        """What the result is, without pixels.
+
+        Raises
+        ------
+        GraphError
+            The first fault that is found.
+        """
+        return self.type_of(self.graph.result)
+
+    def type_of(self, name: str) -> Value:
+        """What the result of a node is, without pixels."""
+        if name not in self._types:
+            self._types[name] = self._run(name, NOTHING)
+        return self._types[name]
+
+    def faults(self) -> Iterator[GraphError]:
+        """Faults of all nodes; those that only follow from a fault of another node are left out."""
+        broken: set[str] = set()
+        for name, node in self.graph.nodes.items():
+            if any(used.node in broken for used in _references(node.arguments)):
+                broken.add(name)
+                continue
+            try:
+                self.type_of(name)
+            except GraphError as fault:
+                broken.add(name)
+                yield fault
+
+    def evaluate(self, asked: Asked = None) -> Value:
+        """A part of the result.
+
+        Raises
+        ------
+        GraphError
+            If a process cannot do it; the node is named.
+        """
+        return self.result_of(self.graph.result, asked)
+
+    def result_of(self, name: str, asked: Asked) -> Value:
+        """A part of the result of a node; computed once for all nodes that ask for the same part."""
+        if asked == NOTHING:
+            return self.type_of(name)
+        if asked is None:
+            asked = _whole(self.type_of(name))
+        if self._uses[name] < 2:
+            return self._run(name, asked)
+        value, left = self._shared.pop((name, asked), (_MISSING, self._uses[name]))
+        if value is _MISSING:
+            value = self._run(name, asked)
+        if left > 1:
+            self._shared[name, asked] = value, left - 1
+        return value
+
+    def _run(self, name: str, asked: Asked) -> Value:
+        node = self.graph.nodes[name]
+        try:
+            process = processes().get(node.process)
+            if process is None:
+                raise GraphError(f"there is no process {node.process!r}", fault="ProcessUnsupported")
+            if process.takes == "cubes":
+                return process.run(_Call(self, node, asked))
+            return process.run(**{name: self.value(given) for name, given in node.arguments.items()})
+        except GraphError as fault:
+            fault.node = fault.node or node.path
+            raise
+
+    def value(self, argument: Argument) -> Value:
+        """An argument with all references replaced: by whole results, values of parameters, and callbacks."""
+        match argument:
+            case FromNode(node):
+                return self.result_of(node, None)
+            case FromParameter(name):
+                return self._parameter(name)
+            case ChildGraph(graph):
+                return _Child(self, graph)
+            case Mapping():
+                return {key: self.value(item) for key, item in argument.items()}
+            case list() | tuple():
+                return [self.value(item) for item in argument]
+            case _:
+                return argument
+
+    def part(self, argument: Argument, asked: Asked) -> Value:
+        """An argument that may be a cube: of a cube the part that is asked for."""
+        if isinstance(argument, FromNode):
+            return self.result_of(argument.node, asked)
+        found = self.value(argument)
+        return cropped(found, asked) if isinstance(found, Cube) else found
+
+    def once(self, key: str, make: Callable[[], Value]) -> Value:
+        """What a node makes once."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def _parameter(self, name: str) -> Value:
+        if name not in self.parameters:
+            raise GraphError(f"there is no parameter {name!r} here", fault="ProcessParameterMissing")
+        return self.parameters[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """A child process, with the parameters that are known where it stands."""
+
+    around: Evaluation
+    graph: Graph
+
+    def __call__(self, **parameters: Value) -> Value:
+        known = {**self.around.parameters, **self.graph.parameters, **parameters}
+        return Evaluation(self.graph, self.around.environment, known).evaluate()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of a process on cubes."""
+
+    around: Evaluation
+    node: Node
+    asked: Asked
+
+    @property
+    def environment(self) -> Environment:
+        return self.around.environment
+
+    def has(self, name: str) -> bool:
+        return self.value(name) is not None
+
+    def value(self, name: str, default: Value = None) -> Value:
+        argument = self.node.arguments.get(name, _MISSING)
+        if argument is _MISSING:
+            return default
+        if isinstance(argument, FromNode):
+            found = self.around.type_of(argument.node)
+            return found if isinstance(found, Cube) else self.around.result_of(argument.node, None)
+        return self.around.value(argument)
+
+    def is_cube(self, name: str) -> bool:
+        return isinstance(self.value(name), Cube)
+
+    def cube(self, name: str, asked: Asked | Literal["same"] = "same") -> Cube:
+        if name not in self.node.arguments:
+            raise GraphError(f"argument {name!r} is missing", fault="ProcessParameterMissing")
+        found = self.around.part(self.node.arguments[name], self.asked if asked == "same" else asked)
+        if not isinstance(found, Cube):
+            raise GraphError(f"argument {name!r} is no data cube", fault="ProcessParameterInvalid")
+        return found
+
+    def type_of(self, name: str) -> Cube:
+        return self.cube(name, NOTHING)
+
+    def once(self, make: Callable[[], Value]) -> Value:
+        return self.around.once(self.node.id, make)
+
+
+def cropped(cube: Cube, asked: Asked) -> Cube:
+    """A part of a cube that is there.
+
+    Raises
+    ------
+    GraphError
+        If the part lies beyond what is there.
+    """
+    if asked is None:
+        return cube
+    if cube.grid is not None and cube.box is not None and isinstance(asked, Box):
+        if asked == cube.box:
+            return cube
+        inside = asked.moved(-cube.box.top, -cube.box.left)
+        if inside.within(cube.box.shape) != inside and not asked.is_empty:
+            raise GraphError("a part is asked for that the cube does not have")
+        cut = [slice(None)] * len(cube.dims)
+        for place, dim in enumerate(cube.dims):
+            if dim.axis == "y":
+                cut[place] = slice(inside.top, inside.bottom) if not asked.is_empty else slice(0, 0)
+            elif dim.axis == "x":
+                cut[place] = slice(inside.left, inside.right) if not asked.is_empty else slice(0, 0)
+        return replace(cube, values=cube.values[tuple(cut)], box=asked)
+    if cube.geometries is not None and cube.features is not None:
+        wanted = asked if isinstance(asked, range) else range(0)
+        place = next(place for place, dim in enumerate(cube.dims) if dim.kind == "geometry")
+        first = cube.features.start
+        cut = [slice(None)] * len(cube.dims)
+        cut[place] = slice(wanted.start - first, wanted.stop - first) if len(wanted) else slice(0, 0)
+        return replace(cube, values=cube.values[tuple(cut)], features=wanted)
+    return cube
+
+
+def _whole(found: Value) -> Asked:
+    """What is asked for if all of a result is."""
+    if isinstance(found, Cube) and found.grid is not None:
+        return found.grid.box
+    if isinstance(found, Cube) and found.geometries is not None:
+        return range(len(found.geometries))
+    return None
+
+
+def _references(argument: Argument) -> Iterator[FromNode]:
+    match argument:
+        case FromNode():
+            yield argument
+        case Mapping():
+            for item in argument.values():
+                yield from _references(item)
+        case list() | tuple():
+            for item in argument:
+                yield from _references(item)

@@ -1,0 +1,14 @@
+"""All modules that register processes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+_MODULES: Final = ("cubes.reduce",)
+
+
+def load() -> None:
+    """Import them; what is imported is not imported again."""
+    for name in _MODULES:
+        import_module(f"hpckit.processgraph.{name}")

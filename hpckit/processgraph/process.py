@@ -1,0 +1,122 @@
+"""What a process is: a function of values, or of cubes that it asks for by region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from hpckit.processgraph.cube import Cube
+from hpckit.space.box import Box
+
+Value = Any
+"""JSON, `Labelled`, ndarray (elementwise, one value a pixel), `Cube`, `Geometries`, or `Callback`."""
+Asked = Box | range | None
+"""What is wanted of a cube: pixels of its grid, some of its geometries; None for all (cubes of neither kind, too)."""
+
+
+class Callback(Protocol):
+    """A child process, ready to be called with the parameters that its parent gives it."""
+
+    def __call__(self, **parameters: Value) -> Value:
+        """Evaluate it."""
+
+
+class Call(Protocol):
+    """A call of a process on cubes.
+
+    Cubes are computed when they are asked for, and only the part that is asked for. To infer what a cube is, without
+    a pixel, the same processes are called for an empty part (`NOTHING`, or `range(0)`): so a process must work for
+    arrays of no pixels, and give right dimensions, labels, data types and grids for them.
+    """
+
+    asked: Asked
+    """Which part of the result is wanted."""
+    environment: Environment
+    """Where collections, files and user code come from."""
+
+    def has(self, name: str) -> bool:
+        """Whether an argument was given, and is not null."""
+
+    def value(self, name: str, default: Value = None) -> Value:
+        """An argument that is no cube: JSON, geometries, or a `Callback`."""
+
+    def is_cube(self, name: str) -> bool:
+        """Whether an argument is a cube."""
+
+    def cube(self, name: str, asked: Asked | Literal["same"] = "same") -> Cube:
+        """The part of a cube that is wanted: by default that of the result, in the cube's own grid."""
+
+    def type_of(self, name: str) -> Cube:
+        """An argument's cube without pixels: dimensions, grid, geometries, data type."""
+
+    def once(self, make: Callable[[], Value]) -> Value:
+        """What does not depend on the part that is asked for: made when this node first needs it, then kept."""
+
+
+class Source(Protocol):
+    """An opened collection: pixels of an extent that are read by region."""
+
+    @property
+    def type(self) -> Cube:
+        """The cube without pixels."""
+
+    def read(self, box: Box) -> Cube:
+        """Pixels of a part of its grid, decoded; NaN where there is none, and beyond what there is."""
+
+
+class Environment(Protocol):
+    """What processes need of the world."""
+
+    def load_collection(self, name: str, arguments: Mapping[str, Value]) -> Source:
+        """Open a collection for an extent, a period, bands and properties.
+
+        Raises
+        ------
+        GraphError
+            If there is none of that name, or it has no such band; the fault is openEO's (`CollectionNotFound`).
+        """
+
+
+Implementation = Callable[..., Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the language."""
+
+    name: str
+    run: Implementation
+    takes: Literal["values", "cubes"]
+    """`values`: called with its arguments by name, all evaluated. `cubes`: called with a `Call`."""
+
+
+_KNOWN: dict[str, Process] = {}
+
+
+def on_values(name: str) -> Callable[[Implementation], Implementation]:
+    """Register a process of scalars and arrays: a function of its arguments by name."""
+    return _register(name, "values")
+
+
+def on_cubes(name: str) -> Callable[[Implementation], Implementation]:
+    """Register a process of cubes: a function of a `Call`."""
+    return _register(name, "cubes")
+
+
+def _register(name: str, takes: Literal["values", "cubes"]) -> Callable[[Implementation], Implementation]:
+    def register(run: Implementation) -> Implementation:
+        if name in _KNOWN:
+            raise ValueError(f"process {name} is there twice")
+        _KNOWN[name] = Process(name, run, takes)
+        return run
+
+    return register
+
+
+def processes() -> Mapping[str, Process]:
+    """All processes, by name."""
+    from hpckit.processgraph import every  # modules that register
+
+    every.load()
+    return _KNOWN
