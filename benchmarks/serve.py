@@ -47,14 +47,15 @@ def main() -> None:
     parser.add_argument("--zones", type=int, default=500_000)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--pause", type=float, default=0.2, help="mean seconds between requests of a person")
     options = parser.parse_args()
     if options.campaign is not None:
-        series(options.campaign, options.clients, options.requests)
+        series(options.campaign, options.clients, options.requests, options.pause)
     tiles(options.zones)
 
 
-def series(campaign: Path, clients: int, requests: int) -> None:
-    """Time of answers with a number of clients that each ask again as soon as they are answered."""
+def series(campaign: Path, clients: int, requests: int, pause: float) -> None:
+    """Time of answers for clients that look at what they got, and for those that ask again as soon as they can."""
     zones = open_campaign(campaign).zones().ids
     state = tempfile.mkdtemp(prefix="hpckit-bench-")
     server = subprocess.Popen(
@@ -68,12 +69,13 @@ def series(campaign: Path, clients: int, requests: int) -> None:
         port = int(server.stdout.readline().rstrip("/\n").rpartition(":")[2])
         name = open_campaign(campaign).campaign.name
         asyncio.run(ask(port, name, zones, clients, 200))
-        for count in (1, clients):
+        for count, waits in ((1, 0.0), (clients, pause), (clients, 0.0)):
             began = time.perf_counter()
-            times = asyncio.run(ask(port, name, zones, count, requests))
+            times = asyncio.run(ask(port, name, zones, count, requests, waits))
             rate = requests / (time.perf_counter() - began)
             middle, most = np.percentile(times, (50, 99)) * 1000
-            print(f"series, {count} clients: median {middle:.1f} ms, p99 {most:.1f} ms, {rate:.0f}/s")
+            kind = f"{count} clients, pauses of {waits:g} s"
+            print(f"series, {kind}: median {middle:.1f} ms, p99 {most:.1f} ms, {rate:.0f}/s")
         peak = Path(f"/proc/{server.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
         print(f"memory of the server: {int(peak) / 1024:.0f} MB at most")
     finally:
@@ -81,13 +83,17 @@ def series(campaign: Path, clients: int, requests: int) -> None:
         server.wait()
 
 
-async def ask(port: int, name: str, zones: tuple[str, ...], clients: int, requests: int) -> list[float]:
+async def ask(
+    port: int, name: str, zones: tuple[str, ...], clients: int, requests: int, pause: float = 0.0
+) -> list[float]:
     times: list[float] = []
     left = iter(range(requests))
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in left:
+            if pause:
+                await asyncio.sleep(random.expovariate(1 / pause))
             zone = random.choice(zones)
             began = time.perf_counter()
             writer.write(
