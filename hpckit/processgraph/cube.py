@@ -112,6 +112,16 @@ def _up(value: float) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """What is known of a band beside its name."""
+
+    common_name: str = ""
+    """Of STAC's list: `red`, `nir`, `swir16`; empty if it has none."""
+    wavelength: float | None = None
+    """Of its centre, in micrometres."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dimension:
     """An axis of a cube."""
 
@@ -123,6 +133,13 @@ class Dimension:
     """Of a spatial dimension."""
     crs: str = ""
     """Of a dimension of geometries."""
+    bands: tuple[Band, ...] = ()
+    """One for each label of a dimension of bands; empty if nothing is known of them."""
+
+    def at(self, places: Sequence[int]) -> Dimension:
+        """The dimension with some of its labels, by their positions."""
+        bands = tuple(self.bands[place] for place in places) if self.bands else ()
+        return replace(self, labels=tuple(self.labels[place] for place in places), bands=bands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +241,18 @@ class Cube:
         order = [number for number in range(len(self.dims)) if number != place]
         order.insert(to if to >= 0 else len(self.dims) + to, place)
         return replace(self, values=self.values.transpose(order), dims=tuple(self.dims[place] for place in order))
+
+    def at(self, name: str, places: Sequence[int]) -> Cube:
+        """The cube with some labels of a dimension that is not spatial; a view where these are neighbours."""
+        axis = self.axis(name)
+        if list(places) == list(range(len(self.dims[axis].labels))):
+            return self
+        first = places[0] if len(places) else 0
+        run = list(places) == list(range(first, first + len(places)))
+        chosen: Any = slice(first, first + len(places)) if run else np.asarray(places, dtype=np.intp)
+        dims = list(self.dims)
+        dims[axis] = dims[axis].at(places)
+        return self.with_values(self.values[(slice(None),) * axis + (chosen,)], dims)
 
     def without(self, name: str) -> tuple[Dimension, ...]:
         """All dimensions but one."""

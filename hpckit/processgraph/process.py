@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.extents import Area
+from hpckit.processgraph.times import Period
 from hpckit.space.box import Box
 
 Value = Any
@@ -65,17 +67,53 @@ class Source(Protocol):
         """Pixels of a part of its grid, decoded; NaN where there is none, and beyond what there is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a graph wants of a collection."""
+
+    area: Area | None = None
+    """Whose pixels are wanted; None for all. A source may have more: they are cut away exactly afterwards."""
+    period: Period | None = None
+    """Whose times are wanted; None for all. A source has no others."""
+    bands: tuple[str, ...] | None = None
+    """Names or common names, in the order that is wanted; None for all. A source has these bands and no others."""
+    properties: Mapping[str, Callback] = field(default_factory=dict)
+    """Conditions by names of properties of products: called with `value`, true for those that are wanted."""
+
+
 class Environment(Protocol):
     """What processes need of the world."""
 
-    def load_collection(self, name: str, arguments: Mapping[str, Value]) -> Source:
+    def load_collection(self, name: str, request: Request) -> Source:
         """Open a collection for an extent, a period, bands and properties.
 
         Raises
         ------
         GraphError
-            If there is none of that name, or it has no such band; the fault is openEO's (`CollectionNotFound`).
+            If there is none of that name, or it has no such band; the fault is openEO's (`CollectionNotFound`). An
+            extent or period without data is `NoDataAvailable`.
         """
+
+    def load_stac(self, url: str, request: Request) -> Source:
+        """Open what a STAC item or collection at an address describes.
+
+        Raises
+        ------
+        GraphError
+            If the address is not allowed or cannot be read, or what it has is no raster that hpckit knows.
+        """
+
+    def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
+        """Refuse a file format that there is not, an option that it does not have, and data that it cannot hold.
+
+        Raises
+        ------
+        GraphError
+            `FormatUnsuitable` if the format cannot hold the data.
+        """
+
+    def log(self, level: str, code: str, message: str, data: Value) -> None:
+        """Keep a message of a graph: `level` is `error`, `warning`, `info` or `debug`."""
 
 
 Implementation = Callable[..., Value]
