@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from hpckit.errors import GraphError
@@ -42,12 +43,12 @@ class Evaluation:
     """What nodes made once."""
     _shared: dict[tuple[str, Asked], tuple[Value, int]] = field(default_factory=dict)
     """Results that other nodes will ask for again, and how often."""
-    _uses: Counter[str] = field(default_factory=Counter)
+    _uses: Mapping[str, int] = field(default_factory=Counter)
+    """How often the result of each node is used."""
 
     def __post_init__(self) -> None:
-        """Count how often the result of each node is used."""
-        for node in self.graph.nodes.values():
-            self._uses.update(used.node for used in _references(node.arguments))
+        """Count uses."""
+        self._uses = self._uses or _uses(self.graph)
 
     def type(self) -> Value:
         """What the result is, without pixels.
@@ -61,6 +62,8 @@ class Evaluation:
 
     def type_of(self, name: str) -> Value:
         """What the result of a node is, without pixels."""
+        if self._gives_values(name):
+            return self.result_of(name, None)
         if name not in self._types:
             self._types[name] = self._run(name, NOTHING)
         return self._types[name]
@@ -90,11 +93,13 @@ class Evaluation:
 
     def result_of(self, name: str, asked: Asked) -> Value:
         """A part of the result of a node; computed once for all nodes that ask for the same part."""
-        if asked == NOTHING:
+        if self._gives_values(name):
+            asked = None  # there are no parts of it
+        elif asked == NOTHING:
             return self.type_of(name)
-        if asked is None:
+        elif asked is None:
             asked = _whole(self.type_of(name))
-        if self._uses[name] < 2:
+        if self._uses.get(name, 0) < 2:
             return self._run(name, asked)
         value, left = self._shared.pop((name, asked), (_MISSING, self._uses[name]))
         if value is _MISSING:
@@ -102,6 +107,10 @@ class Evaluation:
         if left > 1:
             self._shared[name, asked] = value, left - 1
         return value
+
+    def _gives_values(self, name: str) -> bool:
+        process = processes().get(self.graph.nodes[name].process)
+        return process is not None and process.takes == "values"
 
     def _run(self, name: str, asked: Asked) -> Value:
         node = self.graph.nodes[name]
@@ -151,7 +160,7 @@ class Evaluation:
         return self.parameters[name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Child:
     """A child process, with the parameters that are known where it stands."""
 
@@ -160,7 +169,15 @@ class _Child:
 
     def __call__(self, **parameters: Value) -> Value:
         known = {**self.around.parameters, **self.graph.parameters, **parameters}
-        return Evaluation(self.graph, self.around.environment, known).evaluate()
+        return Evaluation(self.graph, self.around.environment, known, _uses=self._uses).evaluate()
+
+    @cached_property
+    def pixelwise(self) -> bool:
+        return _is_pixelwise(self.graph)
+
+    @cached_property
+    def _uses(self) -> Mapping[str, int]:
+        return _uses(self.graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +262,34 @@ def _whole(found: Value) -> Asked:
     if isinstance(found, Cube) and found.geometries is not None:
         return range(len(found.geometries))
     return None
+
+
+def _uses(graph: Graph) -> Mapping[str, int]:
+    """How often the result of each node is used by others."""
+    return Counter(used.node for node in graph.nodes.values() for used in _references(node.arguments))
+
+
+def _is_pixelwise(graph: Graph) -> bool:
+    """Whether all processes are those of values, which know no neighbours."""
+    known = processes()
+    return all(
+        node.process in known
+        and known[node.process].takes == "values"
+        and all(_is_pixelwise(child.graph) for child in _children(node.arguments))
+        for node in graph.nodes.values()
+    )
+
+
+def _children(argument: Argument) -> Iterator[ChildGraph]:
+    match argument:
+        case ChildGraph():
+            yield argument
+        case Mapping():
+            for item in argument.values():
+                yield from _children(item)
+        case list() | tuple():
+            for item in argument:
+                yield from _children(item)
 
 
 def _references(argument: Argument) -> Iterator[FromNode]:

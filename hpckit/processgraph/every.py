@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Final
 
 _MODULES: Final = ("cubes.reduce",)
 
 
+@cache
 def load() -> None:
     """Import them; what is imported is not imported again."""
     for name in _MODULES:
