@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hpckit.campaign.campaign import Campaign
+from hpckit.catalogue import tiling
+from hpckit.cubes import held as frozen
 from hpckit.cubes.held import WHOLE, Held, pixels
 from hpckit.cubes.layout import CubeSpec
 from hpckit.runs.run import Run
@@ -49,3 +51,14 @@ class Tiles:
     def pixels(self, tile: str, ref: BandRef) -> int:
         """Pixels of one date of these windows."""
         return pixels(self.frame(tile), self.windows(tile, ref), ref.resolution_m)
+
+
+def read_tiles(run: Run, names: Iterable[str] | None = None) -> Tiles:
+    """Tiles that were frozen in the run directory.
+
+    Parameters
+    ----------
+    names : iterable of str, optional
+        Only the acquisitions of these are read: a worker needs few of a continent's.
+    """
+    return Tiles(run, *tiling.read(run.tiles, run.selected, names), frozen.read(run.windows))

@@ -16,7 +16,7 @@ from hpckit.base import claims
 from hpckit.base.console import Console
 from hpckit.base.reading import may_pass
 from hpckit.campaign.campaign import Campaign
-from hpckit.cubes.tiles import Tiles
+from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, RunError, SceneError
 from hpckit.inputs.download import require_digest
 from hpckit.production.fetch import LOCK, Failed
@@ -29,7 +29,6 @@ from hpckit.production.fetchable import (
     read_notes,
     write_notes,
 )
-from hpckit.production.prepare import read_tiles
 from hpckit.runs.run import RUN_JSON, claim, open_frozen, read_run_json
 from hpckit.submissions.idle import require_no_jobs
 

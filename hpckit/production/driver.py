@@ -13,6 +13,7 @@ from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import PARTIAL
 from hpckit.base.quantities import available_cores
 from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.tiles import read_tiles
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError
 from hpckit.inputs import partnotes
@@ -21,7 +22,6 @@ from hpckit.production.estimate import Estimate, estimate, workers_of
 from hpckit.production.kernels import of_campaign
 from hpckit.production.local import make_ready, run_units
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
-from hpckit.production.prepare import read_tiles
 from hpckit.production.stages import stages_of
 from hpckit.production.sync import SyncReport, sync
 from hpckit.runs.frozen import adopt, prune

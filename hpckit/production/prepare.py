@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from hpckit.base.quantities import format_count
 from hpckit.catalogue import catalogue, tiling
 from hpckit.catalogue.holdings import holds, instead
 from hpckit.catalogue.selection import find, fitting, misfit
-from hpckit.cubes import held, layout
+from hpckit.cubes import layout
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import CatalogueError, FileUnavailableError
 from hpckit.inputs.uri import is_below, is_remote
@@ -64,17 +64,6 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     for tile, acquisitions in by_tile.items():
         layout.require_one_frame(tiles.spec, tile, acquisitions)
     return Prepared(replace(tiles, held=of_area(tiles)), dropped, report.failures)
-
-
-def read_tiles(run: Run, names: Iterable[str] | None = None) -> Tiles:
-    """Tiles that were frozen in the run directory.
-
-    Parameters
-    ----------
-    names : iterable of str, optional
-        Only the acquisitions of these are read: a worker needs few of a continent's.
-    """
-    return Tiles(run, *tiling.read(run.tiles, run.selected, names), held.read(run.windows))
 
 
 def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:

@@ -13,8 +13,8 @@ from hpckit.campaign.cubeless import REMEDY
 from hpckit.cubes import ingest_stage
 from hpckit.cubes.records import disown
 from hpckit.cubes.stage import Context, Outcome, Stage
+from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import CubeError, PlanError, ShardError
-from hpckit.production.prepare import read_tiles
 from hpckit.reduce.composites import stage as composites
 from hpckit.reduce.signatures import stages as signatures
 from hpckit.runs.plan import Bundle, Unit

@@ -17,9 +17,9 @@ from rasterio.enums import ColorInterp
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cubes.stage import Planning
+from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import PlanError
 from hpckit.production.driver import run_campaign
-from hpckit.production.prepare import read_tiles
 from hpckit.reduce.composites.sizes import size
 from hpckit.reduce.composites.stage import stages
 from hpckit.runs.run import find_run

@@ -1,0 +1,200 @@
+"""A collection that was opened for an extent, a period and bands: pixels by region, decoded, of all tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from hpckit.base.files import digest_json
+from hpckit.cubes.ingest import inputs_of_dates
+from hpckit.processgraph.cube import NOTHING, Cube, Dimension, Grid
+from hpckit.processgraph.process import Value
+from hpckit.reduce.graphs.collection import Collection, described
+from hpckit.reduce.graphs.placing import Placed, Placing, place
+from hpckit.reduce.graphs.stored import StoredBand
+from hpckit.reduce.graphs.wanted import Wanted, read_wanted
+from hpckit.sensors.bands import Band, BandRef
+from hpckit.space.box import Box
+from hpckit.space.warp import needed, warp
+
+Values = npt.NDArray[Any]
+_LEAST_TABLE: Final = 1 << 12
+"""Numbers from which on a table of all stored integers costs less than arithmetic."""
+
+
+@dataclass(frozen=True)
+class CollectionSource:
+    """A collection as a cube `t, bands, y, x` of float32, NaN where there are no data.
+
+    Of tiles that overlap, each pixel of each band is that of the first one, by name, that has data.
+    """
+
+    collection: Collection
+    wanted: Wanted
+    placing: Placing
+
+    @property
+    def grid(self) -> Grid:
+        """All pixels of the extent."""
+        return self.placing.grid
+
+    @cached_property
+    def type(self) -> Cube:
+        """The cube without pixels."""
+        labels = tuple(label for label, _ in self.wanted.bands)
+        dims = (
+            Dimension("t", "temporal", tuple(label for label, _ in self.wanted.dates)),
+            Dimension("bands", "bands", labels),
+            Dimension("y", "spatial", axis="y"),
+            Dimension("x", "spatial", axis="x"),
+        )
+        values = np.zeros((len(dims[0].labels), len(labels), 0, 0), np.float32)
+        bands = {label: described(ref.band) for label, ref in self.wanted.bands}
+        return Cube(values, dims, self.grid, NOTHING, attributes={"bands": bands})
+
+    @cached_property
+    def inputs(self) -> str:
+        """Digest of what its pixels are made from: products of all dates and tiles, bands, extent."""
+        tiles = self.collection.tiles
+        made_of = {}
+        for placed in self.placing.tiles:
+            inputs = inputs_of_dates(tiles.spec, tiles.acquisitions[placed.tile])
+            made_of[placed.tile] = [inputs[at] for _, at in self._dates(placed.tile)]
+        bands = [f"{label} {ref.key}" for label, ref in self.wanted.bands]
+        mask = None if self.placing.mask is None else self.placing.mask.wkb_hex
+        labels = [label for label, _ in self.wanted.dates]
+        return digest_json([made_of, bands, labels, str(self.grid), mask])[:16]
+
+    def read(self, box: Box) -> Cube:
+        """Pixels of a part of the grid; NaN beyond it, and beyond the tiles.
+
+        Raises
+        ------
+        CubeError
+            If the cube lacks something in the extent, and its products cannot be decoded.
+        """
+        shape = (len(self.wanted.dates), len(self.wanted.bands), *box.shape)
+        values = np.full(shape, np.nan, np.float32)
+        for number, (_, ref) in enumerate(self.wanted.bands):
+            for placed in self.placing.tiles:
+                self._fill(values[:, number], box, placed, ref)
+        outside = self._outside(box)
+        if outside is not None:
+            values[:, :, outside] = np.nan
+        return Cube(values, self.type.dims, self.grid, box, attributes=self.type.attributes)
+
+    def _dates(self, tile: str) -> list[tuple[int, int]]:
+        """Time steps that a tile has, with its positions for them."""
+        return [(step, at[tile]) for step, (_, at) in enumerate(self.wanted.dates) if tile in at]
+
+    def _fill(self, values: Values, box: Box, placed: Placed, ref: BandRef) -> None:
+        """Fill pixels of a band that are missing, with those of a tile."""
+        read = self._read_aligned if placed.offset is not None else self._read_warped
+        for steps, (rows, columns), found in read(box, placed, ref):
+            for step, plane in zip(steps, found, strict=True):
+                part = values[step, rows, columns]
+                np.copyto(part, plane, where=np.isnan(part))
+
+    def _read_aligned(
+        self, box: Box, placed: Placed, ref: BandRef
+    ) -> Iterator[tuple[Sequence[int], tuple[slice, slice], Values]]:
+        """Decoded pixels of a tile on the grid's lattice: coarser ones are repeated."""
+        down, along = placed.offset or (0, 0)
+        own = box.moved(-down, -along)
+        inside = own.within(placed.frame.shapes[self.placing.resolution_m])
+        dates = self._dates(placed.tile)
+        if inside.is_empty or not dates:
+            return
+        factor = ref.resolution_m / self.placing.resolution_m
+        rows = _coarse(inside.top, inside.bottom, factor, placed.frame.shapes[ref.resolution_m][0])
+        columns = _coarse(inside.left, inside.right, factor, placed.frame.shapes[ref.resolution_m][1])
+        coarse = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        stored = self._stored(placed, ref).read([at for _, at in dates], coarse)
+        found = decoded(stored, ref.band)
+        if factor != 1:
+            found = found[:, rows - coarse.top][:, :, columns - coarse.left]
+        target = inside.moved(-own.top, -own.left)
+        yield (
+            [step for step, _ in dates],
+            (slice(target.top, target.bottom), slice(target.left, target.right)),
+            found,
+        )
+
+    def _read_warped(
+        self, box: Box, placed: Placed, ref: BandRef
+    ) -> Iterator[tuple[Sequence[int], tuple[slice, slice], Values]]:
+        """Decoded pixels of a tile of another lattice: of each pixel the one that its centre lies in."""
+        source, target = placed.frame.geobox(ref.resolution_m), self.grid.geobox(box)
+        dates = self._dates(placed.tile)
+        part = needed(source, target, "nearest") if dates and not box.is_empty else None
+        if part is None:
+            return
+        rows, columns = part
+        stored = self._stored(placed, ref).read(
+            [at for _, at in dates], Box(rows.start, columns.start, rows.stop, columns.stop)
+        )
+        cut = GeoBox(stored.shape[1:], source.transform * Affine.translation(columns.start, rows.start), source.crs)
+        values = decoded(stored, ref.band)
+        found = np.stack([warp(one, cut, target, "nearest", nodata=np.nan) for one in values])
+        whole = slice(0, box.shape[0]), slice(0, box.shape[1])
+        yield [step for step, _ in dates], whole, found
+
+    def _stored(self, placed: Placed, ref: BandRef) -> StoredBand:
+        return StoredBand(self.collection, placed.frame, ref, placed.windows[ref.key])
+
+    def _outside(self, box: Box) -> npt.NDArray[np.bool_] | None:
+        """Pixels whose centres lie outside the polygons of the extent, and beyond the grid."""
+        mask = self.placing.mask
+        inside = box.within(self.grid.shape)
+        if mask is None and inside == box:
+            return None
+        outside = np.ones(box.shape, np.bool_)
+        held = inside.moved(-box.top, -box.left)
+        if not inside.is_empty:
+            part = np.zeros(inside.shape, np.bool_)
+            if mask is not None:
+                shapely.prepare(mask)
+                xs, ys = np.meshgrid(self.grid.xs(inside), self.grid.ys(inside))
+                part = ~shapely.intersects_xy(mask, xs, ys)
+            outside[held.top : held.bottom, held.left : held.right] = part
+        return outside
+
+
+def open_source(collection: Collection, arguments: Mapping[str, Value]) -> CollectionSource:
+    """Open a collection with the arguments of `load_collection`.
+
+    Raises
+    ------
+    GraphError
+        Names the argument at fault; `NoDataAvailable` if nothing lies in the extents.
+    """
+    wanted = read_wanted(collection, arguments)
+    return CollectionSource(collection, wanted, place(collection, wanted))
+
+
+def decoded(stored: Values, band: Band) -> npt.NDArray[np.float32]:
+    """Physical values of stored numbers, as float32: number * scale + offset, NaN where there are no data."""
+    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2 and stored.size >= _LEAST_TABLE:
+        every = np.arange(np.iinfo(stored.dtype).max + 1, dtype=np.float64)
+        return np.asarray(_physical(every, band)[stored])
+    return _physical(stored.astype(np.float64), band)
+
+
+def _physical(numbers: Values, band: Band) -> npt.NDArray[np.float32]:
+    found = (numbers * band.scale + band.offset).astype(np.float32)
+    if band.nodata is not None:
+        found[numbers == band.nodata] = np.nan
+    return found
+
+
+def _coarse(first: int, last: int, factor: float, size: int) -> npt.NDArray[np.intp]:
+    """Row, or column, of the coarse raster that holds the centre of each fine one; the last where it ends early."""
+    return np.minimum(np.floor((np.arange(first, last) + 0.5) / factor), size - 1).astype(np.intp)
