@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from joserfc.jwk import RSAKey
 from hpckit.base.console import Console
 from hpckit.serve.service import Service, open_service
 from hpckit.serve.settings import Settings
+from tests.integration.serving import browser_page, picture
 from tests.servers.oidc import Provider, new_key, providing
 from tests.servers.served import serving
 from tests.unit.look_samples import make_campaign
@@ -103,6 +105,30 @@ def test_browser(provider, campaign, tmp_path, account, oidc, prefix):
         assert browser.get(url + DATA).status_code == 401
     lines = [json.loads(line) for line in (tmp_path / "state" / "audit.jsonl").read_text().splitlines()]
     assert [line["user"] for line in lines if line["what"] == "login"] == [f"egi:{account}"]
+
+
+def test_a_person_logs_in_and_is_asked_again_when_the_session_ends(provider, campaign, tmp_path):
+    service = service_for(tmp_path, campaign, provider, doors=["viewer"])
+    with serving(service.settings, service) as url, browser_page() as page:
+        page.goto(f"{url}/#d=sample&zone=17")
+        page.wait_for_selector("#login[open] a.provider")
+        picture(page, "login-oidc")
+        page.click("#login a.provider")
+        page.wait_for_url("**/interaction/**")
+        page.goto(f"{page.url}?account=anna")
+        page.wait_for_selector(".zone h2")
+        assert page.locator(".zone h2").inner_text() == "Parcel 17", "the way back leads to what was open"
+        assert "egi:anna" in page.locator("#account").get_attribute("title")
+        page.context.clear_cookies(domain="127.0.0.1")
+        page.fill("#search", "1")
+        page.wait_for_selector("#login[open] a.provider")
+        page.click("#login a.provider")  # the provider remembers who this is
+        page.wait_for_selector("#login", state="hidden")
+        page.wait_for_selector(".zone h2")
+        # 401 ends the session; the provider has no icon, which is its 404.
+        told = [fault for fault in page.faults if "elsewhere" not in fault]
+        assert all("401" in fault or "404" in fault for fault in told), told
+        assert {urlsplit(fault.split()[1]).port for fault in page.faults if "elsewhere" in fault} == {provider.port}
 
 
 def test_who_has_no_grant_is_told_what_to_join(provider, campaign, tmp_path):

@@ -108,6 +108,10 @@ def test_reductions_have_zones_and_bands_of_their_own(tmp_path):
     for reduction, zone in (("parcels", "17"), ("blocks", "<b>1")):
         table = of(f"/export?marked=1&reduction={reduction}").text.splitlines()
         assert {line.partition(",")[0] for line in table[1:]} == {zone}
+        marks = of(f"/marks?reduction={reduction}").json["marks"]
+        assert [mark["zone"] for mark in marks] == [zone], "zones of two layers may have one name"
+    assert ask(app, "/api/d/mine/marks?reduction=blocks&zone=17", method="DELETE").status == 204
+    assert len(of("/marks?reduction=parcels").json["marks"]) == 1
     assert of("/series?zone=17&reduction=none").status == 404
     service.close()
 

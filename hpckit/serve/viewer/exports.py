@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import shapely
@@ -34,8 +35,8 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     names = request.query_params.getlist("zone")
     reduction = request.query_params.get("reduction")
     zones = dataset.edition.zones(reduction)
-    if "marked" in request.query_params:  # in whatever reduction somebody saw them
-        names += [name for name in read_marks(dataset.state) if zones.find_row(name) is not None]
+    if "marked" in request.query_params:
+        names += [name for name in read_marks(dataset, reduction) if zones.find_row(name) is not None]
     names = list(dict.fromkeys(names))
     if not 1 <= len(names) <= _MOST_ZONES:
         raise bad_value("zone", f"name 1 to {_MOST_ZONES} zones")
@@ -45,7 +46,11 @@ def answer(request: Request, service: Service, dataset: Dataset) -> Response:
     rows = [zones.row(name) for name in names]
     service.note(request, "export", dataset, zones=names, format=form)
     table = _table(dataset, names, reduction)
-    body = table.to_csv(index=False).encode() if form == "csv" else _geopackage(dataset, zones, rows, table)
+    body = (
+        table.to_csv(index=False).encode()
+        if form == "csv"
+        else _geopackage(zones, rows, table, read_marks(dataset, reduction))
+    )
     stem = _UNSAFE.sub("_", f"{dataset.name}-{names[0]}" if len(names) == 1 else dataset.name)
     return bytes_answer(
         request, body, _TYPES[form], headers={"Content-Disposition": f'attachment; filename="{stem}.{form}"'}
@@ -67,11 +72,12 @@ def _table(dataset: Dataset, names: list[str], reduction: str | None) -> pd.Data
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"zone": names})
 
 
-def _geopackage(dataset: Dataset, zones: ZoneMap, rows: list[int], table: pd.DataFrame) -> bytes:
+def _geopackage(
+    zones: ZoneMap, rows: list[int], table: pd.DataFrame, marks: Mapping[str, Mapping[str, Any]]
+) -> bytes:
     """Layer `zones` with outlines, labels and marks, and table `series`."""
     import pyogrio
 
-    marks = read_marks(dataset.state)
     ids = [zones.ids[row].as_py() for row in rows]
     fields = {
         "id": np.array(ids, dtype=object),

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,23 +30,43 @@ _LONGEST_NOTE: Final = 2000
 _FILE: Final = "marks.jsonl"
 
 
-def read_marks(folder: Path) -> dict[str, dict[str, Any]]:
-    """Marks by zone: state, note, user and time of the last change."""
-    found: dict[str, dict[str, Any]] = {}
+def read_marks(dataset: Dataset, reduction: str | None = None) -> Mapping[str, Mapping[str, Any]]:
+    """Marks by zone: state, note, user and time of the last change.
+
+    Parameters
+    ----------
+    reduction : str, optional
+        Reductions over the same layer have the same marks.
+    """
+    path = dataset.state / _FILE
     try:
-        text = (folder / _FILE).read_text(encoding="utf-8")
+        status = path.stat()
     except FileNotFoundError:
-        return found
-    for line in text.splitlines():
+        return {}
+    return _marks(path, status.st_mtime_ns, status.st_size).get(_layer(dataset, reduction), {})
+
+
+@lru_cache(maxsize=16)
+def _marks(path: Path, changed: int, size: int) -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    """Marks by layer and zone, read once for each state of the file: every tile of the map asks for them."""
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             mark = json.loads(line)
-            name = str(mark["zone"])
+            layer, name = str(mark["layer"]), str(mark["zone"])
         except (ValueError, KeyError, TypeError):
             continue  # of a writer that was killed
-        found.pop(name, None)
+        zones = found.setdefault(layer, {})
+        zones.pop(name, None)
         if mark.get("state") in STATES:
-            found[name] = mark
+            zones[name] = mark
     return found
+
+
+def _layer(dataset: Dataset, reduction: str | None) -> str:
+    """Name of the zones of a reduction in the file of marks."""
+    chosen = dataset.view.reduction(reduction)
+    return ":".join([chosen.zones.name, *([chosen.layer] if chosen.layer else []), chosen.id])
 
 
 def append_mark(folder: Path, mark: Mapping[str, Any]) -> None:
@@ -68,8 +89,9 @@ def _ends_line(path: Path) -> bool:
 
 
 def listed(request: Request, dataset: Dataset) -> Response:
-    """Answer with all marks of a data set, newest last."""
-    return json_answer(request, {"marks": list(read_marks(dataset.state).values()), "states": STATES})
+    """Answer with all marks of the zones of a reduction, newest last."""
+    marks = read_marks(dataset, request.query_params.get("reduction"))
+    return json_answer(request, {"marks": list(marks.values()), "states": STATES})
 
 
 def adding(service: Service) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -102,14 +124,14 @@ def _added(service: Service, request: Request, content: bytes) -> Response:
 def removed(request: Request, service: Service, dataset: Dataset) -> Response:
     """Take the mark of a zone away; that it was there stays in the file."""
     name = text_of(request, "zone")
-    if name in read_marks(dataset.state):
+    if name in read_marks(dataset, request.query_params.get("reduction")):
         _write(service, request, dataset, "unmark", {"zone": name, "state": None, "note": ""})
     return Response(status_code=204)
 
 
-def attributes(dataset: Dataset, zones: ZoneMap) -> dict[str, npt.NDArray[Any]]:
+def attributes(dataset: Dataset, zones: ZoneMap, reduction: str | None) -> dict[str, npt.NDArray[Any]]:
     """Attribute `mark` of the zones on the map: number of the state, NaN without one."""
-    marks = read_marks(dataset.state)
+    marks = read_marks(dataset, reduction)
     if not marks:
         return {}
     values = np.full(len(zones), np.nan)
@@ -123,7 +145,8 @@ def attributes(dataset: Dataset, zones: ZoneMap) -> dict[str, npt.NDArray[Any]]:
 def _write(service: Service, request: Request, dataset: Dataset, what: str, mark: dict[str, Any]) -> dict[str, Any]:
     """Append a mark with user and time, and note who did it."""
     user = service.reader(request).name or "anyone"
-    mark = mark | {"user": user, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    layer = _layer(dataset, request.query_params.get("reduction"))
+    mark = mark | {"layer": layer, "user": user, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     append_mark(dataset.state, mark)
     service.note(request, what, dataset, zone=mark["zone"])
     return mark

@@ -79,9 +79,9 @@ def _paths() -> dict[str, dict[str, Any]]:
             )
         },
         "/api/d/{dataset}/marks": {
-            "get": operation("Marked zones", _JSON),
+            "get": operation("Marked zones", _JSON, [_REDUCTION]),
             "post": posted(operation("Mark a zone", _JSON), mark),
-            "delete": operation("Take a mark away", _JSON, [_ZONE], may_be_empty=True),
+            "delete": operation("Take a mark away", _JSON, [_ZONE, _REDUCTION], may_be_empty=True),
         },
         "/api/d/{dataset}/export": {
             "get": operation(

@@ -67,8 +67,9 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     def zone_tiles(request: Request, dataset: Dataset) -> Response:
         z, x, y = tile_of(request)
-        zones = dataset.edition.zones(request.query_params.get("reduction"))
-        extra = flagging.attributes(request, dataset) | marks.attributes(dataset, zones)
+        reduction = request.query_params.get("reduction")
+        zones = dataset.edition.zones(reduction)
+        extra = flagging.attributes(request, dataset) | marks.attributes(dataset, zones, reduction)
         data = zone_tile(zones, z, x, y, extra)
         return bytes_answer(request, data, _VECTOR_TILE, status=200 if data else 204)
 

@@ -30,6 +30,7 @@ export async function ask(path, params = {}, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Fault(0, { detail: "The server does not answer.", code: "away" });
   }
+  if (answer.status === 401 && path !== "login") document.dispatchEvent(new Event("logged-out"));
   if (!answer.ok) throw new Fault(answer.status, await answer.json().catch(() => ({})));
   return answer.status === 204 ? null : answer.json();
 }

@@ -82,7 +82,7 @@ export class Panel {
     };
     const remove = async () => {
       try {
-        await ask(`api/d/${this.page.dataset()}/marks`, { zone: about.id }, { method: "DELETE" });
+        await ask(`api/d/${this.page.dataset()}/marks`, { zone: about.id, reduction: this.page.reduction().name }, { method: "DELETE" });
         tell(`Parcel ${about.id} is not marked any more.`);
         note.value = "";
         await this.page.refreshMarks();

@@ -29,6 +29,7 @@ async function start() {
   document.title = me.title;
   at("title").textContent = me.title;
   at("account").hidden = !me.user;
+  document.addEventListener("logged-out", () => { if (me.logins.password || me.logins.oidc.length) login(); });
   at("account").title = me.user ? `Logged in as ${me.user}` : "";
   if (!me.datasets.length) {
     if (me.user === null && (me.logins.password || me.logins.oidc.length)) login();
@@ -90,6 +91,7 @@ function useReduction(name) {
   map.zones(outlined(), null);
   legend(null);
   choose([]);
+  refreshMarks().catch(() => {});
   if (state.reduction.bounds) map.fit(state.reduction.bounds);
   tellReduction();
   if (seen) showFlags();
@@ -201,7 +203,7 @@ function choose(zones, go = false) {
 }
 
 async function refreshMarks() {
-  const found = await ask(`api/d/${state.dataset}/marks`);
+  const found = await ask(`api/d/${state.dataset}/marks`, { reduction: state.reduction?.name });
   state.marks = new Map(found.marks.map((mark) => [mark.zone, mark]));
   at("marks").textContent = state.marks.size ? `Marked (${state.marks.size})` : "Marked";
   if (info && map.map.getSource("zones")) map.zones(outlined(), null);
@@ -299,9 +301,10 @@ function remember() {
 
 function login() {
   const box = at("login");
+  if (box.open) return;
   at("passwords").hidden = !me.logins.password;
   at("passwords").querySelectorAll("input").forEach((field) => { field.disabled = !me.logins.password; });
-  at("providers").replaceChildren(...me.logins.oidc.map((each) => element("a", { class: "provider", href: `login/oidc/${encodeURIComponent(each.name)}` }, `Log in with ${each.title}`)));
+  at("providers").replaceChildren(...me.logins.oidc.map((each) => element("a", { class: "provider", href: `login/oidc/${encodeURIComponent(each.name)}?to=${encodeURIComponent(location.pathname + location.hash)}` }, `Log in with ${each.title}`)));
   at("login-form").onsubmit = async (event) => {
     event.preventDefault();
     const fields = new FormData(at("login-form"));
