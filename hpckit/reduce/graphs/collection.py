@@ -13,7 +13,7 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import GraphError, HpckitError
 from hpckit.runs.run import find_run
-from hpckit.sensors.bands import Band, BandRef
+from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
 from hpckit.space.frame import Frame
 
@@ -63,19 +63,17 @@ class Collection:
         if same:
             return [(text, min(same, key=lambda ref: ref.resolution_m))]
         common = list(dict.fromkeys(ref.name for ref in self.bands if ref.band.common_name == text))
-        if len(common) == 1:
-            return [(text, self.find(common[0])[0][1])]
         if common:
             return [self.find(one)[0] for one in common]
         try:
-            return [(text, self.tiles.campaign.ref(text))]
+            found = self.tiles.campaign.ref(text)
         except ValueError as error:
-            listed = ", ".join(self._labels().keys())
             raise GraphError(
                 f"collection {self.name!r} has no band {text!r}",
-                hint=f"its bands are {listed}",
-                fault="ProcessParameterInvalid",
+                hint=f"its bands are {', '.join(self._labels())}",
+                fault="BandNotFound",
             ) from error
+        return [(text if size else found.name, found)]
 
     def all_bands(self) -> list[tuple[str, BandRef]]:
         """Labels and bands of the cube."""
@@ -114,19 +112,3 @@ def properties(acquisition: Acquisition) -> Iterator[Mapping[str, Any]]:
     for scene in acquisition.scenes:
         known = to_item(scene)["properties"]
         yield {name: value for name, value in known.items() if not name.startswith("hpckit:")}
-
-
-def described(band: Band) -> dict[str, Any]:
-    """What readers of a band's values should know: its STAC fields."""
-    facts: dict[str, Any] = {"name": band.name}
-    if band.common_name:
-        facts["eo:common_name"] = band.common_name
-    if band.wavelength_nm is not None:
-        facts["eo:center_wavelength"] = band.wavelength_nm / 1000
-    if band.long_name:
-        facts["description"] = band.long_name
-    if band.units != "1":
-        facts["unit"] = band.units
-    if band.kind == "class":
-        facts["classification:classes"] = [{"value": code, "description": text} for code, text in band.flags]
-    return facts

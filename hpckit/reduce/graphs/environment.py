@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.process import Value
+from hpckit.processgraph.process import Request
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
 
@@ -27,7 +27,7 @@ class GraphEnvironment:
     sources: list[CollectionSource] = field(default_factory=list)
     """All that was loaded, in the order of the first load."""
 
-    def load_collection(self, name: str, arguments: Mapping[str, Value]) -> CollectionSource:
+    def load_collection(self, name: str, request: Request) -> CollectionSource:
         """Open a collection for an extent, a period, bands and properties.
 
         Raises
@@ -42,6 +42,6 @@ class GraphEnvironment:
                     f"there is no collection {name!r}", hint=f"there is {listed}", fault="CollectionNotFound"
                 )
             self.opened[name] = open_collection(name, self.paths[name])
-        found = open_source(self.opened[name], arguments)
+        found = open_source(self.opened[name], request)
         self.sources.append(found)
         return found

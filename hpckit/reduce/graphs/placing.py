@@ -13,9 +13,10 @@ import shapely
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Grid
+from hpckit.processgraph.extents import Area
 from hpckit.reduce.graphs.collection import Collection
-from hpckit.reduce.graphs.wanted import Area, Wanted
-from hpckit.sensors.bands import BandRef
+from hpckit.reduce.graphs.wanted import Wanted
+from hpckit.sensors.bands import BandRef, split_key
 from hpckit.space.frame import Frame
 from hpckit.space.vector.project import project
 from hpckit.space.windows import Windows, covering
@@ -49,8 +50,6 @@ class Placing:
     """Size of its pixels: the finest that was asked for."""
     tiles: tuple[Placed, ...]
     """In the order in which they win: those of the grid's lattice by name, then the others."""
-    mask: shapely.Geometry | None
-    """Polygons in the grid's CRS outside of which pixels are null."""
 
 
 def place(collection: Collection, wanted: Wanted) -> Placing:
@@ -69,11 +68,7 @@ def place(collection: Collection, wanted: Wanted) -> Placing:
     frames = {name: collection.frame(name, refs) for name in names}
     held = {name: _held(collection, frames[name], refs) for name in names}
     local = _Local(wanted.area)
-    touched = [
-        name
-        for name in names
-        if _shared(local, frames[name], held[name], size) > _LEAST_AREA
-    ]
+    touched = [name for name in names if _shared(local, frames[name], held[name], size) > _LEAST_AREA]
     if not touched:
         raise GraphError(
             f"collection {collection.name!r} has no tile in the area",
@@ -92,8 +87,7 @@ def place(collection: Collection, wanted: Wanted) -> Placing:
         )
         for name in ordered
     )
-    masks = wanted.area is not None and wanted.area.masks
-    return Placing(grid, size, placed, local.shape(frames[main[0]].epsg) if masks else None)
+    return Placing(grid, size, placed)
 
 
 class _Local:
@@ -113,9 +107,18 @@ class _Local:
         if epsg not in self._known:
             target = pyproj.CRS.from_epsg(epsg)
             parts = np.asarray(shapely.get_parts(self._area.shape), object)
-            moved = [item for item in project(parts, self._area.crs, target) if np.isfinite(item.bounds).all()]
+            moved = [
+                item for item in project(parts, pyproj.CRS(self._area.crs), target) if np.isfinite(item.bounds).all()
+            ]
             self._known[epsg] = shapely.union_all(shapely.make_valid(np.asarray(moved, object)))
         return self._known[epsg]
+
+
+def extent_of(collection: Collection, tile: str, refs: Sequence[BandRef]) -> tuple[shapely.Geometry, int]:
+    """Outline of the windows that a campaign asks for of a tile, and the EPSG code of its CRS."""
+    frame = collection.frame(tile, refs)
+    size = min(ref.resolution_m for ref in refs)
+    return _extent(frame, _held(collection, frame, refs), size), frame.epsg
 
 
 def outline(frame: Frame) -> shapely.Geometry:
@@ -173,8 +176,8 @@ def _phase(frame: Frame, size: int) -> tuple[float, float]:
 
 def _extent(frame: Frame, held: Mapping[str, Windows], size: int) -> shapely.Geometry:
     """What the campaign's area asks for of a tile."""
-    key = min(held, key=lambda key: int(key.partition("@")[2].removesuffix("m")))
-    return _boxes(frame, held[key], int(key.partition("@")[2].removesuffix("m")))
+    key = next(key for key in held if split_key(key)[1] == size)
+    return _boxes(frame, held[key], size)
 
 
 def _grid(
@@ -239,8 +242,8 @@ def _lacking(
             others = [name for name in names if frames[name].epsg == frame.epsg]
             there = [_boxes(frames[name], held[name][ref.key], ref.resolution_m) for name in others]
             before = [outline(frames[name]) for name in others[: others.index(tile)]]
-            open_area = local.shape(frame.epsg).intersection(outline(frame)).difference(
-                shapely.union_all([*there, *before])
+            open_area = (
+                local.shape(frame.epsg).intersection(outline(frame)).difference(shapely.union_all([*there, *before]))
             )
             for row, column in np.argwhere(~windows).tolist() if open_area.area > _LEAST_AREA else ():
                 one = np.zeros_like(windows)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from hpckit.base.files import digest_json
 from hpckit.cubes.ingest import inputs_of_dates
-from hpckit.processgraph.cube import NOTHING, Cube, Dimension, Grid
-from hpckit.processgraph.process import Value
-from hpckit.reduce.graphs.collection import Collection, described
+from hpckit.processgraph.cube import NOTHING, Band, Cube, Dimension, Grid
+from hpckit.processgraph.process import Request
+from hpckit.reduce.graphs.collection import Collection
 from hpckit.reduce.graphs.placing import Placed, Placing, place
 from hpckit.reduce.graphs.stored import StoredBand
-from hpckit.reduce.graphs.wanted import Wanted, read_wanted
-from hpckit.sensors.bands import Band, BandRef
+from hpckit.reduce.graphs.wanted import Wanted, wanted_of
+from hpckit.sensors import bands as stored_bands
+from hpckit.sensors.bands import BandRef
 from hpckit.space.box import Box
 from hpckit.space.warp import needed, warp
 
@@ -50,15 +50,15 @@ class CollectionSource:
     def type(self) -> Cube:
         """The cube without pixels."""
         labels = tuple(label for label, _ in self.wanted.bands)
+        known = tuple(_known(ref.band) for _, ref in self.wanted.bands)
         dims = (
             Dimension("t", "temporal", tuple(label for label, _ in self.wanted.dates)),
-            Dimension("bands", "bands", labels),
+            Dimension("bands", "bands", labels, bands=known),
             Dimension("y", "spatial", axis="y"),
             Dimension("x", "spatial", axis="x"),
         )
         values = np.zeros((len(dims[0].labels), len(labels), 0, 0), np.float32)
-        bands = {label: described(ref.band) for label, ref in self.wanted.bands}
-        return Cube(values, dims, self.grid, NOTHING, attributes={"bands": bands})
+        return Cube(values, dims, self.grid, NOTHING)
 
     @cached_property
     def inputs(self) -> str:
@@ -69,9 +69,8 @@ class CollectionSource:
             inputs = inputs_of_dates(tiles.spec, tiles.acquisitions[placed.tile])
             made_of[placed.tile] = [inputs[at] for _, at in self._dates(placed.tile)]
         bands = [f"{label} {ref.key}" for label, ref in self.wanted.bands]
-        mask = None if self.placing.mask is None else self.placing.mask.wkb_hex
         labels = [label for label, _ in self.wanted.dates]
-        return digest_json([made_of, bands, labels, str(self.grid), mask])[:16]
+        return digest_json([made_of, bands, labels, str(self.grid)])[:16]
 
     def read(self, box: Box) -> Cube:
         """Pixels of a part of the grid; NaN beyond it, and beyond the tiles.
@@ -86,10 +85,11 @@ class CollectionSource:
         for number, (_, ref) in enumerate(self.wanted.bands):
             for placed in self.placing.tiles:
                 self._fill(values[:, number], box, placed, ref)
-        outside = self._outside(box)
-        if outside is not None:
-            values[:, :, outside] = np.nan
-        return Cube(values, self.type.dims, self.grid, box, attributes=self.type.attributes)
+        beyond = np.ones(box.shape, np.bool_)
+        inside = box.within(self.grid.shape).moved(-box.top, -box.left)
+        beyond[inside.top : inside.bottom, inside.left : inside.right] = False
+        values[:, :, beyond] = np.nan
+        return Cube(values, self.type.dims, self.grid, box)
 
     def _dates(self, tile: str) -> list[tuple[int, int]]:
         """Time steps that a tile has, with its positions for them."""
@@ -150,37 +150,25 @@ class CollectionSource:
     def _stored(self, placed: Placed, ref: BandRef) -> StoredBand:
         return StoredBand(self.collection, placed.frame, ref, placed.windows[ref.key])
 
-    def _outside(self, box: Box) -> npt.NDArray[np.bool_] | None:
-        """Pixels whose centres lie outside the polygons of the extent, and beyond the grid."""
-        mask = self.placing.mask
-        inside = box.within(self.grid.shape)
-        if mask is None and inside == box:
-            return None
-        outside = np.ones(box.shape, np.bool_)
-        held = inside.moved(-box.top, -box.left)
-        if not inside.is_empty:
-            part = np.zeros(inside.shape, np.bool_)
-            if mask is not None:
-                shapely.prepare(mask)
-                xs, ys = np.meshgrid(self.grid.xs(inside), self.grid.ys(inside))
-                part = ~shapely.intersects_xy(mask, xs, ys)
-            outside[held.top : held.bottom, held.left : held.right] = part
-        return outside
 
-
-def open_source(collection: Collection, arguments: Mapping[str, Value]) -> CollectionSource:
-    """Open a collection with the arguments of `load_collection`.
+def open_source(collection: Collection, request: Request) -> CollectionSource:
+    """Open a collection for what a graph asks of it.
 
     Raises
     ------
     GraphError
-        Names the argument at fault; `NoDataAvailable` if nothing lies in the extents.
+        If it has no such band or property; `NoDataAvailable` if nothing lies in the extents.
     """
-    wanted = read_wanted(collection, arguments)
+    wanted = wanted_of(collection, request)
     return CollectionSource(collection, wanted, place(collection, wanted))
 
 
-def decoded(stored: Values, band: Band) -> npt.NDArray[np.float32]:
+def _known(band: stored_bands.Band) -> Band:
+    wavelength = None if band.wavelength_nm is None else band.wavelength_nm / 1000
+    return Band(band.common_name, wavelength)
+
+
+def decoded(stored: Values, band: stored_bands.Band) -> npt.NDArray[np.float32]:
     """Physical values of stored numbers, as float32: number * scale + offset, NaN where there are no data."""
     if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2 and stored.size >= _LEAST_TABLE:
         every = np.arange(np.iinfo(stored.dtype).max + 1, dtype=np.float64)
@@ -188,7 +176,7 @@ def decoded(stored: Values, band: Band) -> npt.NDArray[np.float32]:
     return _physical(stored.astype(np.float64), band)
 
 
-def _physical(numbers: Values, band: Band) -> npt.NDArray[np.float32]:
+def _physical(numbers: Values, band: stored_bands.Band) -> npt.NDArray[np.float32]:
     found = (numbers * band.scale + band.offset).astype(np.float32)
     if band.nodata is not None:
         found[numbers == band.nodata] = np.nan
@@ -197,4 +185,5 @@ def _physical(numbers: Values, band: Band) -> npt.NDArray[np.float32]:
 
 def _coarse(first: int, last: int, factor: float, size: int) -> npt.NDArray[np.intp]:
     """Row, or column, of the coarse raster that holds the centre of each fine one; the last where it ends early."""
-    return np.minimum(np.floor((np.arange(first, last) + 0.5) / factor), size - 1).astype(np.intp)
+    centres = (np.arange(first, last) + 0.5) / factor
+    return np.minimum(centres.astype(np.intp), size - 1)
