@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Cube
-from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
+from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
 from hpckit.processgraph.process import Asked, Environment, Value, processes
 from hpckit.space.box import Box
 
@@ -72,7 +72,7 @@ class Evaluation:
         """Faults of all nodes; those that only follow from a fault of another node are left out."""
         broken: set[str] = set()
         for name, node in self.graph.nodes.items():
-            if any(used.node in broken for used in _references(node.arguments)):
+            if any(used.node in broken for used in references(node.arguments)):
                 broken.add(name)
                 continue
             try:
@@ -168,7 +168,8 @@ class _Child:
     graph: Graph
 
     def __call__(self, **parameters: Value) -> Value:
-        known = {**self.around.parameters, **self.graph.parameters, **parameters}
+        brought = {name: self.around.value(given) for name, given in self.graph.parameters.items()}
+        known = {**self.around.parameters, **brought, **parameters}
         return Evaluation(self.graph, self.around.environment, known, _uses=self._uses).evaluate()
 
     @cached_property
@@ -266,7 +267,7 @@ def _whole(found: Value) -> Asked:
 
 def _uses(graph: Graph) -> Mapping[str, int]:
     """How often the result of each node is used by others."""
-    return Counter(used.node for node in graph.nodes.values() for used in _references(node.arguments))
+    return Counter(used.node for node in graph.nodes.values() for used in references(node.arguments))
 
 
 def _is_pixelwise(graph: Graph) -> bool:
@@ -290,15 +291,3 @@ def _children(argument: Argument) -> Iterator[ChildGraph]:
         case list() | tuple():
             for item in argument:
                 yield from _children(item)
-
-
-def _references(argument: Argument) -> Iterator[FromNode]:
-    match argument:
-        case FromNode():
-            yield argument
-        case Mapping():
-            for item in argument.values():
-                yield from _references(item)
-        case list() | tuple():
-            for item in argument:
-                yield from _references(item)

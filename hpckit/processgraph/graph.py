@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,8 @@ class ChildGraph:
     """A graph as an argument: a reducer, or another callback."""
 
     graph: Graph
+    takes: tuple[str, ...] = ()
+    """Names of the parameters that its parent gives it."""
 
 
 Argument = Any
@@ -53,4 +55,42 @@ class Graph:
     result: str
     """Node whose result is that of the graph."""
     parameters: Mapping[str, Argument] = field(default_factory=dict)
-    """Values of parameters that were put in, or their defaults."""
+    """Of a child graph: what it brings along from around it, to be evaluated there."""
+
+
+def free_parameters(item: Graph | Argument) -> set[str]:
+    """Names of parameters that are referred to, and that nothing within gives a value."""
+    match item:
+        case FromParameter(name):
+            return {name}
+        case Graph(nodes=nodes, parameters=brought):
+            within = set().union(*(free_parameters(node.arguments) for node in nodes.values()))
+            return (within - set(brought)) | free_parameters(brought)
+        case ChildGraph(graph, takes):
+            return free_parameters(graph) - set(takes)
+        case Mapping():
+            return set().union(*map(free_parameters, item.values()))
+        case list() | tuple():
+            return set().union(*map(free_parameters, item))
+        case _:
+            return set()
+
+
+def used_nodes(item: Argument) -> set[str]:
+    """Nodes of the same graph whose results an argument takes."""
+    return {reference.node for reference in references(item)}
+
+
+def references(item: Argument) -> Iterator[FromNode]:
+    """References to nodes of the same graph, each as often as it is there."""
+    match item:
+        case FromNode():
+            yield item
+        case ChildGraph(graph):
+            yield from references(graph.parameters)
+        case Mapping():
+            for inner in item.values():
+                yield from references(inner)
+        case list() | tuple():
+            for inner in item:
+                yield from references(inner)

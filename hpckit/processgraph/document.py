@@ -1,0 +1,149 @@
+"""Process graphs as JSON: what is found in a document, and in which order nodes stand, without what processes are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Final
+
+from hpckit.errors import GraphError
+
+JSON = Any
+Document = Mapping[str, JSON]
+
+_MOST_BYTES: Final = 16 * 1024 * 1024
+MOST_NODES: Final = 2_000
+MOST_GRAPHS_NESTED: Final = 32
+_DEEPEST: Final = 200
+"""Of lists and objects in each other: graphs that are nested take four each."""
+
+
+def load(text: str | bytes) -> JSON:
+    """Read JSON.
+
+    Raises
+    ------
+    GraphError
+        If it is none, or more than 16 MB.
+    """
+    if len(text) > _MOST_BYTES:
+        raise GraphError(
+            f"the process graph has {len(text) / 2**20:.1f} MB",
+            hint="at most 16 MB are read: put large geometries into a file",
+            fault="ProcessGraphComplexity",
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        reason = "it is nested too deeply" if isinstance(cause, RecursionError) else str(cause)
+        raise GraphError(f"the process graph is no JSON: {reason}", fault="ProcessGraphInvalid") from None
+
+
+def graph_in(document: JSON) -> Document:
+    """The nodes in a bare graph, in a process, or in a body of `POST /jobs` or `/result`.
+
+    Raises
+    ------
+    GraphError
+        If there are none (`ProcessGraphMissing`), or if lists and objects are nested too deeply.
+    """
+    if _depth(document) > _DEEPEST:
+        raise GraphError(
+            f"the process graph is nested more than {_DEEPEST} lists and objects deep", fault="ProcessGraphComplexity"
+        )
+    if not isinstance(document, Mapping):
+        raise GraphError(f"a process graph is an object of nodes, not {shown(document)}", fault="ProcessGraphMissing")
+    graph = process_in(document).get("process_graph")
+    if not isinstance(graph, Mapping) or not graph:
+        raise GraphError(
+            "there is no process graph",
+            hint='give nodes, {"process_graph": {…}}, or {"process": {"process_graph": {…}}}',
+            fault="ProcessGraphMissing",
+        )
+    return graph
+
+
+def process_in(document: Document) -> Document:
+    """The process (`process_graph`, and maybe `parameters`) in a document; a bare graph is made one."""
+    inner = document.get("process")
+    if isinstance(inner, Mapping) and "process_graph" in inner:
+        return inner
+    if "process_graph" in document or not any(is_node(item) for item in document.values()):
+        return document
+    return {"process_graph": document}
+
+
+def is_node(item: JSON) -> bool:
+    """Whether it looks like a node of a graph."""
+    return isinstance(item, Mapping) and "process_id" in item
+
+
+def node_references(item: JSON) -> Iterator[str]:
+    """Nodes whose results an argument takes; child processes have nodes of their own."""
+    if isinstance(item, Mapping):
+        if isinstance(item.get("from_node"), str):
+            yield item["from_node"]
+        elif "process_graph" not in item:
+            for inner in item.values():
+                yield from node_references(inner)
+    elif isinstance(item, list):
+        for inner in item:
+            yield from node_references(inner)
+
+
+def order(graph: Document) -> tuple[list[str], list[str]]:
+    """Nodes in an order in which each stands behind those that it takes results from, and those in cycles."""
+    waits = {
+        name: {used for used in node_references(node.get("arguments")) if used in graph}
+        for name, node in graph.items()
+        if isinstance(node, Mapping)
+    }
+    followers: dict[str, list[str]] = {name: [] for name in waits}
+    for name, used in waits.items():
+        for other in used:
+            if other in followers:
+                followers[other].append(name)
+    left = {name: len(used & set(waits)) for name, used in waits.items()}
+    ready = [name for name, count in left.items() if not count]
+    for name in ready:
+        for follower in followers[name]:
+            left[follower] -= 1
+            if not left[follower]:
+                ready.append(follower)
+    return ready, sorted(_in_cycle(waits, {name for name in waits if left[name]}))
+
+
+def _in_cycle(waits: Mapping[str, set[str]], stuck: set[str]) -> set[str]:
+    """Of nodes that no order reaches, those in cycles: the others only stand behind one."""
+    while True:
+        used = {other for name in stuck for other in waits[name]}
+        if stuck <= used:
+            return stuck
+        stuck &= used
+
+
+def closest(word: str, known: Iterator[str] | list[str]) -> str | None:
+    """The nearest name, as a hint."""
+    found = get_close_matches(str(word), list(known), n=1)
+    return f"did you mean {found[0]!r}?" if found else None
+
+
+def shown(value: JSON, longest: int = 60) -> str:
+    """A value in a sentence."""
+    text = json.dumps(value, default=str, ensure_ascii=False) if not isinstance(value, str) else repr(value)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _depth(item: JSON) -> int:
+    deepest, stack = 0, [(item, 1)]
+    while stack:
+        item, depth = stack.pop()
+        deepest = max(deepest, depth)
+        if deepest > _DEEPEST:
+            break
+        if isinstance(item, Mapping):
+            stack += [(inner, depth + 1) for inner in item.values()]
+        elif isinstance(item, list):
+            stack += [(inner, depth + 1) for inner in item]
+    return deepest

@@ -1,0 +1,1 @@
+"""The official tests of openEO's processes: read, run and compared; a runner for openeo-test-suite."""

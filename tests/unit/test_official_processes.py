@@ -1,0 +1,41 @@
+"""The official tests of openEO's processes: each process that is offered passes all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpckit.processgraph.listed import INCOMPLETE, listed
+from hpckit.processgraph.process import processes
+from hpckit.testing.openeo.cases import Case, cases
+
+FOLDER = Path(__file__).parents[2].parent / "shared/data/openeo-process-graphs/openeo-processes-tests"
+CASES: dict[str, list[Case]] = {}
+for each in cases(FOLDER) if FOLDER.is_dir() else ():
+    CASES.setdefault(each.process, []).append(each)
+
+needs_cases = pytest.mark.skipif(not CASES, reason=f"no official tests of openEO in {FOLDER}")
+
+
+def faults(process: str) -> list[str]:
+    found = []
+    for case in (case for case in CASES.get(process, ()) if not case.missing):
+        try:
+            found += [f"{case.name}: {fault}" for fault in case.faults()]
+        except Exception as error:
+            found.append(f"{case.name}: {type(error).__name__}: {error}")
+    return found
+
+
+@needs_cases
+@pytest.mark.parametrize("process", listed())
+def test_a_process_that_is_offered_passes_all_official_tests(process):
+    assert not faults(process)
+
+
+@needs_cases
+@pytest.mark.parametrize("process", sorted(INCOMPLETE))
+def test_a_process_that_is_not_offered_fails_one(process):
+    assert process in processes()
+    assert faults(process), f"{process} passes all its tests: take it out of INCOMPLETE"
