@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import ChildGraph
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.parse import one_call, parse_callback
-from hpckit.processgraph.process import Source, Value, processes
+from hpckit.processgraph.process import Value, processes
 from hpckit.processgraph.specs import documents
+from hpckit.testing.graphs import MemoryEnvironment
 from hpckit.testing.openeo.encoding import cube_of, encoded, labelled_of
 
 JSON = Any
-
-
-class Nowhere:
-    """A world without collections, files and user code."""
-
-    def load_collection(self, name: str, arguments: Mapping[str, Value]) -> Source:
-        """There is none."""
-        raise GraphError(f"there is no collection {name!r}", fault="CollectionNotFound")
-
-    def require_format(self, name: str, options: Mapping[str, JSON], kind: Cube) -> None:
-        """Any will do: nothing is written."""
 
 
 class ProcessRunner:
@@ -44,7 +33,7 @@ class ProcessRunner:
         GraphError
             With openEO's name of the fault.
         """
-        return Evaluation(one_call(id, arguments), Nowhere()).evaluate()
+        return Evaluation(one_call(id, arguments), MemoryEnvironment()).evaluate()
 
     def encode_process_graph(
         self, process: JSON, parent_process_id: str | None = None, parent_parameter: str | None = None
