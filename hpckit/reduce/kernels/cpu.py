@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hpckit.base.compiled import PARTS_PER_THREAD, compiled, spread, thread_count
 from hpckit.reduce.kernels.result import Statistics
-from hpckit.reduce.kernels.sorting import count_up_to, sort
+from hpckit.base.sorting import count_up_to, sort
 
 _BINS = 1024
 

@@ -19,8 +19,7 @@ from hpckit.base.compiled import compiled, spread
 from hpckit.base.files import atomic_open
 from hpckit.base.reading import WatchedFile, parsed
 from hpckit.errors import ZoneError
-from hpckit.reduce.signatures.rasterise import Rings, cover, fill
-from hpckit.space.vector.shapes import united
+from hpckit.space.rasterise import Rings, cover, fill, without_overlaps
 
 VERSION: Final = 1
 """Grows when the same zones and grid give other pixels or weights."""
@@ -165,7 +164,7 @@ def build_index(
         raise ZoneError(
             f"a raster of {shape[0]} x {shape[1]} pixels is too large for a zone index; cut it into tiles"
         )
-    geometries = _without_overlaps(geometries)
+    geometries = without_overlaps(geometries)
     weights = None
     if coverage == "centre":
         offsets, pixels = fill(Rings(geometries, transform), shape)
@@ -196,18 +195,6 @@ def gather(plane: npt.NDArray[Any], index: ZoneIndex, ratio: float = 1.0) -> npt
         factor = 1.0 / ratio
         spread(_gather_scaled, len(values), plane, index.pixels, index.shape[1], factor, values, least=_LEAST)
     return values
-
-
-def _without_overlaps(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
-    """Zones whose parts overlap, here or since they were transformed, as what the parts cover together."""
-    several = np.flatnonzero(shapely.get_num_geometries(geometries) > 1)
-    overlapping = several[~shapely.is_valid(geometries[several])]
-    if not len(overlapping):
-        return geometries
-    whole = geometries.copy()
-    for row in overlapping.tolist():
-        whole[row] = united(geometries[row])
-    return whole
 
 
 def _outside(

@@ -19,7 +19,9 @@ import shapely
 from affine import Affine
 
 from hpckit.base.compiled import compiled, spread
-from hpckit.reduce.kernels.sorting import sort
+from hpckit.base.sorting import sort
+from hpckit.space.box import Box
+from hpckit.space.vector.shapes import united
 
 _LEAST = 1e-7
 """Fraction below which a pixel counts as not covered: the rounding of the running sum."""
@@ -45,23 +47,46 @@ class Rings:
         _find_clockwise(self.x, self.y, self.starts, self.clockwise)
 
 
-def fill(rings: Rings, shape: tuple[int, int]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+def without_overlaps(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Zones whose parts overlap, here or since they were transformed, as what the parts cover together."""
+    several = np.flatnonzero(shapely.get_num_geometries(geometries) > 1)
+    overlapping = several[~shapely.is_valid(geometries[several])]
+    if not len(overlapping):
+        return geometries
+    whole = geometries.copy()
+    for row in overlapping.tolist():
+        whole[row] = united(geometries[row])
+    return whole
+
+
+def fill(
+    rings: Rings, shape: tuple[int, int], part: Box | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
     """Pixels whose centre lies in each zone.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the raster.
+    part : Box, optional
+        Part of the raster whose pixels are wanted: the same ones as without it, since coordinates stay those of the
+        whole raster.
 
     Returns
     -------
     offsets : ndarray of int64, shape (zones + 1,)
     pixels : ndarray of uint32
-        `row * columns + column`, ascending within a zone.
+        `row * columns + column` in the part, ascending within a zone.
     """
-    rows, columns = shape
+    box = Box(0, 0, *shape) if part is None else part.within(shape)
+    edges = (box.top, box.left, box.bottom, box.right)
     counts = np.zeros(len(rings.zones) - 1, dtype=np.int64)
     nothing = np.empty(0, np.uint32)
     parts = (rings.x, rings.y, rings.starts, rings.zones, rings.clockwise)
-    spread(_fill, len(counts), *parts, rows, columns, counts, counts, nothing)
+    spread(_fill, len(counts), *parts, edges, counts, counts, nothing)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     pixels = np.empty(offsets[-1], dtype=np.uint32)
-    spread(_fill, len(counts), *parts, rows, columns, counts, offsets, pixels)
+    spread(_fill, len(counts), *parts, edges, counts, offsets, pixels)
     return offsets, pixels
 
 
@@ -108,15 +133,17 @@ def _find_clockwise(x, y, starts, result):  # type: ignore[no-untyped-def]
 
 @compiled(nogil=True)
 def _fill(  # type: ignore[no-untyped-def]
-    start, stop, x, y, starts, zones, clockwise, rows, columns, counts, offsets, pixels
+    start, stop, x, y, starts, zones, clockwise, edges, counts, offsets, pixels
 ):
     """Count the pixels of each zone, or write them when `pixels` has room."""
+    first_row, first_column, end_row, end_column = edges
+    columns = end_column - first_column
     for zone in range(start, stop):
         first, last = starts[zones[zone]], starts[zones[zone + 1]]
         if first == last:
             continue
         low, high = _extent(y, first, last)
-        top, bottom = max(0, np.int64(np.floor(low))), min(rows, np.int64(np.floor(high)) + 1)
+        top, bottom = max(first_row, np.int64(np.floor(low))), min(end_row, np.int64(np.floor(high)) + 1)
         if top >= bottom:
             continue
         ends = _crossings_per_row(y, starts, zones[zone], zones[zone + 1], top, bottom)
@@ -124,14 +151,14 @@ def _fill(  # type: ignore[no-untyped-def]
         position = offsets[zone]
         count = 0
         for row in range(bottom - top):
-            reached = 0
+            reached = first_column
             begin = ends[row]
             for pair in range(begin, ends[row + 1] - 1, 2):
                 left = max(np.int64(spans[pair]), reached)
-                right = min(np.int64(spans[pair + 1]), columns)
+                right = min(np.int64(spans[pair + 1]), end_column)
                 for column in range(left, right):
                     if len(pixels) > 0:
-                        pixels[position + count] = (top + row) * columns + column
+                        pixels[position + count] = (top + row - first_row) * columns + column - first_column
                     count += 1
                 reached = max(reached, right)
         if len(pixels) == 0:
