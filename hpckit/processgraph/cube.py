@@ -176,8 +176,8 @@ class Cube:
         Which pixels of the grid `values` has.
     geometries : Geometries, optional
         Of the whole vector cube.
-    features : range, optional
-        Which geometries `values` has.
+    features : range or tuple of int, optional
+        Which geometries `values` has; ascending.
     """
 
     values: Values
@@ -185,7 +185,7 @@ class Cube:
     grid: Grid | None = None
     box: Box | None = None
     geometries: Geometries | None = None
-    features: range | None = None
+    features: range | tuple[int, ...] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of bands and others, kept for files: never read by a process."""
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
@@ -41,6 +43,8 @@ class Evaluation:
     _types: dict[str, Value] = field(default_factory=dict)
     _kept: dict[str, Any] = field(default_factory=dict)
     """What nodes made once."""
+    _constant: dict[int, tuple[Argument, bool]] = field(default_factory=dict)
+    """Arguments, and whether they refer to nothing, by identity."""
     _shared: dict[tuple[str, Asked], tuple[Value, int]] = field(default_factory=dict)
     """Results that other nodes will ask for again, and how often."""
     _uses: Mapping[str, int] = field(default_factory=Counter)
@@ -134,12 +138,20 @@ class Evaluation:
                 return self._parameter(name)
             case ChildGraph(graph):
                 return _Child(self, graph)
+            case Mapping() | list() if self._is_constant(argument):
+                return argument
             case Mapping():
                 return {key: self.value(item) for key, item in argument.items()}
             case list() | tuple():
                 return [self.value(item) for item in argument]
             case _:
                 return argument
+
+    def _is_constant(self, argument: Argument) -> bool:
+        """Whether nothing in it refers to anything: looked up once, since geometries of a graph may be megabytes."""
+        if id(argument) not in self._constant:
+            self._constant[id(argument)] = argument, _is_constant(argument)
+        return self._constant[id(argument)][1]
 
     def part(self, argument: Argument, asked: Asked) -> Value:
         """An argument that may be a cube: of a cube the part that is asked for."""
@@ -171,6 +183,9 @@ class _Child:
         brought = {name: self.around.value(given) for name, given in self.graph.parameters.items()}
         known = {**self.around.parameters, **brought, **parameters}
         return Evaluation(self.graph, self.around.environment, known, _uses=self._uses).evaluate()
+
+    def over(self, graph: Graph) -> _Child:
+        return _Child(self.around, graph)
 
     @cached_property
     def pixelwise(self) -> bool:
@@ -247,12 +262,15 @@ def cropped(cube: Cube, asked: Asked) -> Cube:
                 cut[place] = slice(inside.left, inside.right) if not asked.is_empty else slice(0, 0)
         return replace(cube, values=cube.values[tuple(cut)], box=asked)
     if cube.geometries is not None and cube.features is not None:
-        wanted = asked if isinstance(asked, range) else range(0)
+        wanted = range(0) if isinstance(asked, Box) else asked
+        if wanted == cube.features:
+            return cube
+        there = np.asarray(cube.features, dtype=np.int64)
+        where = np.searchsorted(there, np.asarray(wanted, dtype=np.int64))
+        if not np.array_equal(there[where[where < len(there)]], wanted):
+            raise GraphError("geometries are asked for that the cube does not have")
         place = next(place for place, dim in enumerate(cube.dims) if dim.kind == "geometry")
-        first = cube.features.start
-        cut = [slice(None)] * len(cube.dims)
-        cut[place] = slice(wanted.start - first, wanted.stop - first) if len(wanted) else slice(0, 0)
-        return replace(cube, values=cube.values[tuple(cut)], features=wanted)
+        return replace(cube, values=np.take(cube.values, where, axis=place), features=wanted)
     return cube
 
 
@@ -291,3 +309,14 @@ def _children(argument: Argument) -> Iterator[ChildGraph]:
         case list() | tuple():
             for item in argument:
                 yield from _children(item)
+
+
+def _is_constant(argument: Argument) -> bool:
+    match argument:
+        case FromNode() | FromParameter() | ChildGraph() | tuple():
+            return False
+        case Mapping():
+            return all(map(_is_constant, argument.values()))
+        case list():
+            return all(map(_is_constant, argument))
+    return True

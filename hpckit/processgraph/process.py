@@ -8,17 +8,26 @@ from typing import Any, Literal, Protocol
 
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.extents import Area
+from hpckit.processgraph.graph import Graph
 from hpckit.processgraph.times import Period
 from hpckit.space.box import Box
 
 Value = Any
 """JSON, `Labelled`, ndarray (elementwise, one value a pixel), `Cube`, `Geometries`, or `Callback`."""
-Asked = Box | range | None
-"""What is wanted of a cube: pixels of its grid, some of its geometries; None for all (cubes of neither kind, too)."""
+Asked = Box | range | tuple[int, ...] | None
+"""What is wanted of a cube: pixels of its grid; some of its geometries, as a range or as their ascending numbers; None
+for all (cubes of neither kind, too)."""
 
 
 class Callback(Protocol):
     """A child process, ready to be called with the parameters that its parent gives it."""
+
+    @property
+    def graph(self) -> Graph:
+        """What is evaluated: for processes that have a faster way for some graphs."""
+
+    def over(self, graph: Graph) -> Callback:
+        """A child process in the same place with another graph."""
 
     def __call__(self, **parameters: Value) -> Value:
         """Evaluate it."""
