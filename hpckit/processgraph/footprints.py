@@ -75,20 +75,25 @@ class Footprints:
         return len(self._polygons)
 
     @property
+    def sizes(self) -> _Numbers:
+        """Pixels of the rectangle around each geometry."""
+        return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
+
+    @property
     def reached(self) -> _Numbers:
         """Geometries that reach into the grid."""
-        return np.flatnonzero((self.boxes[:, 2] > self.boxes[:, 0]) & (self.boxes[:, 3] > self.boxes[:, 1]))
+        return np.flatnonzero(self.sizes > 0)
 
     def touching(self, box: Box) -> _Numbers:
         """Geometries that may have pixels in a part."""
         top, left, bottom, right = self.boxes.T
         near = (top < box.bottom) & (bottom > box.top) & (left < box.right) & (right > box.left)
-        return np.flatnonzero(near & (bottom > top) & (right > left))
+        return np.flatnonzero(near & (self.sizes > 0))
 
     def around(self, chosen: _Numbers) -> Box:
         """The smallest part of the grid that has all pixels of some geometries; empty if they have none."""
         boxes = self.boxes[chosen]
-        boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+        boxes = boxes[self.sizes[chosen] > 0]
         if not len(boxes):
             return Box(0, 0, 0, 0)
         top, left = boxes[:, :2].min(axis=0).tolist()
@@ -97,6 +102,8 @@ class Footprints:
 
     def pixels(self, chosen: _Numbers, box: Box) -> Pixels:
         """Pixels of some geometries in a part of the grid."""
+        if not len(chosen) or box.is_empty:
+            return Pixels(np.zeros(len(chosen) + 1, np.int64), np.empty(0, np.int64), box)
         rings = Rings(without_overlaps(self._polygons[chosen]), self._transform)
         offsets, found = fill(rings, self.grid.shape, box)
         pixels = found.astype(np.int64)

@@ -15,8 +15,8 @@ from hpckit.space.box import Box
 Value = Any
 """JSON, `Labelled`, ndarray (elementwise, one value a pixel), `Cube`, `Geometries`, or `Callback`."""
 Asked = Box | range | tuple[int, ...] | None
-"""What is wanted of a cube: pixels of its grid; some of its geometries, as a range or as their ascending numbers; None
-for all (cubes of neither kind, too)."""
+"""What is wanted of a cube: pixels of its grid; some of its geometries, as a range or as their ascending numbers;
+None for all (cubes of neither kind, too)."""
 
 
 class Callback(Protocol):

@@ -1,0 +1,49 @@
+"""Values of pixels replaced by null or another value; the data type depends on types alone, not on values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.processgraph.cube import Values
+from hpckit.processgraph.process import Value
+
+
+def replaced(values: Values, where: npt.NDArray[np.bool_], replacement: Value = None) -> Values:
+    """Values, and the replacement where `where` is true.
+
+    Parameters
+    ----------
+    values : ndarray
+    where : ndarray of bool
+        Of a shape that is broadcast to that of `values`.
+    replacement : number, bool, str, optional
+        None is null: NaN, or None among objects.
+    """
+    result = values.astype(_type_of(values.dtype, replacement))
+    null = None if result.dtype.kind == "O" else np.nan
+    np.copyto(result, np.asarray(null if replacement is None else replacement, result.dtype), where=where)
+    return result
+
+
+def nullable(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A data type that has all values of another one, and null."""
+    if dtype.kind in "fO":
+        return dtype
+    return np.dtype(np.float32 if dtype.kind == "b" or dtype.itemsize < 4 else np.float64)
+
+
+def _type_of(dtype: np.dtype[Any], replacement: Value) -> np.dtype[Any]:
+    if replacement is None:
+        return nullable(dtype)
+    if isinstance(replacement, str) or dtype.kind == "O":
+        return np.dtype(object)
+    if dtype.kind == "f" or (dtype.kind == "b" and isinstance(replacement, bool)):
+        return dtype
+    if dtype.kind in "iu" and float(replacement).is_integer():
+        limits = np.iinfo(dtype)
+        if limits.min <= replacement <= limits.max:
+            return dtype
+    return np.dtype(np.float64)
