@@ -6,7 +6,14 @@ from functools import cache
 from importlib import import_module
 from typing import Final
 
-_MODULES: Final = ("cubes.reduce",)
+_MODULES: Final = (
+    "cubes.aggregate_spatial",
+    "cubes.points",
+    "cubes.polygons",
+    "cubes.reduce",
+    "cubes.vectors",
+    "cubes.windows",
+)
 
 
 @cache

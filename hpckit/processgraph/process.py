@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.extents import Area
 from hpckit.processgraph.graph import Graph
 from hpckit.processgraph.times import Period
@@ -114,6 +114,15 @@ class Environment(Protocol):
         ------
         GraphError
             If the address is not allowed or cannot be read, or what it has is no raster that hpckit knows.
+        """
+
+    def read_geometries(self, url: str, format: str, options: Mapping[str, Value]) -> Geometries:
+        """Read the vector file at an address.
+
+        Raises
+        ------
+        GraphError
+            If the address is not allowed or cannot be read, or the file is none of the format (`FormatUnsuitable`).
         """
 
     def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:

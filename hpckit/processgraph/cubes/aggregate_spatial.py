@@ -158,11 +158,9 @@ class _OneByOne:
 
     def of(self, group: Gathered, call: Call) -> _Results:
         context = call.value("context")
-        spans = list(zip(group.offsets, group.offsets[1:], strict=False)) or [(0, 0)]
-        found = [
-            _together(self._call(group.values[:, first:last], context), (1, len(group.values)))
-            for first, last in spans
-        ]
+        spans = list(pairwise(group.offsets)) or [(0, 0)]
+        shape = 1, len(group.values)
+        found = [_together(self._call(group.values[:, first:last], context), shape) for first, last in spans]
         values = np.concatenate([each.values for each in found]) if len(group.offsets) > 1 else found[0].values[:0]
         return _Results(values, found[0].count, found[0].dtype)
 
