@@ -34,7 +34,7 @@ class Callback(Protocol):
 
     @property
     def pixelwise(self) -> bool:
-        """Whether each pixel's result is made from that pixel alone, so that any pixels can be computed by themselves."""
+        """Whether each pixel's result is made from that pixel alone, so that any pixels can be computed alone."""
 
 
 class Call(Protocol):

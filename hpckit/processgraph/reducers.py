@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.processgraph.cube import Values
-from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
+from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, free_parameters
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Callback, Value
 from hpckit.processgraph.zonal import STATISTICS, reduce_zones
@@ -117,7 +117,7 @@ def fast(callback: Callback) -> Fast | None:
     graph = callback.graph
     reducers = {name: known for name, node in graph.nodes.items() if (known := _reducer(node)) is not None}
     left = [node.arguments for name, node in graph.nodes.items() if name not in reducers]
-    return None if any(map(_takes_data, left)) else Fast(callback, reducers)
+    return None if any("data" in free_parameters(given) for given in left) else Fast(callback, reducers)
 
 
 def _names(reducer: _Reducer) -> tuple[str, ...] | None:
@@ -163,19 +163,6 @@ def _fractions(probabilities: Argument, q: Argument) -> tuple[float, ...] | None
     return tuple(map(float, given)) if sound else None
 
 
-def _takes_data(argument: Argument) -> bool:
-    match argument:
-        case FromParameter("data"):
-            return True
-        case ChildGraph(graph):
-            return any(_takes_data(node.arguments) for node in graph.nodes.values())
-        case Mapping():
-            return any(map(_takes_data, argument.values()))
-        case list() | tuple():
-            return any(map(_takes_data, argument))
-    return False
-
-
 def _without(graph: Graph, known: Mapping[str, Any]) -> Graph:
     """A graph in which parameters stand for some of the nodes."""
     nodes = {
@@ -190,6 +177,8 @@ def _put_in(argument: Argument, known: Mapping[str, Any]) -> Argument:
     match argument:
         case FromNode(name) if name in known:
             return FromParameter(_PREFIX + name)
+        case ChildGraph(graph=child):
+            return replace(argument, graph=replace(child, parameters=_put_in(child.parameters, known)))
         case Mapping():
             return {key: _put_in(item, known) for key, item in argument.items()}
         case list() | tuple():

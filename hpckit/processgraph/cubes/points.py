@@ -58,7 +58,7 @@ def vector_to_random_points(call: Call) -> Cube:
 def _sampled(
     geometries: Geometries, call: Call, sample: Callable[[int], _Numbers]
 ) -> tuple[Geometries, npt.NDArray[np.int64]]:
-    """Points of all geometries, and the geometry of each: one multipoint each, or single points without identifiers."""
+    """Points of all geometries, and the geometry of each: multipoints, or single points without identifiers."""
     points = [
         np.empty((0, 2)) if shape.is_empty else sample(row) for row, shape in enumerate(geometries.shapes.tolist())
     ]
@@ -148,12 +148,11 @@ def _random(shape: shapely.Geometry, count: int, generator: np.random.Generator)
         return _in_triangles(polygons, count, generator)
     lines = [part for part in _leaves(shape) if part.geom_type == "LineString"]
     if lines:
-        ends = np.cumsum([line.length for line in lines])
+        lengths = np.array([line.length for line in lines])
+        ends = np.cumsum(lengths)
         at = generator.uniform(0, ends[-1], count)
         line = np.minimum(np.searchsorted(ends, at, side="right"), len(lines) - 1)
-        points = shapely.line_interpolate_point(
-            np.array(lines)[line], at - (ends - [one.length for one in lines])[line]
-        )
+        points = shapely.line_interpolate_point(np.array(lines)[line], at - (ends - lengths)[line])
         return np.asarray(shapely.get_coordinates(points))
     points = np.unique(shapely.get_coordinates(shape), axis=0)
     return np.asarray(generator.permutation(points)[:count])

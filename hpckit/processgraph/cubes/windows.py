@@ -42,9 +42,7 @@ def aggregate_spatial_window(call: Call) -> Cube:
         columns,
     )
     asked = call.asked if isinstance(call.asked, Box) else Box(0, 0, 0, 0)
-    wanted = Box(
-        asked.top * height + top, asked.left * width + left, asked.bottom * height + top, asked.right * width + left
-    )
+    wanted = _covered(asked, (height, width)).moved(top, left) if not asked.is_empty else asked
     data = with_planes_last(call.cube("data", wanted.within(grid.shape)))
     values = _padded(data.values, wanted, wanted.within(grid.shape))
     windows = values.reshape(*values.shape[:-2], asked.shape[0], height, asked.shape[1], width)
@@ -58,6 +56,12 @@ def aggregate_spatial_window(call: Call) -> Cube:
     reduced = np.broadcast_to(np.asarray(np.nan if found is None else found), shape)
     result = replace(data, values=reduced, grid=coarse, box=asked)
     return in_order(result, call.type_of("data").dims)
+
+
+def _covered(windows: Box, size: tuple[int, int]) -> Box:
+    """Pixels of windows."""
+    height, width = size
+    return Box(windows.top * height, windows.left * width, windows.bottom * height, windows.right * width)
 
 
 def _size(call: Call) -> tuple[int, int]:
