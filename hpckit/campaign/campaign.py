@@ -34,6 +34,7 @@ from hpckit.base.credentials import check_dsn, find_secret
 from hpckit.base.document import read_document
 from hpckit.campaign.composite import Composite
 from hpckit.campaign.cubeless import require_no_cube_needed
+from hpckit.campaign.graph import GraphReduction, graph_faults, with_own_data
 from hpckit.campaign.indices import bands_named, require_indices, require_no_band, resolved
 from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.step import Step, require_order
@@ -277,6 +278,8 @@ _TextOfGrid = GetPydanticSchema(
 def _masked(reduction: dict[str, Any], sensor: Sensor) -> dict[str, Any]:
     """A reduction with the mask of a sensor where the file does not say another one."""
     own, said = sensor.mask, reduction.get("mask", {})
+    if reduction.get("kind") == "graph":
+        return reduction
     if own is None:
         return {"mask": None, **reduction}
     if not isinstance(said, dict):
@@ -293,11 +296,13 @@ def _kind(reduction: Any) -> str:
 
 
 Reduction = Annotated[
-    Annotated[SignatureReduction, Tag("signatures")] | Annotated[Composite, Tag("composite")],
+    Annotated[SignatureReduction, Tag("signatures")]
+    | Annotated[Composite, Tag("composite")]
+    | Annotated[GraphReduction, Tag("graph")],
     Discriminator(
         _kind,
         custom_error_type="kind",
-        custom_error_message="kind must be signatures (which it is where it is not given) or composite",
+        custom_error_message="kind must be signatures (which it is where it is not given), composite or graph",
     ),
 ]
 """A reduction of the cube, selected by `kind`."""
@@ -341,6 +346,7 @@ class Campaign(_Model):
     @classmethod
     def _masks_of_the_sensor(cls, values: Any) -> Any:
         """By default, reductions use the mask of the sensor; without one they mask nothing."""
+        values = with_own_data(values)
         try:
             sensor = Scenes.model_validate(values["scenes"]).sensor
             reductions = [_masked(item, sensor) if isinstance(item, dict) else item for item in values["reductions"]]
@@ -360,13 +366,13 @@ class Campaign(_Model):
     @model_validator(mode="after")
     def _bands_known(self) -> Campaign:
         held = {self._name(ref) for ref in self.cube_bands()}
-        for reduction in self.reductions:
+        for reduction in self._of_bands:
             self._require_bands_once(reduction)
             self._settle_indices(reduction)
         for composite in self.composites:
             composite.require_no_classes(self.ref)
             composite.require_one_resolution(self.ref)
-        for reduction in self.reductions:
+        for reduction in self._of_bands:
             for reference in map(self._name, self._sources(reduction)):
                 if reference not in held:
                     raise ValueError(
@@ -432,7 +438,13 @@ class Campaign(_Model):
     @model_validator(mode="after")
     def _nothing_needs_the_cube(self) -> Campaign:
         if not self.cube.keep:
-            require_no_cube_needed(self.composites, self.steps, has_work=bool(self.signatures or self.extensions))
+            require_no_cube_needed(self.composites, self.steps, has_work=bool(self.signatures or self.extensions or self.graphs))
+        return self
+
+    @model_validator(mode="after")
+    def _products_named(self) -> Campaign:
+        if not self.has_products and (not self.graphs or len(self.graphs) < len(self.reductions) or self.cube.keep):
+            raise ValueError("`scenes.paths` names no folder; name at least one")
         return self
 
     @model_validator(mode="after")
@@ -449,6 +461,8 @@ class Campaign(_Model):
         stages = [*(["ingest"] if self.cube.keep else []), *(["zones", "signatures"] if self.signatures else [])]
         if self.composites:
             stages += ["composites", *(["export"] if any(item.outputs.cog for item in self.composites) else [])]
+        if self.graphs:
+            stages += ["graph", "results"]
         require_order(self.steps, [*stages, *self.extensions])
         return self
 
@@ -469,6 +483,21 @@ class Campaign(_Model):
         """Bands of the cube, parsed, without repetitions, finest resolution first."""
         refs = {self._held(text) for text in self.cube.bands}
         return sorted(refs, key=lambda ref: (ref.resolution_m, ref.name))
+
+    @property
+    def _of_bands(self) -> list[SignatureReduction | Composite]:
+        """Reductions of bands of the cube that they name."""
+        return [*self.signatures, *self.composites]
+
+    @property
+    def graphs(self) -> list[GraphReduction]:
+        """Process graphs."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, GraphReduction)]
+
+    @property
+    def has_products(self) -> bool:
+        """Whether it reads products of its own; else it only computes graphs of other campaigns."""
+        return bool(self.scenes.paths)
 
     @property
     def signatures(self) -> list[SignatureReduction]:
@@ -565,4 +594,18 @@ def load_campaign(path: Path) -> Campaign:
     )
     campaign._path = path
     campaign._lines = lines
+    _require_sound_graphs(campaign)
     return campaign
+
+
+def _require_sound_graphs(campaign: Campaign) -> None:
+    """Refuse graphs with faults of form; those of types need collections, and are found when it is planned."""
+    found = []
+    for number, reduction in enumerate(campaign.reductions):
+        if isinstance(reduction, GraphReduction):
+            place = f"{campaign.path}:{campaign.line('reductions', number, 'graph')}: reductions.{number}.graph"
+            document = reduction.document(campaign.folder)
+            file = "" if isinstance(reduction.graph, dict) else f"{reduction.graph}: "
+            found += [f"{place}: {file}{fault}" for fault in graph_faults(document, reduction.parameters)]
+    if found:
+        raise CampaignError("\n".join(found), hint="`hpckit graph check` shows all faults of a graph")

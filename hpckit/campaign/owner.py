@@ -55,6 +55,9 @@ def stores(campaign: Campaign) -> Iterator[tuple[str, Path]]:
     for composite in campaign.composites:
         field = f"reductions.{composite.name}.outputs.path"
         yield field, campaign.resolve(composite.outputs.path) / f"{composite.name}.zarr"
+    for graph in campaign.graphs:
+        field = f"reductions.{graph.name}.outputs.path"
+        yield field, campaign.resolve(graph.outputs.path) / f"{graph.name}.zarr"
 
 
 def require_own(campaign: Campaign) -> None:

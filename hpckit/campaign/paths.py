@@ -94,6 +94,11 @@ def _inputs(campaign: Campaign) -> Iterator[Place]:
         yield Place("scenes.paths", campaign.resolve(path), products=True)
     for reduction in campaign.signatures:
         yield Place(f"reductions.{reduction.name}.zones", campaign.resolve(reduction.zones))
+    for graph in campaign.graphs:
+        if isinstance(graph.graph, Path):
+            yield Place(f"reductions.{graph.name}.graph", campaign.resolve(graph.graph))
+        for name, path in graph.collections.items():
+            yield Place(f"reductions.{graph.name}.collections.{name}", campaign.resolve(path))
     for name, value in campaign.scenes.options.files().items():
         yield Place(f"scenes.{campaign.sensor.option}.{name}", campaign.resolve(value))
     for step in campaign.steps:
@@ -111,11 +116,11 @@ def _outputs(campaign: Campaign) -> Iterator[Place]:
         yield Place("cube.path", campaign.cube_path, "give `cube.path` another name")
     if campaign.signatures and campaign.store.is_file:
         yield Place("store.path", campaign.store_path, "give `store.path` a name that no input has")
-    for composite in campaign.composites:
-        field, remedy = f"reductions.{composite.name}.outputs.path", "give `outputs.path` another folder"
-        folder = campaign.resolve(composite.outputs.path)
-        yield Place(field, folder / f"{composite.name}.zarr", remedy)
-        yield Place(field, folder / composite.name, remedy)
+    for reduction in (*campaign.composites, *campaign.graphs):
+        field, remedy = f"reductions.{reduction.name}.outputs.path", "give `outputs.path` another folder"
+        folder = campaign.resolve(reduction.outputs.path)
+        yield Place(field, folder / f"{reduction.name}.zarr", remedy)
+        yield Place(field, folder / reduction.name, remedy)
     for step in campaign.steps:
         remedy = "give the step's `into` another folder"
         yield Place(f"steps.{step.name}.into", campaign.resolve(step.folder), remedy, step=True)
@@ -169,7 +174,8 @@ def folders_of(campaign: Campaign, run: Path) -> list[Path]:
     """Folders that a campaign reads and writes; none within another. Links are followed to where they lead."""
     named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.folders)]
     named += [campaign.resolve(reduction.zones).parent for reduction in campaign.signatures]
-    named += [campaign.resolve(reduction.outputs.path) for reduction in campaign.composites]
+    named += [campaign.resolve(reduction.outputs.path) for reduction in (*campaign.composites, *campaign.graphs)]
+    named += [campaign.resolve(path).parent for graph in campaign.graphs for path in graph.collections.values()]
     for step in campaign.steps:
         named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.folders if step.scenes else ())]
         named += [campaign.resolve(Path(text.partition("{")[0])).parent for text in step.inputs.values()]

@@ -127,6 +127,13 @@ class Products(BaseModel):
 class Scenes(Products):
     """Which products to use."""
 
+    paths: Annotated[
+        list[Annotated[Address | Path, Field(union_mode="left_to_right")]],
+        BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    ]
+    """Folders that are searched for products at any depth, products, or files of STAC items, also stac-geoparquet;
+    and folders of object stores, `s3://eodata/Sentinel-2/MSI/L2A`, of which those of the period are searched. None
+    in a campaign that only computes graphs of other campaigns."""
     verify: bool = True
     """Compare each file with the size and checksum that its product has of it before it is decoded."""
     fetched: Path = Path("fetched")

@@ -1,0 +1,117 @@
+"""What a campaign file says of a process graph, and campaigns that only compute graphs of other campaigns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from hpckit.errors import CampaignError, GraphError
+
+_WITHOUT_PRODUCTS: Final = {
+    "aoi": [-180.0, -90.0, 180.0, 90.0],
+    "period": "1970-01-01/..",
+    "scenes": {"paths": []},
+    "cube": {"keep": False, "bands": ["B04"]},
+}
+"""What a campaign has that reads no products: no folder, no cube, and no limit."""
+_MOST_BYTES: Final = 16 * 2**20
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
+    )
+
+
+class GraphOutputs(_Model):
+    """Where results of a graph end."""
+
+    path: Path = Path("graphs")
+    """Folder: `<name>.zarr` in it holds what units computed, `<name>` the files of its `save_result`."""
+
+
+class GraphReduction(_Model):
+    """A process graph of openEO, computed in blocks of pixels, or groups of geometries."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+    kind: Literal["graph"]
+    graph: Path | dict[str, Any]
+    """File of JSON, or the process graph itself: `{node: {process_id: …, arguments: …}, …}`."""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    """Values of its parameters by name."""
+    collections: dict[str, Path] = Field(default_factory=dict)
+    """Campaign files, or run directories, by the names of the collections that the graph loads. The campaign's own
+    cube has its `name`."""
+    outputs: GraphOutputs = Field(default_factory=GraphOutputs)
+
+    @field_validator("graph")
+    @classmethod
+    def _sound(cls, value: Path | dict[str, Any]) -> Path | dict[str, Any]:
+        if isinstance(value, dict):
+            faults = graph_faults(value)
+            if faults:
+                raise ValueError("; ".join(faults))
+        return value
+
+    def document(self, folder: Path) -> Any:
+        """The process graph as JSON.
+
+        Parameters
+        ----------
+        folder : Path
+            That of the campaign file.
+
+        Raises
+        ------
+        CampaignError
+            If the file cannot be read, or is no JSON.
+        """
+        if isinstance(self.graph, dict):
+            return self.graph
+        from hpckit.processgraph.document import load
+
+        path = folder / self.graph.expanduser()
+        try:
+            with path.open("rb") as file:
+                text = file.read(_MOST_BYTES + 1)
+        except FileNotFoundError:
+            raise CampaignError(f"{path}: no such file", hint=f"correct `graph` of reduction {self.name!r}") from None
+        except OSError as error:
+            raise CampaignError(f"{path}: cannot be read: {error.strerror or error}") from error
+        try:
+            return load(text)
+        except GraphError as error:
+            raise CampaignError(f"{path}: {error.message}", hint=error.hint) from None
+
+
+def graph_faults(document: Any, parameters: Mapping[str, Any] | None = None) -> list[str]:
+    """What is wrong with the form of a process graph: one sentence for each fault, which names the node."""
+    from hpckit.processgraph.parse import read
+
+    _, faults = read(document, parameters=parameters or {})
+    return [described(fault) for fault in faults]
+
+
+def described(fault: GraphError) -> str:
+    """A fault with its node and remedy, in one line."""
+    where = f"node {fault.node}: " if fault.node else ""
+    remedy = f" ({fault.hint})" if fault.hint else ""
+    return f"{where}{fault.message}{remedy}"
+
+
+def with_own_data(values: Any) -> Any:
+    """A campaign file as it is; one that only computes graphs may leave out area, period, products and cube."""
+    if not isinstance(values, dict) or not reads_no_products(values):
+        return values
+    return {**_WITHOUT_PRODUCTS, **values}
+
+
+def reads_no_products(values: Mapping[str, Any]) -> bool:
+    """Whether a campaign has nothing but graphs, and names no products."""
+    reductions = values.get("reductions")
+    if not isinstance(reductions, list) or not reductions or "scenes" in values:
+        return False
+    return all(isinstance(item, dict) and item.get("kind") == "graph" for item in reductions)
