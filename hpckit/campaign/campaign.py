@@ -438,7 +438,9 @@ class Campaign(_Model):
     @model_validator(mode="after")
     def _nothing_needs_the_cube(self) -> Campaign:
         if not self.cube.keep:
-            require_no_cube_needed(self.composites, self.steps, has_work=bool(self.signatures or self.extensions or self.graphs))
+            require_no_cube_needed(
+                self.composites, self.steps, has_work=bool(self.signatures or self.extensions or self.graphs)
+            )
         return self
 
     @model_validator(mode="after")
@@ -493,6 +495,11 @@ class Campaign(_Model):
     def graphs(self) -> list[GraphReduction]:
         """Process graphs."""
         return [reduction for reduction in self.reductions if isinstance(reduction, GraphReduction)]
+
+    @property
+    def of_pixels(self) -> list[Composite | GraphReduction]:
+        """Reductions whose results are files."""
+        return [*self.composites, *self.graphs]
 
     @property
     def has_products(self) -> bool:

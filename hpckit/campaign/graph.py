@@ -56,6 +56,11 @@ class GraphReduction(_Model):
                 raise ValueError("; ".join(faults))
         return value
 
+    def files(self) -> Mapping[str, Path]:
+        """What it reads, by field."""
+        graph = {} if isinstance(self.graph, dict) else {"graph": self.graph}
+        return {**graph, **{f"collections.{name}": path for name, path in self.collections.items()}}
+
     def document(self, folder: Path) -> Any:
         """The process graph as JSON.
 

@@ -52,12 +52,9 @@ def stores(campaign: Campaign) -> Iterator[tuple[str, Path]]:
     """Stores that a campaign writes, by the field that names them."""
     if campaign.cube.keep:
         yield "cube.path", campaign.cube_path
-    for composite in campaign.composites:
-        field = f"reductions.{composite.name}.outputs.path"
-        yield field, campaign.resolve(composite.outputs.path) / f"{composite.name}.zarr"
-    for graph in campaign.graphs:
-        field = f"reductions.{graph.name}.outputs.path"
-        yield field, campaign.resolve(graph.outputs.path) / f"{graph.name}.zarr"
+    for reduction in campaign.of_pixels:
+        field = f"reductions.{reduction.name}.outputs.path"
+        yield field, campaign.resolve(reduction.outputs.path) / f"{reduction.name}.zarr"
 
 
 def require_own(campaign: Campaign) -> None:

@@ -88,6 +88,7 @@ def _clash(output: Place, relation: Relation, other: Place) -> Clash:
 
 def _inputs(campaign: Campaign) -> Iterator[Place]:
     yield Place("the campaign file", campaign.path)
+    yield from _of_steps(campaign)
     if campaign.aoi_path is not None and _exists(campaign.aoi_path):
         yield Place("aoi", campaign.aoi_path)
     for path in campaign.scenes.folders:
@@ -95,12 +96,13 @@ def _inputs(campaign: Campaign) -> Iterator[Place]:
     for reduction in campaign.signatures:
         yield Place(f"reductions.{reduction.name}.zones", campaign.resolve(reduction.zones))
     for graph in campaign.graphs:
-        if isinstance(graph.graph, Path):
-            yield Place(f"reductions.{graph.name}.graph", campaign.resolve(graph.graph))
-        for name, path in graph.collections.items():
-            yield Place(f"reductions.{graph.name}.collections.{name}", campaign.resolve(path))
+        for field, path in graph.files().items():
+            yield Place(f"reductions.{graph.name}.{field}", campaign.resolve(path))
     for name, value in campaign.scenes.options.files().items():
         yield Place(f"scenes.{campaign.sensor.option}.{name}", campaign.resolve(value))
+
+
+def _of_steps(campaign: Campaign) -> Iterator[Place]:
     for step in campaign.steps:
         for path in step.scenes.folders if step.scenes is not None else ():
             yield Place(f"steps.{step.name}.scenes.paths", campaign.resolve(path), products=True)
@@ -116,7 +118,7 @@ def _outputs(campaign: Campaign) -> Iterator[Place]:
         yield Place("cube.path", campaign.cube_path, "give `cube.path` another name")
     if campaign.signatures and campaign.store.is_file:
         yield Place("store.path", campaign.store_path, "give `store.path` a name that no input has")
-    for reduction in (*campaign.composites, *campaign.graphs):
+    for reduction in campaign.of_pixels:
         field, remedy = f"reductions.{reduction.name}.outputs.path", "give `outputs.path` another folder"
         folder = campaign.resolve(reduction.outputs.path)
         yield Place(field, folder / f"{reduction.name}.zarr", remedy)
@@ -174,7 +176,7 @@ def folders_of(campaign: Campaign, run: Path) -> list[Path]:
     """Folders that a campaign reads and writes; none within another. Links are followed to where they lead."""
     named = [run, campaign.folder, campaign.cube_path.parent, *map(campaign.resolve, campaign.scenes.folders)]
     named += [campaign.resolve(reduction.zones).parent for reduction in campaign.signatures]
-    named += [campaign.resolve(reduction.outputs.path) for reduction in (*campaign.composites, *campaign.graphs)]
+    named += [campaign.resolve(reduction.outputs.path) for reduction in campaign.of_pixels]
     named += [campaign.resolve(path).parent for graph in campaign.graphs for path in graph.collections.values()]
     for step in campaign.steps:
         named += [campaign.resolve(step.folder), *map(campaign.resolve, step.scenes.folders if step.scenes else ())]

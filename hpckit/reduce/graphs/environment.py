@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.process import Request
+from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.process import Request, Value
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
+
+_log: Final = logging.getLogger(__name__)
+_LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 
 
 @dataclass(eq=False)
@@ -45,3 +51,27 @@ class GraphEnvironment:
         found = open_source(self.opened[name], request)
         self.sources.append(found)
         return found
+
+    def load_stac(self, url: str, request: Request) -> CollectionSource:
+        """Refuse: no address is allowed here.
+
+        Raises
+        ------
+        GraphError
+            Always.
+        """
+        raise GraphError(
+            f"{url} is not read: hosts for load_stac are not configured here",
+            hint="make a campaign of its items, and load that as a collection",
+            fault="ProcessParameterInvalid",
+        )
+
+    def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
+        """Refuse a file format that there is not, an option that it does not have, and data that it cannot hold."""
+        from hpckit.reduce.graphs import formats  # rasterio and others, which not every graph needs
+
+        formats.require(name, options, data)
+
+    def log(self, level: str, code: str, message: str, data: Value) -> None:
+        """Write a message of a graph to the log of the process."""
+        _log.log(_LEVELS.get(level, logging.INFO), "%s%s", f"{code}: " if code else "", message)

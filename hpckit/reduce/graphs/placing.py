@@ -127,7 +127,7 @@ def outline(frame: Frame) -> shapely.Geometry:
 
 
 def _held(collection: Collection, frame: Frame, refs: Sequence[BandRef]) -> dict[str, Windows]:
-    """Windows that the campaign's area asks for, by band; at pixel sizes that the cube lacks, those that cover them."""
+    """Windows that the campaign's area asks for, by band; of other pixel sizes those that cover them."""
     tiles = collection.tiles
     known = sorted({ref.resolution_m for ref in tiles.spec.bands})
     found = {}

@@ -1,0 +1,108 @@
+"""Process graphs and their collections, frozen with a run: units compute from these, whatever is planned since.
+
+::
+
+    frozen/<digest>/graphs/<reduction>/
+      graph.json                the process graph
+      collections/<name>/       of another campaign: its frozen inputs
+        place.json                where that campaign's file and run directory lie
+        campaign.json, selected.parquet, tiles.parquet, windows.parquet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.base.files import digest_json, write_bytes, write_json
+from hpckit.base.reading import read_bytes, read_json
+from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.graph import GraphReduction
+from hpckit.catalogue import tiling
+from hpckit.cubes import held
+from hpckit.cubes.tiles import Tiles
+from hpckit.errors import PlanError
+from hpckit.reduce.graphs.collection import Collection, open_collection
+from hpckit.runs.run import CAMPAIGN_JSON, Run
+
+_GRAPH: Final = "graph.json"
+_PLACE: Final = "place.json"
+_COPIED: Final = (CAMPAIGN_JSON, "selected.parquet", "tiles.parquet", "windows.parquet")
+
+
+def freeze(run: Run, reduction: GraphReduction) -> None:
+    """Copy the graph of a reduction, and what its collections were last planned from, into the draft of a run.
+
+    Raises
+    ------
+    CampaignError, GraphError
+        If the graph cannot be read, or a collection was never planned.
+    """
+    folder = _folder(run, reduction)
+    write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
+    for name, path in sorted(reduction.collections.items()):
+        source = open_collection(name, run.campaign.resolve(path)).tiles.run
+        target = folder / "collections" / name
+        for file in _COPIED:
+            write_bytes(target / file, read_bytes(source.inputs / file))
+        place = {"campaign": str(source.campaign.path), "run": str(source.path), "frozen": source.frozen}
+        write_json(target / _PLACE, place)
+
+
+def document(run: Run, reduction: GraphReduction) -> Any:
+    """The graph that was frozen.
+
+    Raises
+    ------
+    PlanError
+        If it is missing.
+    """
+    return _read(_folder(run, reduction) / _GRAPH)
+
+
+def collections(tiles: Tiles, reduction: GraphReduction) -> Mapping[str, Collection]:
+    """Collections of a reduction by name: those that were frozen, and the campaign's own.
+
+    Raises
+    ------
+    PlanError
+        If frozen inputs are missing, or do not fit this version.
+    """
+    folder = _folder(tiles.run, reduction) / "collections"
+    found = {name: _thawed(name, folder / name) for name in reduction.collections}
+    if tiles.campaign.has_products:
+        found.setdefault(tiles.campaign.name, Collection(tiles.campaign.name, tiles))
+    return found
+
+
+def inputs_of(tiles: Tiles, reduction: GraphReduction) -> str:
+    """Digest of a graph and the values of its parameters."""
+    return digest_json([document(tiles.run, reduction), reduction.parameters])[:16]
+
+
+def _thawed(name: str, folder: Path) -> Collection:
+    place, known = _read(folder / _PLACE), _read(folder / CAMPAIGN_JSON)
+    try:
+        campaign = Campaign.model_validate(known["campaign"])
+        campaign._path = Path(place["campaign"])
+        campaign = campaign.with_contents(dict(known.get("contents", {})))
+        run = Run(Path(place["run"]), "", campaign, str(place["frozen"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanError(f"{folder}: the frozen collection does not fit this version", hint=_AGAIN) from error
+    known_tiles = tiling.read(folder / "tiles.parquet", folder / "selected.parquet")
+    return Collection(name, Tiles(run, *known_tiles, held.read(folder / "windows.parquet")))
+
+
+_AGAIN: Final = "`hpckit plan CAMPAIGN` freezes it again"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise PlanError(f"{path}: missing", hint=_AGAIN) from None
+
+
+def _folder(run: Run, reduction: GraphReduction) -> Path:
+    return run.inputs / "graphs" / reduction.name

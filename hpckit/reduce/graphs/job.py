@@ -1,0 +1,151 @@
+"""A graph that is ready to be computed: its collections opened, its outputs found, and what each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.base.files import digest_json
+from hpckit.campaign.graph import GraphReduction
+from hpckit.cubes.tiles import Tiles
+from hpckit.errors import GraphError
+from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.evaluate import Evaluation
+from hpckit.processgraph.graph import FromNode, Graph, Node
+from hpckit.processgraph.parse import parse
+from hpckit.processgraph.process import Asked, Value
+from hpckit.reduce.graphs import frozen
+from hpckit.reduce.graphs.environment import GraphEnvironment
+from hpckit.reduce.graphs.memory import Shape, shape_of
+
+_VERSION: Final = 1
+"""Grows when the same graph and inputs give other numbers."""
+SAVE: Final = "save_result"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A result of a graph: what a node `save_result` takes, or the node of the graph's result."""
+
+    node: str
+    """Its node."""
+    key: str
+    """Name in the hierarchy of results, and in names of units."""
+    format: str
+    """Empty if there is no `save_result`."""
+    options: Mapping[str, Value]
+    type: Value
+    """A cube without pixels; or JSON."""
+
+    @property
+    def is_raster(self) -> bool:
+        """Whether its units are windows of pixels."""
+        return isinstance(self.type, Cube) and self.type.grid is not None
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether its units are groups of geometries."""
+        return isinstance(self.type, Cube) and self.type.geometries is not None
+
+
+@dataclass(eq=False)
+class Job:
+    """A graph with all that it is computed from."""
+
+    graph: Graph
+    environment: GraphEnvironment
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The graph, ready to be evaluated by region."""
+        return Evaluation(self.graph, self.environment)
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """All results, with their types.
+
+        Raises
+        ------
+        GraphError
+            The first fault of types.
+        """
+        saving = [node for node in self.graph.nodes.values() if node.process == SAVE]
+        nodes = saving or [self.graph.nodes[self.graph.result]]
+        return tuple(self._output(number, node) for number, node in enumerate(nodes))
+
+    def _output(self, number: int, node: Node) -> Output:
+        known = self.evaluation.type_of(node.id)
+        if node.process != SAVE:
+            return Output(node.id, _key(node.id, number), "", {}, known)
+        data = node.arguments.get("data")
+        if not isinstance(known, Cube) and isinstance(data, FromNode):
+            known = self.evaluation.type_of(data.node)
+        name = str(self.evaluation.value(node.arguments.get("format")) or "")
+        options = self.evaluation.value(node.arguments.get("options")) or {}
+        return Output(node.id, _key(node.id, number), name, options, known)
+
+    @cached_property
+    def inputs(self) -> str:
+        """Digest of what collections give, for the graph: products, bands, extents."""
+        assert self.outputs
+        known = {source.collection.name + source.inputs for source in self.environment.sources}
+        return digest_json([_VERSION, sorted(known)])[:16]
+
+    def evaluate(self, output: Output, asked: Asked) -> Value:
+        """A part of a result."""
+        return self.evaluation.result_of(output.node, asked)
+
+    def shape(self, output: Output) -> Shape:
+        """Bytes that a pixel of a result takes, while it is computed."""
+        return shape_of(self.evaluation, output.node)
+
+
+def _key(node: str, number: int) -> str:
+    """A node's name as it may stand in paths."""
+    clear = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in node)
+    return clear if clear == node and not clear.startswith("-") else f"{number}{clear}"
+
+
+def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
+    """The graph of a reduction, with the collections that were frozen.
+
+    Raises
+    ------
+    GraphError
+        Its first fault of form.
+    PlanError
+        If frozen inputs are missing.
+    """
+    graph = parse(frozen.document(tiles.run, reduction), parameters=reduction.parameters)
+    known = frozen.collections(tiles, reduction)
+    return Job(graph, GraphEnvironment({}, opened=dict(known)))
+
+
+def job_on(document: Any, collections: Mapping[str, Path], parameters: Mapping[str, Any] | None = None) -> Job:
+    """A graph on campaigns as they are now.
+
+    Raises
+    ------
+    GraphError
+        Its first fault of form.
+    """
+    return Job(parse(document, parameters=parameters or {}), GraphEnvironment(collections))
+
+
+def require_computable(output: Output) -> None:
+    """Refuse a result that cannot be stored.
+
+    Raises
+    ------
+    GraphError
+        Names the reason.
+    """
+    if isinstance(output.type, Cube) and output.is_raster and output.type.values.dtype.kind not in "biuf":
+        raise GraphError(
+            f"the result has values of the type {output.type.values.dtype}, which no raster holds",
+            hint="make numbers of them before save_result",
+            node=output.node,
+        )

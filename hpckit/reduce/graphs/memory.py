@@ -1,0 +1,99 @@
+"""How much memory a graph needs for each pixel of its result: from the types of its nodes, without a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.evaluate import Evaluation
+from hpckit.processgraph.graph import Argument, ChildGraph, Graph, used_nodes
+
+BUDGET: Final = 768 * 2**20
+"""Bytes that the nodes of one block may take: less than any site gives for one core."""
+_TEMPORARY: Final = 2
+"""Copies of its largest input that a process makes."""
+_MOST_CHILDREN: Final = 4
+"""Intermediate results of a callback that live at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one pixel of a result takes."""
+
+    nbytes: float
+    """Of all nodes that live at once."""
+    result_bytes: float
+    """Of the result alone."""
+    source_bytes: float
+    """Read from collections."""
+    nodes: int
+    """That are computed."""
+
+
+def shape_of(evaluation: Evaluation, node: str) -> Shape:
+    """Bytes for each pixel of the result of a node: the most that nodes which live at once take.
+
+    A node lives from when it is computed until the last one that takes it is computed.
+    """
+    graph = evaluation.graph
+    needed = set(_needed(graph, node))
+    order = [name for name in graph.nodes if name in needed]
+    last = {name: place for place, other in enumerate(order) for name in _inputs(graph, other)}
+    result = evaluation.type_of(node)
+    sizes = {name: _pixel_bytes(evaluation.type_of(name), result) for name in order}
+    live: dict[str, float] = {}
+    most = 0.0
+    for place, name in enumerate(order):
+        largest = max((sizes[item] for item in _inputs(graph, name)), default=sizes[name])
+        children = min(_MOST_CHILDREN, sum(len(child.nodes) for child in _children(graph.nodes[name].arguments)))
+        live[name] = sizes[name]
+        most = max(most, sum(live.values()) + (_TEMPORARY + children) * largest)
+        live = {item: size for item, size in live.items() if last.get(item, len(order)) > place}
+    read = sum(sizes[name] for name in order if graph.nodes[name].process.startswith("load_"))
+    return Shape(most, sizes[node], read, len(order))
+
+
+def _pixel_bytes(found: Any, result: Any) -> float:
+    """Bytes of a node's cube for each pixel of the result."""
+    if not isinstance(found, Cube) or found.grid is None:
+        return 0.0
+    count = 1
+    for dim in found.dims:
+        if dim.kind not in ("spatial", "geometry"):
+            count *= max(1, len(dim.labels))
+    return count * found.values.dtype.itemsize * _finer(found, result)
+
+
+def _finer(found: Cube, result: Any) -> float:
+    """Pixels of a cube for each pixel of the result."""
+    if not isinstance(result, Cube) or result.grid is None or found.grid is None or found.grid.crs != result.grid.crs:
+        return 1.0
+    return abs(result.grid.dx * result.grid.dy) / abs(found.grid.dx * found.grid.dy)
+
+
+def _needed(graph: Graph, node: str) -> Iterator[str]:
+    seen, open_nodes = set[str](), [node]
+    while open_nodes:
+        name = open_nodes.pop()
+        if name not in seen:
+            seen.add(name)
+            yield name
+            open_nodes += _inputs(graph, name)
+
+
+def _inputs(graph: Graph, node: str) -> list[str]:
+    return sorted(used_nodes(graph.nodes[node].arguments))
+
+
+def _children(argument: Argument) -> Iterator[Graph]:
+    match argument:
+        case ChildGraph(graph):
+            yield graph
+        case Mapping():
+            for item in argument.values():
+                yield from _children(item)
+        case list() | tuple():
+            for item in argument:
+                yield from _children(item)
