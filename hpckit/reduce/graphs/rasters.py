@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyproj
 
 from hpckit.cubes import attributes
-from hpckit.cubes.arrays import Array, ArrayGroup, Coordinate, Files, tile_files
+from hpckit.cubes.arrays import Array, ArrayGroup, Coordinate, Files, empty_groups
 from hpckit.cubes.manifest import ShardRecord
 from hpckit.cubes.objects import Objects
 from hpckit.cubes.region import read_region
@@ -112,8 +112,8 @@ class RasterResult:
         """Metadata and coordinates."""
         along = {"time": self._time(), **_positions(self.grid)}
         notes = {"hpckit:dimensions": [_described(dim) for dim in self.type.dims]}
-        group = ArrayGroup(self.key, self.arrays, along, notes)
-        return (file for file in tile_files(self.key, {}, [group]) if file[0] != f"{self.key}/zarr.json" or _is_group(file))
+        yield from empty_groups([""])
+        yield from ArrayGroup(self.key, self.arrays, along, notes).files()
 
     def shards(self, row: int, column: int) -> Iterator[tuple[Array, int, str]]:
         """Array, block of planes and key of each shard of a window."""
@@ -184,11 +184,6 @@ class RasterResult:
                 return Coordinate(seconds, ("time",), attributes.TIME)
         names = ", ".join(dim.name for dim in self._others) or "nothing"
         return Coordinate(np.arange(self.planes, dtype="<i8"), ("time",), {"long_name": f"number of a plane: {names}"})
-
-
-def _is_group(file: tuple[str, bytes]) -> bool:
-    """Whether metadata are those of the group with arrays, and not of a folder of groups."""
-    return b"consolidated_metadata" in file[1]
 
 
 def _cut(plane: Values, grid: ChunkGrid) -> Iterator[Values]:
