@@ -69,7 +69,7 @@ def write(path: Path, by_tile: Mapping[str, Sequence[Acquisition]]) -> None:
         for item in acquisitions
         for scene in item.scenes
     ]
-    columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
+    columns = {name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate(_COLUMNS)}
     with atomic_path(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd", write_page_checksum=True)
 
@@ -80,7 +80,7 @@ def read(path: Path, selected: Path, tiles: Iterable[str] | None = None) -> tupl
     Parameters
     ----------
     selected : Path
-        Catalogue of the scenes that are used.
+        Catalogue of the scenes that are used; not read where there are none.
     tiles : iterable of str, optional
         Only the acquisitions of these.
 
@@ -100,6 +100,8 @@ def read(path: Path, selected: Path, tiles: Iterable[str] | None = None) -> tupl
         raise CatalogueError(f"{path}: missing", hint=remedy) from None
     wanted = None if tiles is None else set(tiles)
     mine = [row for row in rows if wanted is None or row[0] in wanted]
+    if not mine:
+        return {}, _presence(row[:2] for row in rows)
     granules = None if wanted is None else sorted({row[4] for row in mine})
     scenes = {(scene.href, scene.id, scene.tile): scene for scene in catalogue.read(selected, granules)}
     made: dict[tuple[str, str], list[Scene]] = {}

@@ -17,6 +17,7 @@ from hpckit.base.disks import existing
 from hpckit.base.quantities import format_area, format_bytes, format_count
 from hpckit.campaign import owner
 from hpckit.campaign.campaign import Campaign, SignatureReduction
+from hpckit.campaign.graph import GraphReduction, described
 from hpckit.campaign.paths import clashes
 from hpckit.campaign.step import Step
 from hpckit.catalogue import tiling
@@ -26,6 +27,7 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.production.fetchable import all_files, missing_files
 from hpckit.production.stages import stages_of
+from hpckit.reduce.graphs.job import job_on
 from hpckit.reduce.signatures.inputs import REMEDY, beyond
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
 from hpckit.sensors.model import Scene
@@ -64,6 +66,8 @@ def check_campaign(campaign: Campaign) -> list[FieldCheck]:
     list of FieldCheck
         In the order of the campaign file; nothing is written.
     """
+    if not campaign.has_products:
+        return [*_graphs(campaign), *_places(campaign)]
     scenes: list[Scene] = []
     return [
         *_guard("period", lambda: _period(campaign)),
@@ -78,10 +82,38 @@ def check_campaign(campaign: Campaign) -> list[FieldCheck]:
             for reduction in campaign.signatures
             for finding in _guard(f"reductions.{reduction.name}", lambda r=reduction: _zones(campaign, r, scenes))  # type: ignore[misc]
         ),
+        *_graphs(campaign),
         *_guard("store", lambda: _store(campaign)),
+        *_places(campaign),
+    ]
+
+
+def _places(campaign: Campaign) -> list[FieldCheck]:
+    return [
         *(FieldCheck(clash.field, "error", clash.text, clash.remedy) for clash in clashes(campaign)),
         *_guard("owner", lambda: _owners(campaign)),
     ]
+
+
+def _graphs(campaign: Campaign) -> list[FieldCheck]:
+    """Faults of graphs, on collections as they are now; what loads the campaign's own is known when it is planned."""
+    return [
+        finding
+        for reduction in campaign.graphs
+        for finding in _guard(f"reductions.{reduction.name}", lambda r=reduction: _graph(campaign, r))  # type: ignore[misc]
+    ]
+
+
+def _graph(campaign: Campaign, reduction: GraphReduction) -> Iterator[FieldCheck]:
+    what = f"reductions.{reduction.name}"
+    collections = {name: campaign.resolve(path) for name, path in reduction.collections.items()}
+    if campaign.has_products and (campaign.run_dir / RUN_JSON).exists():
+        collections.setdefault(campaign.name, campaign.run_dir)
+    job = job_on(reduction.document(campaign.folder), collections, reduction.parameters)
+    faults = [described(fault) for fault in job.evaluation.faults()]
+    yield from (FieldCheck(what, "error", fault) for fault in faults)
+    if not faults:
+        yield FieldCheck(what, "ok", f"{format_count(len(job.graph.nodes), 'node')}")
 
 
 def _owners(campaign: Campaign) -> Iterator[FieldCheck]:

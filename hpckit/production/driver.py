@@ -122,7 +122,7 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
         If nothing was computed yet.
     """
     run = open_run(campaign)
-    if not run.selected.exists():
+    if not run.tiles.exists():
         raise CubeError(f"{campaign.path}: nothing was computed yet", hint="`hpckit run` does that")
     run = find_run(run.path)
     if campaign_digest(run.campaign) != campaign_digest(campaign):

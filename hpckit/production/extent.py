@@ -54,7 +54,8 @@ def require_windows(tiles: Tiles) -> None:
         If no window of any tile is asked for.
     """
     asked = tiles.held.asked
-    if asked is not None and not any(windows.any() for windows in asked.values()):
+    # Graphs may read tiles of other campaigns, and windows of their own straight from the products.
+    if asked is not None and not tiles.campaign.graphs and not any(windows.any() for windows in asked.values()):
         what = "the area of interest touches" if tiles.campaign.cube.windows_by == "aoi" else "zones lie in"
         raise PlanError(
             f"{tiles.campaign.path}: {what} no window of the tiles {', '.join(sorted(tiles.acquisitions)[:3])}",

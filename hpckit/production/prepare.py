@@ -12,7 +12,7 @@ from hpckit.base.quantities import format_count
 from hpckit.catalogue import catalogue, tiling
 from hpckit.catalogue.holdings import holds, instead
 from hpckit.catalogue.selection import find, fitting, misfit
-from hpckit.cubes import layout
+from hpckit.cubes import held, layout
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import CatalogueError, FileUnavailableError
 from hpckit.inputs.uri import is_below, is_remote
@@ -47,6 +47,8 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     CubeError
         If the scenes of a tile disagree on where it lies.
     """
+    if not run.campaign.has_products:
+        return _without_products(run)
     report = _scan(run, progress)
     found = [*report.scenes, *_gone(run, report.scenes)]
     contents = run.campaign.scenes.options.contents(run.campaign.resolve, run.seen("heights", "plan"))
@@ -64,6 +66,14 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     for tile, acquisitions in by_tile.items():
         layout.require_one_frame(tiles.spec, tile, acquisitions)
     return Prepared(replace(tiles, held=of_area(tiles)), dropped, report.failures)
+
+
+def _without_products(run: Run) -> Prepared:
+    """A campaign that only computes graphs of others' collections."""
+    run = begin(run)
+    tiling.write(run.tiles, {})
+    write_json(run.selection, _describe_selection({}, (), catalogue.ScanReport((), (), 0)))
+    return Prepared(Tiles(run, {}, {}, held.Held({})), (), ())
 
 
 def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.process import Request, Value
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
@@ -66,11 +66,25 @@ class GraphEnvironment:
             fault="ProcessParameterInvalid",
         )
 
+    def read_geometries(self, url: str, format: str, options: Mapping[str, Value]) -> Geometries:
+        """Refuse: no address is allowed here.
+
+        Raises
+        ------
+        GraphError
+            Always.
+        """
+        raise GraphError(
+            f"{url} is not read: hosts for load_url are not configured here",
+            hint="put the geometries into the graph, with load_geojson",
+            fault="ProcessParameterInvalid",
+        )
+
     def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
         """Refuse a file format that there is not, an option that it does not have, and data that it cannot hold."""
         from hpckit.reduce.graphs import formats  # rasterio and others, which not every graph needs
 
-        formats.require(name, options, data)
+        formats.require_format(name, options, data)
 
     def log(self, level: str, code: str, message: str, data: Value) -> None:
         """Write a message of a graph to the log of the process."""

@@ -52,7 +52,13 @@ def write_files(result: Result, output: Output, folder: Path) -> list[ResultFile
 
 def note(path: Path, files: Sequence[ResultFile], inputs: str) -> None:
     """Write the note of files."""
-    known = [{**asdict(replace(file, path=file.path.relative_to(path.parent))), "path": str(file.path.relative_to(path.parent))} for file in files]
+    known = [
+        {
+            **asdict(replace(file, path=file.path.relative_to(path.parent))),
+            "path": str(file.path.relative_to(path.parent)),
+        }
+        for file in files
+    ]
     facts = {str(each.relative_to(path.parent)): _facts(each) for file in files for each in _all(file.path)}
     write_json(path, {"inputs": inputs, "files": known, "facts": facts})
 

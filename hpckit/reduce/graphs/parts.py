@@ -1,4 +1,4 @@
-"""Results that are no rasters, in parts: `<name>.zarr/<output>/parts/000012.npy`, each a group of geometries; or JSON."""
+"""Results that are no rasters, in parts: `<name>.zarr/<output>/parts/000012.npy`, a group of geometries each; or JSON."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hpckit.cubes.objects import Objects, get
 from hpckit.errors import DamagedFileError
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.process import Asked, Value
+from hpckit.space.box import Box
 
 _AGAIN: Final = "`hpckit verify` marks it, and the next run computes it again"
 
@@ -89,13 +90,13 @@ class PartResult:
         pieces = [self._part(place_of[item][0], manifest).take(place_of[item][1], axis) for item in wanted]
         empty = np.take(self.type.values, [], axis)
         values = np.stack(pieces, axis) if pieces else empty
-        features = tuple(wanted) if isinstance(asked, tuple) else range(len(wanted)) if asked is None else asked
+        features = asked if isinstance(asked, (range, tuple)) else range(len(wanted))
         return replace(self.type, values=values.astype(self.type.values.dtype, copy=False), features=features)
 
     def _wanted(self, asked: Asked) -> Sequence[int]:
-        if asked is None:
-            return range(sum(map(len, self.groups)))
-        return list(asked) if not hasattr(asked, "top") else []
+        if isinstance(asked, Box):
+            return ()
+        return range(sum(map(len, self.groups))) if asked is None else asked
 
     def _part(self, part: int, manifest: Manifest) -> Any:
         if part not in self._known:

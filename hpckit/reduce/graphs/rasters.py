@@ -183,7 +183,9 @@ class RasterResult:
                 seconds = np.array([round(moment.timestamp()) for moment in moments if moment is not None], "<i8")
                 return Coordinate(seconds, ("time",), attributes.TIME)
         names = ", ".join(dim.name for dim in self._others) or "nothing"
-        return Coordinate(np.arange(self.planes, dtype="<i8"), ("time",), {"long_name": f"number of a plane: {names}"})
+        return Coordinate(
+            np.arange(self.planes, dtype="<i8"), ("time",), {"long_name": f"number of a plane: {names}"}
+        )
 
 
 def _cut(plane: Values, grid: ChunkGrid) -> Iterator[Values]:
@@ -223,7 +225,12 @@ def _positions(grid: Grid) -> Mapping[str, Coordinate]:
         y = {"standard_name": "latitude", "long_name": "latitude", "units": "degrees_north", "axis": "Y"}
     wkt = crs.to_wkt()
     place = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
-    notes = {**crs.to_cf(), "crs_wkt": wkt, "spatial_ref": wkt, "GeoTransform": " ".join(map(repr, map(float, place)))}
+    notes = {
+        **crs.to_cf(),
+        "crs_wkt": wkt,
+        "spatial_ref": wkt,
+        "GeoTransform": " ".join(map(repr, map(float, place))),
+    }
     return {
         "y": Coordinate(grid.ys(grid.box), ("y",), y, "NaN"),
         "x": Coordinate(grid.xs(grid.box), ("x",), x, "NaN"),

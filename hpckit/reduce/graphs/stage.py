@@ -12,7 +12,6 @@ from hpckit.campaign.graph import GraphReduction, described
 from hpckit.cubes.arrays import write_changed
 from hpckit.cubes.audit import sound
 from hpckit.cubes.manifest import Manifest
-from hpckit.cubes.objects import objects_at
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault

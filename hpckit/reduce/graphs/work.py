@@ -148,7 +148,9 @@ class Work:
     def is_done(self, output: Output, piece: Piece, manifest: Manifest) -> bool:
         """Whether a part is stored, made from what it should be made from."""
         wanted = (self.inputs,)
-        return all((record := manifest.get(key)) is not None and record.inputs == wanted for key in self.keys(output, piece))
+        return all(
+            (record := manifest.get(key)) is not None and record.inputs == wanted for key in self.keys(output, piece)
+        )
 
     def compute(self, output: Output, piece: Piece) -> list[ShardRecord]:
         """Compute a part and store it."""
@@ -156,10 +158,7 @@ class Work:
         stored = self.stored(output)
         if isinstance(stored, RasterResult):
             return stored.write(found, *piece.place, self.inputs)
-        return [stored.write(piece.place[1], self._data(output, found), self.inputs)]
-
-    def _data(self, output: Output, found: Value) -> Value:
-        return found
+        return [stored.write(piece.place[1], found, self.inputs)]
 
     def result(self, output: Output) -> StoredResult:
         """A result to be read, once all of it is stored."""
