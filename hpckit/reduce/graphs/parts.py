@@ -1,4 +1,4 @@
-"""Results that are no rasters, in parts: `<name>.zarr/<output>/parts/000012.npy`, a group of geometries each; or JSON."""
+"""Results that are no rasters, in parts: `<name>.zarr/<output>/parts/000012.npy`, geometries of a group; or JSON."""
 
 from __future__ import annotations
 
