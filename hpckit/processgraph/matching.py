@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from hpckit.processgraph.graph import Argument, FromNode, FromParameter
-from hpckit.processgraph.schema import Mismatch, mismatch, nearest
+from hpckit.processgraph.mismatch import Mismatch
+from hpckit.processgraph.schema import mismatch, nearest
 from hpckit.processgraph.specs import Parameter, Schema, Specification
 
 _CUBES: Final = frozenset({"datacube", "raster-cube", "vector-cube"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.callee import Callee, callee
@@ -24,6 +24,7 @@ from hpckit.processgraph.specs import Parameter, Specification, specification
 JSON = Any
 _Made = tuple[dict[str, Node], str]
 """Nodes, and the one that gives the result."""
+_REFERENCES: Final = frozenset({"from_node", "from_parameter", "process_graph"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ class _NodeReader:
 
     def _complete(self, process: str, known: Specification, given: dict[str, Argument]) -> dict[str, Argument]:
         """Arguments with defaults; a fault for each that is unknown, missing, or of another type."""
+        given = {name: item for name, item in given.items() if item is not None or not known.takes_default(name)}
         for name, argument in given.items():
             parameter = known.parameters.get(name)
             if parameter is None and known.lists_parameters:
@@ -195,6 +197,8 @@ class _NodeReader:
 
     def _argument(self, item: JSON, parameter: Parameter | None) -> Argument:
         match item:
+            case Mapping() if parameter is not None and parameter.is_callback and not set(item) & _REFERENCES:
+                return item  # a child process that is none: one fault, and none for what stands in it
             case {"from_node": used}:
                 return self._from_node(used)
             case {"from_parameter": name}:

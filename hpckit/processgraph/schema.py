@@ -5,49 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, time
-from typing import Any, Final
+from typing import Final
 
 from hpckit.processgraph.document import shown
 from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter
-
-JSON = Any
-Schema = Mapping[str, JSON]
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Why a value does not fit.
-
-    Parameters
-    ----------
-    where : str
-        In the value: `west`, `[0].crs`; empty for all of it.
-    reason : str
-        Without a subject: `1 is not a text`.
-    other_type : bool
-        Whether the value is of another JSON type, so that the schema was not meant.
-    """
-
-    where: str
-    reason: str
-    other_type: bool = False
-
-    def __str__(self) -> str:
-        """As one sentence."""
-        return f"`{self.where}`: {self.reason}" if self.where else self.reason
-
-    def within(self, place: str) -> Mismatch:
-        """The same, of a value around it."""
-        inner = self.where if not self.where or self.where.startswith("[") else f".{self.where}"
-        return Mismatch(f"{place}{inner}", self.reason)
+from hpckit.processgraph.mismatch import WORDS, Mismatch, described, resolved
+from hpckit.processgraph.specs import JSON, Schema, subtypes
+from hpckit.processgraph.subtypes import SUBTYPES
 
 
 def mismatch(value: JSON, schema: Schema) -> Mismatch | None:
     """Why a value does not fit a schema; None if it fits."""
     if isinstance(value, FromNode | FromParameter):
         return None
+    schema = resolved(schema)
     kinds = schema.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     subtype = schema.get("subtype")
@@ -58,25 +29,13 @@ def mismatch(value: JSON, schema: Schema) -> Mismatch | None:
         return Mismatch("", f"{shown(value)} is not {described(schema)}", True)
     if value is None and kinds:
         return None
-    for check in _CHECKS:
-        found = check(value, schema)
-        if found is not None:
-            return found
-    special = _SUBTYPES.get(subtype) if isinstance(subtype, str) else None
+    for described_by in (schema, subtypes().get(str(subtype), {})):
+        for check in _CHECKS:
+            found = check(value, described_by)
+            if found is not None:
+                return found
+    special = SUBTYPES.get(subtype) if isinstance(subtype, str) else None
     return None if special is None else special(value, schema)
-
-
-def described(schema: Schema) -> str:
-    """What a schema wants, in words: `a text`, `a data cube`."""
-    subtype = schema.get("subtype")
-    if subtype in _WORDS:
-        return _WORDS[subtype]
-    if "enum" in schema:
-        return f"one of {', '.join(map(shown, schema['enum']))}"
-    kinds = schema.get("type", ())
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    words = [_WORDS[kind] for kind in kinds if kind != "null"] + ["null"] * ("null" in kinds)
-    return " or ".join(words) or "any value"
 
 
 def _is_number(value: JSON) -> bool:
@@ -95,25 +54,6 @@ _TYPES: Final[Mapping[str, Callable[[JSON], bool]]] = {
     "string": lambda value: isinstance(value, str),
     "array": lambda value: isinstance(value, list | tuple),
     "object": lambda value: isinstance(value, Mapping),
-}
-_WORDS: Final = {
-    "null": "null",
-    "boolean": "true or false",
-    "number": "a number",
-    "integer": "a whole number",
-    "string": "a text",
-    "array": "a list",
-    "object": "an object",
-    "datacube": "a data cube",
-    "raster-cube": "a data cube",
-    "vector-cube": "a vector data cube",
-    "process-graph": "a child process",
-    "bounding-box": "a bounding box",
-    "geojson": "GeoJSON",
-    "temporal-interval": "a temporal interval",
-    "date": "a date",
-    "date-time": "a date and time",
-    "epsg-code": "an EPSG code",
 }
 
 
@@ -152,7 +92,8 @@ def _text(value: JSON, schema: Schema) -> Mismatch | None:
         return Mismatch("", "the text is empty" if not value else f"{shown(value)} is too short")
     pattern = schema.get("pattern")
     if pattern is not None and re.search(pattern, value) is None:
-        return Mismatch("", f"{shown(value)} is not {described(schema)} of the form {pattern}")
+        form = "" if schema.get("subtype") in WORDS else f" of the form {pattern}"
+        return Mismatch("", f"{shown(value)} is not {described(schema)}{form}")
     return None
 
 
@@ -164,9 +105,10 @@ def _items(value: JSON, schema: Schema) -> Mismatch | None:
         wanted = str(least) if least == most else f"at least {least}" if len(value) < least else f"at most {most}"
         return Mismatch("", f"the list has {len(value)} items, not {wanted}")
     if schema.get("uniqueItems") and schema.get("subtype") != "temporal-interval":
-        doubled = next((item for place, item in enumerate(value) if item in value[:place]), None)
-        if doubled is not None and not isinstance(doubled, FromNode | FromParameter):
-            return Mismatch("", f"{shown(doubled)} is there twice")
+        known = [(isinstance(item, bool), item) for item in value if not isinstance(item, FromNode | FromParameter)]
+        for place, item in enumerate(known):
+            if item in known[:place]:
+                return Mismatch("", f"{shown(item[1])} is there twice")
     inner = schema.get("items")
     if isinstance(inner, Mapping):
         for place, item in enumerate(value):
@@ -197,11 +139,11 @@ def _members(value: JSON, schema: Schema) -> Mismatch | None:
 
 def _combined(value: JSON, schema: Schema) -> Mismatch | None:
     for inner in schema.get("allOf", ()):
-        found = mismatch(value, inner) if "$ref" not in inner else None
+        found = mismatch(value, inner)
         if found is not None:
             return found
     for key in ("anyOf", "oneOf"):
-        choices = [inner for inner in schema.get(key, ()) if "$ref" not in inner]
+        choices = schema.get(key, ())
         found_all = [mismatch(value, inner) for inner in choices]
         if choices and all(found is not None for found in found_all):
             return nearest(value, [found for found in found_all if found is not None], choices)
@@ -220,92 +162,3 @@ def nearest(value: JSON, found: list[Mismatch], schemas: list[Schema]) -> Mismat
 
 
 _CHECKS: Final = (_choice, _bounds, _text, _items, _members, _combined)
-
-
-def _cube(value: JSON, schema: Schema) -> Mismatch | None:
-    """A cube is never written out; geometries may be, where a vector cube is wanted."""
-    kinds = {dim.get("type") for dim in schema.get("dimensions", ())}
-    if "geometry" in kinds and isinstance(value, Mapping) and "type" in value:
-        return _geojson(value, schema)
-    return Mismatch("", f"{shown(value)} is not {described(schema)}", True)
-
-
-def _child_process(value: JSON, schema: Schema) -> Mismatch | None:
-    return Mismatch("", f"{shown(value)} is not a child process", True)
-
-
-_GEOMETRIES: Final = frozenset(
-    {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
-)
-
-
-def _geojson(value: JSON, schema: Schema) -> Mismatch | None:
-    kind = value.get("type")
-    wanted = {"Feature": "geometry", "FeatureCollection": "features", "GeometryCollection": "geometries"}
-    if kind not in _GEOMETRIES and kind not in wanted:
-        return Mismatch("", f"{shown(value)} is not GeoJSON: its `type` is {shown(kind)}", "type" not in value)
-    member = wanted.get(kind, "coordinates")
-    if member not in value:
-        return Mismatch("", f"GeoJSON of type {kind} has a field `{member}`: it is missing")
-    if member != "geometry" and not isinstance(value[member], list | FromNode | FromParameter):
-        return Mismatch(member, f"{shown(value[member])} is not a list")
-    return None
-
-
-def _date(value: JSON, schema: Schema) -> Mismatch | None:
-    return _iso(value, date.fromisoformat, r"\d{4}-\d{2}-\d{2}", "a date such as 2024-03-01")
-
-
-def _datetime(value: JSON, schema: Schema) -> Mismatch | None:
-    form = r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})?"
-    return _iso(value, datetime.fromisoformat, form, "a date and time such as 2024-03-01T10:50:31Z")
-
-
-def _time(value: JSON, schema: Schema) -> Mismatch | None:
-    return _iso(value, time.fromisoformat, r"\d{2}:\d{2}:\d{2}", "a time such as 10:50:31")
-
-
-def _iso(value: JSON, read: Callable[[str], object], form: str, words: str) -> Mismatch | None:
-    if isinstance(value, str) and re.fullmatch(form, value):
-        try:
-            read(value.upper())
-            return None
-        except ValueError:
-            pass
-    return Mismatch("", f"{shown(value)} is not {words}")
-
-
-def _epsg(value: JSON, schema: Schema) -> Mismatch | None:
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        CRS.from_epsg(int(value))
-    except CRSError:
-        return Mismatch("", f"there is no reference system EPSG:{value}")
-    return None
-
-
-def _wkt(value: JSON, schema: Schema) -> Mismatch | None:
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        CRS.from_user_input(value)
-    except CRSError:
-        return Mismatch("", f"{shown(value)} is no reference system in WKT 2")
-    return None
-
-
-_SUBTYPES: Final[Mapping[str, Callable[[JSON, Schema], Mismatch | None]]] = {
-    "datacube": _cube,
-    "raster-cube": _cube,
-    "vector-cube": _cube,
-    "process-graph": _child_process,
-    "geojson": _geojson,
-    "date": _date,
-    "date-time": _datetime,
-    "time": _time,
-    "epsg-code": _epsg,
-    "wkt2-definition": _wkt,
-}

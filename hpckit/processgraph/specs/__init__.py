@@ -45,6 +45,11 @@ class Parameter:
         )
 
     @property
+    def is_callback(self) -> bool:
+        """Whether nothing but a child process may stand here."""
+        return bool(self.schemas) and all(schema.get("subtype") == "process-graph" for schema in self.schemas)
+
+    @property
     def callback(self) -> tuple[Parameter, ...] | None:
         """What a child process in this argument is called with; None if no child process may stand here."""
         for schema in self.schemas:
@@ -69,6 +74,16 @@ class Specification:
     def defaults(self) -> dict[str, JSON]:
         """Values of parameters that may be left out."""
         return {name: parameter.default for name, parameter in self.parameters.items() if parameter.optional}
+
+    def takes_default(self, name: str) -> bool:
+        """Whether null stands for the default: of a parameter that may be left out, and that has no null of its own.
+
+        Clients write null for what they leave out.
+        """
+        parameter = self.parameters.get(name)
+        if parameter is None or not parameter.optional or not parameter.schemas:
+            return False
+        return not any(_takes_null(schema) for schema in parameter.schemas)
 
     @property
     def lists_parameters(self) -> bool:
@@ -116,6 +131,11 @@ def _load(name: str) -> JSON:
 
 def _says_something(schema: Schema) -> bool:
     return bool(set(schema) - {"description", "title", "default", "examples"})
+
+
+def _takes_null(schema: Schema) -> bool:
+    kinds = schema.get("type", "null")
+    return kinds == "null" or "null" in kinds
 
 
 def _callback_in(schema: Schema) -> Schema | None:
