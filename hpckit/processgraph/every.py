@@ -13,6 +13,18 @@ _MODULES: Final = (
     "cubes.reduce",
     "cubes.vectors",
     "cubes.windows",
+    "values.arithmetic",
+    "values.arrays",
+    "values.callbacks",
+    "values.comparison",
+    "values.constants",
+    "values.dates",
+    "values.logic",
+    "values.ordering",
+    "values.series",
+    "values.statistics",
+    "values.text",
+    "values.trigonometry",
 )
 
 

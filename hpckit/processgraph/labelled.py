@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpckit.processgraph.cube import Kind, Label, Values
+from hpckit.processgraph.cube import Band, Kind, Label, Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +20,14 @@ class Labelled:
         One for each element; None if there are none.
     kind : str
         Kind of the dimension that it was taken from.
+    bands : tuple of Band, optional
+        What is known of bands: one for each element; empty if nothing is.
     """
 
     values: Values
     labels: tuple[Label, ...] | None = None
     kind: Kind = "other"
+    bands: tuple[Band, ...] = ()
 
     def __len__(self) -> int:
         """Number of elements."""
