@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,20 @@ def _sum(data: Any, ignore_nodata: bool = True) -> Any:
     return np.asarray(getattr(data, "values", data), dtype=float).sum(axis=0)
 
 
+def _of_numbers(run: Any) -> Any:
+    """A process of numbers: null in, null out."""
+
+    def process(**given: Any) -> Any:
+        return None if any(value is None for value in given.values()) else run(*given.values())
+
+    return process
+
+
 MADE_UP = {
-    "add": lambda x, y: x + y,
-    "multiply": lambda x, y: x * y,
-    "absolute": lambda x: abs(x),
+    "add": _of_numbers(operator.add),
+    "multiply": _of_numbers(operator.mul),
+    "absolute": _of_numbers(abs),
     "sum": _sum,
-    "eq": lambda x, y, delta=None, case_sensitive=True: x == y,
 }
 
 
@@ -458,7 +467,7 @@ def mutated(draw: st.DrawFn) -> JSON:
         if path[-1] != "document" and draw(st.booleans()):
             del part[path[-1]]
         else:
-            part[path[-1]] = draw(ANYTHING)
+            part[path[-1]] = copy.deepcopy(draw(ANYTHING))
     return document["document"]
 
 
