@@ -12,7 +12,7 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import Campaign, load_campaign
-from hpckit.errors import HpckitError, SiteError, SubmissionError
+from hpckit.errors import GraphError, HpckitError, SiteError, SubmissionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from hpckit.production.estimate import Estimate
     from hpckit.production.fetch import Fetched
     from hpckit.production.sync import SyncReport
+    from hpckit.reduce.graphs.describe import CollectionInfo
+    from hpckit.reduce.graphs.estimating import GraphEstimate
+    from hpckit.reduce.graphs.formats import ResultFile
     from hpckit.runs.run import Run
     from hpckit.runs.status import Status
     from hpckit.sensors.model import Acquisition, Dropped, Scene
@@ -469,7 +472,7 @@ def sync(campaign: str | Path, *, submission: int | None = None, console: Consol
         found = open_frozen(found.path, load_submission(found.path / "submissions" / f"{submission:04d}").frozen)
     present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
     collections = publish(present)
-    loads = bool(present.signatures) or not present.composites
+    loads = bool(present.signatures) or not present.of_pixels
     return Synced(collections, load(present, found, console) if loads else None)
 
 
@@ -903,3 +906,122 @@ def _plan_on_site(campaign: Campaign, site: Site, console: Console) -> Forecast:
         drafted = draft(opened, site, Request(account="?"), console)
         adopt(drafted.run, works=False)
     return Forecast(estimate(drafted.planned, 1), drafted.layout, site, drafted.planned.unread)
+
+
+def describe_collection(path: str | Path, *, name: str = "") -> CollectionInfo:
+    """What a campaign holds as a collection of process graphs: bands, extent, period, properties of products.
+
+    Parameters
+    ----------
+    path : str or Path
+        Campaign file, or run directory.
+    name : str
+        By which graphs name it; that of the campaign if not given.
+
+    Raises
+    ------
+    GraphError
+        `CollectionNotFound`, if it was never planned.
+    """
+    from hpckit.reduce.graphs.collection import open_collection
+    from hpckit.reduce.graphs.describe import describe
+
+    found = open_collection(name or Path(path).stem, Path(path))
+    return describe(found if name else found.renamed(found.tiles.campaign.name))
+
+
+def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]:
+    """All faults of a process graph: of form, arguments, and types of cubes; no pixel is read.
+
+    Parameters
+    ----------
+    graph : JSON, str or bytes
+        Nodes, a process that has them as `process_graph`, or its text. Processes of the user may stand beside it as
+        `user_defined`, by name.
+    collections : mapping of str to Path
+        Campaign file, or run directory, of each collection.
+    """
+    from hpckit.reduce.graphs.ask import check as check_all
+
+    return check_all(graph, collections)
+
+
+def estimate_graph(graph: Any, collections: Mapping[str, Path]) -> GraphEstimate:
+    """Time, bytes and pixels of a process graph, from the types of its cubes; arguments as of `check_graph`.
+
+    Raises
+    ------
+    GraphError
+        Its first fault.
+    """
+    from hpckit.reduce.graphs.estimating import estimate
+    from hpckit.reduce.graphs.job import job_on
+
+    return estimate(job_on(graph, collections))
+
+
+def compute_graph(graph: Any, collections: Mapping[str, Path], folder: str | Path) -> list[ResultFile]:
+    """Compute a process graph in this process, and write its result files; for small extents.
+
+    Parameters
+    ----------
+    graph, collections
+        As of `check_graph`.
+    folder : str or Path
+        For the files.
+
+    Raises
+    ------
+    GraphError
+        Its first fault.
+    CubeError
+        If a cube lacks pixels, and its products cannot be decoded.
+    """
+    from hpckit.reduce.graphs.ask import compute
+
+    return compute(graph, collections, Path(folder))
+
+
+def prepare_graph(
+    graph: Any,
+    collections: Mapping[str, Path],
+    folder: str | Path,
+    *,
+    title: str = "",
+    options: Mapping[str, Any] | None = None,
+) -> Path:
+    """Make a process graph a job: write it, and the campaign that computes it, into a folder.
+
+    Parameters
+    ----------
+    graph, collections
+        As of `check_graph`.
+    title : str
+        For people, in the file.
+    options : mapping, optional
+        None are known yet.
+
+    Returns
+    -------
+    Path
+        The campaign file, for `plan`, `run`, `submit`, `status`, `retry`, `verify`, and `graph_results`.
+
+    Raises
+    ------
+    GraphError
+        Its first fault of form, or an unknown option.
+    """
+    from hpckit.reduce.graphs.ask import prepare
+
+    for name in options or {}:
+        raise GraphError(f"there is no option {name!r} of graphs", fault="JobOptionUnsupported")
+    return prepare(graph, collections, Path(folder), title)
+
+
+def graph_results(campaign: str | Path) -> list[ResultFile]:
+    """Files that the graphs of a campaign have become; those of results that are not whole are left out."""
+    from hpckit.cubes.tiles import read_tiles
+    from hpckit.reduce.graphs.files import results_of
+    from hpckit.runs.run import find_run
+
+    return results_of(read_tiles(find_run(Path(campaign))))

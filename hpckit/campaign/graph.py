@@ -96,7 +96,8 @@ def graph_faults(document: Any, parameters: Mapping[str, Any] | None = None) -> 
     """What is wrong with the form of a process graph: one sentence for each fault, which names the node."""
     from hpckit.processgraph.parse import read
 
-    _, faults = read(document, parameters=parameters or {})
+    user_defined = document.get("user_defined", {}) if isinstance(document, dict) else {}
+    _, faults = read(document, user_defined=user_defined, parameters=parameters or {})
     return [described(fault) for fault in faults]
 
 

@@ -39,6 +39,10 @@ class Collection:
         campaign = self.tiles.campaign
         return tuple(dict.fromkeys(map(campaign.ref, campaign.cube.bands)))
 
+    def renamed(self, name: str) -> Collection:
+        """The collection under another name."""
+        return Collection(name, self.tiles)
+
     def spec(self, refs: Sequence[BandRef]) -> CubeSpec:
         """Layout of the cube, with the pixel sizes of bands that are decoded from products, too."""
         own = self.tiles.spec

@@ -12,6 +12,7 @@ from hpckit.base.files import digest_json, write_json
 from hpckit.base.reading import files_below, read_json, typed
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.graph import GraphReduction
+from hpckit.cubes.tiles import Tiles
 from hpckit.errors import DamagedFileError
 from hpckit.reduce.graphs.formats import Result, ResultFile, write
 from hpckit.reduce.graphs.job import Output
@@ -112,3 +113,13 @@ def _facts(path: Path) -> list[Any]:
     """Bytes and SHA-256 of a file."""
     with path.open("rb") as file:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+
+
+def results_of(tiles: Tiles) -> list[ResultFile]:
+    """Files of all results of a campaign's graphs that are whole."""
+    found: list[ResultFile] = []
+    for reduction in tiles.campaign.graphs:
+        for path in sorted(files_path(tiles.campaign, reduction).glob(".*.json")):
+            if are_there(path):
+                found += noted(path)[1]
+    return found

@@ -13,6 +13,7 @@ from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.document import load
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import FromNode, Graph, Node
 from hpckit.processgraph.parse import parse
@@ -109,6 +110,49 @@ def _key(node: str, number: int) -> str:
     return clear if clear == node and not clear.startswith("-") else f"{number}{clear}"
 
 
+@dataclass(frozen=True)
+class EvaluatedResult:
+    """A result that is computed as it is read."""
+
+    job: Job
+    output: Output
+
+    @property
+    def type(self) -> Value:
+        """The cube without pixels; or JSON."""
+        return self.output.type
+
+    def read(self, asked: Asked) -> Value:
+        """A part: pixels of the grid, some geometries, or all (None)."""
+        return self.job.evaluate(self.output, asked)
+
+
+def split(document: Any) -> tuple[Any, Mapping[str, Any]]:
+    """A process, and the processes of its user that stand beside it as `user_defined`.
+
+    Raises
+    ------
+    GraphError
+        If it is no JSON.
+    """
+    known = load(document) if isinstance(document, (str, bytes)) else document
+    if isinstance(known, Mapping) and isinstance(known.get("user_defined"), Mapping):
+        return {name: item for name, item in known.items() if name != "user_defined"}, known["user_defined"]
+    return known, {}
+
+
+def parsed(document: Any, parameters: Mapping[str, Any] | None = None) -> Graph:
+    """A graph with its user-defined processes put in.
+
+    Raises
+    ------
+    GraphError
+        Its first fault of form.
+    """
+    process, user_defined = split(document)
+    return parse(process, user_defined=user_defined, parameters=parameters or {})
+
+
 def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
     """The graph of a reduction, with the collections that were frozen.
 
@@ -119,7 +163,7 @@ def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
     PlanError
         If frozen inputs are missing.
     """
-    graph = parse(frozen.document(tiles.run, reduction), parameters=reduction.parameters)
+    graph = parsed(frozen.document(tiles.run, reduction), reduction.parameters)
     known = frozen.collections(tiles, reduction)
     return Job(graph, GraphEnvironment({}, opened=dict(known)))
 
@@ -132,7 +176,7 @@ def job_on(document: Any, collections: Mapping[str, Path], parameters: Mapping[s
     GraphError
         Its first fault of form.
     """
-    return Job(parse(document, parameters=parameters or {}), GraphEnvironment(collections))
+    return Job(parsed(document, parameters), GraphEnvironment(collections))
 
 
 def require_computable(output: Output) -> None:

@@ -17,13 +17,12 @@ from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError, GraphError, PlanError
 from hpckit.reduce.graphs import frozen
+from hpckit.reduce.graphs.estimating import BYTES_PER_S, UNIT_S
 from hpckit.reduce.graphs.job import Output, require_computable
 from hpckit.reduce.graphs.rasters import RasterResult
 from hpckit.reduce.graphs.work import Work, files_path, zarr_path
 from hpckit.runs.plan import Plan, Unit
 
-_BYTES_PER_S: Final = 400e6
-"""That the nodes of a graph make, by one core."""
 _COMPRESSED: Final = 0.7
 """Compressed over raw bytes, at most."""
 _WRITER_BYTES: Final = 512 * 2**20
@@ -82,7 +81,7 @@ class Graphs(_OfGraphs):
             seen = tiles.run.seen("shards", "plan")
             for output in _outputs(work):
                 manifest = sound(work.path, [output.key], seen)
-                cost = work.job.shape(output).nbytes / planning.pace(self.name, "computed_bytes", _BYTES_PER_S)
+                cost = work.job.shape(output).nbytes / planning.pace(self.name, "computed_bytes", BYTES_PER_S)
                 for piece in work.pieces(output):
                     args = {
                         "reduction": reduction.name,
@@ -91,7 +90,7 @@ class Graphs(_OfGraphs):
                         "tiles": work.own_tiles,
                     }
                     name = f"{self.name}/{reduction.name}/{output.key}/{piece.name}"
-                    unit = Unit(name, self.name, round(0.05 + piece.pixels * cost, 3), work.inputs, args)
+                    unit = Unit(name, self.name, round(UNIT_S + piece.pixels * cost, 3), work.inputs, args)
                     yield unit, work.is_done(output, piece, manifest)
 
     def memory(self, tiles: Tiles) -> int:
@@ -171,7 +170,7 @@ class Results(_OfGraphs):
                 inputs, note = made_from(work.inputs, output), note_path(tiles.campaign, reduction, output)
                 args = {"reduction": reduction.name, "output": output.key, "tiles": work.own_tiles}
                 pixels = sum(piece.pixels for piece in work.pieces(output))
-                cost = round(0.1 + pixels * max(4.0, work.job.shape(output).result_bytes) / _BYTES_PER_S, 3)
+                cost = round(0.1 + pixels * max(4.0, work.job.shape(output).result_bytes) / BYTES_PER_S, 3)
                 unit = Unit(f"{self.name}/{reduction.name}/{output.key}", self.name, cost, inputs, args)
                 yield unit, noted(note)[0] == inputs and are_there(note)
 

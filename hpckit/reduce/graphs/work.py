@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hpckit.base.files import digest_json
 from hpckit.campaign.campaign import Campaign
@@ -14,7 +14,7 @@ from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.tiles import Tiles
-from hpckit.processgraph.cube import Cube, Grid
+from hpckit.processgraph.cube import Grid
 from hpckit.processgraph.neighbours import neighbours
 from hpckit.processgraph.process import Asked, Value
 from hpckit.reduce.graphs import frozen
@@ -178,24 +178,6 @@ class StoredResult:
         if isinstance(self.stored, RasterResult):
             return self.stored.read(asked if isinstance(asked, Box) else self.stored.grid.box)
         return self.stored.read(asked, self.manifest)
-
-
-@dataclass(frozen=True)
-class EvaluatedResult:
-    """A result that is computed as it is read."""
-
-    job: Job
-    output: Output
-
-    @property
-    def type(self) -> Any:
-        """The cube without pixels; or JSON."""
-        return self.output.type
-
-    def read(self, asked: Asked) -> Value:
-        """A part: pixels of the grid, some geometries, or all (None)."""
-        found = self.job.evaluate(self.output, asked)
-        return found if isinstance(found, Cube) or not isinstance(self.type, Cube) else self.type
 
 
 def zarr_path(campaign: Campaign, reduction: GraphReduction) -> Path:

@@ -1,0 +1,89 @@
+"""Graphs outside of a campaign: checked, computed at once, or made a job, which is a campaign of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from hpckit.base.files import write_json, write_text
+from hpckit.errors import GraphError
+from hpckit.processgraph.parse import faults
+from hpckit.reduce.graphs.environment import GraphEnvironment
+from hpckit.reduce.graphs.files import write_files
+from hpckit.reduce.graphs.formats import ResultFile
+from hpckit.reduce.graphs.job import EvaluatedResult, job_on, split
+
+CAMPAIGN: Final = "campaign.yaml"
+_GRAPH: Final = "graph.json"
+_REDUCTION: Final = "result"
+
+
+def check(document: Any, collections: Mapping[str, Path]) -> list[GraphError]:
+    """All faults of a graph: of its form, its arguments, and the types of its cubes; nothing is computed."""
+    try:
+        process, user_defined = split(document)
+    except GraphError as error:
+        return [error]
+    return faults(process, GraphEnvironment(collections), user_defined=user_defined)
+
+
+def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> list[ResultFile]:
+    """Compute a graph in this process, and write its result files into a folder.
+
+    Raises
+    ------
+    GraphError
+        If it has a fault, or no `save_result`.
+    """
+    job = job_on(document, collections)
+    outputs = [output for output in job.outputs if output.format]
+    if not outputs:
+        raise GraphError("the graph has no save_result", hint="end it with save_result, which names a format")
+    return [file for output in outputs for file in write_files(EvaluatedResult(job, output), output, folder)]
+
+
+def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title: str = "") -> Path:
+    """Write a graph and the campaign that computes it into a folder.
+
+    Returns
+    -------
+    Path
+        The campaign file.
+
+    Raises
+    ------
+    GraphError
+        Its first fault of form.
+    """
+    job_on(document, collections)
+    write_json(folder / _GRAPH, document)
+    names = sorted(_loaded(document) & set(collections))
+    lines = [f"# {line}" for line in title.splitlines()]
+    lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
+    lines += ["    collections:" if names else "    collections: {}"]
+    lines += [f"      {json.dumps(name)}: {json.dumps(_place(collections[name], folder))}" for name in names]
+    write_text(folder / CAMPAIGN, "\n".join([*lines, "    outputs: {path: results}"]) + "\n")
+    return folder / CAMPAIGN
+
+
+def _place(path: Path, folder: Path) -> str:
+    return os.fspath(path.absolute() if not path.is_absolute() else path)
+
+
+def _loaded(value: Any) -> set[str]:
+    """Names of the collections that a graph loads, child processes and user-defined ones included."""
+    found: set[str] = set()
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            arguments = item.get("arguments")
+            if item.get("process_id") == "load_collection" and isinstance(arguments, Mapping):
+                found.add(str(arguments.get("id")))
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return found
