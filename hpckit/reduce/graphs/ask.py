@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from hpckit.base.files import write_json, write_text
 from hpckit.errors import GraphError
+from hpckit.processgraph.document import load
 from hpckit.processgraph.parse import faults
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.files import write_files
 from hpckit.reduce.graphs.formats import ResultFile
-from hpckit.reduce.graphs.job import EvaluatedResult, job_on, split
+from hpckit.reduce.graphs.job import EvaluatedResult, job_on, parsed, split
 
 CAMPAIGN: Final = "campaign.yaml"
 _GRAPH: Final = "graph.json"
@@ -58,19 +58,16 @@ def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title:
     GraphError
         Its first fault of form.
     """
-    job_on(document, collections)
-    write_json(folder / _GRAPH, document)
-    names = sorted(_loaded(document) & set(collections))
+    parsed(document)
+    known = load(document) if isinstance(document, (str, bytes)) else document
+    write_json(folder / _GRAPH, known)
+    names = sorted(_loaded(known) & set(collections))
     lines = [f"# {line}" for line in title.splitlines()]
     lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
     lines += ["    collections:" if names else "    collections: {}"]
-    lines += [f"      {json.dumps(name)}: {json.dumps(_place(collections[name], folder))}" for name in names]
+    lines += [f"      {json.dumps(name)}: {json.dumps(str(collections[name].absolute()))}" for name in names]
     write_text(folder / CAMPAIGN, "\n".join([*lines, "    outputs: {path: results}"]) + "\n")
     return folder / CAMPAIGN
-
-
-def _place(path: Path, folder: Path) -> str:
-    return os.fspath(path.absolute() if not path.is_absolute() else path)
 
 
 def _loaded(value: Any) -> set[str]:

@@ -59,7 +59,7 @@ def _bytes(output: Output, pixels: float) -> float:
         planes = 1
         for dim in kind.dims:
             planes *= 1 if dim.kind == "spatial" else max(1, len(dim.labels))
-        return pixels * planes * kind.values.dtype.itemsize
+        return float(pixels * planes * kind.values.dtype.itemsize)
     if output.is_vector:
         values = len(kind.geometries)
         for dim in kind.dims:
