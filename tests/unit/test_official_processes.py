@@ -8,7 +8,8 @@ import pytest
 
 from hpckit.processgraph.listed import INCOMPLETE, listed
 from hpckit.processgraph.process import processes
-from hpckit.testing.openeo.cases import MISTAKEN, Case, cases
+from hpckit.testing.openeo.cases import Case, cases
+from hpckit.testing.openeo.mistakes import MISTAKEN, corrected
 
 FOLDER = Path(__file__).parents[2].parent / "shared/data/openeo-process-graphs/openeo-processes-tests"
 CASES: dict[str, list[Case]] = {}
@@ -48,3 +49,12 @@ def test_a_process_that_is_not_offered_fails_one(process):
 def test_a_mistaken_test_is_failed(name):
     (case,) = (case for case in CASES[name.rpartition("-")[0]] if case.name == name)
     assert list(case.faults()), f"{name} is passed: take it out of MISTAKEN"
+
+
+CORRECTED = [made for each in CASES.values() for case in each if (made := corrected(case)) is not None]
+
+
+@needs_cases
+@pytest.mark.parametrize("case", CORRECTED, ids=lambda case: case.name)
+def test_a_mistaken_test_is_passed_as_it_was_meant(case):
+    assert not list(case.faults())

@@ -17,27 +17,6 @@ from hpckit.testing.openeo.runner import ProcessRunner
 JSON = Any
 _DELTA: Final = 1e-10
 
-_NO_REFERENCE: Final = "refers to parameters by `from_argument`, which openEO does not know"
-MISTAKEN: Final[Mapping[str, str]] = {
-    "all-8": "expects true for null alone without `ignore_nodata`; the example of the specification does not",
-    "any-8": "expects false for null alone without `ignore_nodata`; the example of the specification does not",
-    "array_append-0": "expects 1 where 0 is appended",
-    **{f"array_apply-{number}": _NO_REFERENCE for number in range(9)},
-    "array_element-3": "asks for label `BO2` with the letter O, and expects the element of `B02`",
-    **{f"array_filter-{number}": f"{_NO_REFERENCE}, in `process` instead of `condition`" for number in range(7)},
-    "array_find-6": "expects position 1 for the first of two elements",
-    "array_modify-3": "expects an element to be removed with `length` left out, whose default is 0",
-    "count-4": "gives the condition as bare nodes, with a parameter `element` instead of `x`",
-    "count-5": "gives the condition as bare nodes, with a parameter `element` instead of `x`",
-    "lte-15": "expects infinity not to be less than or equal to itself; gte-13 and IEEE 754 do not",
-    "reduce_dimension-1": _NO_REFERENCE,
-    "product-10": "expects NaN for -infinity times infinity, which is -infinity",
-    "mask_polygon-0": "expects pixels outside to be replaced with `inside: true`; mask_polygon-6 and the text do not",
-    "mask_polygon-1": "expects pixels outside to stay with `inside: false`; mask_polygon-3 and the text do not",
-    "mask_polygon-6": "four pixels are expected to stay here, and also in mask_polygon-3, which masks all others",
-}
-"""Tests (of openeo-processes 98ae014) that contradict others of the same process, and why."""
-
 
 @dataclass(frozen=True, slots=True)
 class Case:
