@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-import rasterio.shutil
 from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from hpckit.base.files import PARTIAL, atomic_path
 from hpckit.cubes.arrays import Array, read_array
 from hpckit.cubes.objects import Objects
 from hpckit.cubes.region import read_region
+from hpckit.reduce.cog import cog
 from hpckit.reduce.composites.products import Layer
 from hpckit.space.box import Box
 from hpckit.space.windows import Windows
@@ -34,7 +31,6 @@ _BEYOND: Final = {
     "swir22": ColorInterp.swir,
 }
 """By the common name of a band."""
-_BLOCK: Final = 512
 
 
 def in_order(layers: Sequence[Layer]) -> list[Layer]:
@@ -108,18 +104,17 @@ def as_cog(
     path: Path, profile: dict[str, Any], layers: Sequence[Layer], *, compress: str, threads: int
 ) -> Iterator[Any]:
     """Yield a dataset to write to; it becomes a Cloud-Optimised GeoTIFF with overviews when the block ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{PARTIAL}.tif")
-    tiled = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "BIGTIFF": "IF_SAFER"}
-    try:
-        # Bands one after the other: they are written so, and read so when the final file is made.
-        with rasterio.open(raw, "w", **profile, **tiled, interleave="band") as target:
-            describe(target, layers)
-            yield target
-        with atomic_path(path) as temporary:
-            rasterio.shutil.copy(raw, temporary, driver="COG", **_options(layers, compress, threads))
-    finally:
-        raw.unlink(missing_ok=True)
+    continuous = layers[0].content in ("values", "deviations")
+    resampling = "AVERAGE" if continuous else "NEAREST"
+    with cog(
+        path,
+        profile,
+        lambda target: describe(target, layers),
+        compress=compress,
+        resampling=resampling,
+        threads=threads,
+    ) as target:
+        yield target
 
 
 def describe(target: Any, layers: Sequence[Layer]) -> None:
@@ -144,17 +139,3 @@ def colours(layers: Sequence[Layer]) -> tuple[ColorInterp, ...]:
     known = {**_COLOURS, **_BEYOND} if set(_COLOURS) <= set(names) else _BEYOND
     found = tuple(known.get(name, ColorInterp.undefined) for name in names)
     return (ColorInterp.gray,) if len(names) == 1 else found
-
-
-def _options(layers: Sequence[Layer], compress: str, threads: int) -> dict[str, Any]:
-    first = layers[0]
-    continuous = first.content in ("values", "deviations")
-    return {
-        "COMPRESS": compress.upper(),
-        "PREDICTOR": "YES",
-        "BLOCKSIZE": _BLOCK,
-        "OVERVIEWS": "AUTO",
-        "OVERVIEW_RESAMPLING": "AVERAGE" if continuous else "NEAREST",
-        "NUM_THREADS": str(threads),
-        "BIGTIFF": "IF_SAFER",
-    }
