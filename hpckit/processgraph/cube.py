@@ -175,7 +175,7 @@ class Cube:
     box : Box, optional
         Which pixels of the grid `values` has.
     geometries : Geometries, optional
-        Of the whole vector cube.
+        Of the whole vector cube; of a raster cube the features that it was filtered by, for files by feature.
     features : range or tuple of int, optional
         Which geometries `values` has; ascending.
     """

@@ -12,7 +12,7 @@ from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Band, Cube, Dimension, Grid, Values
 from hpckit.processgraph.evaluate import Evaluation, cropped
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
-from hpckit.processgraph.process import Request, Value
+from hpckit.processgraph.process import Asked, Request, Value
 from hpckit.processgraph.times import instants
 from hpckit.space.box import Box
 
@@ -181,3 +181,23 @@ def evaluation_of(process: str, environment: MemoryEnvironment | None = None, **
 def node(name: str) -> FromNode:
     """The result of a node of the same graph."""
     return FromNode(name)
+
+
+@dataclass
+class MemoryResult:
+    """A result that is a cube in memory, or any other value; notes which parts were read."""
+
+    value: Value
+    asked: list[Asked] = field(default_factory=list)
+
+    @property
+    def type(self) -> Value:
+        """The cube without pixels or features."""
+        if not isinstance(self.value, Cube):
+            return self.value
+        return cropped(self.value, NOTHING if self.value.grid is not None else range(0))
+
+    def read(self, asked: Asked) -> Value:
+        """A part of the cube, or all."""
+        self.asked.append(asked)
+        return cropped(self.value, asked) if isinstance(self.value, Cube) else self.value

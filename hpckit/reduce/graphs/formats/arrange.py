@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.cube import Cube, Dimension, Label, Values
+from hpckit.processgraph.cube import Band, Cube, Dimension, Label, Values
+from hpckit.processgraph.times import instant
 from hpckit.reduce.graphs.formats.result import grid_of
 from hpckit.space.box import Box
 
+_SHORTEST: Final = len("2024-03-01")
 WINDOW_BYTES: Final = 32 << 20
 """Of one window of a result: a graph needs a multiple of it to compute it."""
 EDGES: Final = (2048, 1024, 512, 256, 128, 64)
@@ -86,6 +88,10 @@ class Layout:
         """Names of bands; `var` if there are none, as other back-ends name it."""
         return tuple(map(text, self.bands.labels)) if self.bands else ("var",)
 
+    def known_of(self, band: int) -> Band:
+        """What is known of a band beside its name."""
+        return self.bands.bands[band] if self.bands is not None and self.bands.bands else Band()
+
     def arranged(self, cube: Cube) -> Values:
         """Values of a part of the cube, with axes in this order."""
         names = cube.names
@@ -150,13 +156,8 @@ def text(label: Label) -> str:
 
 def moment(label: Label | None) -> dt.datetime | None:
     """A temporal label as a moment in UTC; None if it is none, as after `rename_labels`."""
-    if not isinstance(label, str):
-        return None
-    try:
-        found = dt.datetime.fromisoformat(label)
-    except ValueError:
-        return None
-    return found.replace(tzinfo=dt.UTC) if found.tzinfo is None else found.astimezone(dt.UTC)
+    # `2024-05` may be a month, a week or a dekad, so it stays a text.
+    return instant(label) if isinstance(label, str) and len(label) >= _SHORTEST else None
 
 
 def rfc3339(label: Label | None) -> str | None:

@@ -37,7 +37,7 @@ class Variable:
     attributes: dict[str, Any]
 
 
-def variables(kind: Cube, layout: Layout, taken: Sequence[str] = ()) -> list[Variable]:
+def variables(layout: Layout, taken: Sequence[str] = ()) -> list[Variable]:
     """One variable for each band; `var` if there are no bands.
 
     Raises
@@ -46,7 +46,6 @@ def variables(kind: Cube, layout: Layout, taken: Sequence[str] = ()) -> list[Var
         `FormatUnsuitable` if a band has the name of a dimension, or two have the same.
     """
     reserved = {dim.name for dim in layout.dims if dim is not layout.bands} | {GRID_MAPPING, *taken}
-    known = kind.attributes.get("bands", {})
     found = []
     for number, label in enumerate(layout.names_of_bands):
         name = label.replace("/", "_").strip() or f"band{number + 1}"
@@ -56,10 +55,10 @@ def variables(kind: Cube, layout: Layout, taken: Sequence[str] = ()) -> list[Var
                 "rename the band with rename_labels",
             )
         reserved.add(name)
-        attributes = {"long_name": label}
-        for ours, theirs in (("description", "long_name"), ("unit", "units"), ("standard_name", "standard_name")):
-            if known.get(label, {}).get(ours):
-                attributes[theirs] = str(known[label][ours])
+        attributes: dict[str, Any] = {"long_name": label}
+        wavelength = layout.known_of(number).wavelength
+        if wavelength is not None:
+            attributes |= {"radiation_wavelength": wavelength, "radiation_wavelength_unit": "um"}
         found.append(Variable(name, number, attributes))
     return found
 

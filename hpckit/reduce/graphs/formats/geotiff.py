@@ -31,7 +31,6 @@ from hpckit.reduce.graphs.formats.arrange import (
 from hpckit.reduce.graphs.formats.names import claim, dated, safe, unique
 from hpckit.reduce.graphs.formats.options import PREFIX, invalid, nearest
 from hpckit.reduce.graphs.formats.result import (
-    BandOfFile,
     Format,
     Option,
     Options,
@@ -40,7 +39,7 @@ from hpckit.reduce.graphs.formats.result import (
     grid_of,
     is_raster,
 )
-from hpckit.reduce.graphs.formats.statistics import Collected
+from hpckit.reduce.graphs.formats.statistics import Collected, described
 
 MEDIA_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _AT_ONCE: Final = 256
@@ -102,7 +101,7 @@ def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         for some in _batches(files):
             _write(result, layout, some, options)
-    return [_described(kind, layout, file, options) for file in files]
+    return [_described(kind, layout, file) for file in files]
 
 
 def _files(layout: Layout, options: Options, folder: Path) -> list[_File]:
@@ -196,19 +195,9 @@ def _note_statistics(target: Any, collected: Sequence[Collected]) -> None:
             )
 
 
-def _described(kind: Cube, layout: Layout, file: _File, options: Options) -> ResultFile:
+def _described(kind: Cube, layout: Layout, file: _File) -> ResultFile:
     dtype = number_type(kind)
-    known = kind.attributes.get("bands", {})
-    bands = tuple(
-        BandOfFile(
-            layout.names_of_bands[number],
-            dtype.name,
-            float("nan") if dtype.kind == "f" else None,
-            collected.result(),
-            common_name=known.get(layout.names_of_bands[number], {}).get("common_name", ""),
-        )
-        for number, collected in zip(file.bands, file.statistics, strict=True)
-    )
+    bands = described(layout, file.bands, dtype, file.statistics)
     when = "" if file.label is None else f", {text(file.label)}"
     return ResultFile(
         file.path,

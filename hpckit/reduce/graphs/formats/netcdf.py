@@ -28,7 +28,6 @@ from hpckit.reduce.graphs.formats.names import claim, safe, unique
 from hpckit.reduce.graphs.formats.netcdf_features import check_table, write_table
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import (
-    BandOfFile,
     Format,
     Option,
     Options,
@@ -37,7 +36,7 @@ from hpckit.reduce.graphs.formats.result import (
     grid_of,
     is_raster,
 )
-from hpckit.reduce.graphs.formats.statistics import Collected
+from hpckit.reduce.graphs.formats.statistics import Collected, described
 from hpckit.space.box import Box
 
 MEDIA_TYPE: Final = "application/x-netcdf"
@@ -52,7 +51,7 @@ def check(kind: Value, options: Options) -> None:
         return check_table(kind, options)
     layout = layout_of(kind)
     number_type(kind)
-    cf.variables(kind, layout)
+    cf.variables(layout)
     if options["sample_by_feature"]:
         if kind.geometries is None:
             raise unsuitable(
@@ -103,7 +102,7 @@ def _at_least_a_pixel(box: Box) -> Box:
 def _write(result: Result, path: Path, area: Box, feature: str) -> ResultFile:
     kind: Cube = result.type
     layout, dtype = layout_of(kind), number_type(kind)
-    variables = cf.variables(kind, layout)
+    variables = cf.variables(layout)
     collected = [Collected() for _ in variables]
     with netcdf(path) as file:
         targets = _prepared(file, kind, layout, area)
@@ -118,10 +117,7 @@ def _write(result: Result, path: Path, area: Box, feature: str) -> ResultFile:
         path,
         MEDIA_TYPE,
         feature or ", ".join(variable.name for variable in variables),
-        bands=tuple(
-            BandOfFile(variable.name, dtype.name, float("nan") if dtype.kind == "f" else None, one.result())
-            for variable, one in zip(variables, collected, strict=True)
-        ),
+        bands=described(layout, range(len(variables)), dtype, collected),
         dimensions=place.dimensions(kind),
         feature=feature,
         **place.of_grid(grid_of(kind).part(area)),
@@ -153,7 +149,7 @@ def _prepared(file: NetCdf, kind: Cube, layout: Layout, area: Box) -> list[Any]:
             {**variable.attributes, "grid_mapping": cf.GRID_MAPPING, **boolean},
             chunks,
         )
-        for variable in cf.variables(kind, layout)
+        for variable in cf.variables(layout)
     ]
 
 

@@ -15,8 +15,8 @@ from hpckit.reduce.graphs.formats.features import check_identifier, identifiers
 from hpckit.reduce.graphs.formats.hdf import NetCdf, netcdf
 from hpckit.reduce.graphs.formats.names import claim
 from hpckit.reduce.graphs.formats.options import invalid
-from hpckit.reduce.graphs.formats.result import BandOfFile, Options, Result, ResultFile
-from hpckit.reduce.graphs.formats.statistics import Collected
+from hpckit.reduce.graphs.formats.result import Options, Result, ResultFile
+from hpckit.reduce.graphs.formats.statistics import Collected, described
 
 FEATURE: Final = "feature"
 _TAKEN: Final = (FEATURE, "feature_names", "lat", "lon")
@@ -28,7 +28,7 @@ def check_table(kind: Cube, options: Options) -> None:
     if options["sample_by_feature"]:
         raise invalid("sample_by_feature is for rasters, and the result has no x and y", "leave the option out")
     number_type(kind)
-    cf.variables(kind, layout_of(kind), _TAKEN)
+    cf.variables(layout_of(kind), _TAKEN)
     if kind.geometries is not None:
         check_identifier(kind.geometries, options["feature_id_property"])
 
@@ -38,7 +38,7 @@ def write_table(result: Result, options: Options, folder: Path) -> list[ResultFi
     kind: Cube = result.type
     layout, dtype = layout_of(kind), number_type(kind)
     (path,) = claim(folder, [f"{options['filename_prefix']}.nc"])
-    variables = cf.variables(kind, layout, _TAKEN)
+    variables = cf.variables(layout, _TAKEN)
     collected = [Collected() for _ in variables]
     with netcdf(path) as file:
         targets = _prepared(file, kind, layout, options)
@@ -54,10 +54,7 @@ def write_table(result: Result, options: Options, folder: Path) -> list[ResultFi
             path,
             "application/x-netcdf",
             ", ".join(variable.name for variable in variables),
-            bands=tuple(
-                BandOfFile(variable.name, dtype.name, float("nan") if dtype.kind == "f" else None, one.result())
-                for variable, one in zip(variables, collected, strict=True)
-            ),
+            bands=described(layout, range(len(variables)), dtype, collected),
             dimensions=place.dimensions(kind),
             **located,
             **place.of_labels(layout.labels_of_time),
@@ -84,7 +81,7 @@ def _prepared(file: NetCdf, kind: Cube, layout: Layout, options: Options) -> lis
     chunks = (*(1 for _ in dims[:-1]), _CHUNK) if dims else None
     return [
         file.variable(variable.name, dims, number_type(kind), {**variable.attributes, **more}, chunks)
-        for variable in cf.variables(kind, layout, _TAKEN)
+        for variable in cf.variables(layout, _TAKEN)
     ]
 
 

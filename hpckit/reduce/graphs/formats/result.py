@@ -44,9 +44,9 @@ class BandOfFile:
     dtype: str
     nodata: float | None = None
     statistics: Statistics | None = None
-    description: str = ""
-    unit: str = ""
     common_name: str = ""
+    wavelength: float | None = None
+    """Of its centre, in micrometres."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def _extensions(assets: Any) -> list[str]:
     in_bands = {key for asset in assets for band in asset.get("bands", ()) for key in band}
     found = [_PROJECTION] if any(key.startswith("proj:") for key in keys) else []
     found += [_RASTER] if any(key.startswith("raster:") for key in in_bands | keys) else []
-    return found + ([_EO] if "eo:common_name" in in_bands else [])
+    return found + ([_EO] if any(key.startswith("eo:") for key in in_bands) else [])
 
 
 def _assets(files: Sequence[ResultFile], address: Address) -> dict[str, Any]:
@@ -189,8 +189,10 @@ def _band(band: BandOfFile) -> dict[str, Any]:
     found: dict[str, Any] = {"name": band.name, "data_type": band.dtype}
     if band.nodata is not None:
         found["nodata"] = "nan" if math.isnan(band.nodata) else band.nodata
-    texts = {"description": band.description, "unit": band.unit, "eo:common_name": band.common_name}
-    found |= {key: text for key, text in texts.items() if text}
+    if band.common_name:
+        found["eo:common_name"] = band.common_name
+    if band.wavelength is not None:
+        found["eo:center_wavelength"] = band.wavelength
     if band.statistics is not None:
         numbers = {
             "minimum": band.statistics.minimum,

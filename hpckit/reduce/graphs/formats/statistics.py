@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from hpckit.processgraph.cube import Values
-from hpckit.reduce.graphs.formats.result import Statistics
+from hpckit.reduce.graphs.formats.arrange import Layout
+from hpckit.reduce.graphs.formats.result import BandOfFile, Statistics
 
 
 class Collected:
@@ -43,3 +46,21 @@ class Collected:
         stddev = math.sqrt(self._squares / self._valid)
         percent = 100 * self._valid / self._pixels
         return Statistics(self._least, self._most, self._mean, stddev, percent)
+
+
+def described(
+    layout: Layout, bands: Sequence[int], dtype: np.dtype[Any], collected: Sequence[Collected]
+) -> tuple[BandOfFile, ...]:
+    """Bands of a file, by their positions in the cube, with their statistics."""
+    nodata = float("nan") if dtype.kind == "f" else None
+    return tuple(
+        BandOfFile(
+            layout.names_of_bands[band],
+            dtype.name,
+            nodata,
+            one.result(),
+            layout.known_of(band).common_name,
+            layout.known_of(band).wavelength,
+        )
+        for band, one in zip(bands, collected, strict=True)
+    )

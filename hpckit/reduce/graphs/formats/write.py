@@ -34,12 +34,12 @@ def find_format(name: str) -> Format:
     return found
 
 
-def require_format(name: str, options: Mapping[str, Any] | None, kind: Value) -> None:
+def require_format(name: str, options: Mapping[str, Any] | None, data: Value) -> None:
     """Check that a result of a type can be saved in a format with these options; nothing is read.
 
     Parameters
     ----------
-    kind : Value
+    data : Value
         The cube without pixels, or any value.
 
     Raises
@@ -47,7 +47,7 @@ def require_format(name: str, options: Mapping[str, Any] | None, kind: Value) ->
     GraphError
         `FormatUnsuitable`, or `ProcessParameterInvalid` if an option is wrong.
     """
-    _prepared(name, options, kind)
+    _prepared(name, options, data)
 
 
 def write(result: Result, format: str, options: Mapping[str, Any] | None, folder: Path) -> list[ResultFile]:

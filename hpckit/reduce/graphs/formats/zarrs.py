@@ -20,7 +20,6 @@ from hpckit.reduce.graphs.formats.arrange import as_numbers, edge_of, layout_of,
 from hpckit.reduce.graphs.formats.names import claim
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import (
-    BandOfFile,
     Format,
     Options,
     Result,
@@ -28,7 +27,7 @@ from hpckit.reduce.graphs.formats.result import (
     grid_of,
     is_raster,
 )
-from hpckit.reduce.graphs.formats.statistics import Collected
+from hpckit.reduce.graphs.formats.statistics import Collected, described
 
 MEDIA_TYPE: Final = "application/vnd.zarr; version=3"
 _CHUNK: Final = 512
@@ -39,7 +38,7 @@ def check(kind: Value, options: Options) -> None:
     if not is_raster(kind):
         raise unsuitable("Zarr holds rasters, and the result has no x and y", "save it as CSV, Parquet or netCDF")
     number_type(kind)
-    cf.variables(kind, layout_of(kind))
+    cf.variables(layout_of(kind))
 
 
 def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
@@ -47,7 +46,7 @@ def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
     kind: Cube = result.type
     layout, dtype = layout_of(kind), number_type(kind)
     (path,) = claim(folder, [f"{options['filename_prefix']}.zarr"])
-    variables = cf.variables(kind, layout)
+    variables = cf.variables(layout)
     collected = [Collected() for _ in variables]
     with _replaced(path) as temporary:
         targets = _prepared(temporary, kind)
@@ -62,10 +61,7 @@ def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
             path,
             MEDIA_TYPE,
             ", ".join(variable.name for variable in variables),
-            bands=tuple(
-                BandOfFile(variable.name, dtype.name, float("nan") if dtype.kind == "f" else None, one.result())
-                for variable, one in zip(variables, collected, strict=True)
-            ),
+            bands=described(layout, range(len(variables)), dtype, collected),
             dimensions=place.dimensions(kind),
             **place.of_grid(grid_of(kind)),
             **place.of_labels(layout.labels_of_time),
@@ -102,7 +98,7 @@ def _prepared(path: Path, kind: Cube) -> list[Any]:
         chunk = min(_CHUNK, edge)
         dtype = number_type(kind)
         boolean = {"dtype": "bool"} if kind.values.dtype.kind == "b" else {}
-        for variable in cf.variables(kind, layout):
+        for variable in cf.variables(layout):
             group.create_array(
                 variable.name,
                 shape=shape,
@@ -115,7 +111,7 @@ def _prepared(path: Path, kind: Cube) -> list[Any]:
                 fill_value=np.nan if dtype.kind == "f" else 0,
             )
         zarr.consolidate_metadata(path, zarr_format=3)
-    return [group[variable.name] for variable in cf.variables(kind, layout)]
+    return [group[variable.name] for variable in cf.variables(layout)]
 
 
 def _attributes(kind: Cube) -> dict[str, Any]:
