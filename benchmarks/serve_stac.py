@@ -1,28 +1,36 @@
 """Searches of the STAC API over a million items: time of a page over HTTP, and memory of the whole server.
 
-    python benchmarks/serve_stac.py [ITEMS] [FOLDER]
+    python benchmarks/serve_stac.py [--items N] [--folder FOLDER] [--pgstac PYTHON]
 
 Makes a stac-geoparquet file of that many items like those of Sentinel-2 (a hundred bytes of outline, twelve assets),
 starts a server in a process of its own, waits for its index, and asks; each question many times with other values.
+With an interpreter that has `stac-fastapi.pgstac` and `pypgstac[psycopg]`, the same items are loaded into PostgreSQL,
+and its server is asked the same.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
+
+from tests.servers.postgres import PostgresServer
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "SCL")
 BATCH = 50_000
@@ -142,45 +150,136 @@ def memory(pid: int) -> dict[str, int]:
 
 def main() -> None:
     """Measure, and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    folder = Path(sys.argv[2] if len(sys.argv) > 2 else tempfile.mkdtemp(prefix="stac-"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--pgstac", help="Python interpreter that has stac-fastapi.pgstac and pypgstac")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="stac-"))
     folder.mkdir(exist_ok=True)
     if not (folder / "items.parquet").exists():
         began = time.perf_counter()
-        write(folder, count)
+        write(folder, options.items)
         size = (folder / "items.parquet").stat().st_size
-        print(f"{count:,} items, {size / 2**20:,.0f} MiB of stac-geoparquet in {time.perf_counter() - began:.0f} s")
-    port = random.randint(20_000, 60_000)
+        seconds = time.perf_counter() - began
+        print(f"{options.items:,} items, {size / 2**20:,.0f} MiB of stac-geoparquet in {seconds:.0f} s")
+    with ours(folder) as (url, pid):
+        index = sum(path.stat().st_size for path in (folder / "state" / "stac").rglob("*") if path.is_file())
+        print(f"index: {index / 2**20:,.0f} MiB; {memory(pid)} MiB")
+        mine = asked(url)
+        print(f"memory: {memory(pid)} MiB")
+    if options.pgstac:
+        postgres = PostgresServer({"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "4GB"})
+        try:
+            postgres.start()
+            load(postgres, options.pgstac, folder)
+            with pgstac(postgres, options.pgstac) as url:
+                theirs = asked(url)
+        finally:
+            postgres.remove()
+        for name, median in theirs.items():
+            print(f"{name:30} stac-fastapi.pgstac / hpckit: {median / mine[name]:.1f}")
+
+
+@contextmanager
+def ours(folder: Path) -> Iterator[tuple[str, int]]:
+    """Address and process of our server, when it answers."""
+    port, began = random.randint(20_000, 60_000), time.perf_counter()
     server = subprocess.Popen([sys.executable, "-c", SERVER, str(folder), str(port)], env={**os.environ})
     url = f"http://127.0.0.1:{port}/stac"
     try:
-        began = time.perf_counter()
-        while True:
-            try:
-                page = httpx.get(f"{url}/search", params={"limit": 1}, timeout=120).json()
-                if page.get("features"):
-                    break
-            except httpx.TransportError:
-                time.sleep(0.2)
-        index = sum(path.stat().st_size for path in (folder / "state" / "stac").rglob("*") if path.is_file())
-        seconds = time.perf_counter() - began
-        print(f"index: {index / 2**20:,.0f} MiB, ready after {seconds:.1f} s; {memory(server.pid)} MiB")
-        rnd = random.Random(1)
-        with httpx.Client() as client:
-            for name, ask in questions(rnd).items():
-                times, found = [], 0
-                for _ in range(ROUNDS):
-                    body = ask()
-                    began = time.perf_counter()
-                    answer = client.post(f"{url}/search", json=body)
-                    times.append(1000 * (time.perf_counter() - began))
-                    found += len(answer.json()["features"])
-                first, (low, high) = times[0], np.percentile(times[1:], [50, 95])
-                print(f"{name:30} median {low:6.1f} ms, 95 % {high:6.1f} ms, first {first:6.1f} ms, {found} items")
-        print(f"memory: {memory(server.pid)} MiB")
+        wait_for(url, server)
+        print(f"ready after {time.perf_counter() - began:.1f} s")
+        yield url, server.pid
     finally:
         server.terminate()
         server.wait()
+
+
+def load(postgres: PostgresServer, python: str, folder: Path) -> None:
+    """Load the items into a database of pgstac."""
+    began = time.perf_counter()
+    dsn, tool = postgres.create_database("stac"), [str(Path(python).with_name("pypgstac"))]
+    subprocess.run([*tool, "migrate", "--dsn", dsn], check=True, capture_output=True)
+    extent = {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": [[None, None]]}}
+    told = {"type": "Collection", "stac_version": "1.1.0", "id": "s2", "description": "s2", "license": "other"}
+    (folder / "collection.ndjson").write_text(json.dumps(told | {"extent": extent, "links": []}) + "\n")
+    with (folder / "items.ndjson").open("w") as file:
+        for part in pq.ParquetFile(folder / "items.parquet").iter_batches(BATCH):
+            file.writelines(json.dumps(item_of(row)) + "\n" for row in part.to_pylist())
+    for kind in ("collections", "items"):
+        path = folder / ("collection.ndjson" if kind == "collections" else "items.ndjson")
+        subprocess.run([*tool, "load", kind, str(path), "--dsn", dsn, "--method", "insert"], check=True)
+    print(f"loaded into pgstac in {time.perf_counter() - began:.0f} s")
+
+
+def item_of(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a STAC item."""
+    shape, box = shapely.from_wkb(row["geometry"]), row["bbox"]
+    known = {"type", "stac_version", "id", "geometry", "bbox", "assets", "datetime"}
+    properties = {name: value for name, value in row.items() if name not in known}
+    return {
+        "type": "Feature",
+        "stac_version": row["stac_version"],
+        "id": row["id"],
+        "collection": "s2",
+        "geometry": shapely.geometry.mapping(shape),
+        "bbox": [box["xmin"], box["ymin"], box["xmax"], box["ymax"]],
+        "properties": {"datetime": row["datetime"].isoformat(), **properties},
+        "assets": row["assets"],
+        "links": [],
+    }
+
+
+@contextmanager
+def pgstac(postgres: PostgresServer, python: str) -> Iterator[str]:
+    """Address of stac-fastapi over a database of pgstac."""
+    port = random.randint(20_000, 60_000)
+    settings = {
+        "PGUSER": "hpckit",
+        "PGPASSWORD": "none",
+        "PGHOST": quote(str(postgres.folder), safe=""),
+        "PGPORT": "5432",
+    }
+    app = ["--factory", "stac_fastapi.pgstac.app:create_app"]
+    command = [python, "-m", "uvicorn", *app, "--port", str(port), "--log-level", "error", "--no-access-log"]
+    server = subprocess.Popen(command, env={**os.environ, **settings, "PGDATABASE": "stac", "USE_API_HYDRATE": "0"})
+    try:
+        wait_for(f"http://127.0.0.1:{port}", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server finds an item."""
+    while server.poll() is None:
+        try:
+            if httpx.get(f"{url}/search", params={"limit": 1}, timeout=120).json().get("features"):
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise SystemExit(f"{url}: the server ended")
+
+
+def asked(url: str) -> dict[str, float]:
+    """Ask all questions; median of the time of each, milliseconds."""
+    rnd, medians = random.Random(1), {}
+    with httpx.Client(timeout=300) as client:
+        for name, ask in questions(rnd).items():
+            times, found = [], 0
+            for _ in range(ROUNDS):
+                body = ask()
+                began = time.perf_counter()
+                answer = client.post(f"{url}/search", json=body)
+                times.append(1000 * (time.perf_counter() - began))
+                found += len(answer.raise_for_status().json()["features"])
+            first, (low, high) = times[0], np.percentile(times[1:], [50, 95])
+            medians[name] = float(low)
+            print(f"{name:30} median {low:6.1f} ms, 95 % {high:6.1f} ms, first {first:6.1f} ms, {found} items")
+    return medians
 
 
 if __name__ == "__main__":
