@@ -175,7 +175,7 @@ class Cube:
     box : Box, optional
         Which pixels of the grid `values` has.
     geometries : Geometries, optional
-        Of the whole vector cube; of a raster cube the features that it was filtered by, for files by feature.
+        Of the whole vector cube.
     features : range or tuple of int, optional
         Which geometries `values` has; ascending.
     """
@@ -188,6 +188,8 @@ class Cube:
     features: range | tuple[int, ...] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of bands and others, kept for files: never read by a process."""
+    samples: Geometries | None = None
+    """Features that a raster cube was filtered by: result files may be one for each of them."""
 
     @property
     def names(self) -> tuple[str, ...]:

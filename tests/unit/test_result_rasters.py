@@ -249,7 +249,7 @@ def test_netcdf_has_a_file_for_each_feature_as_jrc_s_parcel_viewer_wants_it(tmp_
         lambda points: np.column_stack(onto.transform(points[:, 0], points[:, 1])),
     )
     features = Geometries(shapes, "EPSG:4326", ("a", "b", "c"), ({"pid": 11}, {"pid": "b/2"}, {"pid": 3}))
-    given_cube = replace(cube(DAYS, bands(B04="", NDVI="")), geometries=features)
+    given_cube = replace(cube(DAYS, bands(B04="", NDVI="")), samples=features)
     options = {
         "filename_prefix": "S2_extract_2022-06-01_2022-07-01_parcelid",
         "feature_id_property": "pid",

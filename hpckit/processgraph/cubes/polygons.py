@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.cube import NOTHING, Cube, Geometries
+from hpckit.processgraph.cube import NOTHING, Cube, Geometries, Grid
 from hpckit.processgraph.footprints import Footprints
 from hpckit.processgraph.geometries import geometries_of, require_polygons
 from hpckit.processgraph.planes import grid_of, in_order, with_planes_last
@@ -36,7 +36,7 @@ def mask_polygon(call: Call) -> Cube:
 def filter_spatial(call: Call) -> Cube:
     """Crop to the extent of geometries, and make all pixels null that belong to none of them."""
     grid = grid_of(call.type_of("data"))
-    footprints: Footprints = call.once(lambda: Footprints(geometries_of(call, "geometries"), grid))
+    geometries, footprints = call.once(lambda: _footprints(call, grid))
     crop = footprints.around(footprints.reached)
     asked = call.asked if isinstance(call.asked, Box) and not crop.is_empty else NOTHING
     wanted = asked if asked.is_empty else asked.moved(crop.top, crop.left)
@@ -46,8 +46,14 @@ def filter_spatial(call: Call) -> Cube:
         values=replaced(data.values, ~_mask(footprints, wanted)),
         grid=grid.part(crop),
         box=asked,
+        samples=geometries,
     )
     return in_order(masked, call.type_of("data").dims)
+
+
+def _footprints(call: Call, grid: Grid) -> tuple[Geometries, Footprints]:
+    found = geometries_of(call, "geometries")
+    return found, Footprints(found, grid)
 
 
 @on_cubes("apply_polygon")

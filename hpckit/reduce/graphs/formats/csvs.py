@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from hpckit.base.files import atomic_path
+import pyarrow as pa
+from pyarrow import csv as arrow
+
+from hpckit.base.files import atomic_open
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import table as tables
+from hpckit.reduce.graphs.formats.arrange import unsuitable
 from hpckit.reduce.graphs.formats.names import claim
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import Format, Options, Result, ResultFile
@@ -22,25 +30,31 @@ def check(kind: Value, options: Options) -> None:
 
 def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
     """Write one file, some features at a time."""
-    from pyarrow import csv
-
     table = tables.table_of(result.type, options["feature_id_property"])
     (path,) = claim(folder, [f"{options['filename_prefix']}.csv"])
     collected = tables.collect(table)
-    plain = csv.WriteOptions(quoting_style="needed")
-    writer = None
-    with atomic_path(path) as temporary:
-        try:
-            for batch in tables.batches(table, result, False, collected):
-                if writer is None:
-                    writer = csv.CSVWriter(temporary, batch.schema, write_options=plain)
-                writer.write_batch(batch)
-        finally:
-            if writer is not None:
-                writer.close()
-        if writer is None:
-            temporary.write_text(",".join([*table.keys, *table.columns]) + "\n")
+    with atomic_open(path) as file:
+        file.write(_header([*table.keys, *table.columns]))
+        for batch in tables.batches(table, result, False, collected):
+            file.write(_lines(batch))
     return [tables.described(table, path, MEDIA_TYPE, collected)]
+
+
+def _lines(batch: Any) -> bytes:
+    """Rows as lines; texts are in quotes only if one of them needs it, which Arrow does not know."""
+    for style in ("none", "needed"):
+        lines = io.BytesIO()
+        with suppress(pa.ArrowInvalid):
+            arrow.write_csv(batch, lines, arrow.WriteOptions(include_header=False, quoting_style=style))
+            return lines.getvalue()
+    raise unsuitable("the result has texts that CSV cannot hold", "save it as JSON")
+
+
+def _header(names: Sequence[str]) -> bytes:
+    """The first line: Arrow would put all names into quotes."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(names)
+    return line.getvalue().encode()
 
 
 FORMAT: Final = Format(

@@ -53,12 +53,12 @@ def check(kind: Value, options: Options) -> None:
     number_type(kind)
     cf.variables(layout)
     if options["sample_by_feature"]:
-        if kind.geometries is None:
+        if kind.samples is None:
             raise unsuitable(
                 "sample_by_feature writes a file for each feature, and the result was not filtered by features",
                 "use filter_spatial before save_result, or leave the option out",
             )
-        check_identifier(kind.geometries, options["feature_id_property"])
+        check_identifier(kind.samples, options["feature_id_property"])
     return None
 
 
@@ -71,9 +71,9 @@ def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
     if not options["sample_by_feature"]:
         (path,) = claim(folder, [f"{prefix}.nc"])
         return [_write(result, path, grid_of(kind).box, "")]
-    assert kind.geometries is not None, "checked"
-    names = unique(safe(name) for name in identifiers(kind.geometries, options["feature_id_property"]))
-    found = list(_boxes(kind, kind.geometries))
+    assert kind.samples is not None, "checked"
+    names = unique(safe(name) for name in identifiers(kind.samples, options["feature_id_property"]))
+    found = list(_boxes(kind, kind.samples))
     if not found:
         raise unsuitable("no feature lies within the result, so there is nothing to write")
     paths = claim(folder, [f"{prefix}_{names[number]}.nc" for number, _ in found])
