@@ -930,6 +930,14 @@ def describe_collection(path: str | Path, *, name: str = "") -> CollectionInfo:
     return describe(found if name else found.renamed(found.tiles.campaign.name))
 
 
+def graph_processes() -> list[Mapping[str, Any]]:
+    """Processes that graphs may call, as openEO's specifications: each passes all official tests of it."""
+    from hpckit.processgraph.listed import listed
+    from hpckit.processgraph.specs import documents
+
+    return [documents()[name] for name in listed()]
+
+
 def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]:
     """All faults of a process graph: of form, arguments, and types of cubes; no pixel is read.
 

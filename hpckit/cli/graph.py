@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +83,6 @@ def check(graph: Path, collections: Collections, as_json: bool) -> None:
 
     faults = api.check_graph(graph.read_bytes(), collections)
     if as_json:
-        import json
-
         found = [{"node": f.node, "fault": f.fault, "message": f.message, "hint": f.hint} for f in faults]
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
     elif faults:
@@ -185,6 +185,37 @@ def submit(
     made = api.submit(campaign, site, request=request, console=console)
     show_submission(made, campaign)
     raise SystemExit(exit_code(made, console))
+
+
+@graph.command()
+@click.argument("names", metavar="[PROCESS]...", nargs=-1)
+@AS_JSON
+def processes(names: tuple[str, ...], as_json: bool) -> None:
+    """List the processes that graphs may call, or show some of them with their parameters.
+
+    \b
+    Example:
+      hpckit graph processes
+      hpckit graph processes aggregate_temporal_period --json
+    """
+    from hpckit import api
+
+    found = {str(process["id"]): process for process in api.graph_processes()}
+    for name in names:
+        if name not in found:
+            close = get_close_matches(name, found, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.BadParameter(f"there is no process {name!r}{hint}", param_hint="PROCESS")
+    shown = [found[name] for name in names] or list(found.values())
+    if as_json:
+        click.echo(json.dumps(shown, indent=1, ensure_ascii=False))
+        return
+    width = max(len(str(process["id"])) for process in shown)
+    for process in shown:
+        click.echo(f"{process['id']:{width}}  {process['summary']}")
+        for parameter in process["parameters"] if names else ():
+            optional = f" (default {json.dumps(parameter.get('default'))})" if parameter.get("optional") else ""
+            click.echo(f"  {parameter['name']}{optional}: {parameter['description'].splitlines()[0]}")
 
 
 def _job(graph: Path, collections: Collections, output: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.cube import NOTHING, Band, Cube, Dimension, Grid, Values
+from hpckit.processgraph.cube import NOTHING, Band, Cube, Dimension, Geometries, Grid, Values
 from hpckit.processgraph.evaluate import Evaluation, cropped
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
 from hpckit.processgraph.process import Asked, Request, Value
@@ -71,6 +71,8 @@ class MemoryEnvironment:
     collections: Mapping[str, Cube] = field(default_factory=dict)
     properties: Mapping[str, Sequence[Mapping[str, Value]]] = field(default_factory=dict)
     """Of each collection those of the product of each time."""
+    vectors: Mapping[str, Geometries] = field(default_factory=dict)
+    """Vector files, by address."""
     opened: list[MemorySource] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     formats: list[tuple[str, Mapping[str, Value]]] = field(default_factory=list)
@@ -87,6 +89,12 @@ class MemoryEnvironment:
         if url not in self.collections:
             raise GraphError(f"{url} cannot be read", fault="CollectionNotFound")
         return self._opened(self.collections[url], request, self.properties.get(url, ()))
+
+    def read_geometries(self, url: str, format: str, options: Mapping[str, Value]) -> Geometries:
+        """Geometries of an address."""
+        if url not in self.vectors:
+            raise GraphError(f"{url} cannot be read", fault="FormatUnsuitable")
+        return self.vectors[url]
 
     def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
         """Note it; `NONE` is a format that there is not."""
