@@ -248,3 +248,23 @@ class GraphError(HpckitError, ValueError):
         super().__init__(message, hint=hint)
         self.fault = fault
         self.node = node
+
+
+class UserCodeError(HpckitError):
+    """Code of a user failed, passed a limit, or returned something that does not fit.
+
+    Parameters
+    ----------
+    kind : str
+        `exception`, `syntax`, `no-function`, `package`, `type`, `output`, `image`, `ended`, or the limit that was
+        passed: `memory`, `processes`, `disk`, `files`, `seconds`, `network`, `outside` (files of the machine).
+    traceback : str
+        From the first line of the user's code on; empty if there is none.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, kind: str = "exception", traceback: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        self.traceback = traceback

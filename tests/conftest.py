@@ -16,6 +16,7 @@ pytest_plugins = [
     "tests.integration.homes",
     "tests.integration.postgis",
     "tests.integration.slurm",
+    "tests.integration.udf",
 ]
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")

@@ -2,7 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
+from typing import Final
+
+APPTAINER: Final = "HPCKIT_APPTAINER"
+"""Variable with the name of the Apptainer command on a node."""
+
+
+def find_program() -> str | None:
+    """The program that starts images here."""
+    return os.environ.get(APPTAINER) or shutil.which("apptainer") or shutil.which("singularity")
+
+
+def mount(source: str, target: str, options: str = "") -> list[str]:
+    """Words that bind a folder, whatever characters are in its name.
+
+    >>> mount("/a,b", "/b", "ro")
+    ['--mount', 'type=bind,"source=/a,b","destination=/b",ro']
+    """
+    fields = (f"source={source}", f"destination={target}")
+    quoted = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
+    return ["--mount", f"type=bind,{quoted}{',' + options if options else ''}"]
 
 
 def split_bind(text: str) -> tuple[str, str, str]:

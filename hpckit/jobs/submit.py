@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpckit.base.account import expand
+from hpckit.base.apptainer import APPTAINER
 from hpckit.base.console import Console
 from hpckit.base.files import write_text
 from hpckit.base.lustre import stripe
@@ -39,7 +40,6 @@ from hpckit.sites.jobscript.script import render
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.model import Job, Runner, State
 from hpckit.sites.site import Site, scheduler_of, site_here
-from hpckit.steps.command import APPTAINER
 from hpckit.submissions.attempts import describe, working_in
 from hpckit.submissions.follow import remembered
 from hpckit.submissions.idle import release, require_idle, runner_of, submitted, take_back

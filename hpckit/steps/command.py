@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from hpckit.base.apptainer import split_bind, variable_prefix
+from hpckit.base.apptainer import find_program, mount, split_bind, variable_prefix
 from hpckit.base.files import PARTIAL, flush_tree, outermost
 from hpckit.base.quantities import format_duration, format_exit
 from hpckit.campaign.outputs import Listing, is_pattern
@@ -24,8 +24,6 @@ from hpckit.errors import StepError
 from hpckit.runs.plan import Unit
 from hpckit.runs.run import Run
 
-APPTAINER: Final = "HPCKIT_APPTAINER"
-"""Variable with the name of the Apptainer command on a node."""
 MEMORY_MIB: Final = "HPCKIT_UNIT_MEMORY_MIB"
 """Variable with the memory of a unit where a scheduler gave it: a site may ask for more, and so may a retry."""
 _PDEATHSIG: Final = 1
@@ -138,16 +136,13 @@ def _enter(run: Run, step: Step, seen: Sequence[Path], scratch: Path) -> list[st
             raise StepError(
                 f"{source} shall be bound in {image}, but does not exist here", hint="correct the step's binds"
             )
-        fields = (f"source={source}", f"destination={target}")
-        quoted = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
-        mounts += ["--mount", f"type=bind,{quoted}{',' + options if options else ''}"]
+        mounts += mount(source, target, options)
     gpus = ["--nv"] if step.gpus else []
     return [_apptainer(), "exec", "--no-eval", "--cleanenv", *gpus, *mounts, "--pwd", str(scratch), image]
 
 
 def _apptainer() -> str:
-    wanted = os.environ.get(APPTAINER)
-    found = wanted or shutil.which("apptainer") or shutil.which("singularity")
+    found = find_program()
     if found is None:
         raise StepError(
             f"neither apptainer nor singularity is on the PATH of {os.uname().nodename}",

@@ -1,0 +1,1 @@
+"""What runs inside the image, beside code of users: it imports numpy, pandas and xarray, and nothing of hpckit."""

@@ -1,0 +1,63 @@
+"""Fixtures of user code: a real Apptainer, and a small real image."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpckit.reduce.udf.limits import Limits
+from hpckit.reduce.udf.sandbox import Image, Sandbox
+from tests.servers import apptainer, udf_image
+
+PLACE = Path("/var/tmp/hpckit-image-test")
+"""Shared with the tests of images: Apptainer is unpacked once."""
+
+
+@pytest.fixture(scope="session")
+def udf_program() -> Path:
+    """Apptainer."""
+    try:
+        return apptainer.install(PLACE / "apptainer")
+    except apptainer.MissingError as error:
+        pytest.skip(f"no Apptainer here: {error}")
+
+
+@pytest.fixture(scope="session")
+def udf_image_file(udf_program: Path) -> Path:
+    """An image with numpy, pandas and xarray."""
+    return udf_image.make(PLACE / "udf.sqfs")
+
+
+@pytest.fixture
+def udf_place(udf_program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A scratch folder of all users: Apptainer runs as another user here, since it refuses the root of tests."""
+    before = os.umask(0)
+    monkeypatch.setenv("HPCKIT_APPTAINER", str(udf_program))
+    folder = PLACE / f"run-{next(tempfile._get_candidate_names())}"  # type: ignore[attr-defined]
+    folder.mkdir()
+    yield folder
+    os.umask(before)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def sandbox(udf_image_file: Path, udf_place: Path) -> Iterator[Callable[..., Sandbox]]:
+    """Makes sandboxes with limits that a shared machine bears."""
+    made: list[Sandbox] = []
+
+    def make(log: Any = None, image: Image | None = None, **limits: Any) -> Sandbox:
+        small = {"memory_mib": 300, "processes": 24, "disk_mib": 40, "files": 64, "seconds": 20, "output_mib": 20}
+        scratch = udf_place / str(len(made))
+        scratch.mkdir()
+        made.append(Sandbox(image or Image(udf_image_file), Limits(**{**small, **limits}), scratch, log=log))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
