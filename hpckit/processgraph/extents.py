@@ -30,7 +30,7 @@ class Area:
     """A rectangle along the axes of the CRS, or polygons."""
     crs: str
     is_box: bool
-    """Whether it is a bounding box: then it stays one in any CRS."""
+    """Whether it is a bounding box: then it stays one in any CRS. One across the antimeridian is none."""
 
     def bounds(self, crs: str) -> tuple[float, float, float, float]:
         """West, south, east, north in a CRS, of all points of the outline.
@@ -66,7 +66,7 @@ def bounds_in(shape: BaseGeometry, source: str, target: str) -> tuple[float, flo
     return west, south, east, north
 
 
-def area(extent: Any, argument: str) -> Area:
+def area_of(extent: Any, argument: str) -> Area:
     """Read a spatial extent: a bounding box, GeoJSON of polygons, or a cube.
 
     Raises
@@ -124,6 +124,13 @@ def _named(crs: int | str) -> str:
     return f"EPSG:{code}" if code else str(found.to_wkt())
 
 
+@lru_cache(maxsize=64)
+def _is_geographic(crs: str) -> bool:
+    import pyproj
+
+    return bool(pyproj.CRS.from_user_input(crs).is_geographic)
+
+
 def short(crs: str) -> str:
     """A CRS for messages."""
     return crs if len(crs) < 40 else crs[:37] + "..."
@@ -157,15 +164,20 @@ def _of_box(extent: Mapping[str, Any], argument: str) -> Area:
             raise GraphError(f"argument {argument!r} has no number {name!r}", fault="ProcessParameterInvalid")
         sides.append(float(side))
     west, south, east, north = sides
-    if south > north or west > east:
+    given = extent.get("crs")
+    crs = _GEOGRAPHIC if given is None else crs_name(given, argument)
+    across = west > east and east >= -180 and west <= 180 and _is_geographic(crs)
+    if south > north or (west > east and not across):
         low, high = ("south", "north") if south > north else ("west", "east")
         raise GraphError(
             f"argument {argument!r} is empty: its {low} {extent[low]} is greater than its {high} {extent[high]}",
-            hint="exchange them; an extent across the antimeridian must be given as two",
+            hint="exchange them",
             fault="ProcessParameterInvalid",
         )
-    crs = extent.get("crs")
-    return Area(shapely.box(*sides), crs_name(4326 if crs is None else crs, argument), is_box=True)
+    if across:
+        halves = [shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)]
+        return Area(shapely.union_all(halves), crs, is_box=False)
+    return Area(shapely.box(*sides), crs, is_box=True)
 
 
 def _of_polygons(document: Mapping[str, Any], argument: str) -> Area:
@@ -185,7 +197,16 @@ def _of_polygons(document: Mapping[str, Any], argument: str) -> Area:
     shapes = [shape if shape.is_valid else shapely.make_valid(shape) for shape in found if not shape.is_empty]
     if not shapes:
         raise GraphError(f"argument {argument!r} has no polygon", fault="ProcessParameterInvalid")
-    return Area(shapely.union_all(shapes), _GEOGRAPHIC, is_box=False)
+    return Area(shapely.union_all(shapes), _crs_of(document, argument), is_box=False)
+
+
+def _crs_of(document: Mapping[str, Any], argument: str) -> str:
+    """By the member `crs` of GeoJSON of 2008, which clients of openEO still write."""
+    try:
+        name = document["crs"]["properties"]["name"]
+    except (KeyError, TypeError):
+        return _GEOGRAPHIC
+    return _GEOGRAPHIC if "CRS84" in str(name) else crs_name(name, argument)
 
 
 def _geometries_of(document: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Values of pixels replaced by null or another value; the data type depends on types alone, not on values."""
+"""Null in arrays, and values replaced by it or others; the data type depends on types alone, not on values."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def replaced(values: Values, where: npt.NDArray[np.bool_], replacement: Value = 
         None is null: NaN, or None among objects.
     """
     result = values.astype(_type_of(values.dtype, replacement))
-    null = None if result.dtype.kind == "O" else np.nan
-    np.copyto(result, np.asarray(null if replacement is None else replacement, result.dtype), where=where)
+    np.copyto(
+        result, np.asarray(null_of(result.dtype) if replacement is None else replacement, result.dtype), where=where
+    )
     return result
 
 
@@ -33,6 +34,25 @@ def nullable(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind in "fO":
         return dtype
     return np.dtype(np.float32 if dtype.kind == "b" or dtype.itemsize < 4 else np.float64)
+
+
+def with_null(values: Values) -> Values:
+    """The same values in a data type that has null."""
+    return values.astype(nullable(values.dtype), copy=False)
+
+
+def null_of(dtype: np.dtype[Any]) -> Any:
+    """Null of a data type that has one."""
+    return None if dtype.kind == "O" else np.nan
+
+
+def is_null(values: Values) -> npt.NDArray[np.bool_]:
+    """Where values are null."""
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind == "O":
+        return np.asarray(values == np.array(None), np.bool_)
+    return np.zeros(values.shape, np.bool_)
 
 
 def _type_of(dtype: np.dtype[Any], replacement: Value) -> np.dtype[Any]:

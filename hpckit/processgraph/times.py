@@ -73,7 +73,7 @@ class Period:
         return (self.start is None or at >= self.start) and (self.end is None or at < self.end)
 
 
-def period(extent: Any, argument: str) -> Period:
+def period_of(extent: Any, argument: str) -> Period:
     """Read a temporal interval: `[start, end]`, of which one may be null.
 
     Raises

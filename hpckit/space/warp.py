@@ -78,7 +78,7 @@ def warp(
     if offset is not None:
         _copy(values, out, offset, nodata)
         return out
-    first, columns, rows = _control_points(source, target)
+    first, columns, rows = control_points(source, target)
     low, high = (np.iinfo(values.dtype).min, np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else (0, 0)
     fill = values.dtype.type(nodata)
     _pull(values, out, fill, columns, rows, *first, STEP, _MODES[resampling], low, high)
@@ -97,7 +97,7 @@ def needed(source: GeoBox, target: GeoBox, resampling: Resampling) -> tuple[slic
             for start, length, size in zip(offset, target.shape, source.shape, strict=True)
         )
     else:
-        _, columns, rows = _control_points(source, target)
+        _, columns, rows = control_points(source, target)
         if not np.isfinite(columns).any():
             return None
         window = tuple(
@@ -141,7 +141,7 @@ def _reach(along: npt.NDArray[np.float64], size: int, resampling: Resampling) ->
     return max(0, floor(np.nanmin(finite)) - margin), min(size, ceil(np.nanmax(finite)) + margin)
 
 
-def _control_points(
+def control_points(
     source: GeoBox, target: GeoBox
 ) -> tuple[tuple[int, int], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Where control points lie in the source.

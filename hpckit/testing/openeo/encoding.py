@@ -100,7 +100,7 @@ def _step(labels: Sequence[float], alone: float) -> float:
 def encoded(found: JSON, expected: JSON) -> JSON:
     """What a process returned, as the tests write it.
 
-    In an array of floats NaN is null; where the test expects NaN at that place, or says that NaN is null, it stays.
+    In an array of floats NaN is null; where the test expects NaN or its own nodata value at a place, it is that.
     """
     match found:
         case Cube():
@@ -127,15 +127,18 @@ def encoded(found: JSON, expected: JSON) -> JSON:
             return found
 
 
-def _array_document(values: Values, expected: JSON) -> JSON:
-    return _nulls(values.tolist(), expected)
+def _array_document(values: Values, expected: JSON, nodata: tuple[JSON, ...] = ()) -> JSON:
+    return _nulls(values.tolist(), expected, nodata)
 
 
-def _nulls(items: JSON, expected: JSON) -> JSON:
+def _nulls(items: JSON, expected: JSON, nodata: tuple[JSON, ...]) -> JSON:
     if isinstance(items, list):
-        return [_nulls(item, _at(expected, place)) for place, item in enumerate(items)]
+        return [_nulls(item, _at(expected, place), nodata) for place, item in enumerate(items)]
     if isinstance(items, float) and math.isnan(items):
-        return items if isinstance(expected, float) and math.isnan(expected) else None
+        is_null = expected in nodata or (isinstance(expected, float) and math.isnan(expected))
+        return expected if is_null else None
+    if isinstance(expected, bool) and items in (0.0, 1.0):
+        return bool(items)  # booleans among which there is null
     return items
 
 
@@ -146,11 +149,13 @@ def _at(expected: JSON, place: int) -> JSON:
 def _cube_document(cube: Cube, expected: JSON) -> JSON:
     wanted = expected.get("data") if isinstance(expected, Mapping) else None
     dims = {dim.name: _dimension_document(cube, dim, place) for place, dim in enumerate(cube.dims)}
+    nodata = expected.get("nodata") if isinstance(expected, Mapping) else None
+    data = _array_document(cube.values, wanted, tuple(nodata) if isinstance(nodata, list) else (nodata,))
     return {
         "type": "datacube",
         "order": list(cube.names),
         "dimensions": dims,
-        "data": _array_document(cube.values, wanted),
+        "data": [] if data is None and not cube.dims else data,
     }
 
 
