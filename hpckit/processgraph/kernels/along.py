@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hpckit.base.compiled import Kernel, spread
+from hpckit.base.compiled import Kernel, compiled, spread
 from hpckit.processgraph.cube import Values
 from hpckit.processgraph.parts import CACHED_BYTES, Part, for_each, parts
 
 _LEAST: Final = 1 << 15
 """Pixels below which a thread of its own is not worth while."""
+
+
+class Planes(NamedTuple):
+    """An array of which each element has its pixels in one piece of memory."""
+
+    memory: Values
+    """One axis."""
+    elements: int
+    step: int
+    """Numbers from one element to the next, of the same pixel."""
+
+
+@compiled(nogil=True)
+def row(planes: Any, element: Any, left: Any, size: Any) -> Any:
+    """An element of some pixels."""
+    start = element * planes.step + left
+    return planes.memory[start : start + size]
 
 
 def along(kernel: Kernel, stack: Values, rows: int, *options: Any) -> Values:
@@ -21,8 +38,8 @@ def along(kernel: Kernel, stack: Values, rows: int, *options: Any) -> Values:
     Parameters
     ----------
     kernel : Kernel
-        Called as `kernel(first, last, stack, found, *options)` with `stack` and `found` of two axes: elements, and
-        pixels, of which it does those from `first` to `last`.
+        Called as `kernel(first, last, stack, found, *options)` for the pixels from `first` to `last`, with `Planes`
+        of the stack and of the result.
     stack : ndarray of float32 or float64, shape (elements, ...)
         An array for each pixel.
     rows : int
@@ -38,17 +55,29 @@ def along(kernel: Kernel, stack: Values, rows: int, *options: Any) -> Values:
     found = np.empty((rows, *pixels), stack.dtype)
     if count == 0 or rows == 0:
         return found
-    if stack.flags.c_contiguous:
-        flat = stack.reshape(len(stack), count)
-        spread(kernel, count, flat, found.reshape(rows, count), *options, least=_LEAST)
+    if _lies_flat(stack):
+        spread(kernel, count, _planes(stack), _planes(found), *options, least=_LEAST)
         return found
 
     def one(part: Part) -> None:
-        cut = np.ascontiguousarray(stack[(slice(None), *part)])
-        size = math.prod(cut.shape[1:])
-        into = np.empty((rows, *cut.shape[1:]), cut.dtype)
-        kernel(0, size, cut.reshape(len(cut), size), into.reshape(rows, size), *options)
-        found[(slice(None), *part)] = into
+        cut, into = stack[(slice(None), *part)], found[(slice(None), *part)]
+        cut = cut if _lies_flat(cut) else np.ascontiguousarray(cut)
+        kernel(0, math.prod(cut.shape[1:]), _planes(cut), _planes(into), *options)
 
     for_each(one, parts(pixels, max(1, CACHED_BYTES // (stack.itemsize * max(1, len(stack))))))
     return found
+
+
+def _lies_flat(stack: Values) -> bool:
+    """Whether each element has its pixels in one piece of memory."""
+    step = stack.strides[0]
+    return not len(stack) or (stack[0].flags.c_contiguous and step >= 0 and step % stack.itemsize == 0)
+
+
+def _planes(stack: Values) -> Planes:
+    count = math.prod(stack.shape[1:])
+    if stack.flags.c_contiguous:
+        return Planes(stack.reshape(-1), len(stack), count)
+    step = stack.strides[0] // stack.itemsize
+    length = (len(stack) - 1) * step + count
+    return Planes(np.lib.stride_tricks.as_strided(stack, (length,), (stack.itemsize,)), len(stack), step)

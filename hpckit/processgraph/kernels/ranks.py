@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hpckit.base.compiled import compiled
 from hpckit.processgraph.cube import Values
-from hpckit.processgraph.kernels.along import along
+from hpckit.processgraph.kernels.along import along, row
 
 _BYTES: Final = 24_576
 """Of a block of pixels that is sorted: it stays in the first-level cache."""
@@ -89,12 +89,12 @@ def _load(stack: Any, left: Any, size: Any, rows: Any, seen: Any, negated: Any) 
     """Copy a block of pixels, with infinity for null, and count what is not null."""
     top = rows.dtype.type(np.inf)
     seen[:] = 0
-    for element in range(len(stack)):
-        given, row = stack[element, left : left + size], rows[element]
+    for element in range(stack.elements):
+        given, into = row(stack, element, left, size), rows[element]
         for p in range(size):
             known = given[p] == given[p]
             seen[p] += known
-            row[p] = (-given[p] if negated else given[p]) if known else top
+            into[p] = (-given[p] if negated else given[p]) if known else top
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -126,18 +126,19 @@ def _exchange_both(rows: Any, places: Any, pairs: Any) -> None:
 
 @compiled(nogil=True, error_model="numpy")
 def _quantiles(first: Any, last: Any, stack: Any, found: Any, ignore: Any, shares: Any, pairs: Any) -> None:
-    elements = len(stack)
-    width = _width(elements, stack.itemsize)
-    rows, seen = np.zeros((elements, width), stack.dtype), np.empty(width, np.int32)
+    elements = stack.elements
+    width = _width(elements, stack.memory.itemsize)
+    rows, seen = np.zeros((elements, width), stack.memory.dtype), np.empty(width, np.int32)
     for left in range(first, last, width):
         size = min(width, last - left)
         _load(stack, left, size, rows, seen, False)
         _exchange(rows, pairs)
         for number in range(len(shares)):
+            into = row(found, number, left, size)
             for p in range(size):
                 known = np.int64(seen[p])
                 if known == 0 or (known < elements and not ignore):
-                    found[number, left + p] = np.nan
+                    into[p] = np.nan
                     continue
                 place = shares[number] * (known - 1)
                 below = np.int64(place)
@@ -145,23 +146,23 @@ def _quantiles(first: Any, last: Any, stack: Any, found: Any, ignore: Any, share
                 low = rows[below, p]
                 high = rows[min(below + 1, known - 1), p]
                 if share == 0.0 or low == high:
-                    found[number, left + p] = low
+                    into[p] = low
                 else:
-                    found[number, left + p] = np.float64(low) * (1.0 - share) + np.float64(high) * share
+                    into[p] = np.float64(low) * (1.0 - share) + np.float64(high) * share
 
 
 @compiled(nogil=True, error_model="numpy")
 def _sort(first: Any, last: Any, stack: Any, found: Any, descending: Any, nulls_first: Any, pairs: Any) -> None:
-    elements = len(stack)
-    width = _width(elements, stack.itemsize)
-    rows, seen = np.zeros((elements, width), stack.dtype), np.empty(width, np.int32)
-    nothing = stack.dtype.type(np.nan)
+    elements = stack.elements
+    width = _width(elements, stack.memory.itemsize)
+    rows, seen = np.zeros((elements, width), stack.memory.dtype), np.empty(width, np.int32)
+    nothing = stack.memory.dtype.type(np.nan)
     for left in range(first, last, width):
         size = min(width, last - left)
         _load(stack, left, size, rows, seen, descending)
         _exchange(rows, pairs)
         for element in range(elements):
-            into, row = found[element, left : left + size], rows[element]
+            into, ordered = row(found, element, left, size), rows[element]
             if nulls_first:
                 for p in range(size):
                     place = element - (elements - seen[p])
@@ -169,7 +170,7 @@ def _sort(first: Any, last: Any, stack: Any, found: Any, descending: Any, nulls_
                     into[p] = nothing if place < 0 else -value if descending else value
             else:
                 for p in range(size):
-                    value = -row[p] if descending else row[p]
+                    value = -ordered[p] if descending else ordered[p]
                     into[p] = value if element < seen[p] else nothing
 
 
@@ -177,28 +178,29 @@ def _sort(first: Any, last: Any, stack: Any, found: Any, descending: Any, nulls_
 def _order(
     first: Any, last: Any, stack: Any, found: Any, descending: Any, nulls_first: Any, keep_nulls: Any, pairs: Any
 ) -> None:
-    elements = len(stack)
-    width = _width(elements, stack.itemsize)
-    rows, seen = np.zeros((elements, width), stack.dtype), np.empty(width, np.int32)
+    elements = stack.elements
+    width = _width(elements, stack.memory.itemsize)
+    rows, seen = np.zeros((elements, width), stack.memory.dtype), np.empty(width, np.int32)
     places = np.empty((elements, width), np.int32)
     for left in range(first, last, width):
         size = min(width, last - left)
         _load(stack, left, size, rows, seen, descending)
         for element in range(elements):
+            given = row(stack, element, left, size)
             for p in range(size):
-                given = stack[element, left + p]
-                # Behind all others, also behind infinity.
-                places[element, p] = element if given == given else element + elements
+                # Null behind all others, also behind infinity.
+                places[element, p] = element if given[p] == given[p] else element + elements
         _exchange_both(rows, places, pairs)
         for element in range(elements):
+            into = row(found, element, left, size)
             for p in range(size):
                 place = element
                 if nulls_first and keep_nulls:
                     nulls = elements - seen[p]
                     place = element + seen[p] if element < nulls else element - nulls
                 if place < seen[p]:
-                    found[element, left + p] = places[place, p]
+                    into[p] = places[place, p]
                 elif keep_nulls:
-                    found[element, left + p] = places[place, p] - elements
+                    into[p] = places[place, p] - elements
                 else:
-                    found[element, left + p] = np.nan
+                    into[p] = np.nan

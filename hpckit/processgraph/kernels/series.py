@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from hpckit.base.compiled import compiled
 from hpckit.processgraph.cube import Values
-from hpckit.processgraph.kernels.along import along
+from hpckit.processgraph.kernels.along import along, row
 
 _BLOCK: Final = 1024
 _FEW: Final = 256
@@ -51,10 +51,10 @@ def _cumulate(first: Any, last: Any, stack: Any, found: Any, operation: Any, ign
         size = min(_BLOCK, last - left)
         so_far[:size] = start
         ended[:size] = False
-        for element in range(len(stack)):
-            row, into = stack[element, left : left + size], found[element, left : left + size]
+        for element in range(stack.elements):
+            given, into = row(stack, element, left, size), row(found, element, left, size)
             for p in range(size):
-                value = np.float64(row[p])
+                value = np.float64(given[p])
                 known = value == value
                 if operation == _SUM:
                     joined = so_far[p] + value
@@ -71,18 +71,17 @@ def _cumulate(first: Any, last: Any, stack: Any, found: Any, operation: Any, ign
 
 @compiled(nogil=True, error_model="numpy")
 def _interpolate(first: Any, last: Any, stack: Any, found: Any, places: Any) -> None:
-    elements = len(stack)
     # What follows each element, and where, is found from the end; what precedes it is known on the way forth.
-    values = np.empty((elements, _FEW), np.float64)
-    ends = np.empty((elements, _FEW), np.float64)
+    values = np.empty((stack.elements, _FEW), np.float64)
+    ends = np.empty((stack.elements, _FEW), np.float64)
     before, begin = np.empty(_FEW, np.float64), np.empty(_FEW, np.float64)
     for left in range(first, last, _FEW):
         size = min(_FEW, last - left)
         _look_ahead(stack, left, size, places, values, ends)
         before[:] = np.nan
         begin[:] = np.nan
-        for element in range(elements):
-            row, into = stack[element, left : left + size], found[element, left : left + size]
+        for element in range(stack.elements):
+            given, into = row(stack, element, left, size), row(found, element, left, size)
             filled, share, place = values[element], ends[element], places[element]
             # Short loops over few arrays: LLVM makes vectors of no others.
             for p in range(size):
@@ -91,22 +90,21 @@ def _interpolate(first: Any, last: Any, stack: Any, found: Any, places: Any) -> 
                 between = before[p] * (1.0 - share[p]) + filled[p] * share[p]
                 filled[p] = filled[p] if before[p] == filled[p] else between
             for p in range(size):
-                into[p] = row[p] if row[p] == row[p] else filled[p]
+                into[p] = given[p] if given[p] == given[p] else filled[p]
             for p in range(size):
-                given, earlier = row[p], before[p]
-                before[p] = given if given == given else earlier
+                now, earlier = given[p], before[p]
+                before[p] = now if now == now else earlier
             for p in range(size):
-                given, earlier = row[p], begin[p]
-                begin[p] = place if given == given else earlier
+                now, earlier = given[p], begin[p]
+                begin[p] = place if now == now else earlier
 
 
 @compiled(nogil=True, error_model="numpy")
 def _look_ahead(stack: Any, left: Any, size: Any, places: Any, values: Any, ends: Any) -> None:
     """For each element the next one that is not null: its value and its place, or NaN."""
-    elements = len(stack)
-    for step in range(elements):
-        element = elements - 1 - step
-        row, value, end = stack[element, left : left + size], values[element], ends[element]
+    for step in range(stack.elements):
+        element = stack.elements - 1 - step
+        given, value, end = row(stack, element, left, size), values[element], ends[element]
         place = places[element]
         if step == 0:
             value[:] = np.nan
@@ -115,8 +113,8 @@ def _look_ahead(stack: Any, left: Any, size: Any, places: Any, values: Any, ends
         # five times as fast.
         later_value, later_end = values[element + (step > 0)], ends[element + (step > 0)]
         for p in range(size):
-            given, later = row[p], later_value[p]
-            value[p] = given if given == given else later
+            now, later = given[p], later_value[p]
+            value[p] = now if now == now else later
         for p in range(size):
-            given, later = row[p], later_end[p]
-            end[p] = place if given == given else later
+            now, later = given[p], later_end[p]
+            end[p] = place if now == now else later

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpckit.base.compiled import compiled
 from hpckit.processgraph.cube import Values
-from hpckit.processgraph.kernels.along import along
+from hpckit.processgraph.kernels.along import along, row
 
 _BLOCK: Final = 1024
 """Pixels whose sums stay in the first-level cache."""
@@ -69,11 +69,11 @@ def _only(found: Values) -> Values:
 
 @compiled(nogil=True, error_model="numpy")
 def _moments(first: Any, last: Any, stack: Any, found: Any, ignore: Any, which: Any) -> None:
-    elements = len(stack)
     seen, sums = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.float64)
     squares = np.empty(_BLOCK, np.float64)
     for left in range(first, last, _BLOCK):
         size = min(_BLOCK, last - left)
+        into = row(found, 0, left, size)
         if which == _PRODUCT:
             _multiply(stack, left, size, seen, sums)
         else:
@@ -89,42 +89,42 @@ def _moments(first: Any, last: Any, stack: Any, found: Any, ignore: Any, which: 
             for p in range(size):
                 sums[p] = np.sqrt(sums[p])
         for p in range(size):
-            known = seen[p] > 0 and (ignore or seen[p] == elements)
-            found[0, left + p] = sums[p] if known else np.nan
+            known = seen[p] > 0 and (ignore or seen[p] == stack.elements)
+            into[p] = sums[p] if known else np.nan
 
 
 @compiled(nogil=True, error_model="numpy")
 def _add(stack: Any, left: Any, size: Any, seen: Any, sums: Any) -> None:
     seen[:size] = 0
     sums[:size] = 0.0
-    for element in range(len(stack)):
-        row = stack[element, left : left + size]
+    for element in range(stack.elements):
+        given = row(stack, element, left, size)
         for p in range(size):
-            known = row[p] == row[p]
+            known = given[p] == given[p]
             seen[p] += known
-            sums[p] += np.float64(row[p]) if known else 0.0
+            sums[p] += np.float64(given[p]) if known else 0.0
 
 
 @compiled(nogil=True, error_model="numpy")
 def _multiply(stack: Any, left: Any, size: Any, seen: Any, sums: Any) -> None:
     seen[:size] = 0
     sums[:size] = 1.0
-    for element in range(len(stack)):
-        row = stack[element, left : left + size]
+    for element in range(stack.elements):
+        given = row(stack, element, left, size)
         for p in range(size):
-            known = row[p] == row[p]
+            known = given[p] == given[p]
             seen[p] += known
-            sums[p] *= np.float64(row[p]) if known else 1.0
+            sums[p] *= np.float64(given[p]) if known else 1.0
 
 
 @compiled(nogil=True, error_model="numpy")
 def _square(stack: Any, left: Any, size: Any, means: Any, squares: Any) -> None:
     squares[:size] = 0.0
-    for element in range(len(stack)):
-        row = stack[element, left : left + size]
+    for element in range(stack.elements):
+        given = row(stack, element, left, size)
         for p in range(size):
-            apart = np.float64(row[p]) - means[p]
-            squares[p] += apart * apart if row[p] == row[p] else 0.0
+            apart = np.float64(given[p]) - means[p]
+            squares[p] += apart * apart if given[p] == given[p] else 0.0
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -133,26 +133,26 @@ def _count(first: Any, last: Any, stack: Any, found: Any) -> None:
     for left in range(first, last, _BLOCK):
         size = min(_BLOCK, last - left)
         seen[:size] = 0
-        for element in range(len(stack)):
-            row = stack[element, left : left + size]
+        for element in range(stack.elements):
+            given = row(stack, element, left, size)
             for p in range(size):
-                seen[p] += row[p] - row[p] == 0  # neither NaN nor infinite
+                seen[p] += given[p] - given[p] == 0  # neither NaN nor infinite
+        into = row(found, 0, left, size)
         for p in range(size):
-            found[0, left + p] = seen[p]
+            into[p] = seen[p]
 
 
 @compiled(nogil=True, error_model="numpy")
 def _end(first: Any, last: Any, stack: Any, found: Any, backward: Any) -> None:
-    elements = len(stack)
     for left in range(first, last, _BLOCK):
         size = min(_BLOCK, last - left)
-        kept = found[0, left : left + size]
+        kept = row(found, 0, left, size)
         kept[:] = np.nan
-        for step in range(elements):
-            row = stack[elements - 1 - step if backward else step, left : left + size]
+        for step in range(stack.elements):
+            given = row(stack, stack.elements - 1 - step if backward else step, left, size)
             lacking = 0
             for p in range(size):
-                kept[p] = kept[p] if kept[p] == kept[p] else row[p]
+                kept[p] = kept[p] if kept[p] == kept[p] else given[p]
                 lacking += kept[p] != kept[p]
             if lacking == 0:
                 break
