@@ -19,6 +19,7 @@ from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
 from hpckit.processgraph.process import Asked, Environment, Value, processes
+from hpckit.processgraph.straight import Straight, straight
 from hpckit.space.box import Box
 
 _MISSING: Final = object()
@@ -180,8 +181,9 @@ class _Child:
     graph: Graph
 
     def __call__(self, **parameters: Value) -> Value:
-        brought = {name: self.around.value(given) for name, given in self.graph.parameters.items()}
-        known = {**self.around.parameters, **brought, **parameters}
+        known = {**self.around.parameters, **self._brought, **parameters}
+        if self._straight is not None:
+            return self._straight(known)
         return Evaluation(self.graph, self.around.environment, known, _uses=self._uses).evaluate()
 
     def over(self, graph: Graph) -> _Child:
@@ -190,6 +192,14 @@ class _Child:
     @cached_property
     def pixelwise(self) -> bool:
         return _is_pixelwise(self.graph)
+
+    @cached_property
+    def _brought(self) -> Mapping[str, Value]:
+        return {name: self.around.value(given) for name, given in self.graph.parameters.items()}
+
+    @cached_property
+    def _straight(self) -> Straight | None:
+        return straight(self.graph)
 
     @cached_property
     def _uses(self) -> Mapping[str, int]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from hpckit.processgraph.cube import Values
+from hpckit.processgraph.kernels.choice import blank
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Value, on_values
 from hpckit.processgraph.values.operands import is_number, is_pixels, not_a
@@ -124,8 +125,8 @@ def flags(compare: _Ufunc, *operands: Value) -> Values:
         made = compare(*(value if is_pixels(value) else float(value) for value in operands))
         if not nullable:
             return np.asarray(made)
-        found = np.asarray(made).astype(np.float32)
-        for value in nullable:
+        found = blank(np.asarray(made), nullable[0])
+        for value in nullable[1:]:
             np.copyto(found, _NULL, where=np.isnan(value))
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpckit.processgraph.cube import Values
+from hpckit.processgraph.kernels.choice import select
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Value, on_values
 from hpckit.processgraph.values.elements import elements_of
@@ -75,8 +76,8 @@ def _joined(data: Value, ignore: bool, *, decisive: bool) -> Value:
     outcome = decided if decisive else ~decided
     if ignore or stack.dtype == bool:
         return np.asarray(outcome)
-    open_ = ~decided & np.isnan(stack).any(axis=0)
-    return np.where(open_, np.float32(np.nan), outcome.astype(np.float32))
+    undecided = ~decided & np.isnan(stack).any(axis=0)
+    return select(np.asarray(undecided), np.float32(np.nan), outcome.astype(np.float32))
 
 
 def _choose_pixels(value: Values, accept: Value, reject: Value) -> Value:
@@ -86,7 +87,7 @@ def _choose_pixels(value: Values, accept: Value, reject: Value) -> Value:
         return replace(arrays[0], values=_choose_pixels(value, *bare))
     true = value if value.dtype == bool else np.equal(value, 1)
     one, other = (_choice(name, each) for name, each in (("accept", accept), ("reject", reject)))
-    return np.where(true, one, other)
+    return select(true, one, other)
 
 
 def _choice(name: str, value: Value) -> Any:
@@ -141,7 +142,7 @@ def _both(x: Value, y: Value) -> Value:
         return np.logical_and(x, y)
     # The product is NaN where one is: false decides it all the same.
     made = np.multiply(x, y, dtype=np.float32)
-    return np.where(np.equal(x, 0) | np.equal(y, 0), np.float32(0), made)
+    return select(np.equal(x, 0) | np.equal(y, 0), np.float32(0), made)
 
 
 def _one_of(x: Value, y: Value) -> Value:

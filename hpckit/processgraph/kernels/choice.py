@@ -1,0 +1,60 @@
+"""Choices between pixels: without branches, and in one pass."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.base.compiled import compiled, spread
+from hpckit.processgraph.cube import Values
+
+_FEW: Final = 2048
+"""Pixels for which numpy is fast enough; kernels need not be loaded for them."""
+_LEAST: Final = 1 << 18
+"""Pixels below which a thread of its own is not worth while."""
+_KNOWN: Final = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def select(condition: npt.NDArray[np.bool_], accept: Any, reject: Any) -> Values:
+    """`accept` where a condition is true, `reject` elsewhere: arrays or scalars, of one type of number or any."""
+    dtype = np.result_type(accept, reject)
+    if condition.size < _FEW or dtype not in _KNOWN or not _alike(condition, accept) or not _alike(condition, reject):
+        return np.asarray(np.where(condition, accept, reject))
+    one, other = (_spread_out(each, condition.shape, dtype) for each in (accept, reject))
+    found = np.empty(condition.shape, dtype)
+    spread(_select, found.size, condition.ravel(), one.ravel(), other.ravel(), found.reshape(-1), least=_LEAST)
+    return found
+
+
+def blank(flags: npt.NDArray[np.bool_], operand: Values) -> npt.NDArray[np.float32]:
+    """1 where a flag is true, 0 where it is not, and NaN where an operand is NaN."""
+    if flags.size < _FEW or operand.dtype not in _KNOWN or operand.shape != flags.shape:
+        return np.where(np.isnan(operand), np.float32(np.nan), flags.astype(np.float32))
+    found = np.empty(flags.shape, np.float32)
+    spread(_blank, found.size, flags.ravel(), operand.ravel(), found.reshape(-1), least=_LEAST)
+    return found
+
+
+def _alike(condition: Values, choice: Any) -> bool:
+    return not np.ndim(choice) or np.shape(choice) == condition.shape
+
+
+def _spread_out(choice: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Values:
+    return np.full(shape, choice, dtype) if not np.ndim(choice) else choice.astype(dtype, copy=False)
+
+
+@compiled(nogil=True)
+def _select(first: Any, last: Any, condition: Any, accept: Any, reject: Any, found: Any) -> None:
+    for p in range(first, last):
+        one, other = accept[p], reject[p]
+        found[p] = one if condition[p] else other
+
+
+@compiled(nogil=True)
+def _blank(first: Any, last: Any, flags: Any, operand: Any, found: Any) -> None:
+    true, false, nothing = np.float32(1), np.float32(0), np.float32(np.nan)
+    for p in range(first, last):
+        flag = true if flags[p] else false
+        found[p] = flag if operand[p] == operand[p] else nothing
