@@ -79,24 +79,82 @@ def look(
     SchedulerUnavailableError
         If the scheduler does not answer.
     """
-    memory = _remembered(submission)
-    if not (details or fresh) and memory.age_s < _FRESH_S:
-        return list(memory.seen.values())
-    seen = dict(memory.seen)
-    open_jobs = _open_jobs(submission, seen)
-    if open_jobs:
-        ids = [item.id for item in open_jobs]
-        _merge(seen, open_jobs, scheduler.read_query(runner(scheduler.query(ids))), scheduler)
-        _explain_held(seen, open_jobs, scheduler, runner)
-    lacking = [item for item in submission.submitted() if details or _lacks_an_end(item, seen)]
-    if lacking:
-        _ask_history(seen, lacking, scheduler, runner)
-    _read_outputs(submission, scheduler, seen, memory.seen)
-    _close(submission, seen, memory.seen)
+    return look_at_all([submission], scheduler, runner, details=details, fresh=fresh)[0]
+
+
+def look_at_all(
+    submissions: Sequence[Submission],
+    scheduler: Scheduler,
+    runner: Runner,
+    *,
+    details: bool = False,
+    fresh: bool = False,
+) -> list[list[ElementState]]:
+    """Ask for all elements of several submissions of one site, by the same number of queries as for one.
+
+    Parameters
+    ----------
+    details, fresh : bool
+        As in `look`.
+
+    Returns
+    -------
+    list of list of ElementState
+        Of each submission.
+
+    Raises
+    ------
+    SchedulerUnavailableError
+        If the scheduler does not answer.
+    """
+    looks = [_Look(submission, memory := _remembered(submission), dict(memory.seen)) for submission in submissions]
+    asking = [each for each in looks if details or fresh or each.memory.age_s >= _FRESH_S]
+    open_jobs = {id(each): _open_jobs(each.submission, each.seen) for each in asking}
+    ids = [item.id for jobs in open_jobs.values() for item in jobs]
+    if ids:
+        listed = _by_job(scheduler.read_query(runner(scheduler.query(ids))))
+        for each in asking:
+            jobs = open_jobs[id(each)]
+            _merge(each.seen, jobs, _of_jobs(listed, jobs), scheduler)
+        _explain_held([(each.seen, open_jobs[id(each)]) for each in asking], scheduler, runner)
+    lacking = {
+        id(each): [item for item in each.submission.submitted() if details or _lacks_an_end(item, each.seen)]
+        for each in asking
+    }
+    _ask_history([(each.seen, lacking[id(each)]) for each in asking if lacking[id(each)]], scheduler, runner)
+    for each in asking:
+        _conclude(each, scheduler)
+    return [list(each.seen.values()) for each in looks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A submission that is looked at."""
+
+    submission: Submission
+    memory: _Memory
+    seen: dict[Place, ElementState]
+
+
+def _conclude(each: _Look, scheduler: Scheduler) -> None:
+    """Find ends that the scheduler does not tell, and remember what was seen."""
+    submission, seen = each.submission, each.seen
+    _read_outputs(submission, scheduler, seen, each.memory.seen)
+    _close(submission, seen, each.memory.seen)
     _remember(submission, seen)
     if seen and all(item.is_final for item in seen.values()) and submission.has("committed"):
         _mark_ended(submission)
-    return list(seen.values())
+
+
+def _by_job(sightings: Iterable[Sighting]) -> dict[str, list[Sighting]]:
+    found: dict[str, list[Sighting]] = {}
+    for item in sightings:
+        found.setdefault(item.job, []).append(item)
+    return found
+
+
+def _of_jobs(listed: Mapping[str, list[Sighting]], jobs: Iterable[Submitted]) -> list[Sighting]:
+    return [item for job in jobs for item in listed.get(job.id, ())]
 
 
 def watch(
@@ -242,39 +300,53 @@ def _merge(
             _put(seen, place, job, number, sighting, scheduler)
 
 
-def _explain_held(
-    seen: dict[Place, ElementState], jobs: Sequence[Submitted], scheduler: Scheduler, runner: Runner
-) -> None:
+_Jobs = tuple[dict[Place, ElementState], Sequence[Submitted]]
+"""What is known of the elements of a submission, and some of its jobs."""
+
+
+def _explain_held(asked: Sequence[_Jobs], scheduler: Scheduler, runner: Runner) -> None:
     """Ask why jobs are held where the listing does not say it: those that only wait for others are not held."""
-
-    def unexplained(place: Place) -> bool:
-        return place in seen and seen[place].sighting.state is State.HELD and not seen[place].sighting.reason
-
-    held = [job for job in jobs if any(map(unexplained, _places(job)))]
-    command = scheduler.ask_held([job.id for job in held]) if held else None
+    held = [
+        (seen, [job for job in jobs if any(_is_unexplained(seen, place) for place in _places(job))])
+        for seen, jobs in asked
+    ]
+    ids = [job.id for _, jobs in held for job in jobs]
+    command = scheduler.ask_held(ids) if ids else None
     if command is None:
         return
     try:
         found = {item.job: item for item in scheduler.read_held(runner(command))}
     except SchedulerError:
         return  # asked again at the next look
-    for job in held:
-        for place in filter(unexplained, _places(job)):
-            if job.id in found:
-                known, said = seen[place], found[job.id]
-                seen[place] = replace(known, sighting=replace(known.sighting, state=said.state, reason=said.reason))
+    for seen, jobs in held:
+        for job in jobs:
+            for place in _places(job):
+                if job.id in found and _is_unexplained(seen, place):
+                    known, said = seen[place], found[job.id]
+                    sighting = replace(known.sighting, state=said.state, reason=said.reason)
+                    seen[place] = replace(known, sighting=sighting)
 
 
-def _ask_history(
-    seen: dict[Place, ElementState], jobs: Sequence[Submitted], scheduler: Scheduler, runner: Runner
-) -> None:
-    command = scheduler.history([job.id for job in jobs])
+def _is_unexplained(seen: Mapping[Place, ElementState], place: Place) -> bool:
+    return place in seen and seen[place].sighting.state is State.HELD and not seen[place].sighting.reason
+
+
+def _ask_history(asked: Sequence[_Jobs], scheduler: Scheduler, runner: Runner) -> None:
+    ids = [job.id for _, jobs in asked for job in jobs]
+    command = scheduler.history(ids) if ids else None
     if command is None:
         return
     try:
-        sightings = scheduler.read_history(runner(command))
+        listed = _by_job(scheduler.read_history(runner(command)))
     except SchedulerError:
         return  # no accounting here: only the journals show how elements ended
+    for seen, jobs in asked:
+        _merge_history(seen, jobs, _of_jobs(listed, jobs), scheduler)
+
+
+def _merge_history(
+    seen: dict[Place, ElementState], jobs: Sequence[Submitted], sightings: Sequence[Sighting], scheduler: Scheduler
+) -> None:
     own = {(item.job, item.index): item for item in sightings}
     for job in jobs:
         rest = own.get((job.id, None))
