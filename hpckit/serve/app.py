@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
@@ -23,8 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpckit.base.version import __version__
 from hpckit.serve import files, oidclogins, sessions
+from hpckit.serve.bodies import BODY, Body
 from hpckit.serve.identity.access import client_address
-from hpckit.serve.problems import Problem, answer_problem, of_error
+from hpckit.serve.problems import Problem, answer, answer_problem, of_error
 from hpckit.serve.service import Service
 from hpckit.serve.settings import Door
 
@@ -41,7 +41,6 @@ _CSP: Final = (
 _LOOPBACK: Final = re.compile(r"(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 _LOOPBACK_ORIGIN: Final = re.compile(rf"https?://{_LOOPBACK.pattern}", _LOOPBACK.flags)
 _SET_URL: Final = "behind a proxy, set `public_url` in a settings file"
-_BODY_S: Final = 30.0
 _NOT_BEGUN: Final = 0
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -71,7 +70,7 @@ def build(service: Service) -> Starlette:
             Exception: answer_problem,
             HTTPException: answer_problem,
         },
-        middleware=[Middleware(Checks, service=service)],
+        middleware=[*_borders(service), Middleware(Checks, service=service)],
     )
     app.state.service = service
     app.router.redirect_slashes = False
@@ -80,10 +79,20 @@ def build(service: Service) -> Starlette:
 
 def _doors() -> dict[Door, Callable[[Service], Sequence[BaseRoute]]]:
     from hpckit.serve.jrc import routes as jrc
+    from hpckit.serve.openeo import routes as openeo
     from hpckit.serve.stac import routes as stac
     from hpckit.serve.viewer import routes as viewer
 
-    return {"jrc": jrc.routes, "stac": stac.routes, "viewer": viewer.routes}
+    return {"jrc": jrc.routes, "openeo": openeo.routes, "stac": stac.routes, "viewer": viewer.routes}
+
+
+def _borders(service: Service) -> Sequence[Middleware]:
+    """What doors say of their requests before the checks."""
+    if "openeo" not in service.settings.doors:
+        return []
+    from hpckit.serve.openeo.border import Border
+
+    return [Middleware(Border, settings=service.settings)]
 
 
 def _health(request: Request) -> Response:
@@ -134,12 +143,12 @@ class Checks:
 
         try:
             self._check(request)
-            await self.app(scope, _bounded(receive, self.service.settings.limits.body_bytes), sent)
+            await self.app(scope, self._body(scope).bounded(receive), sent)
         except Exception as error:
             problem = of_error(error)
             if status != _NOT_BEGUN:
                 raise  # an answer that has begun cannot become another one
-            await problem.response()(scope, receive, sent)
+            await answer(scope, problem)(scope, receive, sent)
         finally:
             self._note(request, status or 500, time.perf_counter() - started)
 
@@ -155,9 +164,11 @@ class Checks:
             reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
             if not reading:
                 _require_same_site(request.headers, request.url.netloc, self.service.settings.public_url)
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 15 or int(length) > self.service.settings.limits.body_bytes:
-            raise Problem(413, "too-long", "the body is too long")
+        self._body(request.scope).require_short(request.headers)
+
+    def _body(self, scope: Scope) -> Body:
+        found: Body = scope.get(BODY) or Body(self.service.settings.limits.body_bytes)
+        return found
 
     def _note(self, request: Request, status: int, seconds: float) -> None:
         route = request.scope.get("route")
@@ -199,28 +210,6 @@ def _require_same_site(headers: Headers, host: str, public_url: str | None) -> N
 
 def _origin(url: str) -> str:
     return "/".join(url.split("/")[:3])
-
-
-def _bounded(receive: Receive, most: int) -> Receive:
-    read, is_whole = 0, False
-    deadline: float | None = None
-
-    async def limited() -> Message:
-        nonlocal read, is_whole, deadline
-        if deadline is None:
-            deadline = asyncio.get_running_loop().time() + _BODY_S
-        try:
-            async with asyncio.timeout_at(None if is_whole else deadline):
-                message: Message = await receive()
-        except TimeoutError:
-            raise Problem(408, "too-slow", "the body did not come in time", headers={"Connection": "close"}) from None
-        is_whole = not message.get("more_body", False)
-        read += len(message.get("body", b""))
-        if read > most:
-            raise Problem(413, "too-long", "the body is too long")
-        return message
-
-    return limited
 
 
 def log_to_stderr(*, requests: bool) -> None:

@@ -21,7 +21,9 @@ from hpckit.serve.settings import CatalogueSettings
 
 _TYPES: Final = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".csv": "text/csv",
     ".json": "application/json",
+    ".nc": "application/netcdf",
     ".geojson": "application/geo+json",
     ".png": "image/png",
     ".vrt": "application/xml",

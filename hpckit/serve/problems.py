@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from hpckit.errors import (
     CampaignError,
@@ -22,6 +24,8 @@ from hpckit.errors import (
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
+FORM: Final = "hpckit.form"
+"""Key of a request's scope under which a door puts what makes answers of problems."""
 RETRY_AFTER_S: Final = 5
 _LOG: Final = logging.getLogger("hpckit.serve")
 _NOT_FOUND: Final = (ZoneError, CubeError, StoreError, RunError, CampaignError)
@@ -112,11 +116,17 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     """Handler of all errors."""
     if isinstance(error, HTTPException):
         if error.status_code == 404:
-            return not_found().response()
+            return answer(request.scope, not_found())
         code = "method-not-allowed" if error.status_code == 405 else "http"
         headers = dict(error.headers or {})
-        return Problem(error.status_code, code, str(error.detail), headers=headers).response()
-    return of_error(error).response()
+        return answer(request.scope, Problem(error.status_code, code, str(error.detail), headers=headers))
+    return answer(request.scope, of_error(error))
+
+
+def answer(scope: Scope, problem: Problem) -> Response:
+    """The answer to a request, in the form of its door."""
+    form: Callable[[Problem], Response] = scope.get(FORM) or Problem.response
+    return form(problem)
 
 
 def _hint(error: HpckitError) -> str | None:

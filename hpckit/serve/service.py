@@ -144,6 +144,7 @@ def open_service(settings: Settings, console: Console) -> Service:
     passwords = None if settings.users is None else Passwords(settings.resolve(settings.users))
     limits = settings.limits
     access = Access(keys, settings.grants, passwords, Attempts(limits.password_attempts_per_minute))
+    access.asked = tuple(rule.entitlement for rule in settings.openeo.accounts if rule.entitlement is not None)
     oidc = _oidc(settings, keys, access)
     return Service(
         settings=settings,

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from hpckit.base.document import read_document
 from hpckit.errors import ServeError
+from hpckit.serve.openeo.settings import OpenEo
+from hpckit.serve.part import Part
 
-Door = Literal["viewer", "stac", "jrc"]
+Door = Literal["viewer", "stac", "jrc", "openeo"]
 Action = Literal["info", "series", "chips", "geometry", "export", "mark"]
 
 ACTIONS: Final[tuple[Action, ...]] = ("info", "series", "chips", "geometry", "export", "mark")
@@ -25,12 +27,6 @@ SIGNED_IN: Final = "signed-in"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ORIGIN: Final = re.compile(r"https?://(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:(\d{1,5}|\*))?")
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~%@:-]+)*")
-
-
-class Part(BaseModel):
-    """A part of the settings; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatasetSettings(Part):
@@ -216,6 +212,8 @@ class Settings(Part):
     """Raster files of aerial images, by the names that JRC's clients give as `tms`."""
     merged: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Own collections that are several collections of members: `sentinel-2-l2a: [EODC|…, CREODIAS|…]`."""
+    openeo: OpenEo = OpenEo()
+    """Where the jobs of the door `openeo` lie and run, for whom, and within which limits."""
     limits: Limits = Limits()
     """What one client may ask for."""
     link_days: Annotated[float, Field(gt=0, le=365)] = 7
@@ -253,6 +251,16 @@ class Settings(Part):
             strange = [part for part in parts if part.partition("|")[0] not in members]
             if strange or not parts:
                 raise ValueError(f"merged.{name} needs collections of members: MEMBER|collection")
+        return self
+
+    @model_validator(mode="after")
+    def _openeo_clients(self) -> Settings:
+        providers = [provider.name for provider in self.oidc]
+        for client in self.openeo.clients:
+            if client.provider not in providers:
+                raise ValueError(f"openeo.clients names the provider {client.provider!r}, which `oidc` lacks")
+        if self.openeo.run_as == "user" and not all(rule.user for rule in self.openeo.accounts):
+            raise ValueError("openeo.run_as: user needs a `user` in each of openeo.accounts")
         return self
 
     @field_validator("listen")

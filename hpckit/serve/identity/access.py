@@ -26,6 +26,10 @@ SESSION_S: Final = 12 * 3600.0
 TOKEN_S: Final = 7 * 86400.0
 _MOST_PRINTED: Final = 20
 """Addresses that work once: a notebook shows the viewer in several frames."""
+_MOST_HELD: Final = 20
+"""Entitlements of somebody that fit one of the other rules' patterns."""
+_BASIC: Final = "basic//"
+"""Stands before our own tokens in openEO's headers."""
 _ALL: Final = Grant(users=(SIGNED_IN,))
 
 
@@ -66,6 +70,8 @@ class Access:
     now: Callable[[], float] = time.time
     of_provider: Callable[[str], Reader] | None = None
     """Reader of a token of a provider; raises a problem if it is not valid."""
+    asked: tuple[str, ...] = ()
+    """Patterns of entitlements that other rules than grants ask for."""
     _first: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -96,14 +102,14 @@ class Access:
         """
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         token = value.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
-        found = self.from_token(token)
+        found = self.from_token(token.removeprefix(_BASIC))
         return "" if found is None else found.name
 
     def _bearer(self, token: str) -> Reader:
-        found = self.from_token(token)
+        found = self.from_token(token.removeprefix(_BASIC))
         if found is not None:
             return found
-        if self.of_provider is not None:
+        if self.of_provider is not None and not token.startswith(_BASIC):
             return self.of_provider(token)
         raise Problem(401, "invalid-token", "the token is not valid any more", hint="get one in the viewer")
 
@@ -182,12 +188,14 @@ class Access:
         return _actions(tuple(self.grants), reader, dataset)
 
     def relevant(self, entitlements: Sequence[str]) -> tuple[str, ...]:
-        """Of somebody's entitlements those that grants ask for, one for each pattern: cookies are short."""
+        """Of somebody's entitlements those that rules ask for, of grants one for each pattern: cookies are short."""
         found: dict[str, None] = {}
         for pattern in (pattern for grant in self.grants for pattern in grant.entitlements):
             first = next((held for held in entitlements if fits(pattern, held)), None)
             if first is not None:
                 found[first] = None
+        for pattern in self.asked:
+            found.update(dict.fromkeys([held for held in entitlements if fits(pattern, held)][:_MOST_HELD]))
         return tuple(found)
 
     def require_member(self, reader: Reader, join: str | None = None) -> None:

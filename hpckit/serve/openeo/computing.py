@@ -1,0 +1,64 @@
+"""The process that computes one graph for `POST /result`: `python -m hpckit.serve.openeo.computing FOLDER`.
+
+It reads `question.json`, and writes `answer.json`, with the files that it made or what was wrong, as its last step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hpckit.base.files import write_json
+from hpckit.errors import GraphError, HpckitError
+from hpckit.serve.openeo.errors import code_of, sentence
+from hpckit.serve.openeo.synchronous import ANSWER, QUESTION
+
+
+def main() -> None:
+    """Compute the graph of a folder within limits."""
+    parser = argparse.ArgumentParser(prog="computing", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--memory-mib", type=int, required=True)
+    parser.add_argument("--file-mib", type=int, required=True)
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
+    question = json.loads((folder / QUESTION).read_bytes())
+    from hpckit import api
+
+    _limit(arguments.memory_mib, arguments.file_mib)
+    try:
+        collections = {name: Path(path) for name, path in question["collections"].items()}
+        found = api.compute_graph(question["graph"], collections, folder / "results")
+        answer: dict[str, Any] = {"files": [_described(asdict(item), folder) for item in found]}
+    except GraphError as fault:
+        answer = {"code": code_of(fault), "message": sentence(fault)}
+    except HpckitError as error:
+        answer = {"code": "ProcessGraphInvalid", "message": f"{error}" + (f"; {error.hint}" if error.hint else "")}
+    except MemoryError:
+        answer = {
+            "code": "ProcessGraphComplexity",
+            "message": "the graph needs more memory than is allowed here; submit it as a batch job",
+        }
+    write_json(folder / ANSWER, answer)
+
+
+def _limit(memory_mib: int, file_mib: int) -> None:
+    """Limit address space, beyond what is mapped by now, and the size of files."""
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    for kind, most in ((resource.RLIMIT_AS, mapped + memory_mib * 2**20), (resource.RLIMIT_FSIZE, file_mib * 2**20)):
+        _, hard = resource.getrlimit(kind)
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+def _described(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return item | {"path": str(Path(item["path"]).relative_to(folder))}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Submitting, resubmitting and cancelling a job: by this account, or by that of its owner on the cluster.
+
+For owners, one line for sudo is needed, such as
+
+    hpckit ALL=(%eo) NOPASSWD: /opt/hpckit/bin/hpckit submit /data/jobs/*, /opt/hpckit/bin/hpckit retry *, …
+
+Nothing that clients write gets into the command but through names that were checked before.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Final
+
+from hpckit import api
+from hpckit.base.console import Console
+from hpckit.errors import HpckitError, SubmissionError
+from hpckit.jobs.jobarrays import Request
+from hpckit.runs.run import find_run
+from hpckit.serve.openeo.jobfolder import JobFolder
+from hpckit.submissions.submission import Submission, latest
+
+SITE: Final = "site.yaml"
+COMMAND: Final = "hpckit"
+_USER: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,60}")
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,60}")
+_LONGEST_S: Final = 900
+
+
+def submit(job: JobFolder, request: Request, console: Console) -> Submission | None:
+    """Submit what is not done; None if nothing is left.
+
+    Raises
+    ------
+    HpckitError
+        As `api.submit`; `SubmissionError` with what the command said, where it ran as another user.
+    """
+    site = str(job.path / SITE)
+    if job.job().cluster_user is None:
+        return api.submit(job.campaign, site, request=request, console=console)
+    return _as_owner(job, "submit", ["--site", site, *_words(request)])
+
+
+def retry(job: JobFolder, request: Request, console: Console) -> Submission | None:
+    """Submit again what is not done, with more of what ran out; None if nothing is left."""
+    if job.job().cluster_user is None:
+        return api.retry(job.campaign, request=request, console=console)
+    return _as_owner(job, "retry", _words(request))
+
+
+def cancel(job: JobFolder) -> None:
+    """Cancel what waits or runs."""
+    if job.job().cluster_user is None:
+        api.cancel(job.campaign)
+    else:
+        _as_owner(job, "cancel", [])
+
+
+def _as_owner(job: JobFolder, verb: str, words: list[str]) -> Submission | None:
+    """Run a command as the owner; gives the submission that it made, if it made one."""
+    asked = job.job()
+    user, command = asked.cluster_user or "", asked.command or COMMAND
+    if not _USER.fullmatch(user):
+        raise SubmissionError(f"{user!r} is no user of the cluster")
+    before = _number(job)
+    argv = ["sudo", "-n", "-u", user, "--", command, verb, str(job.campaign), *words]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_LONGEST_S, stdin=subprocess.DEVNULL, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SubmissionError(f"`{verb}` as {user} cannot be run") from error
+    last = _latest(job)
+    if last is not None and last.number > before and last.has("committed"):
+        return last
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise SubmissionError(f"`{verb}` as {user} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    return None
+
+
+def _words(request: Request) -> list[str]:
+    found: list[str] = []
+    for name, value in (("account", request.account), ("partition", request.partition), ("qos", request.qos)):
+        if value is not None:
+            if not _WORD.fullmatch(value):
+                raise SubmissionError(f"{name}: {value!r} is no name")
+            found += [f"--{name}", value]
+    return found
+
+
+def _latest(job: JobFolder) -> Submission | None:
+    return latest(find_run(job.campaign).path)
+
+
+def _number(job: JobFolder) -> int:
+    try:
+        last = _latest(job)
+    except HpckitError:  # there is no run before the first submission
+        return 0
+    return 0 if last is None else last.number
