@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -11,6 +11,7 @@ from starlette.types import Message, Receive
 
 from hpckit.serve.problems import Problem
 
+_BODY_S: Final = 30.0
 BODY: Final = "hpckit.body"
 """Key of a request's scope under which a door says what it takes."""
 
@@ -21,7 +22,7 @@ class Body:
 
     most: int
     """Bytes."""
-    seconds: float = 30.0
+    seconds: float = field(default_factory=lambda: _BODY_S)
 
     def require_short(self, headers: Headers) -> None:
         """Refuse a body whose header says that it is too long.

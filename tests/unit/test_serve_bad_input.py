@@ -188,7 +188,7 @@ def test_pages_of_other_sites_read_nothing_of_what_is_open_on_this_machine(folde
 
 
 def test_a_body_that_does_not_come(served, monkeypatch):
-    monkeypatch.setattr("hpckit.serve.app._BODY_S", 0.05)
+    monkeypatch.setattr("hpckit.serve.bodies._BODY_S", 0.05)
     for path in ("/login", "/query/rawChipsBatch"):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "100", **ANNA}
         assert is_problem(ask(served[1], path, method="POST", headers=headers, body=[]), 408)
@@ -326,7 +326,9 @@ def test_audit_has_every_reading(folder, campaign):
         ("prefix: /e o", 2, "prefix"),
         ("listen: nowhere", 2, "listen"),
         ("listen: 127.0.0.1:99999", 2, "listen"),
-        ("doors: [viewer, openeo]", 2, "doors"),
+        ("doors: [viewer, opendap]", 2, "doors"),
+        ("openeo: {sites: x}", 2, "sites"),
+        ("openeo: {accounts: [{account: a}]}", 2, "accounts"),
         ("grants: [{actions: [info]}]", 2, "grants"),
         ("grants: [{users: [a], actions: [fly]}]", 2, "grants"),
         ("grants: [{users: [a], dataset: [b]}]", 2, "dataset"),

@@ -133,7 +133,7 @@ class Jobs:
     # -- changing ----------------------------------------------------------------------------------------------------
     def create(self, request: Request, user: User, body: dict[str, Any]) -> Response:
         """Store a job (POST /jobs)."""
-        process, options = process_in(body), options_in(body) or {}
+        process, metadata, options = process_in(body), metadata_in(body), options_in(body) or {}
         account = self._checked(user, options)
         warnings = self.graphs.require_sound(request, user, process)
         now = stamp()
@@ -150,7 +150,7 @@ class Jobs:
             options=options,
             retries=options.get("retries", self.settings.retries),
             key=secrets.token_urlsafe(9).replace("_", "a").replace("-", "b"),
-            **metadata_in(body),
+            **metadata,
         )
         folder = create(self.folder, job)
         note(folder.log, "info", "created")

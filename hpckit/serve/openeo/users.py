@@ -94,7 +94,7 @@ def user_id(service: Service, reader: Reader) -> str:
     if not colon and _PLAIN.fullmatch(reader.name):
         return reader.name
     issuers = {item.name: item.issuer for item in service.settings.oidc}
-    text = f"{issuers.get(provider, '')}|{name}" if colon else f"|{reader.name}"
+    text = f"{issuers.get(provider, provider)}|{name}" if colon else f"|{reader.name}"
     return "u-" + base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:16]
 
 
