@@ -65,24 +65,14 @@ def faults(
 def read(
     process: JSON, *, user_defined: Mapping[str, JSON] = _NONE, parameters: Mapping[str, JSON] = _NONE
 ) -> tuple[Graph, list[GraphError]]:
-    """Read a process graph: the nodes that have no fault, and all faults.
-
-    A document may bring processes of its own, `{"process_graph": …, "user_defined": {NAME: PROCESS}}`.
-    """
+    """Read a process graph: the nodes that have no fault, and all faults."""
     reader = Reader(user_defined)
     try:
         document = load(process) if isinstance(process, str | bytes) else process
-        reader.user_defined = {**_brought(document), **user_defined}
         nodes, result = reader.graph(graph_in(document), _outermost(process_in(document), parameters))
     except GraphError as fault:
         return Graph({}, ""), [*reader.faults, fault]
     return Graph(nodes, result), reader.faults
-
-
-def _brought(document: JSON) -> Mapping[str, JSON]:
-    """Processes that a document has beside its graph."""
-    found = document.get("user_defined", {}) if isinstance(document, Mapping) and "process_graph" in document else {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def one_call(process: str, arguments: Mapping[str, Argument]) -> Graph:

@@ -186,10 +186,10 @@ def sources(job: Job, root: str) -> Iterator[dict[str, Any]]:
 def collections_in(graph: Mapping[str, Any]) -> Iterator[str]:
     """Names of collections that a graph loads."""
     for node in graph.values():
-        arguments = node.get("arguments") if isinstance(node, dict) else None
-        is_loading = isinstance(arguments, dict) and node.get("process_id") == "load_collection"
-        if is_loading and isinstance(arguments.get("id"), str):
-            yield arguments["id"]
+        if isinstance(node, dict) and node.get("process_id") == "load_collection":
+            arguments = node.get("arguments")
+            if isinstance(arguments, dict) and isinstance(arguments.get("id"), str):
+                yield arguments["id"]
 
 
 def _union(boxes: Sequence[Sequence[float]]) -> list[float]:
