@@ -132,6 +132,12 @@ class CubeError(HpckitError):
     """A cube is missing, of another layout, or damaged."""
 
 
+class CubeUnavailableError(CubeError):
+    """What a cube is made of cannot be read at the moment."""
+
+    exit_code = EX_TEMPFAIL
+
+
 class ShardError(CubeError):
     """A shard is gone, or is not the one that was written.
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hpckit.catalogue.holdings import is_without
 from hpckit.cubes.held import pixels
 from hpckit.cubes.layout import CubeSpec
-from hpckit.errors import SceneError
+from hpckit.errors import CubeError, CubeUnavailableError, SceneError, is_temporary
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
 from hpckit.sensors.parts import windows_of
@@ -23,6 +23,8 @@ from hpckit.space.windows import Windows
 
 _AHEAD: Final = 2
 """Dates that are read from servers while another one is compressed."""
+_NAMED: Final = 5
+"""Reasons that one sentence names."""
 
 
 def decode_row(
@@ -100,12 +102,18 @@ class DecodedPlane:
     """Stored integers, shape (rows, columns); right where it was needed, and 0 where there is no data."""
     failed: Windows
     """Windows that could not be decoded: 0 in them does not say that there is no data."""
-    reasons: set[str] = field(default_factory=set)
-    """Why."""
+    faults: dict[str, SceneError] = field(default_factory=dict)
+    """Why, by the text."""
     window_pixels: int = 0
     """Of the windows that hold something which is needed."""
     decoded_pixels: int = 0
     decode_s: float = 0.0
+
+    def error(self, what: str, *, hint: str | None = None) -> CubeError:
+        """What to raise for windows that could not be decoded: a temporary error if all reasons may pass."""
+        message = f"{what}: {'; '.join(sorted(self.faults)[:_NAMED])}"
+        passes = all(map(is_temporary, self.faults.values()))
+        return (CubeUnavailableError if passes else CubeError)(message, hint=hint)
 
 
 def decode_plane(
@@ -142,7 +150,7 @@ def decode_plane(
         for row, answer in zip(rows, map(decode, rows) if threads == 1 else pool.map(decode, rows), strict=True):
             if isinstance(answer, SceneError):
                 plane.failed[row] = windows[row]
-                plane.reasons.add(str(answer))
+                plane.faults[str(answer)] = answer
             else:
                 plane.decoded_pixels += answer.decoded_pixels
                 plane.decode_s += answer.decode_s

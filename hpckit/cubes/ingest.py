@@ -75,7 +75,7 @@ class Shard:
 class IngestResult:
     """What a unit did."""
 
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, SceneError]] = field(default_factory=list)
     """Acquisitions that could not be decoded, and why; their dates stay nodata in the shards."""
     shards: int = 0
     decoded_pixels: int = 0
@@ -318,7 +318,7 @@ def _take(
 ) -> None:
     """Compress what was decoded of a date."""
     if isinstance(answer, SceneError):
-        result.failures.append((acquisition.id, str(answer)))
+        result.failures.append((acquisition.id, answer))
         for draft in drafts:
             draft.failed.add(position)
         return

@@ -32,6 +32,7 @@ from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.undone import undone
 from hpckit.cubes.verify import Fault, remove_leftovers, verify
+from hpckit.errors import is_temporary
 from hpckit.runs.plan import Plan, Unit
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition, Asset, Scene
@@ -117,7 +118,7 @@ class Ingest(Stage):
         work = _Rows(context.tiles).unit(unit)
         acquisitions = context.tiles.acquisitions[work.tile]
         result = ingest(context.tiles.spec, work, acquisitions, context.manifest, context.writer)
-        reasons = sorted({reason for _, reason in result.failures})
+        reasons = sorted({str(error) for _, error in result.failures})
         return Outcome(
             {
                 "decoded_pixels": result.decoded_pixels,
@@ -127,6 +128,7 @@ class Ingest(Stage):
                 "decode_s": round(result.decode_s, 3),
             },
             reason="; ".join(reasons) or None,
+            temporary=bool(reasons) and all(is_temporary(error) for _, error in result.failures),
         )
 
     def decodes(self, planning: Planning) -> Mapping[tuple[str, int], Set[BandRef]]:

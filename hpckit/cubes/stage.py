@@ -36,6 +36,8 @@ class Outcome:
     """Results in memory, that `Stage.seal` writes together with those of other units."""
     reason: str | None = None
     """Why it failed in part; what could be done is done."""
+    temporary: bool = False
+    """The reason may pass by itself: a file system or server refused."""
 
 
 @dataclass(frozen=True, slots=True)

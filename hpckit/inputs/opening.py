@@ -100,12 +100,16 @@ def open_raster(uri: str, *, of: str = "", form: str = "", **options: Any) -> It
                 else rasterio.open(locate(uri).gdal_path, driver=driver_of(ending), **options)
             )
         except RasterioError as error:
-            refused = None if is_remote(uri) else refusal(str(locate(uri).path))
-            raise SceneError(f"{name} cannot be read as {what}") from (refused or error)
+            raise SceneError(f"{name} cannot be read as {what}") from fault_behind(uri, error)
         with opened as source:
             if source.tags(ns="OVERVIEWS") or source.tags(1, ns="OVERVIEWS"):
                 raise SceneError(f"{name} is refused: its metadata name other files to be read in its place")
             yield source
+
+
+def fault_behind(uri: str, error: Exception) -> Exception:
+    """What stands behind an error of GDAL, which does not say that a file system refused: that, or the error."""
+    return (None if is_remote(uri) else refusal(str(locate(uri).path))) or error
 
 
 @contextmanager

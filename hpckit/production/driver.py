@@ -47,12 +47,13 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0: all went well, 1: units failed, 75: files could not be read at the moment, 130: it was stopped."""
+        """0: all went well, 1: units failed, 75: only files could not be read at the moment, 130: it was stopped."""
         if self.stopped:
             return 130
-        if self.failed:
+        # What failed in later stages may only follow from the first one, and is tried again with it.
+        if not all(entry.temporary for entry in self.failed if entry.stage == self.failed[0].stage):
             return 1
-        return (self.sync.exit_code if self.sync is not None else 0) or (75 if self.unread else 0)
+        return (self.sync.exit_code if self.sync is not None else 0) or (75 if self.unread or self.failed else 0)
 
 
 def plan_campaign(campaign: Campaign, console: Console, workers: int | None = None) -> tuple[Planned, Estimate]:

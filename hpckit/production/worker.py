@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from hpckit.base.compiled import limit_threads
 from hpckit.cubes.stage import Outcome
-from hpckit.errors import HpckitError
+from hpckit.errors import HpckitError, is_temporary
 from hpckit.inputs import tileraster
 from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
@@ -80,6 +80,7 @@ class Worker:
                     seconds=round(seconds * share, 3),
                     writer=self.journal.writer,
                     reason=outcome.reason,
+                    temporary=outcome.temporary or None,
                     metrics=outcome.metrics,
                 )
                 self._note(entry, outcome.records, report)
@@ -96,20 +97,21 @@ class Worker:
             self._settle([entry], report)
 
     def _attempt(self, bundle: Bundle) -> Sequence[Outcome]:
+        passes = False
         try:
             return self._execute(bundle)
         except HpckitError as error:
             _log.error("%s: %s", bundle[0].id, error)
-            reason = str(error)
+            reason, passes = str(error), is_temporary(error)
         except MemoryError:
             reason = "out of memory; run with fewer workers"
         except OSError as error:
             _log.error("%s: %s", bundle[0].id, traceback.format_exc())
-            reason = str(error)
+            reason, passes = str(error), is_temporary(error)
         except Exception as error:
             _log.error("%s: %s", bundle[0].id, traceback.format_exc())
             reason = f"{type(error).__name__}: {error} (see the log of {self.journal.writer})"
-        return [Outcome(reason=reason) for _ in bundle]
+        return [Outcome(reason=reason, temporary=passes) for _ in bundle]
 
     def _execute(self, bundle: Bundle) -> Sequence[Outcome]:
         if not bundle[0].bundle:
@@ -129,7 +131,8 @@ class Worker:
             entries = [replace(entry, segment=segment_of[entry.unit]) for entry in entries]
         except (HpckitError, OSError) as error:
             _log.error("%s", traceback.format_exc())
-            entries = [_failed(entry, f"its results could not be spooled: {error}") for entry in entries]
+            reason, passes = f"its results could not be spooled: {error}", is_temporary(error)
+            entries = [replace(entry, state="failed", reason=reason, temporary=passes or None) for entry in entries]
         self._settle(entries, report)
 
     def _settle(self, entries: Iterable[Entry], report: Callable[[Entry], None]) -> None:
@@ -157,10 +160,6 @@ class _Unsealed:
 
     def is_due(self) -> bool:
         return bool(self.entries) and (self.nbytes > _SEAL_BYTES or time.monotonic() - self.since > _SEAL_AFTER_S)
-
-
-def _failed(entry: Entry, reason: str) -> Entry:
-    return replace(entry, state="failed", reason=reason)
 
 
 def _set_up_logging(run_dir: Path, name: str) -> None:

@@ -50,6 +50,8 @@ class Entry:
     """Counts of the attempt: `decoded_pixels`, `written_bytes`, `rows`, …"""
     segment: str | None = None
     """Name of the spool segment that holds its results."""
+    temporary: bool | None = None
+    """It failed because a file system or server refused, which may pass; None if not."""
 
 
 class Journal:

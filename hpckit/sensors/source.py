@@ -20,7 +20,7 @@ from rasterio.windows import Window
 from hpckit.errors import CubeError, SceneError
 from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.jpeg2000 import decode_part
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.remote import opened
 from hpckit.inputs.scratch import scratch
 from hpckit.inputs.tileraster import JPEG_2000, TileRaster, open_tiles
@@ -91,7 +91,7 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
             with open_raster(uri, of=scene.id, overview_level=deepest - 1) as reduced:
                 yield reduced
     except RasterioError as error:
-        raise SceneError(f"{scene.id}: {asset.name} cannot be read") from error
+        raise SceneError(f"{scene.id}: {asset.name} cannot be read") from fault_behind(uri, error)
 
 
 def _open_tiles(scene: Scene, asset: Asset, uri: str, fault: str) -> TileRaster | None:
@@ -191,7 +191,8 @@ def read_window(source: Any, scene: Scene, ref: BandRef, window: Window) -> npt.
     except SceneError as error:
         raise SceneError(f"{scene.id}: {error.message}", hint=error.hint) from error.__cause__
     except RasterioError as error:
-        raise SceneError(f"{scene.id}: {asset.name} cannot be decoded at row {window.row_off}") from error
+        cause = fault_behind(asset.uri, error)
+        raise SceneError(f"{scene.id}: {asset.name} cannot be decoded at row {window.row_off}") from cause
     if asset.dtype and ref.band.beyond == "clip":
         return recode(values, asset, ref.band)
     if asset.dtype:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpckit.errors import FileUnavailableError, HpckitError, SceneError, StoreError, is_temporary
+from tests import small_campaign
 from tests.faulty import ENOTSUPP, faulty, hpckit, needs_cc
 from tests.integration.test_sync import make_campaign
 
@@ -79,3 +80,20 @@ def test_a_store_that_fails_keeps_what_it_has(campaign: Path) -> None:
     for calls in ["read"]:
         assert hpckit("sync", campaign, env=faulty(calls, f"/{path.name}", errno.EIO)).returncode == 75
         assert path.read_bytes() == before
+
+
+def test_pixels_that_cannot_be_read_just_now_are_tried_again(tmp_path: Path) -> None:
+    """GDAL says only that a file is broken: whether the file system refused, the file itself tells."""
+    small_campaign.make(tmp_path)
+    campaign = tmp_path / "campaign.yaml"
+    image = sorted((tmp_path / "scenes").rglob("*_B04_10m.jp2"))[0]
+    whole = image.read_bytes()
+    assert hpckit("plan", campaign).returncode == 0
+    image.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    refused = hpckit("run", campaign, "--no-sync", env=faulty("read", f"/{image.name}", errno.EIO))
+    assert refused.returncode == 75, refused.stderr
+    assert image.name in refused.stdout + refused.stderr
+    broken = hpckit("run", campaign, "--no-sync")
+    assert broken.returncode == 1, broken.stderr
+    image.write_bytes(whole)
+    assert hpckit("run", campaign, "--no-sync").returncode == 0

@@ -146,10 +146,9 @@ class StoredBand:
             needed[part.top // cell : -(-part.bottom // cell), part.left // cell : -(-part.right // cell)] = True
         plane = decode_plane(self._spec, self.frame.tile, self.ref, acquisition, Needed(needed, cell))
         if plane.failed.any():
-            raise CubeError(
+            raise plane.error(
                 f"collection {self.collection.name!r}: the cube lacks band {self.ref} of tile {self.frame.tile} at "
-                f"{acquisition.id}, and the products cannot be decoded: "
-                f"{'; '.join(sorted(plane.reasons)[:_NAMED])}",
+                f"{acquisition.id}, and the products cannot be decoded",
                 hint=f"`hpckit run {self.collection.tiles.campaign.path}` makes the cube; or leave the date out",
             )
         for row, column in np.argwhere(windows).tolist():

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base.compiled import PARTS_PER_THREAD, compiled, spread, thread_count
-from hpckit.reduce.kernels.result import Statistics
 from hpckit.base.sorting import count_up_to, sort
+from hpckit.reduce.kernels.result import Statistics
 
 _BINS = 1024
 

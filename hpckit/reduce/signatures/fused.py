@@ -14,7 +14,7 @@ from hpckit.campaign.expression import Expression
 from hpckit.cubes.ingest_stage import PIXELS_PER_S
 from hpckit.cubes.stage import Context, Outcome, Planning
 from hpckit.cubes.tiles import Tiles
-from hpckit.errors import CubeError
+from hpckit.errors import CubeError, is_temporary
 from hpckit.reduce.signatures.bundles import Group, bundles_of
 from hpckit.reduce.signatures.inputs import index_resolutions
 from hpckit.reduce.signatures.planes import DecodedPlanes
@@ -126,7 +126,7 @@ class FusedSignatures(Signatures):
             if task is None or result is None:
                 outcomes.append(Outcome({"zones": 0}))
             elif isinstance(result, CubeError):
-                outcomes.append(Outcome(reason=str(result)))
+                outcomes.append(Outcome(reason=str(result), temporary=is_temporary(result)))
             else:
                 metrics = {
                     "zones": len(task.zones),

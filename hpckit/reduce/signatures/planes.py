@@ -13,7 +13,6 @@ import numpy.typing as npt
 from hpckit.cubes.decode import DecodedPlane, decode_plane
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.read import band_array, read_plane
-from hpckit.errors import CubeError
 from hpckit.reduce.signatures.index import ZoneIndex
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
@@ -135,10 +134,9 @@ class DecodedPlanes:
             self._known[key] = self._decode(*key)
         found = self._known[key]
         if found.failed.any() and (missing := self._missing(found, part, ref)):
-            raise CubeError(
-                f"band {ref} of tile {part.tile} cannot be decoded for {self._at[part.tile].id} in {missing} of its "
-                f"windows: {'; '.join(sorted(found.reasons))}"
-            )
+            when = self._at[part.tile].id
+            what = f"band {ref} of tile {part.tile} cannot be decoded for {when} in {missing} of its windows"
+            raise found.error(what)
         return found.pixels
 
     def _missing(self, found: DecodedPlane, part: TileShare, ref: BandRef) -> int:

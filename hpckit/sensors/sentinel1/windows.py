@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from hpckit.base.compiled import compiled
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.reader import WindowAnswer, WindowRequest, runs
@@ -178,7 +178,7 @@ def _read(scene: Scene, raster: Asset, rows: slice, columns: slice) -> Power:
             values: Power = source.read(raster.layer, window=window).astype(np.float32, copy=False)
             nodata = source.nodata
     except RasterioError as error:
-        raise SceneError(f"{scene.id}: {name} cannot be read") from error
+        raise SceneError(f"{scene.id}: {name} cannot be read") from fault_behind(raster.uri, error)
     _clean(values, np.float32(0 if nodata is None else nodata))
     return values
 
