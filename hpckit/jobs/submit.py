@@ -63,7 +63,7 @@ class Draft:
     def loads(self) -> bool:
         """Whether a job of its own loads the results into the store."""
         by_job = self.run.campaign.store.is_file or self.site.sync == "job"
-        return by_job and bool(self.run.campaign.reductions) and self.synced is None
+        return by_job and _is_loaded(self.run.campaign) and self.synced is None
 
     @property
     def is_empty(self) -> bool:
@@ -108,12 +108,18 @@ def draft(
         wanted -= {unit.id for unit in plan.units if (unit.id, unit.inputs) in left_out}
     todo = [(stage, [unit for unit in plan.of(stage.name) if unit.id in wanted]) for stage in planned.with_units]
     work = [(stage, units, stage_memory(stage, planned.tiles)) for stage, units in todo if units]
-    cuda = any(reduction.device == "cuda" for reduction in run.campaign.reductions)
-    layout = lay_out(work, site, request, cuda=cuda)
+    campaign = run.campaign
+    devices = [*(item.device for item in campaign.signatures), *(item.device for item in campaign.composites)]
+    layout = lay_out(work, site, request, cuda="cuda" in devices)
     why_left = "they failed lately" if chosen is None else "no unit has failed"
     if chosen is not None and not work and plan.pending:
         return Draft(planned, site, request, layout, "only failed units were asked for", why_left)
     return Draft(planned, site, request, layout, _synced(planned, layout), why_left)
+
+
+def _is_loaded(campaign: Campaign) -> bool:
+    """Whether a campaign has something that the sync loads or publishes; result files of graphs are no such thing."""
+    return bool(campaign.signatures or campaign.composites)
 
 
 def _synced(planned: Planned, layout: Layout) -> str | None:
@@ -226,7 +232,7 @@ def say_nothing_left(drafted: Draft, console: Console) -> None:
             f"nothing is submitted: {left} of {format_count(units, 'unit')} {'is' if left == 1 else 'are'} not done, "
             f"but {drafted.why_left}; `hpckit retry {campaign.path}` submits unfinished units"
         )
-    elif drafted.synced or not campaign.reductions:
+    elif drafted.synced or not _is_loaded(campaign):
         stored = f", and {drafted.synced}" if campaign.signatures else ""
         console.say(f"nothing is left to do: {done}{stored}")
     else:

@@ -257,6 +257,16 @@ def _fail(job: JobFolder, state: State, why: str, usage: dict[str, Any] | None =
     job.write_state(replace(state, status="error", said="", usage=usage or state.usage))
 
 
+def give_up(job: JobFolder, error: Exception) -> None:
+    """End a job of which a step failed by an error in hpckit itself; what runs of it is stopped."""
+    wanted, state = job.wanted(), job.state()
+    if wanted is not None and wanted.want == "run":
+        with suppress(HpckitError, OSError):
+            _stop(job)
+        made = state or State(wanted.number, "queued", 0.0)
+        _fail(job, replace(made, number=wanted.number), f"an error in hpckit itself: {type(error).__name__}: {error}")
+
+
 # -- pieces ---------------------------------------------------------------------------------------------------------
 class LogConsole(Console):
     """What commands would print, in the log of a job."""

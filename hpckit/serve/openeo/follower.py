@@ -140,9 +140,9 @@ def _done(errand: advance.Errand, job: JobFolder) -> None:
     except (HpckitError, OSError) as error:
         _LOG.warning("%s: %s", job.id, error)
         time.sleep(_LEAST_POLL_S)
-    except Exception:
+    except Exception as error:
         _LOG.exception("%s", job.id)
-        time.sleep(_LEAST_POLL_S)
+        advance.give_up(job, error)
 
 
 def _wait_for_input(seconds: float) -> bool:
