@@ -46,6 +46,8 @@ class GraphReduction(_Model):
     """Campaign files, or run directories, by the names of the collections that the graph loads. The campaign's own
     cube has its `name`."""
     outputs: GraphOutputs = Field(default_factory=GraphOutputs)
+    memory_mib: Annotated[int, Field(ge=1, le=2**20)] = 768
+    """Memory that one block may take while it is computed: the size of blocks follows from it."""
 
     @field_validator("graph")
     @classmethod

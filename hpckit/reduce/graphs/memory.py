@@ -10,8 +10,6 @@ from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import Argument, ChildGraph, Graph, used_nodes
 
-BUDGET: Final = 768 * 2**20
-"""Bytes that the nodes of one block may take: less than any site gives for one core."""
 _TEMPORARY: Final = 2
 """Copies of its largest input that a process makes."""
 _MOST_CHILDREN: Final = 4

@@ -14,12 +14,12 @@ from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.tiles import Tiles
+from hpckit.errors import PlanError
 from hpckit.processgraph.cube import Grid
 from hpckit.processgraph.neighbours import neighbours
 from hpckit.processgraph.process import Asked, Value
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.job import Job, Output, job_of
-from hpckit.reduce.graphs.memory import BUDGET
 from hpckit.reduce.graphs.parts import PartResult
 from hpckit.reduce.graphs.rasters import RasterResult
 from hpckit.space.box import Box
@@ -29,6 +29,8 @@ _EDGES: Final = (1024, 512, 256, 128, 64)
 _MOST_PIXELS: Final = 2**22
 """Pixels around the geometries of a unit: as many as a few windows have."""
 _LEAST_PIXELS: Final = 2**12
+_COPIES: Final = 4
+"""Of the pixels around geometries, that processes before the statistics make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class Work:
         """Hierarchy of what units compute."""
         return zarr_path(self.tiles.campaign, self.reduction)
 
+    @property
+    def budget(self) -> int:
+        """Bytes that the nodes of one unit may take."""
+        return self.reduction.memory_mib * 2**20
+
     @cached_property
     def inputs(self) -> str:
         """Digest of the graph, and of what its collections give."""
@@ -103,7 +110,7 @@ class Work:
     def _edge(self, output: Output) -> int:
         """Edge of a window whose nodes fit into memory."""
         nbytes = self.job.shape(output).nbytes
-        return next((edge for edge in _EDGES if edge**2 * nbytes <= BUDGET), _EDGES[-1])
+        return next((edge for edge in _EDGES if edge**2 * nbytes <= self.budget), _EDGES[-1])
 
     def _groups(self, output: Output) -> Sequence[Sequence[int]]:
         if not output.is_vector:
@@ -111,7 +118,8 @@ class Work:
         geometries, grid = output.type.geometries, self._grid
         if grid is None:
             return [range(len(geometries))]
-        most = int(min(_MOST_PIXELS, max(_LEAST_PIXELS, BUDGET / max(1.0, self.job.shape(output).source_bytes * 4))))
+        nbytes = max(1.0, _COPIES * self.job.shape(output).source_bytes)
+        most = int(min(_MOST_PIXELS, max(_LEAST_PIXELS, self.budget / nbytes)))
         return [group.tolist() for group in neighbours(geometries, grid, most)]
 
     @cached_property
@@ -135,8 +143,19 @@ class Work:
             yield Piece(f"p{number:06d}", (0, number), asked, float(_MOST_PIXELS / 4))
 
     def piece(self, output: Output, place: Sequence[int]) -> Piece:
-        """A part of a result by its place."""
-        return next(piece for piece in self.pieces(output) if piece.place == tuple(place))
+        """A part of a result by its place.
+
+        Raises
+        ------
+        PlanError
+            If results are not cut as they were when the unit was planned.
+        """
+        for piece in self.pieces(output):
+            if piece.place == tuple(place):
+                return piece
+        raise PlanError(
+            f"graph {self.reduction.name!r}: {output.node} has no part {place}", hint="plan again with this version"
+        )
 
     def keys(self, output: Output, piece: Piece) -> list[str]:
         """Files that a part is stored in."""
