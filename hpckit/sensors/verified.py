@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.base.seen import Seen
-from hpckit.errors import SceneError
+from hpckit.errors import SceneError, is_temporary
 from hpckit.sensors.integrity import UnverifiableError, check_archive, check_files
 from hpckit.sensors.model import Scene
 
@@ -76,7 +76,8 @@ def verify_file(scene: Scene, key: str) -> None:
     try:
         _compare(scene, key)
     except SceneError as error:
-        _notes.wrong[state] = str(error)
+        if not is_temporary(error):
+            _notes.wrong[state] = str(error)
         raise
     _notes.seen.add([(name, status, right)])
 
