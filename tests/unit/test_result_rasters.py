@@ -394,6 +394,13 @@ def test_files_of_others_are_not_replaced(tmp_path):
     assert file.path.read_bytes() != before
 
 
+def test_results_of_one_graph_do_not_replace_each_other(tmp_path):
+    write(MemoryResult(cube()), "netCDF", {}, tmp_path, "save1")
+    write(MemoryResult(cube()), "netCDF", {}, tmp_path, "save1")
+    with pytest.raises(GraphError, match=r"openEO\.nc is a file of another result, save1"):
+        write(MemoryResult(cube()), "netCDF", {}, tmp_path, "save2")
+
+
 class Broken(MemoryResult):
     def read(self, asked):
         raise OSError("the disk is gone")

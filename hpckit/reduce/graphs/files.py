@@ -48,7 +48,7 @@ def write_files(result: Result, output: Output, folder: Path) -> list[ResultFile
         `FormatUnsuitable`, if the format cannot hold it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    return list(write(result, output.format, output.options, folder))
+    return list(write(result, output.format, output.options, folder, output.key))
 
 
 def note(path: Path, files: Sequence[ResultFile], inputs: str) -> None:

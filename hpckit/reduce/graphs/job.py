@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +75,7 @@ class Job:
         """
         saving = [node for node in self.graph.nodes.values() if node.process == SAVE]
         nodes = saving or [self.graph.nodes[self.graph.result]]
-        return tuple(self._output(number, node) for number, node in enumerate(nodes))
+        return _with_names(tuple(self._output(number, node) for number, node in enumerate(nodes)))
 
     def _output(self, number: int, node: Node) -> Output:
         known = self.evaluation.type_of(node.id)
@@ -102,6 +102,13 @@ class Job:
     def shape(self, output: Output) -> Shape:
         """Bytes that a pixel of a result takes, while it is computed."""
         return shape_of(self.evaluation, output.node)
+
+
+def _with_names(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """Outputs whose files are named after their nodes if there are several: all files lie in one folder."""
+    if len(outputs) < 2:
+        return outputs
+    return tuple(replace(one, options={"filename_prefix": f"openEO-{one.key}", **one.options}) for one in outputs)
 
 
 def _key(node: str, number: int) -> str:

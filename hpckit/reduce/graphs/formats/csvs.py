@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from hpckit.base.files import atomic_open
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import table as tables
 from hpckit.reduce.graphs.formats.arrange import unsuitable
-from hpckit.reduce.graphs.formats.names import claim
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import Format, Options, Result, ResultFile
 
@@ -28,10 +27,10 @@ def check(kind: Value, options: Options) -> None:
     tables.check(kind, options, "CSV")
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file, some features at a time."""
     table = tables.table_of(result.type, options["feature_id_property"])
-    (path,) = claim(folder, [f"{options['filename_prefix']}.csv"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.csv"])
     collected = tables.collect(table)
     with atomic_open(path) as file:
         file.write(_header([*table.keys, *table.columns]))

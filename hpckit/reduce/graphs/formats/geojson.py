@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 import shapely
@@ -14,8 +13,8 @@ from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import place
 from hpckit.reduce.graphs.formats import table as tables
 from hpckit.reduce.graphs.formats.arrange import text, unsuitable
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.jsons import plain
-from hpckit.reduce.graphs.formats.names import claim
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import Format, Options, Result, ResultFile, is_vector
 
@@ -33,11 +32,11 @@ def check(kind: Value, options: Options) -> None:
         )
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file, feature by feature."""
     kind = result.type
     table = tables.table_of(kind, None)
-    (path,) = claim(folder, [f"{options['filename_prefix']}.geojson"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.geojson"])
     shapes, known = place.in_degrees(kind.geometries), kind.geometries
     collected, names = tables.collect(table), _names(table)
     with atomic_open(path) as file:

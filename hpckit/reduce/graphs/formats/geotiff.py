@@ -28,7 +28,8 @@ from hpckit.reduce.graphs.formats.arrange import (
     unsuitable,
     windows,
 )
-from hpckit.reduce.graphs.formats.names import claim, dated, safe, unique
+from hpckit.reduce.graphs.formats.folder import Folder
+from hpckit.reduce.graphs.formats.names import dated, safe, unique
 from hpckit.reduce.graphs.formats.options import PREFIX, invalid, nearest
 from hpckit.reduce.graphs.formats.result import (
     Format,
@@ -93,7 +94,7 @@ def _check_tags(tags: Mapping[str, Any], bands: Sequence[str]) -> None:
                 raise invalid(f"{key} of band {name} in bands_metadata must be a number, not {of_band[key]!r}")
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write all files, some at a time, each window into all of them."""
     kind = result.type
     layout = layout_of(kind)
@@ -104,14 +105,14 @@ def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
     return [_described(kind, layout, file) for file in files]
 
 
-def _files(layout: Layout, options: Options, folder: Path) -> list[_File]:
+def _files(layout: Layout, options: Options, folder: Folder) -> list[_File]:
     names, bands, prefix = dated(layout.labels_of_time), layout.names_of_bands, options["filename_prefix"]
     groups: list[tuple[str, Sequence[int]]] = [("", range(len(bands)))]
     if options["separate_asset_per_band"]:
         words = unique(f"_{safe(band)}" for band in bands)
         groups = [(word, [number]) for number, word in enumerate(words)]
     wanted = [(name + word, time, some) for time, name in enumerate(names) for word, some in groups]
-    paths = claim(folder, unique(f"{prefix}{name}.tif" for name, _, _ in wanted))
+    paths = folder.claim(unique(f"{prefix}{name}.tif" for name, _, _ in wanted))
     return [
         _File(path, time, layout.labels_of_time[time], some, [Collected() for _ in some])
         for path, (_, time, some) in zip(paths, wanted, strict=True)

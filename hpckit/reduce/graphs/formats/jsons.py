@@ -15,7 +15,7 @@ from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import cf, place
 from hpckit.reduce.graphs.formats import table as tables
 from hpckit.reduce.graphs.formats.arrange import layout_of, text, unsuitable
-from hpckit.reduce.graphs.formats.names import claim
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import Format, Options, Result, ResultFile, grid_of, is_raster
 
@@ -38,10 +38,10 @@ def check(kind: Value, options: Options) -> None:
         )
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file."""
     kind = result.type
-    (path,) = claim(folder, [f"{options['filename_prefix']}.json"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.json"])
     if not isinstance(kind, Cube):
         _dump(path, plain(result.read(None)))
         return [ResultFile(path, MEDIA_TYPE, "value")]

@@ -1,53 +1,13 @@
-"""Names of result files, and which files of a folder are ours to replace."""
+"""Names of result files."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Final
 
-from hpckit.base.files import append_line, make_folder
-from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Label
 from hpckit.reduce.graphs.formats.arrange import moment, text
-
-NOTE: Final = ".hpckit-results"
-"""File with a line for each name that results were written to."""
-
-
-def claim(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Paths of results in a folder, noted as ours before they are written.
-
-    Raises
-    ------
-    GraphError
-        If a file is there that is not from an earlier result.
-    """
-    make_folder(folder)
-    note = folder / NOTE
-    known = set(map(_name_of, note.read_text().splitlines())) if note.exists() else set()
-    for name in names:
-        if name in known:
-            continue
-        if (folder / name).exists():
-            raise GraphError(
-                f"{folder / name} is there already, and no result of a graph",
-                hint="choose another filename_prefix, or move the file",
-                fault="ProcessParameterInvalid",
-            )
-        append_line(note, json.dumps(name))
-    return [folder / name for name in names]
-
-
-def _name_of(line: str) -> str | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None  # the last line, cut by a kill
-    return found if isinstance(found, str) else None
 
 
 def dated(labels: Sequence[Label | None]) -> list[str]:

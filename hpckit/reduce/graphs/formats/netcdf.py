@@ -23,8 +23,9 @@ from hpckit.reduce.graphs.formats.arrange import (
     windows,
 )
 from hpckit.reduce.graphs.formats.features import check_identifier, identifiers
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.hdf import NetCdf, netcdf
-from hpckit.reduce.graphs.formats.names import claim, safe, unique
+from hpckit.reduce.graphs.formats.names import safe, unique
 from hpckit.reduce.graphs.formats.netcdf_features import check_table, write_table
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import (
@@ -62,21 +63,21 @@ def check(kind: Value, options: Options) -> None:
     return None
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file, or one for each feature that lies on the result's grid."""
     kind: Cube = result.type
     if not is_raster(kind):
         return write_table(result, options, folder)
     prefix = options["filename_prefix"]
     if not options["sample_by_feature"]:
-        (path,) = claim(folder, [f"{prefix}.nc"])
+        (path,) = folder.claim([f"{prefix}.nc"])
         return [_write(result, path, grid_of(kind).box, "")]
     assert kind.samples is not None, "checked"
     names = unique(safe(name) for name in identifiers(kind.samples, options["feature_id_property"]))
     found = list(_boxes(kind, kind.samples))
     if not found:
         raise unsuitable("no feature lies within the result, so there is nothing to write")
-    paths = claim(folder, [f"{prefix}_{names[number]}.nc" for number, _ in found])
+    paths = folder.claim([f"{prefix}_{names[number]}.nc" for number, _ in found])
     return [_write(result, path, box, names[number]) for path, (number, box) in zip(paths, found, strict=True)]
 
 

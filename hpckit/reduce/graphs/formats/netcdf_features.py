@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +11,8 @@ from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.reduce.graphs.formats import cf, place
 from hpckit.reduce.graphs.formats.arrange import Layout, as_numbers, groups, layout_of, number_type
 from hpckit.reduce.graphs.formats.features import check_identifier, identifiers
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.hdf import NetCdf, netcdf
-from hpckit.reduce.graphs.formats.names import claim
 from hpckit.reduce.graphs.formats.options import invalid
 from hpckit.reduce.graphs.formats.result import Options, Result, ResultFile
 from hpckit.reduce.graphs.formats.statistics import Collected, described
@@ -33,11 +32,11 @@ def check_table(kind: Cube, options: Options) -> None:
         check_identifier(kind.geometries, options["feature_id_property"])
 
 
-def write_table(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write_table(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file with dimensions `feature` and those of the cube."""
     kind: Cube = result.type
     layout, dtype = layout_of(kind), number_type(kind)
-    (path,) = claim(folder, [f"{options['filename_prefix']}.nc"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.nc"])
     variables = cf.variables(layout, _TAKEN)
     collected = [Collected() for _ in variables]
     with netcdf(path) as file:

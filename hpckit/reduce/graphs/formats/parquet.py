@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +15,8 @@ from hpckit.base.files import atomic_path
 from hpckit.processgraph.cube import Geometries
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import table as tables
-from hpckit.reduce.graphs.formats.names import claim, unique
+from hpckit.reduce.graphs.formats.folder import Folder
+from hpckit.reduce.graphs.formats.names import unique
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import Format, Option, Options, Result, ResultFile
 
@@ -31,13 +31,13 @@ def check(kind: Value, options: Options) -> None:
     tables.check(kind, options, "Parquet")
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write one file, some features at a time."""
     import pyarrow.parquet as pq
 
     table = tables.table_of(result.type, options["feature_id_property"])
     geometries = table.kind.geometries if options["geometry"] else None
-    (path,) = claim(folder, [f"{options['filename_prefix']}.parquet"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.parquet"])
     collected = tables.collect(table)
     notes = {"geo": json.dumps(_geo(geometries))} if geometries is not None else {}
     writer = None

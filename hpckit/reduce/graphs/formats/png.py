@@ -14,7 +14,8 @@ from hpckit.processgraph.cube import Cube, Values
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import place
 from hpckit.reduce.graphs.formats.arrange import Layout, edge_of, layout_of, number_type, text, unsuitable, windows
-from hpckit.reduce.graphs.formats.names import claim, dated
+from hpckit.reduce.graphs.formats.folder import Folder
+from hpckit.reduce.graphs.formats.names import dated
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import (
     BandOfFile,
@@ -53,12 +54,12 @@ def check(kind: Value, options: Options) -> None:
         )
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write a picture for each label of time; null is transparent, numbers are rounded and clipped to 0 … 255."""
     kind: Cube = result.type
     layout, grid = layout_of(kind), grid_of(kind)
     names = [f"{options['filename_prefix']}{name}.png" for name in dated(layout.labels_of_time)]
-    paths = claim(folder, names)
+    paths = folder.claim(names)
     count = len(layout.names_of_bands)
     pictures = np.zeros((len(paths), count + 1, *grid.shape), "u1")
     for box in windows(kind, edge_of(kind)):

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from hpckit.processgraph.cube import Cube, Grid
 from hpckit.processgraph.process import Asked, Value
+from hpckit.reduce.graphs.formats.folder import Folder
 
 DataType = Literal["raster", "vector", "table", "other"]
 """Words of openEO's `gis_data_types`."""
@@ -103,7 +104,7 @@ class Format:
     options: Mapping[str, Option]
     check: Callable[[Value, Options], None]
     """Raises GraphError (`FormatUnsuitable`) if the format cannot hold a result of that type."""
-    write: Callable[[Result, Options, Path], Sequence[ResultFile]]
+    write: Callable[[Result, Options, Folder], Sequence[ResultFile]]
     """Writes a result that was checked into a folder."""
     aliases: tuple[str, ...] = ()
 

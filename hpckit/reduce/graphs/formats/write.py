@@ -9,6 +9,7 @@ from typing import Any, Final
 from hpckit.errors import GraphError
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import csvs, geojson, geotiff, jsons, netcdf, parquet, png, zarrs
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.options import checked, nearest
 from hpckit.reduce.graphs.formats.result import Format, Options, Result, ResultFile
 
@@ -50,12 +51,19 @@ def require_format(name: str, options: Mapping[str, Any] | None, data: Value) ->
     _prepared(name, options, data)
 
 
-def write(result: Result, format: str, options: Mapping[str, Any] | None, folder: Path) -> list[ResultFile]:
+def write(
+    result: Result, format: str, options: Mapping[str, Any] | None, folder: Path, owner: str = ""
+) -> list[ResultFile]:
     """Write a result to files in a folder.
 
     The result is read window by window, or some features at a time, so the memory does not depend on its size. Each
     file is written under a temporary name and renamed. Files of an earlier result of the same name are replaced;
     other files never are.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the result among those of its graph, which may write into the same folder.
 
     Raises
     ------
@@ -64,7 +72,7 @@ def write(result: Result, format: str, options: Mapping[str, Any] | None, folder
     """
     kind = result.type
     found, known = _prepared(format, options, kind)
-    return list(found.write(result, known, folder))
+    return list(found.write(result, known, Folder(folder, owner)))
 
 
 def _prepared(name: str, options: Mapping[str, Any] | None, kind: Value) -> tuple[Format, Options]:

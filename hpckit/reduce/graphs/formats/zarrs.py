@@ -17,7 +17,7 @@ from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.process import Value
 from hpckit.reduce.graphs.formats import cf, place
 from hpckit.reduce.graphs.formats.arrange import as_numbers, edge_of, layout_of, number_type, unsuitable, windows
-from hpckit.reduce.graphs.formats.names import claim
+from hpckit.reduce.graphs.formats.folder import Folder
 from hpckit.reduce.graphs.formats.options import PREFIX
 from hpckit.reduce.graphs.formats.result import (
     Format,
@@ -41,11 +41,11 @@ def check(kind: Value, options: Options) -> None:
     cf.variables(layout_of(kind))
 
 
-def write(result: Result, options: Options, folder: Path) -> list[ResultFile]:
+def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     """Write the hierarchy window by window: a window is a shard, so each file is written once."""
     kind: Cube = result.type
     layout, dtype = layout_of(kind), number_type(kind)
-    (path,) = claim(folder, [f"{options['filename_prefix']}.zarr"])
+    (path,) = folder.claim([f"{options['filename_prefix']}.zarr"])
     variables = cf.variables(layout)
     collected = [Collected() for _ in variables]
     with _replaced(path) as temporary:
