@@ -72,7 +72,7 @@ class _Plan:
 
 def _planned(call: Call) -> _Plan:
     one, other = call.type_of("cube1"), call.type_of("cube2")
-    if (one.geometries is None) != (other.geometries is None):
+    if {one.is_raster, other.is_raster} == {True, False} and (_is_vector(one) or _is_vector(other)):
         raise GraphError(
             "a raster and a vector data cube cannot be merged",
             hint="aggregate the raster cube with aggregate_spatial first",
@@ -92,10 +92,14 @@ def _planned(call: Call) -> _Plan:
     return replace(plan, complete=_is_complete(plan))
 
 
+def _is_vector(cube: Cube) -> bool:
+    return any(cube.of_kind("geometry"))
+
+
 def _require_same_geometries(one: Cube, other: Cube) -> None:
-    if one.geometries is None or other.geometries is None or one.geometries is other.geometries:
-        return
     mine, theirs = one.geometries, other.geometries
+    if mine is None or theirs is None or mine is theirs or not (_is_vector(one) and _is_vector(other)):
+        return
     if mine.crs != theirs.crs or len(mine) != len(theirs) or not _equal(mine.shapes, theirs.shapes):
         raise GraphError(
             "vector data cubes of different geometries cannot be merged",
@@ -235,7 +239,7 @@ def _merged(
     call: Call, plan: _Plan, parts: Sequence[Cube], insides: Sequence[tuple[slice, ...]], pixels: tuple[int, ...]
 ) -> Cube:
     """The result at what is asked for, of the parts of both cubes there."""
-    like = next((part for part in parts if part.geometries is not None), parts[0])
+    like = next((part for part in parts if _is_vector(part)), parts[0])
     values = [arranged(part, plan.dims) for part in parts]
     shape = _shape(plan, values, pixels)
     made = _filled(plan, values, insides, shape)

@@ -62,7 +62,7 @@ def without_grid(cube: Cube, dropped: Collection[str] = ()) -> Cube:
             if is_on_grid(cube, dim.name):
                 shape[axis] = 0 if dim.name in dropped else len(dim.labels)
         values = np.broadcast_to(np.zeros((), values.dtype), shape)
-    return replace(cube, values=values, dims=dims, grid=None, box=None)
+    return Cube(values, dims, attributes=cube.attributes)
 
 
 def is_part_of(box: Box, grid: Grid) -> Box:
