@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -141,7 +142,7 @@ def _wanted_bands(dim: Dimension, request: Request) -> list[int]:
     return places
 
 
-def step(process: str, **arguments: Argument) -> Node:
+def step(process: str, /, **arguments: Argument) -> Node:
     """A node without a name."""
     return Node("", process, arguments, "")
 
@@ -157,13 +158,13 @@ def child(**steps: Node) -> ChildGraph:
     return ChildGraph(graph(**steps))
 
 
-def calling(process: str, *parameters: str, **arguments: Argument) -> ChildGraph:
+def calling(process: str, /, *parameters: str, **arguments: Argument) -> ChildGraph:
     """A child process of one step, which takes parameters under their own names: `calling("mean", "data")`."""
     return child(call=step(process, **{name: FromParameter(name) for name in parameters}, **arguments))
 
 
 def result_of(
-    process: str, environment: MemoryEnvironment | None = None, box: Box | None = None, **arguments: Any
+    process: str, /, environment: MemoryEnvironment | None = None, box: Box | None = None, **arguments: Any
 ) -> Value:
     """What a process makes of arguments; cubes among them are given as collections of their own.
 
@@ -179,7 +180,7 @@ def result_of(
     return evaluation_of(process, environment, **arguments).evaluate(box)
 
 
-def evaluation_of(process: str, environment: MemoryEnvironment | None = None, **arguments: Any) -> Evaluation:
+def evaluation_of(process: str, /, environment: MemoryEnvironment | None = None, **arguments: Any) -> Evaluation:
     """An evaluation of one process, for tests that ask for several parts of its result."""
     cubes = {name: given for name, given in arguments.items() if isinstance(given, Cube)}
     given = {name: FromParameter(name) if name in cubes else value for name, value in arguments.items()}
@@ -209,3 +210,27 @@ class MemoryResult:
         """A part of the cube, or all."""
         self.asked.append(asked)
         return cropped(self.value, asked) if isinstance(self.value, Cube) else self.value
+
+
+def in_parts(evaluation: Evaluation, rows: Sequence[int] = (), columns: Sequence[int] = ()) -> Cube:
+    """A raster result put together from parts, each evaluated by itself.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    rows, columns : sequence of int
+        Where the result is cut; what lies beyond it cuts nothing.
+    """
+    kind = evaluation.type()
+    assert isinstance(kind, Cube)
+    assert kind.grid is not None
+    edges = [
+        sorted({0, count, *(cut for cut in cuts if 0 < cut < count)})
+        for cuts, count in ((rows, kind.grid.rows), (columns, kind.grid.columns))
+    ]
+    axes = [next(place for place, dim in enumerate(kind.dims) if dim.axis == axis) for axis in ("y", "x")]
+    bands = []
+    for top, bottom in pairwise(edges[0]):
+        parts = [evaluation.evaluate(Box(top, left, bottom, right)) for left, right in pairwise(edges[1])]
+        bands.append(np.concatenate([part.values for part in parts], axes[1]))
+    return replace(kind, values=np.concatenate(bands, axes[0]), box=kind.grid.box)
