@@ -77,7 +77,8 @@ class Footprints:
     @property
     def sizes(self) -> _Numbers:
         """Pixels of the rectangle around each geometry."""
-        return (self.boxes[:, 2] - self.boxes[:, 0]) * (self.boxes[:, 3] - self.boxes[:, 1])
+        sides = np.maximum(self.boxes[:, 2:] - self.boxes[:, :2], 0)
+        return np.asarray(sides[:, 0] * sides[:, 1])
 
     @property
     def reached(self) -> _Numbers:
