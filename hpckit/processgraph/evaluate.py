@@ -100,7 +100,7 @@ class Evaluation:
         """A part of the result of a node; computed once for all nodes that ask for the same part."""
         if self._gives_values(name):
             asked = None  # there are no parts of it
-        elif asked == NOTHING:
+        elif isinstance(asked, Box) and asked.is_empty:
             return self.type_of(name)
         elif asked is None:
             asked = _whole(self.type_of(name))
@@ -257,7 +257,7 @@ def cropped(cube: Cube, asked: Asked) -> Cube:
         If the part lies beyond what is there.
     """
     if cube.grid is not None and cube.box is not None and isinstance(asked, Box):
-        return _cut_out(cube, cube.box, asked)
+        return _cut_out(cube, cube.box, NOTHING if asked.is_empty else asked)
     if cube.geometries is not None and cube.features is not None and asked is not None:
         return _picked(cube, cube.features, range(0) if isinstance(asked, Box) else asked)
     return cube

@@ -25,7 +25,8 @@ def grid_of(cube: Cube, argument: str = "data") -> Grid:
 
 
 def with_planes_last(cube: Cube) -> Cube:
-    """The cube with y and x as its last dimensions, in this order."""
+    """The cube with y and x as its last dimensions, in this order; raises what `grid_of` does."""
+    grid_of(cube)
     names = {dim.axis: dim.name for dim in cube.dims if dim.axis in ("x", "y")}
     return cube.moved(names["y"], -1).moved(names["x"], -1)
 

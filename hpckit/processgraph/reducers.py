@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from hpckit.processgraph.cube import Values
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, free_parameters
+from hpckit.processgraph.kernels.zonal import STATISTICS, reduce_zones
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Callback, Value
-from hpckit.processgraph.zonal import STATISTICS, reduce_zones
 
 _PLAIN: Final = {"sum", "mean", "variance", "sd", "min", "max", "product", "first", "last", "median"}
 _OTHERS: Final = {"count", "quantiles", "extrema"}
