@@ -20,6 +20,7 @@ from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
 from hpckit.processgraph.process import Asked, Environment, Value, processes
 from hpckit.processgraph.straight import Straight, straight
+from hpckit.processgraph.strips import in_strips
 from hpckit.space.box import Box
 
 _MISSING: Final = object()
@@ -181,6 +182,12 @@ class _Child:
     graph: Graph
 
     def __call__(self, **parameters: Value) -> Value:
+        """Evaluate it: for strips of pixels, where several processes hand on values that know no neighbours."""
+        if len(self.graph.nodes) > 1 and self._is_pixelwise:
+            return in_strips(self._at_once, parameters)
+        return self._at_once(**parameters)
+
+    def _at_once(self, **parameters: Value) -> Value:
         known = {**self.around.parameters, **self._brought, **parameters}
         if self._straight is not None:
             return self._straight(known)
@@ -190,7 +197,7 @@ class _Child:
         return _Child(self.around, graph)
 
     @cached_property
-    def pixelwise(self) -> bool:
+    def _is_pixelwise(self) -> bool:
         return _is_pixelwise(self.graph)
 
     @cached_property

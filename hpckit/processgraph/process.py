@@ -32,10 +32,6 @@ class Callback(Protocol):
     def __call__(self, **parameters: Value) -> Value:
         """Evaluate it."""
 
-    @property
-    def pixelwise(self) -> bool:
-        """Whether each pixel's result is made from that pixel alone, so that any pixels can be computed alone."""
-
 
 class Call(Protocol):
     """A call of a process on cubes.

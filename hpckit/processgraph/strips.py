@@ -7,7 +7,7 @@ of values know no neighbours, so that any pixels can be computed alone, and by s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -16,38 +16,35 @@ import numpy as np
 from hpckit.processgraph.cube import Values
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.parts import Part, for_each, parts
-from hpckit.processgraph.process import Callback, Value
+from hpckit.processgraph.process import Value
 
 STRIP: Final = 1 << 15
 """Pixels of a strip: 128 KiB of float32 for each result of a node."""
 
 
-def in_strips(callback: Callback, pixels: Mapping[str, Values | Labelled], **constants: Value) -> Value:
-    """Call a callback for all pixels.
+def in_strips(callback: Callable[..., Value], arguments: Mapping[str, Value]) -> Value:
+    """Call a function of pixels, each of which it knows alone, for strips of them.
 
     Parameters
     ----------
-    callback : Callback
-        Called once for all pixels if one of its processes is none of values, or if pixels are few.
-    pixels : mapping of str to ndarray or Labelled
-        Its arguments of pixels, all of one shape but for the first axis of `Labelled`.
-    constants
-        Its other arguments.
+    callback : callable
+    arguments : mapping of str to Value
+        Those that are arrays of pixels (ndarray or `Labelled`) have one shape, but for the first axis of `Labelled`;
+        if not, or if pixels are few, the function is called once.
 
     Returns
     -------
     Value
-        What `callback(**pixels, **constants)` returns.
+        What `callback(**arguments)` returns.
     """
-    shapes = {_bare(each).shape[isinstance(each, Labelled) :] for each in pixels.values()}
-    if len(shapes) != 1 or not callback.pixelwise:
-        return callback(**pixels, **constants)
-    (shape,) = shapes
+    pixels = {name: value for name, value in arguments.items() if _has_pixels(value)}
+    shapes = {_shape(each) for each in pixels.values()}
+    shape = shapes.pop() if len(shapes) == 1 else ()
     if math.prod(shape) < 2 * STRIP:
-        return callback(**pixels, **constants)
+        return callback(**arguments)
 
     def of(part: Part) -> Value:
-        return callback(**{name: _cut(each, part) for name, each in pixels.items()}, **constants)
+        return callback(**{**arguments, **{name: _cut(each, part) for name, each in pixels.items()}})
 
     left = parts(shape, STRIP)
     first = next(left)
@@ -64,8 +61,12 @@ def in_strips(callback: Callback, pixels: Mapping[str, Values | Labelled], **con
     return whole
 
 
-def _bare(value: Values | Labelled) -> Values:
-    return value.values if isinstance(value, Labelled) else value
+def _has_pixels(value: Value) -> bool:
+    return isinstance(value, np.ndarray) or (isinstance(value, Labelled) and value.values.ndim > 1)
+
+
+def _shape(value: Values | Labelled) -> tuple[int, ...]:
+    return value.values.shape[1:] if isinstance(value, Labelled) else value.shape
 
 
 def _cut(value: Values | Labelled, part: Part) -> Values | Labelled:

@@ -18,7 +18,7 @@ _NOT_ONE_VALUE: Final = "ProcessGraphInvalid"
 def array_along(cube: Cube, name: str) -> Labelled:
     """The arrays along a dimension, one for each of the other positions: a view."""
     dim = cube.dim(name)
-    return Labelled(cube.moved(name, 0).values, labels(cube, name) or None, dim.kind)
+    return Labelled(cube.moved(name, 0).values, labels(cube, name) or None, dim.kind, dim.bands)
 
 
 def labels(cube: Cube, name: str) -> tuple[Label, ...]:
