@@ -18,8 +18,8 @@ from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.parts import Part, for_each, parts
 from hpckit.processgraph.process import Value
 
-STRIP: Final = 1 << 15
-"""Pixels of a strip: 128 KiB of float32 for each result of a node."""
+STRIP: Final = 1 << 16
+"""Pixels of a strip: 256 KiB of float32 for each result of a node."""
 
 
 def in_strips(callback: Callable[..., Value], arguments: Mapping[str, Value]) -> Value:

@@ -47,14 +47,17 @@ def _spread_out(choice: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Va
 
 @compiled(nogil=True)
 def _select(first: Any, last: Any, condition: Any, accept: Any, reject: Any, found: Any) -> None:
-    for p in range(first, last):
-        one, other = accept[p], reject[p]
-        found[p] = one if condition[p] else other
+    # Slices, since the sign of an index from `first` would be looked at for each pixel.
+    met, ones, others, into = condition[first:last], accept[first:last], reject[first:last], found[first:last]
+    for p in range(len(into)):
+        one, other = ones[p], others[p]
+        into[p] = one if met[p] else other
 
 
 @compiled(nogil=True)
 def _blank(first: Any, last: Any, flags: Any, operand: Any, found: Any) -> None:
     true, false, nothing = np.float32(1), np.float32(0), np.float32(np.nan)
-    for p in range(first, last):
-        flag = true if flags[p] else false
-        found[p] = flag if operand[p] == operand[p] else nothing
+    raised, given, into = flags[first:last], operand[first:last], found[first:last]
+    for p in range(len(into)):
+        flag = true if raised[p] else false
+        into[p] = flag if given[p] == given[p] else nothing

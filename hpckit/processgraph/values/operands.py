@@ -39,7 +39,7 @@ def floats(values: Values) -> Values:
         If they are no numbers.
     """
     dtype = values.dtype
-    if dtype.kind == "f" and dtype.itemsize in (4, 8) and dtype.isnative:
+    if dtype in _FLOATS:
         return values
     if dtype.kind in "bui" and dtype.itemsize <= 2:
         return values.astype(np.float32)
@@ -50,6 +50,10 @@ def floats(values: Values) -> Values:
     if dtype.kind == "O" and all(item is None or is_number(item) for item in values.flat):
         return values.astype(np.float64)
     raise GraphError("numbers are needed, and these values are none", fault="ProcessParameterInvalid")
+
+
+_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+"""In the byte order of this machine."""
 
 
 def on_numbers(name: str) -> Callable[[Implementation], Implementation]:
@@ -79,26 +83,31 @@ def numeric(function: Implementation, operands: Mapping[str, Value]) -> Value:
     GraphError
         If an operand is no number; it is named.
     """
-    arrays = [value for value in operands.values() if isinstance(value, Labelled)]
-    if arrays:
-        bare = {name: value.values if isinstance(value, Labelled) else value for name, value in operands.items()}
-        return replace(arrays[0], values=np.asarray(numeric(function, bare)))
+    ready, pixels, arrays, null = dict(operands), [], [], False
     for name, value in operands.items():
-        if not (value is None or isinstance(value, int | float | np.ndarray | np.generic)):
+        if isinstance(value, np.ndarray | np.generic):
+            ready[name] = floats(np.asarray(value))
+            pixels.append(ready[name])
+        elif isinstance(value, int | float):
+            ready[name] = _float(name, value)
+        elif isinstance(value, Labelled):
+            ready[name] = value.values
+            arrays.append(value)
+        elif value is None:
+            null = True
+        else:
             raise not_a(name, "number", value)
-    pixels = [floats(value) for value in operands.values() if is_pixels(value)]
-    if any(value is None for value in operands.values()):
+    if arrays:
+        return replace(arrays[0], values=np.asarray(numeric(function, ready)))
+    if null:
         return nulls(pixels) if pixels else None
     with np.errstate(all="ignore"):
-        if pixels:
-            found = function(**{name: _ready(value) for name, value in operands.items()})
-            return found.astype(np.result_type(*pixels), copy=False)
-        made = function(**{name: np.float64(_float(name, value)) for name, value in operands.items()})
-    return tidy(made, operands.values())
-
-
-def _ready(value: Value) -> Value:
-    return floats(value) if is_pixels(value) else float(value)
+        if not pixels:
+            made = function(**{name: np.float64(value) for name, value in ready.items()})
+            return tidy(made, operands.values())
+        found = function(**ready)
+    dtype = pixels[0].dtype if len(pixels) == 1 else np.result_type(*pixels)
+    return found if found.dtype == dtype else found.astype(dtype)
 
 
 def _float(name: str, value: float) -> float:
