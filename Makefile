@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo kernels unit test test-image test-serve coverage lint docs bench clean services services-image services-serve services-all lock
+.PHONY: demo kernels unit test test-image test-serve test-openeo coverage lint docs bench clean services services-image services-serve services-openeo services-all lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -41,14 +41,18 @@ unit: $(VENV)/stamp kernels
 services-serve:
 	bash tests/services.sh serve
 
+# The same, and openEO's own clients.
+services-openeo:
+	bash tests/services.sh openeo
+
 services-all:
-	bash tests/services.sh image serve
+	bash tests/services.sh image serve openeo
 
 # Three processes on two cores: much of the time tests wait for services.
 # What fails there is tried once more, alone: services share two cores, and a loaded machine makes them late. Whatever
 # fails again fails; what passes only alone is listed.
 test: $(VENV)/stamp kernels services
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image and not serve' || { test $$? -eq 1 && $(AGAIN); }
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image and not serve and not openeo' || { test $$? -eq 1 && $(AGAIN); }
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services-image
@@ -57,6 +61,10 @@ test-image: $(VENV)/stamp services-image
 # The server with real clients: a browser, STAC and JRC clients, logins.
 test-serve: $(VENV)/stamp kernels services services-serve
 	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/serve -m serve || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/serve; }
+
+# The openEO door with real clients: Python, JavaScript, the test suite of openEO, on a real Slurm.
+test-openeo: $(VENV)/stamp kernels services services-openeo
+	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/openeo -m openeo || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/openeo; }
 
 # Which lines the unit tests run; compiled kernels are not seen by it.
 coverage: $(VENV)/stamp

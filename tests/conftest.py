@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 pytest_plugins = [
     "tests.integration.campaigns",
     "tests.integration.homes",
+    "tests.integration.openeo_samples",
     "tests.integration.postgis",
     "tests.integration.slurm",
     "tests.integration.udf",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the services that integration tests start: PostgreSQL with PostGIS, Slurm with its accounting, MPI,
-# and the tools that check job scripts; with `image` also what a real Apptainer needs, with `serve` a browser.
+# and the tools that check job scripts; with `image` also what a real Apptainer needs, with `serve` a browser,
+# with `openeo` openEO's own clients.
 # Needs root and apt; without them it says what will be skipped.
 set -euo pipefail
 
@@ -35,7 +36,7 @@ if [[ " $* " = *" image "* ]]; then
     have docker-registry || packages+=(docker-registry)
 fi
 
-if [[ " $* " = *" serve "* ]]; then
+if [[ " $* " = *" serve "* || " $* " = *" openeo "* ]]; then
     have chromium || packages+=(chromium fonts-inter)
     have node || packages+=(nodejs npm)
 fi
@@ -45,6 +46,14 @@ s3="$(dirname "$0")/../.cache/s3"
 if [ ! -x "$s3/bin/moto_server" ]; then
     { python3 -m venv "$s3" && "$s3/bin/python" -m pip install --quiet --disable-pip-version-check 'moto[server]>=5.1'; } ||
         echo "no S3 server can be installed; its tests will be skipped" >&2
+fi
+
+# openEO's own clients and test suite, which need an older pandas, in an environment of their own.
+openeo="$(dirname "$0")/../.cache/openeo"
+if [[ " $* " = *" openeo "* ]] && [ ! -x "$openeo/bin/openeo-auth" ]; then
+    { python3 -m venv "$openeo" && "$openeo/bin/python" -m pip install --quiet --disable-pip-version-check \
+        'openeo==0.53.0' 'openeo-test-suite==0.2.2' 'rasterio>=1.4' 'netCDF4>=1.7'; } ||
+        echo "openEO's clients cannot be installed; their tests will be skipped" >&2
 fi
 
 if [ "${#packages[@]}" -eq 0 ]; then

@@ -27,6 +27,7 @@ const provider = new Provider(issuer, {
     introspection: { enabled: true },
     userinfo: { enabled: true },
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
     resourceIndicators: asked.jwt ? {
       enabled: true,
       defaultResource: () => "urn:hpckit",

@@ -28,6 +28,8 @@ _LONGEST_TOKEN: Final = 16_384
 _LONGEST_NAME: Final = 255
 _NO_ACCESS_TOKEN: Final = frozenset({"ID", "Refresh", "Offline"})
 _PREFIX: Final = "oidc/"
+_CLIENT: Final = "client."
+"""Stands before the identifier of a program that logged in by itself: `egi:client.IDENTIFIER`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,11 @@ class Oidc:
         meant = {*_texts(found.get("aud")), *_texts(found.get("azp")), *_texts(found.get("client_id"))}
         if not accepted & meant:
             raise Problem(401, "invalid-token", f"the token of {provider.title} is for another program")
-        if not any(found.get(name) for name in provider.settings.entitlement_claims):
+        client = found.get("client_id") or found.get("azp")
+        if found.get("sub") in (None, client) and isinstance(client, str):
+            # Of a program by itself (client credentials): there is nobody to ask about.
+            found[provider.settings.user_claim] = f"{_CLIENT}{client}"
+        elif not any(found.get(name) for name in provider.settings.entitlement_claims):
             found = self._with_userinfo(provider, found, bare)
         expiry = found.get("exp")
         until = self._now() + _CACHED_S
