@@ -103,4 +103,11 @@ def file_formats(known: Mapping[str, Any]) -> dict[str, Any]:
     known : mapping of str to Format
         Formats of results, by name.
     """
-    return {"input": {}, "output": {name: item.described() for name, item in known.items()}}
+    return {"input": {}, "output": {name: _format(item.described()) for name, item in known.items()}}
+
+
+def _format(described: dict[str, Any]) -> dict[str, Any]:
+    # By the OpenAPI document of openEO a schema is one of `generic`, `process-graph` and `datacube`, and a schema
+    # without a subtype is all three, which its validators refuse.
+    known = {name: {"subtype": name.replace("_", "-"), **item} for name, item in described["parameters"].items()}
+    return described | {"parameters": known}

@@ -87,6 +87,11 @@ class Option:
     schema: Mapping[str, Any]
     default: Any = None
 
+    def described(self) -> dict[str, Any]:
+        """As `GET /file_formats` shows it; a default must be of its type, so there is none for what is left open."""
+        default = {} if self.default is None else {"default": self.default}
+        return {"description": self.description, **self.schema, **default}
+
 
 Options = Mapping[str, Any]
 """By name, checked; options that were not given have their defaults."""
@@ -114,10 +119,7 @@ class Format:
             "title": self.title,
             "description": self.description,
             "gis_data_types": list(self.gis_data_types),
-            "parameters": {
-                name: {"description": option.description, **option.schema, "default": option.default}
-                for name, option in self.options.items()
-            },
+            "parameters": {name: option.described() for name, option in self.options.items()},
         }
 
 
