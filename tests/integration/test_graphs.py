@@ -1,4 +1,4 @@
-"""Process graphs as work of a campaign: numbers of xarray, killed and continued, on changed inputs, damaged, verified."""
+"""Process graphs as work of a campaign: numbers of xarray, killed and continued, changed, damaged, verified."""
 
 from __future__ import annotations
 

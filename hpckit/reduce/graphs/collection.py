@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from hpckit.catalogue.holdings import holds
 from hpckit.catalogue.stac import to_item
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.tiles import Tiles, read_tiles
@@ -77,7 +78,18 @@ class Collection:
                 hint=f"its bands are {', '.join(self._labels())}",
                 fault="BandNotFound",
             ) from error
+        if not self._is_in_products(found):
+            raise GraphError(
+                f"collection {self.name!r}: none of its products has band {found}",
+                hint=f"its bands are {', '.join(self._labels())}",
+                fault="BandNotFound",
+            )
         return [(text if size else found.name, found)]
+
+    def _is_in_products(self, ref: BandRef) -> bool:
+        resampled = self.tiles.campaign.grid.resampled
+        scenes = (scene for items in self.tiles.acquisitions.values() for item in items for scene in item.scenes)
+        return any(holds(scene, ref, resampled=resampled) for scene in scenes)
 
     def all_bands(self) -> list[tuple[str, BandRef]]:
         """Labels and bands of the cube."""

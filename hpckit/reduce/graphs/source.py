@@ -141,7 +141,7 @@ class CollectionSource:
         stored = self._stored(placed, ref).read(
             [at for _, at in dates], Box(rows.start, columns.start, rows.stop, columns.stop)
         )
-        cut = GeoBox(stored.shape[1:], source.transform * Affine.translation(columns.start, rows.start), source.crs)
+        cut = GeoBox(stored.shape[1:], source.transform @ Affine.translation(columns.start, rows.start), source.crs)
         values = decoded(stored, ref.band)
         found = np.stack([warp(one, cut, target, "nearest", nodata=np.nan) for one in values])
         whole = slice(0, box.shape[0]), slice(0, box.shape[1])
