@@ -11,7 +11,6 @@ from hpckit.processgraph.cube import NOTHING, Cube, Dimension, Values
 from hpckit.processgraph.cubes.callbacks import array_along, is_on_grid, one_value, several_values
 from hpckit.processgraph.cubes.parts import box_asked
 from hpckit.processgraph.process import Call, on_cubes
-from hpckit.processgraph.strips import in_strips
 from hpckit.space.box import Box
 
 
@@ -19,7 +18,7 @@ from hpckit.space.box import Box
 def apply(call: Call) -> Cube:
     """Apply a process to each value."""
     data = call.cube("data")
-    found = in_strips(call.value("process"), {"x": data.values}, context=call.value("context"))
+    found = call.value("process")(x=data.values, context=call.value("context"))
     return data.with_values(one_value(found, data.values.shape, data.values.dtype, "process"))
 
 
@@ -45,7 +44,7 @@ def apply_dimension(call: Call) -> Cube:
 
 def _applied(call: Call, data: Cube, name: str) -> Values:
     along = array_along(data, name)
-    found = in_strips(call.value("process"), {"data": along}, context=call.value("context"))
+    found = call.value("process")(data=along, context=call.value("context"))
     return several_values(found, along.values.shape[1:], along.values.dtype, "process")
 
 

@@ -19,7 +19,6 @@ from hpckit.processgraph.cubes.callbacks import one_value
 from hpckit.processgraph.cubes.parts import box_asked
 from hpckit.processgraph.process import Call, Callback, on_cubes
 from hpckit.processgraph.replacing import null_of, nullable
-from hpckit.processgraph.strips import in_strips
 from hpckit.space.box import Box
 
 _Places = npt.NDArray[np.intp]
@@ -307,7 +306,7 @@ def _resolved(
     wanted = _shape_of(places, spatial, shape)
     x, y = (np.broadcast_to(value, wanted) for value in found)
     assert plan.resolver is not None
-    resolved = in_strips(plan.resolver, {"x": x, "y": y}, context=plan.context)
+    resolved = plan.resolver(x=x, y=y, context=plan.context)
     return index, one_value(resolved, wanted, np.result_type(x, y), "overlap_resolver")
 
 

@@ -17,7 +17,6 @@ from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.planes import grid_of
 from hpckit.processgraph.process import Call, on_cubes
 from hpckit.processgraph.replacing import null_of, with_null
-from hpckit.processgraph.strips import in_strips
 from hpckit.space.box import Box
 
 _Windows = dict[str, list[Window]]
@@ -47,7 +46,7 @@ def _on_arrays(call: Call, dim: Dimension, windows: Sequence[Window]) -> Cube:
     made = []
     for window in windows:
         part = slice(window.low, window.high)
-        found = in_strips(process, {"data": Labelled(along[part], dim.labels[part], dim.kind)}, context=context)
+        found = process(data=Labelled(along[part], dim.labels[part], dim.kind), context=context)
         values = several_values(found, along.shape[1:], along.dtype, "process")
         if len(values) != window.high - window.low:
             raise _changed(f"the array has {len(values)} values instead of {window.high - window.low}")

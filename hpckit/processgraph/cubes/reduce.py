@@ -8,7 +8,6 @@ from hpckit.processgraph.cubes.callbacks import array_along, is_on_grid, one_val
 from hpckit.processgraph.cubes.parts import whole, without_grid
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Call, on_cubes
-from hpckit.processgraph.strips import in_strips
 
 
 @on_cubes("reduce_dimension")
@@ -39,5 +38,5 @@ def reduce_spatial(call: Call) -> Cube:
 
 def reduced(call: Call, along: Labelled) -> Values:
     """Values of the reducer of a call."""
-    found = in_strips(call.value("reducer"), {"data": along}, context=call.value("context"))
+    found = call.value("reducer")(data=along, context=call.value("context"))
     return one_value(found, along.values.shape[1:], along.values.dtype, "reducer")

@@ -16,7 +16,6 @@ from hpckit.processgraph.cubes.callbacks import one_value
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Call, on_cubes
 from hpckit.processgraph.replacing import is_null, null_of, with_null
-from hpckit.processgraph.strips import in_strips
 from hpckit.processgraph.times import instants, period_of
 
 
@@ -101,7 +100,7 @@ def _aggregated(
     for group in groups:
         part = along.at(dim.name, group)
         array = Labelled(part.values, part.dims[0].labels, dim.kind)
-        values = in_strips(reducer, {"data": array}, context=context)
+        values = reducer(data=array, context=context)
         found.append(one_value(values, along.values.shape[1:], along.values.dtype, "reducer"))
     shape = along.values.shape[1:]
     made = np.stack(found) if found else np.empty((0, *shape), along.values.dtype)
