@@ -11,6 +11,7 @@ from typing import Final
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.process import Request, Value
+from hpckit.processgraph.urls import read_url
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
 
@@ -29,6 +30,10 @@ class GraphEnvironment:
     """
 
     paths: Mapping[str, Path]
+    hosts: frozenset[str] = frozenset()
+    """Hosts from which `load_url` may read; `*` for all with public addresses."""
+    copies: Path | None = None
+    """Folder for copies of what `load_url` reads, which all units of a job share."""
     opened: dict[str, Collection] = field(default_factory=dict)
     sources: list[CollectionSource] = field(default_factory=list)
     """All that was loaded, in the order of the first load."""
@@ -67,18 +72,14 @@ class GraphEnvironment:
         )
 
     def read_geometries(self, url: str, format: str, options: Mapping[str, Value]) -> Geometries:
-        """Refuse: no address is allowed here.
-
-        Raises
-        ------
-        GraphError
-            Always.
-        """
-        raise GraphError(
-            f"{url} is not read: hosts for load_url are not configured here",
-            hint="put the geometries into the graph, with load_geojson",
-            fault="ProcessParameterInvalid",
-        )
+        """Read a vector file from a host that is allowed; see `hpckit.processgraph.urls.read_url`."""
+        if not self.hosts:
+            raise GraphError(
+                f"{url} is not read: hosts for load_url are not configured here",
+                hint="put the geometries into the graph, with load_geojson",
+                fault="ProcessParameterInvalid",
+            )
+        return read_url(url, format, self.hosts, self.copies)
 
     def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
         """Refuse a file format that there is not, an option that it does not have, and data that it cannot hold."""
