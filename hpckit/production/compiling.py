@@ -18,7 +18,7 @@ from hpckit.base.quantities import available_cores
 
 _SOURCES: Final = (
     *("reduce/kernels/*.py", "reduce/signatures/*.py", "sensors/sentinel1/*.py", "space/warp.py"),
-    "production/tasks.py",
+    *("processgraph/kernels/*.py", "base/sorting.py", "production/tasks.py"),
 )
 _PACKAGE: Final = Path(__file__).parents[1]
 

@@ -20,12 +20,18 @@ def of_campaign(campaign: Campaign) -> list[str]:
         names |= _of_signatures(campaign, reduction)
     for composite in campaign.composites:
         names |= _of_composite(composite)
+    names |= set(of_graphs()) if campaign.graphs else set()
     return sorted(names)
 
 
 def of_signatures() -> list[str]:
     """Names of the tasks of all that signatures may call."""
     return sorted({f"{how} {dtype}" for how in ("plain", "weighted") for dtype in ("uint16", FLOATS)} | _SHARED)
+
+
+def of_graphs() -> list[str]:
+    """Names of the tasks of all that process graphs may call."""
+    return sorted(name for name in TASKS if name.startswith("graph "))
 
 
 def _of_signatures(campaign: Campaign, reduction: SignatureReduction) -> set[str]:

@@ -71,6 +71,29 @@ def _composites(step: str, dtype: str) -> None:
     calls[step]()
 
 
+def _pixels_of_graphs(step: str, dtype: str) -> None:
+    from hpckit.processgraph.kernels import choice, ranks, series, sums
+
+    stack, many = np.zeros((2, 1), dtype), np.zeros(choice.FEW, dtype)
+    calls: dict[str, Callable[[], object]] = {
+        "sums": lambda: (sums.total(stack, True), sums.count_valid(stack), sums.end(stack, True)),
+        "ranks": lambda: (
+            ranks.quantiles(stack, np.array([0.5]), True),
+            ranks.sort(stack, False, False),
+            ranks.order(stack, False, False, True),
+        ),
+        "series": lambda: (series.cumulate(stack, "sum", True), series.interpolate(stack, np.zeros(2))),
+        "choice": lambda: (choice.select(many > 0, many, many), choice.blank(many > 0, many)),
+    }
+    calls[step]()
+
+
+def _zones_of_graphs(dtype: str) -> None:
+    from hpckit.processgraph.kernels.zonal import reduce_zones
+
+    reduce_zones(np.zeros((1, 2), dtype), np.array([0, 2], np.int64), np.array([0.5]))
+
+
 _SECONDS: Final = {"percentiles": 3.0, "smooth": 4.0, "geomad": 6.0, "medoid": 3.0}
 _METHODS: Final = ("percentiles", "smooth", "summary", "interpolate", "take")
 _OF_INTEGERS: Final = ("geomad", "medoid", "best", "max_ndvi")
@@ -90,5 +113,11 @@ TASKS: Final[dict[str, tuple[float, Callable[[], None]]]] = {
     "pixels fraction": (1.5, partial(_pixels, "fraction")),
     **{f"gather {dtype}": (0.3, partial(_gather, dtype)) for dtype in ("uint16", "uint8")},
     "classes": (0.3, _classes),
+    **{
+        f"graph {step} {dtype}": (seconds, partial(_pixels_of_graphs, step, dtype))
+        for dtype in (FLOATS, "float64")
+        for step, seconds in (("sums", 2.5), ("ranks", 4.0), ("series", 2.0), ("choice", 0.5))
+    },
+    **{f"graph zones {dtype}": (2.0, partial(_zones_of_graphs, dtype)) for dtype in (FLOATS, "float64")},
 }
 """By name: seconds that it takes, about, and what does it."""

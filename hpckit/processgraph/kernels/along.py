@@ -74,7 +74,22 @@ def _lies_flat(stack: Values) -> bool:
     return not len(stack) or (stack[0].flags.c_contiguous and step >= 0 and step % stack.itemsize == 0)
 
 
+def writable(values: Values) -> Values:
+    """The same memory as an array that could be written: for others numba compiles code of its own."""
+    return values if values.flags.writeable else np.asarray(_Shared(values))
+
+
+class _Shared:
+    """Keeps an array for as long as another one uses its memory."""
+
+    def __init__(self, values: Values) -> None:
+        known = values.__array_interface__
+        self.values = values
+        self.__array_interface__ = {**known, "data": (known["data"][0], False)}
+
+
 def _planes(stack: Values) -> Planes:
+    stack = writable(stack)
     count = math.prod(stack.shape[1:])
     if stack.flags.c_contiguous:
         return Planes(stack.reshape(-1), len(stack), count)
