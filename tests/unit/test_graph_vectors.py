@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Dimension
 from hpckit.space.box import Box
-from hpckit.testing.graphs import GRID, bands, calling, evaluation_of, raster, result_of
+from hpckit.testing.graphs import GRID, bands, calling, evaluation_of, raster, result_of, times
 
 SQUARE, FAR, EMPTY = shapely.box(600000, 5199900, 600100, 5200000), shapely.box(0, 0, 10, 10), shapely.Polygon()
 POINT, LINE = shapely.Point(600050, 5199950), shapely.LineString([(600000, 5200000), (600100, 5200000)])
@@ -289,3 +289,66 @@ def test_windows_lie_at_the_corner_that_is_named():
 def test_a_wrong_size_is_refused(size):
     with pytest.raises(GraphError, match="'size'"):
         result_of("aggregate_spatial_window", data=raster(VALUES[0]), reducer=calling("mean", "data"), size=size)
+
+
+def test_a_bounding_box_keeps_geometries_that_lie_in_it_completely():
+    given = vectors(SQUARE, FAR, POINT, EMPTY, properties=[{"n": n} for n in range(4)], names=("n",))
+    box = {"west": 600000, "south": 5199900, "east": 600100, "north": 5200000, "crs": 32632}
+    call = evaluation_of("filter_bbox", data=given, extent=box)
+    assert call.evaluate().values[:, 0].tolist() == [0, 2] and call.evaluate((1,)).values.tolist() == [[2]]
+    smaller = evaluation_of("filter_bbox", data=given, extent=box | {"east": 600099}).evaluate()
+    assert smaller.geometries.ids == ("f2",)
+    degrees = {"west": 10, "south": 46.8, "east": 10.4, "north": 47.1}
+    assert result_of("filter_bbox", data=given, extent=degrees).geometries.ids == ("f0", "f2")
+
+
+STACK = raster(
+    np.stack([VALUES, VALUES + 1, VALUES * 2]),
+    times("2024-03-01", "2024-03-06", "2024-04-02"),
+    bands(red="red", nir="nir"),
+)
+ZONES = [shapely.box(600000 + 20 * n, 5199890, 600035 + 20 * n, 5199990) for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("process", "arguments", "kept"),
+    [
+        ("apply", {"process": calling("multiply", "x", y=2)}, ("geometry", "t", "bands")),
+        ("reduce_dimension", {"dimension": "t", "reducer": calling("mean", "data")}, ("geometry", "bands")),
+        ("reduce_dimension", {"dimension": "bands", "reducer": calling("max", "data")}, ("geometry", "t")),
+        ("apply_dimension", {"dimension": "t", "process": calling("cumsum", "data")}, ("geometry", "t", "bands")),
+        ("filter_bands", {"bands": ["nir"]}, ("geometry", "t", "bands")),
+        ("filter_temporal", {"extent": ["2024-03-02", "2024-05-01"]}, ("geometry", "t", "bands")),
+        ("ndvi", {}, ("geometry", "t")),
+        ("rename_dimension", {"source": "geometry", "target": "parcel"}, ("parcel", "t", "bands")),
+        ("add_dimension", {"name": "new", "label": "l"}, ("new", "geometry", "t", "bands")),
+        (
+            "aggregate_temporal_period",
+            {"period": "month", "reducer": calling("mean", "data")},
+            ("geometry", "t", "bands"),
+        ),
+        ("vector_reproject", {"projection": 3035}, ("geometry", "t", "bands")),
+        ("save_result", {"format": "JSON"}, ("geometry", "t", "bands")),
+    ],
+)
+def test_processes_of_cubes_work_on_vector_cubes_and_on_parts_of_them(process, arguments, kept):
+    cube = result_of("aggregate_spatial", data=STACK, geometries=geojson(*ZONES), reducer=calling("mean", "data"))
+    call = evaluation_of(process, data=cube, **arguments)
+    whole = call.evaluate()
+    assert whole.names == kept and len(whole.geometries) == 6
+    axis = [dim.kind for dim in whole.dims].index("geometry")
+    for asked in (range(2, 5), (0, 3), range(0)):
+        part = call.evaluate(asked)
+        assert part.features == asked
+        np.testing.assert_array_equal(part.values, np.take(whole.values, list(asked), axis))
+    assert call.type().names == kept and call.type().values.dtype == whole.values.dtype
+
+
+def test_vector_cubes_of_the_same_geometries_are_merged():
+    given = {"geometries": geojson(*ZONES), "reducer": calling("mean", "data")}
+    cube = result_of("aggregate_spatial", data=STACK, **given)
+    call = evaluation_of("merge_cubes", cube1=cube, cube2=cube, overlap_resolver=calling("add", "x", "y"))
+    np.testing.assert_array_equal(call.evaluate((1, 4)).values, 2 * cube.values[[1, 4]])
+    other = result_of("rename_labels", data=cube, dimension="bands", source=["red", "nir"], target=["a", "b"])
+    merged = result_of("merge_cubes", cube1=cube, cube2=other)
+    assert merged.dim("bands").labels == ("red", "nir", "a", "b") and len(merged.geometries) == 6
