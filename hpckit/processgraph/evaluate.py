@@ -251,6 +251,9 @@ class _Call:
     def type_of(self, name: str) -> Cube:
         return self.cube(name, NOTHING)
 
+    def given(self, name: str) -> Value:
+        return self.around.parameters.get(name)
+
     def once(self, make: Callable[[], Value]) -> Value:
         return self.around.once(self.node.id, make)
 

@@ -26,6 +26,7 @@ _MODULES: Final = (
     "cubes.resample",
     "cubes.temporal",
     "cubes.trim",
+    "cubes.udf",
     "cubes.vectors",
     "cubes.windows",
     "cubes.within",

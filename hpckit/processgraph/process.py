@@ -10,6 +10,7 @@ from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.extents import Area
 from hpckit.processgraph.graph import Graph
 from hpckit.processgraph.times import Period
+from hpckit.processgraph.usercode import UserCode
 from hpckit.space.box import Box
 
 Value = Any
@@ -60,6 +61,9 @@ class Call(Protocol):
 
     def type_of(self, name: str) -> Cube:
         """An argument's cube without pixels: dimensions, grid, geometries, data type."""
+
+    def given(self, name: str) -> Value:
+        """A parameter that a process around gives to its callback, whatever the graph refers to; None without one."""
 
     def once(self, make: Callable[[], Value]) -> Value:
         """What does not depend on the part that is asked for: made when this node first needs it, then kept."""
@@ -128,6 +132,24 @@ class Environment(Protocol):
         ------
         GraphError
             `FormatUnsuitable` if the format cannot hold the data.
+        """
+
+    def run_udf(self, code: UserCode, data: Cube, sample: Callable[[], Cube]) -> Cube:
+        """Run code of a user on a cube.
+
+        Parameters
+        ----------
+        code : UserCode
+        data : Cube
+            What it gets; of one without values, what it makes of such a cube is returned, without values.
+        sample : callable
+            Reads a small part of the same cube, to try code on before its results are planned.
+
+        Raises
+        ------
+        GraphError
+            If there is no place to run it, it fails, passes a limit, or returns what the process around it cannot
+            take.
         """
 
     def log(self, level: str, code: str, message: str, data: Value) -> None:

@@ -37,6 +37,7 @@ from hpckit.sites.parts import (
 )
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.registry import scheduler_named
+from hpckit.sites.udf import Udf
 
 _FROZEN: Final = "frozen"
 
@@ -82,6 +83,8 @@ class Site(Part):
     container: Container = Field(default_factory=Container)
     sync: Literal["job", "login"] = "login"
     """Where results are loaded into a database: in a job (nodes reach it), or by the person on the login node."""
+    udf: Udf | None = None
+    """Code of users in graphs; without it there is none."""
     poll: Poll = Field(default_factory=Poll)
     storage: Storage = Field(default_factory=Storage)
     login: Login | None = None

@@ -315,7 +315,7 @@ def test_the_container_ends_with_the_process_that_started_it(udf_place: Path, ud
 import numpy as np
 from pathlib import Path
 from hpckit.reduce.udf.block import Block
-from hpckit.reduce.udf.limits import Limits
+from hpckit.sites.udf import Limits
 from hpckit.reduce.udf.sandbox import Image, Sandbox
 sandbox = Sandbox(Image(Path({str(udf_image_file)!r})), Limits(), Path({str(udf_place)!r}), log=print)
 sandbox.call("def apply_datacube(cube, context):\\n    return cube\\n", Block(np.zeros((1, 1)), ("y", "x")))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hpckit.reduce.udf.limits import Limits
 from hpckit.reduce.udf.sandbox import Image, Sandbox
+from hpckit.sites.udf import Limits
 from tests.servers import apptainer, udf_image
 
 PLACE = Path("/var/tmp/hpckit-image-test")

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.cube import NOTHING, Cube, Dimension, Values
+from hpckit.processgraph.cube import NOTHING, Cube, Dimension, Label, Values
 from hpckit.processgraph.cubes.callbacks import array_along, is_on_grid, one_value, several_values
 from hpckit.processgraph.cubes.parts import box_asked
 from hpckit.processgraph.process import Call, on_cubes
+from hpckit.processgraph.taken import OwnLabels, taken_from
 from hpckit.space.box import Box
 
 
@@ -18,7 +19,8 @@ from hpckit.space.box import Box
 def apply(call: Call) -> Cube:
     """Apply a process to each value."""
     data = call.cube("data")
-    found = call.value("process")(x=data.values, context=call.value("context"))
+    around = taken_from(call, "apply", data)
+    found = call.value("process")(x=data.values, context=call.value("context"), **around)
     return data.with_values(one_value(found, data.values.shape, data.values.dtype, "process"))
 
 
@@ -33,19 +35,22 @@ def apply_dimension(call: Call) -> Cube:
     if is_on_grid(kind, name):
         return _along_grid(call, name, target)
     data = call.cube("data")
-    values = _applied(call, data, name)
+    values, labels = _applied(call, data, name)
     if target is None or target == name:
         place = data.axis(name)
-        same = len(values) == len(dim.labels)
-        made = dim if same else replace(dim, labels=tuple(range(len(values))), bands=())
+        same = len(values) == len(dim.labels) and labels in (None, dim.labels)
+        made = dim if same else replace(dim, labels=labels or tuple(range(len(values))), bands=())
         return _placed(data, values, data.without(name), made, place)
     return _into_target(data, values, name, target)
 
 
-def _applied(call: Call, data: Cube, name: str) -> Values:
+def _applied(call: Call, data: Cube, name: str) -> tuple[Values, tuple[Label, ...] | None]:
+    """Values that the process makes along a dimension, and their labels if user code gave them some."""
     along = array_along(data, name)
-    found = call.value("process")(data=along, context=call.value("context"))
-    return several_values(found, along.values.shape[1:], along.values.dtype, "process")
+    around = taken_from(call, "apply_dimension", data, name)
+    found = call.value("process")(data=along, context=call.value("context"), **around)
+    labels = found.labels if isinstance(found, OwnLabels) else None
+    return several_values(found, along.values.shape[1:], along.values.dtype, "process"), labels
 
 
 def _into_target(data: Cube, values: Values, name: str, target: str) -> Cube:
@@ -87,7 +92,7 @@ def _along_grid(call: Call, name: str, target: str | None) -> Cube:
         data, keep = call.cube("data", Box(asked.top, 0, asked.bottom, columns)), slice(asked.left, asked.right)
     else:
         data, keep = call.cube("data", Box(0, asked.left, rows, asked.right)), slice(asked.top, asked.bottom)
-    values = _applied(call, data, name)
+    values, _ = _applied(call, data, name)
     if len(values) != data.values.shape[axis] or target not in (None, name):
         raise GraphError(
             f"a process along {name!r} must keep the number of pixels, and its dimension",

@@ -16,6 +16,7 @@ from hpckit.processgraph.cubes.sliding import Window, windows_of
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.planes import grid_of
 from hpckit.processgraph.process import Call, on_cubes
+from hpckit.processgraph.taken import taken_from
 from hpckit.processgraph.replacing import null_of, with_null
 from hpckit.space.box import Box
 
@@ -43,10 +44,11 @@ def _on_arrays(call: Call, dim: Dimension, windows: Sequence[Window]) -> Cube:
     data = call.cube("data")
     along = data.moved(dim.name, 0).values
     process, context = call.value("process"), call.value("context")
+    around = taken_from(call, "apply_neighborhood", data, dim.name)
     made = []
     for window in windows:
         part = slice(window.low, window.high)
-        found = process(data=Labelled(along[part], dim.labels[part], dim.kind), context=context)
+        found = process(data=Labelled(along[part], dim.labels[part], dim.kind), context=context, **around)
         values = several_values(found, along.shape[1:], along.dtype, "process")
         if len(values) != window.high - window.low:
             raise _changed(f"the array has {len(values)} values instead of {window.high - window.low}")
@@ -126,7 +128,8 @@ def _window(kind: Cube, data: Cube, places: dict[str, Window]) -> Cube:
 
 def _processed(call: Call, window: Cube) -> Values:
     """Values that the process makes of a window, in the order of its dimensions."""
-    found = call.value("process")(data=window, context=call.value("context"))
+    around = taken_from(call, "apply_neighborhood", window)
+    found = call.value("process")(data=window, context=call.value("context"), **around)
     if not isinstance(found, Cube):
         raise _changed("the process returns no data cube")
     if set(found.names) != set(window.names):

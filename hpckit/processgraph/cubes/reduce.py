@@ -7,7 +7,8 @@ from hpckit.processgraph.cube import Cube, Values
 from hpckit.processgraph.cubes.callbacks import array_along, is_on_grid, one_value
 from hpckit.processgraph.cubes.parts import whole, without_grid
 from hpckit.processgraph.labelled import Labelled
-from hpckit.processgraph.process import Call, on_cubes
+from hpckit.processgraph.process import Call, Value, on_cubes
+from hpckit.processgraph.taken import taken_from
 
 
 @on_cubes("reduce_dimension")
@@ -19,7 +20,8 @@ def reduce_dimension(call: Call) -> Cube:
         raise GraphError(
             "geometries cannot be reduced", hint="reduce another dimension", fault="ProcessParameterInvalid"
         )
-    return data.with_values(reduced(call, array_along(data, name)), data.without(name))
+    around = taken_from(call, "reduce_dimension", data, name)
+    return data.with_values(reduced(call, array_along(data, name), **around), data.without(name))
 
 
 @on_cubes("reduce_spatial")
@@ -36,7 +38,7 @@ def reduce_spatial(call: Call) -> Cube:
     return data.with_values(reduced(call, Labelled(pixels)), data.dims[len(names) :])
 
 
-def reduced(call: Call, along: Labelled) -> Values:
+def reduced(call: Call, along: Labelled, **around: Value) -> Values:
     """Values of the reducer of a call."""
-    found = call.value("reducer")(data=along, context=call.value("context"))
+    found = call.value("reducer")(data=along, context=call.value("context"), **around)
     return one_value(found, along.values.shape[1:], along.values.dtype, "reducer")

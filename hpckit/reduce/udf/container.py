@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 
 from hpckit.base.quantities import format_duration, format_exit
 from hpckit.errors import UserCodeError
-from hpckit.reduce.udf.limits import Limits
+from hpckit.sites.udf import Limits
 
 _PDEATHSIG: Final = 1
 """prctl(2): a signal for this process when its parent dies."""

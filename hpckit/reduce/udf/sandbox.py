@@ -20,7 +20,7 @@ from hpckit.base.apptainer import find_program, mount
 from hpckit.errors import UserCodeError
 from hpckit.reduce.udf.block import Block, read_array, write_array
 from hpckit.reduce.udf.container import Container
-from hpckit.reduce.udf.limits import Limits
+from hpckit.sites.udf import Limits
 
 Log = Callable[[str, str], None]
 """Gets the level (`info`) and the text of what user code prints or logs."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-FOLDER: Final = Path(os.environ.get("HPCKIT_UDF", "/hpckit"))
+FOLDER: Final = Path("/hpckit")
 sys.path[:0] = [path for path in (str(FOLDER / "packages"), str(Path(__file__).parent)) if Path(path).is_dir()]
 
 import numpy as np  # noqa: E402 -- packages of the user code come first
