@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hpckit.errors import CampaignError, GraphError
+from hpckit.sites.udf import Udf
 
 _WITHOUT_PRODUCTS: Final = {
     "aoi": [-180.0, -90.0, 180.0, 90.0],
@@ -46,6 +47,8 @@ class GraphReduction(_Model):
     """Campaign files, or run directories, by the names of the collections that the graph loads. The campaign's own
     cube has its `name`."""
     outputs: GraphOutputs = Field(default_factory=GraphOutputs)
+    udf: Udf | None = None
+    """Images and limits for code of users (`run_udf`); those of the site where it is left out."""
     memory_mib: Annotated[int, Field(ge=1, le=2**20)] = 768
     """Memory that one block may take while it is computed: the size of blocks follows from it."""
 

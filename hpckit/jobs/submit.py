@@ -23,6 +23,7 @@ from hpckit.cubes.manifest import Manifest
 from hpckit.errors import FileUnavailableError, SubmissionError
 from hpckit.jobs.elements import write_elements
 from hpckit.jobs.jobarrays import Layout, Request, jobs, lay_out, require_known
+from hpckit.jobs.usercode import computes_user_code, with_user_code
 from hpckit.jobs.warm import warm_site
 from hpckit.production.driver import tidy
 from hpckit.production.estimate import stage_memory
@@ -282,7 +283,8 @@ def write_scripts(submission: Submission, run: Run) -> None:
     folders, binds = [run.campaign.folder / "jobscripts"], folders_of(run.campaign, run.path)
     for job in submission.jobs:
         step = run.campaign.step(job.stage)
-        site = submission.site if step is None or step.image is None else outside(submission.site)
+        brings_image = (step is not None and step.image is not None) or computes_user_code(run.campaign, job.stage)
+        site = with_user_code(outside(submission.site) if brings_image else submission.site)
         text = render(
             job,
             site,

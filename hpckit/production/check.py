@@ -109,7 +109,7 @@ def _graph(campaign: Campaign, reduction: GraphReduction) -> Iterator[FieldCheck
     collections = {name: campaign.resolve(path) for name, path in reduction.collections.items()}
     if campaign.has_products and (campaign.run_dir / RUN_JSON).exists():
         collections.setdefault(campaign.name, campaign.run_dir)
-    job = job_on(reduction.document(campaign.folder), collections, reduction.parameters)
+    job = job_on(reduction.document(campaign.folder), collections, reduction.parameters, udf=reduction.udf)
     faults = [described(fault) for fault in job.evaluation.faults()]
     yield from (FieldCheck(what, "error", fault) for fault in faults)
     if not faults:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Final
@@ -15,6 +15,7 @@ from hpckit.processgraph.evaluate import Evaluation, cropped
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
 from hpckit.processgraph.process import Asked, Request, Value
 from hpckit.processgraph.times import instants
+from hpckit.processgraph.usercode import UserCode
 from hpckit.space.box import Box
 
 GRID: Final = Grid("EPSG:32632", 600000.0, 5200000.0, 10.0, -10.0, 12, 16)
@@ -78,6 +79,8 @@ class MemoryEnvironment:
     requests: list[Request] = field(default_factory=list)
     formats: list[tuple[str, Mapping[str, Value]]] = field(default_factory=list)
     messages: list[tuple[str, str, str, Value]] = field(default_factory=list)
+    runs: Callable[[UserCode, Cube, Callable[[], Cube]], Cube] | None = None
+    """Runs code of users; None refuses it."""
 
     def load_collection(self, name: str, request: Request) -> MemorySource:
         """A collection with the times and bands that are wanted."""
@@ -102,6 +105,12 @@ class MemoryEnvironment:
         if name.upper() == "NONE":
             raise GraphError(f"there is no format {name!r}", fault="FormatUnsuitable")
         self.formats.append((name, options))
+
+    def run_udf(self, code: UserCode, data: Cube, sample: Callable[[], Cube]) -> Cube:
+        """Let the function run it that there is."""
+        if self.runs is None:
+            raise GraphError("code of users is not run here", fault="FeatureUnsupported")
+        return self.runs(code, data, sample)
 
     def log(self, level: str, code: str, message: str, data: Value) -> None:
         """Note it."""

@@ -32,7 +32,9 @@ def run_udf(call: Call) -> Value:
         return _on_cube(call, code, taken)
     if not isinstance(data, Labelled | np.ndarray):
         data = Labelled(np.asarray(data, float)) if isinstance(data, list) else np.asarray(data, float)
-    return _on_values(call, code, data, taken)
+    values = data
+    # Values have no parts: without keeping them, code would run for their type, and run again.
+    return call.once(lambda: _on_values(call, code, values, taken))
 
 
 def _on_cube(call: Call, code: UserCode, taken: Taken | None) -> Cube:

@@ -15,6 +15,7 @@ from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.files import write_files
 from hpckit.reduce.graphs.formats import ResultFile
 from hpckit.reduce.graphs.job import EvaluatedResult, job_on, parsed, split
+from hpckit.reduce.udf.settings import settings_here
 
 CAMPAIGN: Final = "campaign.yaml"
 _GRAPH: Final = "graph.json"
@@ -27,7 +28,7 @@ def check(document: Any, collections: Mapping[str, Path]) -> list[GraphError]:
         process, user_defined = split(document)
     except GraphError as error:
         return [error]
-    return faults(process, GraphEnvironment(collections), user_defined=user_defined)
+    return faults(process, GraphEnvironment(collections, udf=settings_here()), user_defined=user_defined)
 
 
 def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> list[ResultFile]:
@@ -38,7 +39,7 @@ def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> lis
     GraphError
         If it has a fault, or no `save_result`.
     """
-    job = job_on(document, collections)
+    job = job_on(document, collections, runs_code=True)
     outputs = [output for output in job.outputs if output.format]
     if not outputs:
         raise GraphError("the graph has no save_result", hint="end it with save_result, which names a format")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,13 @@ from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.process import Request, Value
 from hpckit.processgraph.urls import read_url
+from hpckit.processgraph.usercode import UserCode
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
+from hpckit.reduce.udf.fitting import assumed, without_pixels
+from hpckit.reduce.udf.runner import UserCodeRunner
+from hpckit.reduce.udf.settings import is_offered
+from hpckit.sites.udf import Udf
 
 _log: Final = logging.getLogger(__name__)
 _LEVELS: Final = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
@@ -37,6 +43,12 @@ class GraphEnvironment:
     opened: dict[str, Collection] = field(default_factory=dict)
     sources: list[CollectionSource] = field(default_factory=list)
     """All that was loaded, in the order of the first load."""
+    udf: Udf | None = None
+    """Where code of users runs."""
+    runs_code: bool = False
+    """Whether it is run; where not, what it makes is only assumed."""
+    trials: Path | None = None
+    """Folder with what code of users made of samples, for all processes of a run."""
 
     def load_collection(self, name: str, request: Request) -> CollectionSource:
         """Open a collection for an extent, a period, bands and properties.
@@ -86,6 +98,24 @@ class GraphEnvironment:
         from hpckit.reduce.graphs import formats  # rasterio and others, which not every graph needs
 
         formats.require_format(name, options, data)
+
+    def run_udf(self, code: UserCode, data: Cube, sample: Callable[[], Cube]) -> Cube:
+        """Run code of a user on a cube; of one without values, say what it makes of it."""
+        if self.udf is None or not is_offered(self.udf):
+            raise GraphError(
+                "code of users is not run here",
+                hint="it needs Apptainer, and `udf.runtimes` in the site file or in the reduction of the campaign",
+                fault="FeatureUnsupported",
+            )
+        if self.runs_code:
+            return self._runner.run(code, data, sample)
+        self._runner.require_runtime(code)
+        return without_pixels(data, assumed(code, data))
+
+    @cached_property
+    def _runner(self) -> UserCodeRunner:
+        assert self.udf is not None
+        return UserCodeRunner(self.udf, trials=self.trials)
 
     def log(self, level: str, code: str, message: str, data: Value) -> None:
         """Write a message of a graph to the log of the process."""

@@ -18,9 +18,12 @@ from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import FromNode, Graph, Node
 from hpckit.processgraph.parse import parse
 from hpckit.processgraph.process import Asked, Value
+from hpckit.processgraph.taken import runs_user_code
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.memory import Shape, shape_of
+from hpckit.reduce.udf.settings import settings_here
+from hpckit.sites.udf import Udf
 
 _VERSION: Final = 1
 """Grows when the same graph and inputs give other numbers."""
@@ -94,6 +97,12 @@ class Job:
         assert self.outputs
         known = {source.collection.name + source.inputs for source in self.environment.sources}
         return digest_json([_VERSION, sorted(known)])[:16]
+
+    @property
+    def user_bytes(self) -> int:
+        """Memory that code of users may take beside that of this process."""
+        udf = self.environment.udf
+        return udf.limits.memory_bytes if udf is not None and runs_user_code(self.graph) else 0
 
     def evaluate(self, output: Output, asked: Asked) -> Value:
         """A part of a result."""
@@ -172,18 +181,38 @@ def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
     """
     graph = parsed(frozen.document(tiles.run, reduction), reduction.parameters)
     known = frozen.collections(tiles, reduction)
-    return Job(graph, GraphEnvironment({}, opened=dict(known)))
+    trials = tiles.run.path / "udf"
+    udf = settings_here(reduction.udf)
+    return Job(graph, GraphEnvironment({}, opened=dict(known), udf=udf, runs_code=True, trials=trials))
 
 
-def job_on(document: Any, collections: Mapping[str, Path], parameters: Mapping[str, Any] | None = None) -> Job:
+def job_on(
+    document: Any,
+    collections: Mapping[str, Path],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    udf: Udf | None = None,
+    runs_code: bool = False,
+) -> Job:
     """A graph on campaigns as they are now.
+
+    Parameters
+    ----------
+    document : JSON
+    collections : mapping of str to Path
+    parameters : mapping, optional
+    udf : Udf, optional
+        Where code of users runs; by default where this site runs it.
+    runs_code : bool
+        Whether it is run; where not, what it makes is only assumed.
 
     Raises
     ------
     GraphError
         Its first fault of form.
     """
-    return Job(parsed(document, parameters), GraphEnvironment(collections))
+    environment = GraphEnvironment(collections, udf=settings_here(udf), runs_code=runs_code)
+    return Job(parsed(document, parameters), environment)
 
 
 def require_computable(output: Output) -> None:

@@ -101,7 +101,7 @@ class Graphs(_OfGraphs):
             for output in work.job.outputs:
                 shape = work.job.shape(output)
                 pixels = max((piece.pixels for piece in work.pieces(output)), default=0.0)
-                most = max(most, pixels * (shape.nbytes + shape.result_bytes))
+                most = max(most, pixels * (shape.nbytes + shape.result_bytes) + work.job.user_bytes)
         return int(most)
 
     def writes(self, tiles: Tiles, plan: Plan, workers: int) -> Iterable[Written]:

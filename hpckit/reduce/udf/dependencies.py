@@ -7,11 +7,14 @@ is named after their digest, with a list of their checksums; compute nodes only 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import uuid
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +22,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from hpckit.base.files import digest_file, digest_json, write_json
+from hpckit.base.files import PARTIAL, digest_file, digest_json, write_json
 from hpckit.base.reading import read_json
 from hpckit.errors import UserCodeError
 from hpckit.reduce.udf.sandbox import Image
@@ -70,7 +73,7 @@ def folder_for(needed: Sequence[Requirement], settings: Udf, image: Image, descr
     if folder is not None and (folder / _LOCK).exists():
         return _checked(folder)
     known = describe(image)
-    there = {canonicalize_name(name): str(version) for name, version in known["packages"].items()}
+    there: dict[str, str] = {canonicalize_name(name): str(version) for name, version in known["packages"].items()}
     missing = [one for one in needed if _applies(one) and not _is_met(one, there)]
     if not missing:
         return None
@@ -109,14 +112,36 @@ def _require_allowed(missing: Sequence[Requirement], there: Mapping[str, str], s
 
 def _fetched(missing: Sequence[Requirement], folder: Path, settings: Udf, known: Mapping[str, Any]) -> Path:
     """Fetch wheels for the Python of the image, with all that they need, and unpack them."""
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+    try:
+        _fetch(missing, draft, settings, known)
+        with suppress(OSError):  # another process was faster
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return _checked(folder)
+
+
+def _fetch(missing: Sequence[Requirement], draft: Path, settings: Udf, known: Mapping[str, Any]) -> None:
     python = ".".join(str(known["python"]).split(".")[:2])
-    draft = folder.with_name(f".{folder.name}.partial")
     wheels = draft / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
+    wheels.mkdir(parents=True)
+    wanted_names = {canonicalize_name(one.name) for one in missing}
+    held = [f"{name}=={version}" for name, version in known["packages"].items()]
+    held = [line for line in held if canonicalize_name(line.partition("==")[0]) not in wanted_names]
+    (draft / "held.txt").write_text("\n".join(held))
     machine = known["machine"]
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in (28, 17)] + [f"manylinux2014_{machine}"]
     words = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    words += ["--only-binary=:all:", "--python-version", python, "--dest", str(wheels)]
+    words += [
+        "--only-binary=:all:",
+        "--python-version",
+        python,
+        "--dest",
+        str(wheels),
+        "--constraint",
+        str(draft / "held.txt"),
+    ]
     words += [word for name in platforms for word in ("--platform", name)]
     try:
         done = subprocess.run(
@@ -139,8 +164,6 @@ def _fetched(missing: Sequence[Requirement], folder: Path, settings: Udf, known:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(draft / "packages")
     write_json(draft / _LOCK, {wheel.name: digest_file(wheel) for wheel in sorted(wheels.glob("*.whl"))})
-    draft.rename(folder)
-    return folder / "packages"
 
 
 def _checked(folder: Path) -> Path:

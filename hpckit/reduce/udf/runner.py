@@ -74,6 +74,20 @@ class UserCodeRunner:
             return without_pixels(data, self._dimensions(code, data, sample))
         return self._fitted(code, data)
 
+    def require_runtime(self, code: UserCode) -> None:
+        """Refuse a runtime or version that there is not, and a list of packages that cannot be read; run nothing.
+
+        Raises
+        ------
+        GraphError
+            `InvalidRuntime` or `InvalidVersion`, or what is wrong with the list.
+        """
+        self._runtime(code)
+        try:
+            dependencies.wanted(code.code)
+        except UserCodeError as error:
+            raise GraphError(error.message, hint=error.hint, fault=_FAULT) from None
+
     def close(self) -> None:
         """End all containers."""
         for sandbox in self._sandboxes.values():
@@ -96,7 +110,9 @@ class UserCodeRunner:
         key = _key(code, data)
         if key not in self._known:
             self._known[key] = self._noted(key) or self._tried(key, code, data, sample)
-        return self._known[key]
+        if code.process not in ("apply_dimension", ""):
+            return assumed(code, data)
+        return _with_known(self._known[key], data)
 
     def _tried(self, key: str, code: UserCode, data: Cube, sample: Callable[[], Cube]) -> tuple[Dimension, ...]:
         part = sample()
@@ -104,16 +120,16 @@ class UserCodeRunner:
             return assumed(code, data)
         found = self._fitted(code, part).dims
         if self.trials is not None:
-            write_json(
-                self.trials / f"{key}.json", [[dim.name, dim.kind, dim.axis, list(dim.labels)] for dim in found]
-            )
-        return _with_known(found, data)
+            dims = [[dim.name, dim.kind, dim.axis, list(dim.labels)] for dim in found]
+            write_json(self.trials / f"{key}.json", {"dimensions": dims})
+        return found
 
     def _noted(self, key: str) -> tuple[Dimension, ...] | None:
         path = None if self.trials is None else self.trials / f"{key}.json"
         if path is None or not path.exists():
             return None
-        return tuple(Dimension(name, kind, tuple(labels), axis) for name, kind, axis, labels in read_json(path))
+        known: list[Any] = read_json(path)["dimensions"]
+        return tuple(Dimension(name, kind, tuple(labels), axis) for name, kind, axis, labels in known)
 
     def _sandbox(self, code: UserCode) -> Sandbox:
         image = self.image(code)
@@ -133,10 +149,10 @@ class UserCodeRunner:
         """
         runtime = self._runtime(code)
         image = Image(Path(runtime.image), runtime.python, network=self.settings.network)
-        wanted = dependencies.wanted(code.code)
-        if not wanted:
-            return image
         try:
+            wanted = dependencies.wanted(code.code)
+            if not wanted:
+                return image
             packages = dependencies.folder_for(wanted, self.settings, image, self._describe)
         except UserCodeError as error:
             raise GraphError(error.message, hint=error.hint, fault=_FAULT) from None
@@ -197,9 +213,12 @@ def _key(code: UserCode, data: Cube) -> str:
 def _with_known(found: tuple[Dimension, ...], data: Cube) -> tuple[Dimension, ...]:
     """Dimensions that a sample kept, as the whole cube has them."""
     return tuple(
-        data.dim(dim.name) if dim.name in data.names and (dim.axis or dim.kind == "geometry") else dim
-        for dim in found
+        data.dim(dim.name) if dim.name in data.names and _is_kept(data.dim(dim.name), dim) else dim for dim in found
     )
+
+
+def _is_kept(known: Dimension, found: Dimension) -> bool:
+    return bool(known.axis) or known.kind == "geometry" or known.labels == found.labels
 
 
 def _is_of(version: str, wanted: str) -> bool:

@@ -1,0 +1,26 @@
+"""Jobs that run code of users: outside of the site's image, with the site's settings for such code."""
+
+from __future__ import annotations
+
+import json
+
+from hpckit.campaign.campaign import Campaign
+from hpckit.processgraph.taken import PROCESS
+from hpckit.sites.site import Site
+from hpckit.sites.udf import UDF_SETTINGS
+
+
+def computes_user_code(campaign: Campaign, stage: str) -> bool:
+    """Whether units of a stage run code of users, in an image of its own."""
+    if stage != "graph":
+        return False
+    return any(f'"{PROCESS}"' in json.dumps(graph.document(campaign.folder)) for graph in campaign.graphs)
+
+
+def with_user_code(site: Site) -> Site:
+    """The site whose jobs know where code of users runs."""
+    if site.udf is None:
+        return site
+    return site.model_copy(
+        update={"environment": {**site.environment, UDF_SETTINGS: site.udf.model_dump_json(exclude_defaults=True)}}
+    )
