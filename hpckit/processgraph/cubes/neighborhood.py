@@ -16,8 +16,8 @@ from hpckit.processgraph.cubes.sliding import Window, windows_of
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.planes import grid_of
 from hpckit.processgraph.process import Call, on_cubes
-from hpckit.processgraph.taken import taken_from
 from hpckit.processgraph.replacing import null_of, with_null
+from hpckit.processgraph.taken import taken_from
 from hpckit.space.box import Box
 
 _Windows = dict[str, list[Window]]
