@@ -938,6 +938,20 @@ def graph_processes() -> list[Mapping[str, Any]]:
     return [documents()[name] for name in listed()]
 
 
+def with_parameters(graph: Any, values: Mapping[str, Any]) -> Any:
+    """A process graph with other values of its parameters; arguments as of `check_graph`.
+
+    Raises
+    ------
+    GraphError
+        If it is no JSON, or has no parameter of a name.
+    """
+    from hpckit.processgraph.document import load, with_parameters
+
+    document = load(graph) if isinstance(graph, (str, bytes)) else graph
+    return with_parameters(document, values)
+
+
 def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]:
     """All faults of a process graph: of form, arguments, and types of cubes; no pixel is read.
 

@@ -32,6 +32,26 @@ def _collections(context: click.Context, parameter: click.Parameter, values: tup
     return found
 
 
+def _parameters(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Mapping[str, Any]:
+    found = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{value!r}: write NAME=VALUE, or NAME=@FILE")
+        try:
+            found[name] = json.loads(Path(text[1:]).read_bytes()) if text.startswith("@") else _json_or_text(text)
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"{text[1:]}: no file of JSON ({error})") from None
+    return found
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 GRAPH = click.argument("graph", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 COLLECTIONS = click.option(
     "--collection",
@@ -41,14 +61,22 @@ COLLECTIONS = click.option(
     callback=_collections,
     help="A collection that the graph loads: its name, and the campaign file or run directory. May be repeated.",
 )
+PARAMETERS = click.option(
+    "--parameter",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_parameters,
+    help="Value of a parameter of the graph: JSON or text, or @FILE with JSON. May be repeated.",
+)
 OUTPUT = click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the job."
 )
 
 
 def on_graph(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Argument and option that all commands of a graph have."""
-    return GRAPH(COLLECTIONS(command))
+    """Argument and options that all commands of a graph have."""
+    return GRAPH(COLLECTIONS(PARAMETERS(command)))
 
 
 @click.group()
@@ -68,7 +96,7 @@ def graph() -> None:
 @graph.command()
 @on_graph
 @AS_JSON
-def check(graph: Path, collections: Collections, as_json: bool) -> None:
+def check(graph: Path, collections: Collections, parameters: Mapping[str, Any], as_json: bool) -> None:
     """Check a graph: its form, its arguments, and the types of its cubes. No pixel is read.
 
     Shows all faults at once, each with its node. Exit code 1 if there is one.
@@ -81,7 +109,7 @@ def check(graph: Path, collections: Collections, as_json: bool) -> None:
     from hpckit import api
     from hpckit.base.quantities import format_count
 
-    faults = api.check_graph(graph.read_bytes(), collections)
+    faults = api.check_graph(_document(graph, parameters), collections)
     if as_json:
         found = [{"node": f.node, "fault": f.fault, "message": f.message, "hint": f.hint} for f in faults]
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
@@ -99,7 +127,13 @@ def check(graph: Path, collections: Collections, as_json: bool) -> None:
 @AS_JSON
 @click.option("--site", metavar="SITE", help="Also show elements, node-hours and duration on this site.")
 def plan(
-    graph: Path, collections: Collections, output: Path, workers: int | None, as_json: bool, site: str | None
+    graph: Path,
+    collections: Collections,
+    parameters: Mapping[str, Any],
+    output: Path,
+    workers: int | None,
+    as_json: bool,
+    site: str | None,
 ) -> None:
     """Show the work and the cost of a graph: units, bytes, memory, core-hours. Computes no results.
 
@@ -115,7 +149,7 @@ def plan(
     from hpckit.cli.follow import show_layout
     from hpckit.cli.tables import show_plan
 
-    found = api.plan(_job(graph, collections, output), workers=workers, site=site, console=Console())
+    found = api.plan(_job(graph, collections, parameters, output), workers=workers, site=site, console=Console())
     show_plan(found.estimate, found.layout, found.unread, as_json=as_json)
     if found.layout is None or found.site is None:
         found.estimate.require_fit()
@@ -128,7 +162,9 @@ def plan(
 @on_graph
 @OUTPUT
 @WORKERS
-def run(graph: Path, collections: Collections, output: Path, workers: int | None) -> None:
+def run(
+    graph: Path, collections: Collections, parameters: Mapping[str, Any], output: Path, workers: int | None
+) -> None:
     """Compute a graph on this machine, and list the result files.
 
     You can stop it at any time by Ctrl-C or kill -9: the same command continues with the missing work. Exit code 1 if
@@ -143,7 +179,7 @@ def run(graph: Path, collections: Collections, output: Path, workers: int | None
     from hpckit.cli.tables import show_result
 
     console = Console()
-    campaign = _job(graph, collections, output)
+    campaign = _job(graph, collections, parameters, output)
     result = api.run(campaign, workers=workers, console=console)
     show_result(result, console)
     for file in api.graph_results(campaign):
@@ -159,6 +195,7 @@ def run(graph: Path, collections: Collections, output: Path, workers: int | None
 def submit(
     graph: Path,
     collections: Collections,
+    parameters: Mapping[str, Any],
     output: Path,
     site: str | None,
     account: str | None,
@@ -180,7 +217,7 @@ def submit(
     from hpckit.cli.follow import exit_code, show_submission
 
     console = Console()
-    campaign = _job(graph, collections, output)
+    campaign = _job(graph, collections, parameters, output)
     request = make_request(account, partition, qos, max_elements)
     made = api.submit(campaign, site, request=request, console=console)
     show_submission(made, campaign)
@@ -218,11 +255,19 @@ def processes(names: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"  {parameter['name']}{optional}: {parameter['description'].splitlines()[0]}")
 
 
-def _job(graph: Path, collections: Collections, output: Path) -> Path:
-    """The campaign file of a graph in its folder; ends the command if the graph has faults."""
+def _document(graph: Path, parameters: Mapping[str, Any]) -> Any:
+    """The graph in a file, with values of its parameters."""
     from hpckit import api
 
     document = graph.read_bytes()
+    return api.with_parameters(document, parameters) if parameters else document
+
+
+def _job(graph: Path, collections: Collections, parameters: Mapping[str, Any], output: Path) -> Path:
+    """The campaign file of a graph in its folder; ends the command if the graph has faults."""
+    from hpckit import api
+
+    document = _document(graph, parameters)
     faults = api.check_graph(document, collections)
     if faults:
         _show(graph, faults)

@@ -74,6 +74,33 @@ def process_in(document: Document) -> Document:
     return {"process_graph": document}
 
 
+def with_parameters(document: Document, values: Mapping[str, JSON]) -> Document:
+    """A document whose process has other values of its parameters.
+
+    Raises
+    ------
+    GraphError
+        `ProcessParameterUnsupported` if the process has no parameter of a name.
+    """
+    process = process_in(document)
+    declared = process.get("parameters")
+    known = [dict(each) for each in declared if isinstance(each, Mapping)] if isinstance(declared, list) else []
+    names = [str(each.get("name")) for each in known]
+    for name in values:
+        if name not in names:
+            raise GraphError(
+                f"the process has no parameter {name!r}",
+                hint=f"it has {', '.join(names) or 'none'}",
+                fault="ProcessParameterUnsupported",
+            )
+    made = [
+        each | ({"default": values[n], "optional": True} if (n := each.get("name")) in values else {})
+        for each in known
+    ]
+    changed = {**process, "parameters": made}
+    return {**document, "process": changed} if process is document.get("process") else changed
+
+
 def is_node(item: JSON) -> bool:
     """Whether it looks like a node of a graph."""
     return isinstance(item, Mapping) and "process_id" in item

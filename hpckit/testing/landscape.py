@@ -68,6 +68,8 @@ class Landscape:
     uly: float = 5680000.0
     epsg: int = 32631
     tile: str = "31UFT"
+    reservoir: bool = False
+    """A lake in the middle, which falls dry to half of its radius between April and September."""
 
     @property
     def transform(self) -> Affine:
@@ -145,6 +147,15 @@ class Landscape:
         burned = rasterio.features.rasterize(wet, (self.edge, self.edge), transform=self.transform, dtype="uint8")
         return np.asarray(burned.astype(bool))
 
+    def wet(self, day: int) -> npt.NDArray[np.bool_]:
+        """Pixels that are water on a day of the year."""
+        if not self.reservoir:
+            return self.water
+        rows, columns = np.ogrid[: self.edge, : self.edge]
+        away = np.hypot(rows - self.edge / 2, columns - self.edge / 2) * (1 + 0.12 * self._texture)
+        full = self.edge / 6
+        return np.asarray(self.water | (away < full * (1 - 0.5 * np.clip((day - 100) / 160, 0, 1))))
+
     def render(self, overpass: Pass) -> dict[str, npt.NDArray[Any]]:
         """What the sensor sees, as rasters of a product: digital numbers by band and resolution."""
         offset = -1000 if 4 <= float(overpass.baseline) < 99 else 0
@@ -154,15 +165,16 @@ class Landscape:
         outside = np.arange(self.edge) >= overpass.swath * self.edge
         fine: dict[str, npt.NDArray[Any]] = {}
         random = np.random.default_rng(self.seed * 1000 + day)
+        wet = self.wet(day)
         for band in ("B02", "B03", "B04", "B08", "B11"):
-            surface = self._surface(band, green)
+            surface = self._surface(band, green, wet)
             surface *= 1 + 0.02 * random.standard_normal(surface.shape, dtype=np.float32)
             surface = surface * (1 - 0.55 * shadow)
             bright = (0.62 if band != "B11" else 0.4) + 0.1 * self._texture
             surface = surface * (1 - cloud) + bright * cloud
             surface[:, outside] = np.nan
             fine[band] = surface
-        classes = self._classify(fine, cloud, shadow)
+        classes = self._classify(fine, wet, cloud, shadow)
         classes[:, outside] = 0
         probability = np.rint(cloud * 100).astype(np.uint8)
         return {
@@ -180,10 +192,10 @@ class Landscape:
         fields = np.clip(covers * (1 + 0.06 * self._texture), 0.02, 1.0)
         return np.where(self._owner >= 0, fields, wood).astype(np.float32)
 
-    def _surface(self, band: str, green: Field) -> Field:
+    def _surface(self, band: str, green: Field, wet: npt.NDArray[np.bool_]) -> Field:
         surface = _SOIL[band] + green * (_LEAF[band] - _SOIL[band])
         surface[self.town] = _ROOF[band] * (1 + 0.3 * self._texture[self.town])
-        surface[self.water] = _WATER[band]
+        surface[wet] = _WATER[band]
         return np.asarray(surface, dtype=np.float32)
 
     @cached_property
@@ -206,12 +218,14 @@ class Landscape:
         shadow = np.roll(cloud, (-38, -52), axis=(0, 1)) * (1 - cloud)
         return cloud, np.asarray(shadow, dtype=np.float32)
 
-    def _classify(self, bands: dict[str, Any], cloud: Field, shadow: Field) -> npt.NDArray[np.uint8]:
+    def _classify(
+        self, bands: dict[str, Any], wet: npt.NDArray[np.bool_], cloud: Field, shadow: Field
+    ) -> npt.NDArray[np.uint8]:
         """Scene classification: what sen2cor would say if it were always right."""
         with np.errstate(invalid="ignore"):
             ndvi = (bands["B08"] - bands["B04"]) / (bands["B08"] + bands["B04"])
         classes = np.where(ndvi > 0.4, 4, 5).astype(np.uint8)
-        classes[self.water] = 6
+        classes[wet] = 6
         classes[shadow > 0.02] = 3
         classes[cloud > 0.0] = 8
         classes[cloud > 0.6] = 9

@@ -10,6 +10,7 @@ from typing import Any, Final
 from hpckit.base.files import write_json, write_text
 from hpckit.errors import GraphError
 from hpckit.processgraph.document import load
+from hpckit.processgraph.graph import Graph
 from hpckit.processgraph.parse import faults
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.files import write_files
@@ -59,10 +60,9 @@ def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title:
     GraphError
         Its first fault of form.
     """
-    parsed(document)
+    names = sorted(_loaded(parsed(document)) & set(collections))
     known = load(document) if isinstance(document, (str, bytes)) else document
     write_json(folder / _GRAPH, known)
-    names = sorted(_loaded(known) & set(collections))
     lines = [f"# {line}" for line in title.splitlines()]
     lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
     lines += ["    collections:" if names else "    collections: {}"]
@@ -71,17 +71,6 @@ def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title:
     return folder / CAMPAIGN
 
 
-def _loaded(value: Any) -> set[str]:
-    """Names of the collections that a graph loads, child processes and user-defined ones included."""
-    found: set[str] = set()
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            arguments = item.get("arguments")
-            if item.get("process_id") == "load_collection" and isinstance(arguments, Mapping):
-                found.add(str(arguments.get("id")))
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
-    return found
+def _loaded(graph: Graph) -> set[str]:
+    """Names of the collections that a graph loads."""
+    return {str(node.arguments.get("id")) for node in graph.nodes.values() if node.process == "load_collection"}

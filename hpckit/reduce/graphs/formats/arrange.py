@@ -64,8 +64,9 @@ class Layout:
 
     @property
     def bands(self) -> Dimension | None:
-        """The dimension of bands."""
-        return next((dim for dim in self.dims if dim.kind == "bands"), None)
+        """The dimension of bands; without one, a dimension of neither time nor space, as `apply_dimension` makes."""
+        others = [dim for dim in self.dims if dim.kind == "other"]
+        return next((dim for dim in self.dims if dim.kind == "bands"), others[0] if len(others) == 1 else None)
 
     @property
     def others(self) -> tuple[Dimension, ...]:
