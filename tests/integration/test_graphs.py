@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import shapely
 from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import Campaign, load_campaign
-from hpckit.errors import CampaignError, PlanError
+from hpckit.errors import CampaignError, GraphError, PlanError
 from hpckit.production.driver import plan_campaign, run_campaign, verify_campaign
 from hpckit.runs.journal import read_journal
 from hpckit.space.vector.project import to_degrees
@@ -239,3 +241,49 @@ def test_a_collection_that_was_never_planned(made: Path, tmp_path: Path):
     with pytest.raises(Exception, match="collection 'test' cannot be opened") as caught:
         plan_campaign(load_campaign(path), QUIET)
     assert "hpckit run" in str(caught.value.hint)
+
+
+def hpckit(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hpckit", "graph", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_from_the_command_line(ingested: Path, tmp_path: Path):
+    graph = graph_examples.masked_median(spatial_extent=graph_examples.BOX)
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text(json.dumps({"process": {"process_graph": graph}}))
+    graph["clouds"]["arguments"]["process"]["process_graph"]["cloud"]["process_id"] = "gtee"
+    graph["median"]["arguments"]["dimension"] = "time"
+    bad.write_text(json.dumps(graph))
+    named = ("--collection", f"test={ingested}")
+    assert hpckit("check", good, *named).returncode == 0
+    found = hpckit("check", bad, *named)
+    assert found.returncode == 1 and "gtee" in found.stderr and "hint: " in found.stderr
+    listed = json.loads(hpckit("check", bad, *named, "--json").stdout)
+    assert listed[0]["fault"] == "ProcessUnsupported" and all(item["node"] for item in listed)
+    assert hpckit("run", bad, *named, "-o", tmp_path / "no").returncode == 1 and not (tmp_path / "no").exists()
+    assert hpckit("check", good, "--collection", "test").returncode == 2
+    planned = hpckit("plan", good, *named, "-o", tmp_path / "job")
+    assert planned.returncode == 0 and "graph" in planned.stdout
+    ran = hpckit("run", good, *named, "-o", tmp_path / "job", "--workers", "2")
+    assert ran.returncode == 0, ran.stderr
+    with rasterio.open(ran.stdout.splitlines()[-1]) as source:
+        assert source.shape == (950, 850) and source.bounds[:2] == (600500, 5689500)
+
+
+def test_at_once_and_estimated(ingested: Path, tmp_path: Path):
+    graph = graph_examples.masked_median(spatial_extent=graph_examples.BOX)
+    collections = {"test": ingested}
+    assert api.check_graph(graph, collections) == []
+    expected = api.estimate_graph(graph, collections)
+    assert expected.pixels == 950 * 850 and expected.bytes == 950 * 850 * 2 * 4 and 0 < expected.seconds < 60
+    (file,) = api.compute_graph(graph, collections, tmp_path / "files")
+    with rasterio.open(file.path) as source:
+        found = source.read()
+    whole = graph_examples.expected_median(ingested)
+    rows, columns = slice(100, 1050), slice(50, 900)
+    np.testing.assert_allclose(found, whole[:, rows, columns], atol=1e-6)
+    del graph["save"]
+    graph["median"]["result"] = True
+    with pytest.raises(GraphError, match="no save_result"):
+        api.compute_graph(graph, collections, tmp_path / "files")
