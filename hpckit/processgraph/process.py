@@ -42,10 +42,13 @@ class Call(Protocol):
     arrays of no pixels, and give right dimensions, labels, data types and grids for them.
     """
 
-    asked: Asked
-    """Which part of the result is wanted."""
-    environment: Environment
-    """Where collections, files and user code come from."""
+    @property
+    def asked(self) -> Asked:
+        """Which part of the result is wanted."""
+
+    @property
+    def environment(self) -> Environment:
+        """Where collections, files and user code come from."""
 
     def has(self, name: str) -> bool:
         """Whether an argument was given, and is not null."""

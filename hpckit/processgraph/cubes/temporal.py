@@ -24,7 +24,22 @@ def aggregate_temporal(call: Call) -> Cube:
     """Reduce the times within each of several intervals."""
     data = call.cube("data")
     dim = temporal_dimension(data, call.value("dimension"))
-    intervals, labels = call.value("intervals"), call.value("labels") or []
+    groups, labels = groups_of_intervals(dim, call.value("intervals"), call.value("labels") or [])
+    return _aggregated(call, data, dim, groups, labels)
+
+
+Groups = tuple[Sequence[Sequence[int]], Sequence[Label]]
+"""Positions of times in groups, and the label of each group."""
+
+
+def groups_of_intervals(dim: Dimension, intervals: Sequence[Any], labels: Sequence[Label]) -> Groups:
+    """Times within each of several intervals.
+
+    Raises
+    ------
+    GraphError
+        If intervals or labels are wrong.
+    """
     at = instants(dim.labels, dim.name)
     groups = [_within(at, interval) for interval in intervals]
     if labels and len(labels) != len(intervals):
@@ -38,7 +53,7 @@ def aggregate_temporal(call: Call) -> Cube:
             hint="give one label for each interval in `labels`",
             fault="DistinctDimensionLabelsRequired",
         )
-    return _aggregated(call, data, dim, groups, made)
+    return groups, made
 
 
 @on_cubes("aggregate_temporal_period")
@@ -46,7 +61,18 @@ def aggregate_temporal_period(call: Call) -> Cube:
     """Reduce the times within each period of the calendar, from the first to the last one that has data."""
     data = call.cube("data")
     dim = temporal_dimension(data, call.value("dimension"))
-    name = call.value("period")
+    groups, labels = groups_of_period(dim, call.value("period"))
+    return _aggregated(call, data, dim, groups, labels)
+
+
+def groups_of_period(dim: Dimension, name: str) -> Groups:
+    """Times within each period of the calendar, from the first to the last one that has a time.
+
+    Raises
+    ------
+    GraphError
+        If there is no such period.
+    """
     if name not in CALENDARS:
         raise GraphError(
             f"there is no period {name!r}",
@@ -59,8 +85,7 @@ def aggregate_temporal_period(call: Call) -> Cube:
     for number, place in enumerate(places):
         members.setdefault(place, []).append(number)
     every = list(calendar.all_between(min(places), max(places))) if places else []
-    groups = [members.get(place, []) for place in every]
-    return _aggregated(call, data, dim, groups, [calendar.label(place) for place in every])
+    return [members.get(place, []) for place in every], [calendar.label(place) for place in every]
 
 
 def temporal_dimension(data: Cube, name: str | None) -> Dimension:

@@ -21,6 +21,7 @@ from hpckit.processgraph.process import Asked, Value
 from hpckit.processgraph.taken import runs_user_code
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.environment import GraphEnvironment
+from hpckit.reduce.graphs.lowering import Lowered, lowered
 from hpckit.reduce.graphs.memory import Shape, shape_of
 from hpckit.reduce.udf.settings import settings_here
 from hpckit.sites.udf import Udf
@@ -61,11 +62,29 @@ class Job:
 
     graph: Graph
     environment: GraphEnvironment
+    lower: bool = True
+    """Whether patterns are lowered to what hpckit computes anyway."""
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The graph, ready to be evaluated by region."""
         return Evaluation(self.graph, self.environment)
+
+    @cached_property
+    def lowered(self) -> Lowered | None:
+        """The graph with its patterns as single nodes; None if it is computed as it was written."""
+        return (
+            lowered(self.evaluation, self.environment, [output.node for output in self.outputs])
+            if self.lower
+            else None
+        )
+
+    @cached_property
+    def computing(self) -> Evaluation:
+        """What computes pixels."""
+        if self.lowered is None:
+            return self.evaluation
+        return Evaluation(self.lowered.graph, self.environment, faster=self.lowered.faster)
 
     @cached_property
     def outputs(self) -> tuple[Output, ...]:
@@ -106,11 +125,11 @@ class Job:
 
     def evaluate(self, output: Output, asked: Asked) -> Value:
         """A part of a result."""
-        return self.evaluation.result_of(output.node, asked)
+        return self.computing.result_of(output.node, asked)
 
     def shape(self, output: Output) -> Shape:
         """Bytes that a pixel of a result takes, while it is computed."""
-        return shape_of(self.evaluation, output.node)
+        return shape_of(self.computing, output.node)
 
 
 def _with_names(outputs: tuple[Output, ...]) -> tuple[Output, ...]:

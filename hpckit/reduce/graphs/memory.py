@@ -10,6 +10,8 @@ from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import Argument, ChildGraph, Graph, used_nodes
 
+LOWERED: Final = "hpckit:composite"
+"""Process of a node that stands for a pattern (`lowering`), and says what it takes."""
 _TEMPORARY: Final = 2
 """Copies of its largest input that a process makes."""
 _MOST_CHILDREN: Final = 4
@@ -47,9 +49,11 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
         largest = max((sizes[item] for item in _inputs(graph, name)), default=sizes[name])
         children = min(_MOST_CHILDREN, sum(len(child.nodes) for child in _children(graph.nodes[name].arguments)))
         live[name] = sizes[name]
-        most = max(most, sum(live.values()) + (_TEMPORARY + children) * largest)
+        own = float(graph.nodes[name].arguments.get("nbytes", 0)) if graph.nodes[name].process == LOWERED else 0.0
+        most = max(most, sum(live.values()) + own + (_TEMPORARY + children) * (0.0 if own else largest))
         live = {item: size for item, size in live.items() if last.get(item, len(order)) > place}
-    read = sum(sizes[name] for name in order if graph.nodes[name].process.startswith("load_"))
+    reading = [graph.nodes[name] for name in order if graph.nodes[name].process.startswith(("load_", LOWERED))]
+    read = sum(float(node.arguments.get("nbytes", sizes[node.id])) for node in reading)
     return Shape(most, sizes[node], read, len(order))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -91,34 +91,54 @@ class CollectionSource:
         values[:, :, beyond] = np.nan
         return Cube(values, self.type.dims, self.grid, box)
 
-    def _dates(self, tile: str) -> list[tuple[int, int]]:
-        """Time steps that a tile has, with its positions for them."""
-        return [(step, at[tile]) for step, (_, at) in enumerate(self.wanted.dates) if tile in at]
+    def stored(self, ref: BandRef, steps: Sequence[int], box: Box) -> Values:
+        """Stored integers of a band at some time steps; 0 where there are no data.
+
+        Parameters
+        ----------
+        ref : BandRef
+            Of 16-bit integers of which 0 is none.
+        steps : sequence of int
+            Positions of time steps.
+        """
+        place = {step: number for number, step in enumerate(steps)}
+        values = np.zeros((len(steps), *box.shape), ref.dtype)
+        for placed in self.placing.tiles:
+            read = self._read_aligned if placed.offset is not None else self._read_warped
+            for found_steps, (rows, columns), found in read(box, placed, ref, place):
+                for step, plane in zip(found_steps, found, strict=True):
+                    part = values[place[step], rows, columns]
+                    np.copyto(part, plane, where=part == 0)
+        return values
+
+    def _dates(self, tile: str, steps: Container[int] | None = None) -> list[tuple[int, int]]:
+        """Time steps that a tile has, with its positions for them; all, or of some steps."""
+        found = [(step, at[tile]) for step, (_, at) in enumerate(self.wanted.dates) if tile in at]
+        return found if steps is None else [item for item in found if item[0] in steps]
 
     def _fill(self, values: Values, box: Box, placed: Placed, ref: BandRef) -> None:
         """Fill pixels of a band that are missing, with those of a tile."""
         read = self._read_aligned if placed.offset is not None else self._read_warped
         for steps, (rows, columns), found in read(box, placed, ref):
-            for step, plane in zip(steps, found, strict=True):
+            for step, plane in zip(steps, decoded(found, ref.band), strict=True):
                 part = values[step, rows, columns]
                 np.copyto(part, plane, where=np.isnan(part))
 
     def _read_aligned(
-        self, box: Box, placed: Placed, ref: BandRef
+        self, box: Box, placed: Placed, ref: BandRef, steps: Container[int] | None = None
     ) -> Iterator[tuple[Sequence[int], tuple[slice, slice], Values]]:
-        """Decoded pixels of a tile on the grid's lattice: coarser ones are repeated."""
+        """Stored pixels of a tile on the grid's lattice: coarser ones are repeated."""
         down, along = placed.offset or (0, 0)
         own = box.moved(-down, -along)
         inside = own.within(placed.frame.shapes[self.placing.resolution_m])
-        dates = self._dates(placed.tile)
+        dates = self._dates(placed.tile, steps)
         if inside.is_empty or not dates:
             return
         factor = ref.resolution_m / self.placing.resolution_m
         rows = _coarse(inside.top, inside.bottom, factor, placed.frame.shapes[ref.resolution_m][0])
         columns = _coarse(inside.left, inside.right, factor, placed.frame.shapes[ref.resolution_m][1])
         coarse = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        stored = self._stored(placed, ref).read([at for _, at in dates], coarse)
-        found = decoded(stored, ref.band)
+        found = self._stored(placed, ref).read([at for _, at in dates], coarse)
         if factor != 1:
             found = found[:, rows - coarse.top][:, :, columns - coarse.left]
         target = inside.moved(-own.top, -own.left)
@@ -129,11 +149,11 @@ class CollectionSource:
         )
 
     def _read_warped(
-        self, box: Box, placed: Placed, ref: BandRef
+        self, box: Box, placed: Placed, ref: BandRef, steps: Container[int] | None = None
     ) -> Iterator[tuple[Sequence[int], tuple[slice, slice], Values]]:
-        """Decoded pixels of a tile of another lattice: of each pixel the one that its centre lies in."""
+        """Stored pixels of a tile of another lattice: of each pixel the one that its centre lies in."""
         source, target = placed.frame.geobox(ref.resolution_m), self.grid.geobox(box)
-        dates = self._dates(placed.tile)
+        dates = self._dates(placed.tile, steps)
         part = needed(source, target, "nearest") if dates and not box.is_empty else None
         if part is None:
             return
@@ -142,8 +162,8 @@ class CollectionSource:
             [at for _, at in dates], Box(rows.start, columns.start, rows.stop, columns.stop)
         )
         cut = GeoBox(stored.shape[1:], source.transform @ Affine.translation(columns.start, rows.start), source.crs)
-        values = decoded(stored, ref.band)
-        found = np.stack([warp(one, cut, target, "nearest", nodata=np.nan) for one in values])
+        nodata = np.nan if stored.dtype.kind == "f" else ref.band.nodata or 0
+        found = np.stack([warp(one, cut, target, "nearest", nodata=nodata) for one in stored])
         whole = slice(0, box.shape[0]), slice(0, box.shape[1])
         yield [step for step, _ in dates], whole, found
 

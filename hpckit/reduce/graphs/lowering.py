@@ -1,0 +1,290 @@
+"""Graphs lowered to what hpckit computes anyway: reductions over time by the kernels of composites.
+
+`load_collection → filter_* [→ mask] → reduce_dimension | aggregate_temporal(_period)` with a plain statistic becomes
+one node, which reads stored integers band by band and selects on them, as composites do (decisions 4 and 16 of the
+architecture). Whatever graph makes the mask stays as it is. Values are linear in stored integers, so the result is
+the same but for the rounding of floats. Composites themselves would store it as integers, which is another result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from hpckit.processgraph.cube import NOTHING, Cube
+from hpckit.processgraph.cubes.temporal import groups_of_intervals, groups_of_period, temporal_dimension
+from hpckit.processgraph.evaluate import Evaluation
+from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter, Graph, Node, used_nodes
+from hpckit.processgraph.process import Call
+from hpckit.reduce.graphs.environment import GraphEnvironment
+from hpckit.reduce.graphs.memory import LOWERED
+from hpckit.reduce.graphs.source import CollectionSource
+from hpckit.reduce.kernels import composite_cpu
+from hpckit.sensors.bands import BandRef
+from hpckit.space.box import Box
+
+Values = npt.NDArray[Any]
+
+STATISTICS: Final = ("median", "mean", "min", "max", "count")
+_SELECTING: Final = ("filter_bands", "filter_temporal", "filter_bbox")
+_OVER_TIME: Final = ("reduce_dimension", "aggregate_temporal", "aggregate_temporal_period")
+_COPIES: Final = 2
+"""Of the stack of one band."""
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph in which patterns are single nodes."""
+
+    graph: Graph
+    faster: Mapping[str, Reduction]
+    """What these nodes do, by name."""
+
+    def describe(self) -> list[str]:
+        """One line for each pattern."""
+        return [f"{name}: {found.describe()}" for name, found in self.faster.items()]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A statistic over time of stored integers."""
+
+    source: CollectionSource
+    type: Cube
+    """The result without pixels."""
+    data: Cube
+    """What is reduced, without pixels."""
+    bands: tuple[BandRef, ...]
+    steps: tuple[int, ...]
+    """Positions of the times on those of the source."""
+    statistic: str
+    groups: tuple[tuple[int, ...], ...]
+    """Positions of the times of each result."""
+    along: str
+    """Dimension of these; empty if it is reduced away."""
+
+    def describe(self) -> str:
+        """What it does, for people."""
+        return f"{self.statistic} over time by the kernels of composites, on stored integers"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes for each pixel, while it is computed."""
+        return _COPIES * len(self.steps) * 2
+
+    def __call__(self, call: Call) -> Cube:
+        """Compute a part."""
+        if call.asked == NOTHING or not isinstance(call.asked, Box):
+            return self.type
+        hidden = self._hidden(call) if call.has("mask") else None
+        assert self.data.grid is not None
+        offset = self.data.grid.offset_in(self.source.grid)
+        assert offset is not None
+        box = call.asked.moved(*offset)
+        made = np.stack([self._band(ref, box, hidden) for ref in self.bands], axis=1)
+        return replace(self.type, values=self._arranged(made), box=call.asked)
+
+    def _hidden(self, call: Call) -> npt.NDArray[np.bool_]:
+        """Where the mask is true; shape (times, rows, columns)."""
+        found = call.cube("mask")
+        names = [next(dim.name for dim in self.data.dims if dim.kind == "temporal"), *_plane(self.data)]
+        values = found.values.transpose([found.axis(name) for name in names])
+        where = values != 0
+        return np.asarray(where & ~np.isnan(values) if values.dtype.kind == "f" else where, np.bool_)
+
+    def _band(self, ref: BandRef, box: Box, hidden: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
+        """Statistics of a band, shape (groups, rows, columns)."""
+        stack = self.source.stored(ref, self.steps, box)
+        return np.stack([self._group(ref, stack, hidden, group) for group in self.groups])
+
+    def _group(
+        self, ref: BandRef, stack: Values, hidden: npt.NDArray[np.bool_] | None, group: Sequence[int]
+    ) -> npt.NDArray[np.float32]:
+        if not group:
+            nothing = 0.0 if self.statistic == "count" else np.nan
+            return np.full(stack.shape[1:], nothing, np.float32)
+        whole = len(group) == len(stack)
+        part = stack if whole else stack[list(group)]
+        mask = None if hidden is None else hidden if whole else hidden[list(group)]
+        if self.statistic == "median":
+            return _physical(composite_cpu.median(part, mask), ref)
+        found = composite_cpu.summary(part, mask)
+        if self.statistic == "count":
+            return found.observations.astype(np.float32)
+        if self.statistic == "mean":
+            return _physical(found.mean, ref)
+        numbers = found.minimum if self.statistic == "min" else found.maximum
+        return _physical(np.where(numbers == 0, np.float32(np.nan), numbers.astype(np.float32)), ref)
+
+    def _arranged(self, made: Values) -> Values:
+        """Values in the order of the result's dimensions; `made` has groups, bands, rows and columns."""
+        bands = next(dim.name for dim in self.data.dims if dim.kind == "bands")
+        names = [self.along, bands, *_plane(self.data)]
+        if not self.along:
+            made, names = made[0], names[1:]
+        order = [names.index(dim.name) for dim in self.type.dims]
+        return made.transpose(order).astype(self.type.values.dtype, copy=False)
+
+
+def lowered(evaluation: Evaluation, environment: GraphEnvironment, results: Sequence[str]) -> Lowered:
+    """A graph with its patterns as single nodes, and without the nodes that no result needs then.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the graph as it was written; it has no fault.
+    results : sequence of str
+        Nodes whose results are wanted.
+    """
+    sources = dict(_sources(evaluation, environment))
+    nodes, faster = dict(evaluation.graph.nodes), dict[str, Reduction]()
+    for name, node in evaluation.graph.nodes.items():
+        found = _pattern(evaluation, node, sources)
+        if found is not None:
+            faster[name], mask = found
+            arguments = {"nbytes": faster[name].nbytes, **({} if mask is None else {"mask": mask})}
+            nodes[name] = Node(name, LOWERED, arguments, node.path)
+    needed = _needed(nodes, results)
+    kept = {name: node for name, node in nodes.items() if name in needed}
+    return Lowered(
+        Graph(kept, evaluation.graph.result), {name: item for name, item in faster.items() if name in needed}
+    )
+
+
+def _sources(evaluation: Evaluation, environment: GraphEnvironment) -> Iterator[tuple[str, CollectionSource]]:
+    """What each `load_collection` reads."""
+    for name, node in evaluation.graph.nodes.items():
+        if node.process == "load_collection":
+            before = len(environment.sources)
+            if not used_nodes(node.arguments):
+                Evaluation(Graph({name: node}, name), environment).type()
+            if len(environment.sources) > before:
+                yield name, environment.sources[-1]
+
+
+def _pattern(
+    evaluation: Evaluation, node: Node, sources: Mapping[str, CollectionSource]
+) -> tuple[Reduction, FromNode | None] | None:
+    """The pattern that ends with a node, and what makes its mask; None if there is none."""
+    statistic, data = _statistic(node), node.arguments.get("data")
+    if statistic is None or not isinstance(data, FromNode):
+        return None
+    first, mask = _unmasked(evaluation.graph.nodes[data.node])
+    source = _origin(evaluation.graph, first, sources)
+    kind, result = evaluation.type_of(data.node), evaluation.type_of(node.id)
+    if source is None or not _is_plain(kind, source) or not isinstance(result, Cube):
+        return None
+    groups = _groups(node, kind)
+    if groups is None or (mask is not None and not _fits(evaluation.type_of(mask.node), kind)):
+        return None
+    refs = dict(source.wanted.bands)
+    bands = tuple(refs[str(label)] for label in next(kind.of_kind("bands")).labels)
+    times = next(kind.of_kind("temporal"))
+    known = [label for label, _ in source.wanted.dates]
+    steps = tuple(known.index(str(label)) for label in times.labels)
+    along = "" if node.process == "reduce_dimension" else times.name
+    return Reduction(source, result, kind, bands, steps, statistic, groups, along), mask
+
+
+def _statistic(node: Node) -> str | None:
+    """The statistic that a node computes over time, of values that are not null."""
+    reducer = node.arguments.get("reducer")
+    if node.process not in _OVER_TIME or not isinstance(reducer, ChildGraph) or len(reducer.graph.nodes) != 1:
+        return None
+    (inner,) = reducer.graph.nodes.values()
+    given = dict(inner.arguments)
+    plain = given.pop("data", None) == FromParameter("data") and given.pop("ignore_nodata", True) is True
+    others = all(value is None for value in given.values())
+    return inner.process if plain and others and inner.process in STATISTICS else None
+
+
+def _unmasked(node: Node) -> tuple[FromNode | None, FromNode | None]:
+    """What is masked, and by what; a node that masks nothing is itself the former."""
+    if node.process != "mask":
+        return FromNode(node.id), None
+    data, mask = node.arguments.get("data"), node.arguments.get("mask")
+    if node.arguments.get("replacement") is not None or not isinstance(data, FromNode):
+        return None, None
+    return (data, mask) if isinstance(mask, FromNode) else (None, None)
+
+
+def _origin(graph: Graph, first: FromNode | None, sources: Mapping[str, CollectionSource]) -> CollectionSource | None:
+    """The collection that a cube is a selection of."""
+    while first is not None:
+        node = graph.nodes[first.node]
+        if node.process not in _SELECTING:
+            return sources.get(first.node)
+        data = node.arguments.get("data")
+        first = data if isinstance(data, FromNode) else None
+    return None
+
+
+def _groups(node: Node, kind: Cube) -> tuple[tuple[int, ...], ...] | None:
+    """Positions of the times of each result; None if a node does not reduce time."""
+    arguments, times = node.arguments, next(kind.of_kind("temporal"))
+    if node.process == "reduce_dimension":
+        return (tuple(range(len(times.labels))),) if arguments.get("dimension") == times.name else None
+    if temporal_dimension(kind, arguments.get("dimension")).name != times.name:
+        return None
+    if node.process == "aggregate_temporal_period":
+        groups, _ = groups_of_period(times, str(arguments.get("period")))
+    else:
+        groups, _ = groups_of_intervals(times, arguments.get("intervals") or (), arguments.get("labels") or ())
+    return tuple(tuple(group) for group in groups)
+
+
+def _is_plain(kind: object, source: CollectionSource) -> bool:
+    """Whether a cube is one of stored 16-bit integers of a source, by times and bands alone."""
+    if not isinstance(kind, Cube) or kind.grid is None or kind.grid.offset_in(source.grid) is None:
+        return False
+    if sorted(dim.kind for dim in kind.dims) != ["bands", "spatial", "spatial", "temporal"]:
+        return False
+    area, refs = source.wanted.area, dict(source.wanted.bands)
+    labels = next(kind.of_kind("bands")).labels
+    known = {label for label, _ in source.wanted.dates}
+    times = next(kind.of_kind("temporal")).labels
+    return (
+        (area is None or area.is_box)
+        and len(times) > 0
+        and known.issuperset(map(str, times))
+        and len(known) == len(source.wanted.dates)
+        and all(str(label) in refs and _is_number(refs[str(label)]) for label in labels)
+    )
+
+
+def _is_number(ref: BandRef) -> bool:
+    return ref.dtype == "uint16" and ref.band.nodata == 0 and not ref.band.is_categorical
+
+
+def _fits(mask: object, kind: Cube) -> bool:
+    """Whether a mask has the pixels and times of what it masks, and no bands."""
+    if not isinstance(mask, Cube) or mask.grid is None or mask.grid != kind.grid or len(mask.dims) != 3:
+        return False
+    times = next(kind.of_kind("temporal"))
+    return times.name in mask.names and mask.dim(times.name).labels == times.labels and mask.values.dtype.kind in "bf"
+
+
+def _plane(kind: Cube) -> tuple[str, str]:
+    return (
+        next(dim.name for dim in kind.dims if dim.axis == "y"),
+        next(dim.name for dim in kind.dims if dim.axis == "x"),
+    )
+
+
+def _physical(numbers: npt.NDArray[np.float32], ref: BandRef) -> npt.NDArray[np.float32]:
+    scale, offset = ref.coding
+    return np.asarray(numbers.astype(np.float64) * scale + offset).astype(np.float32)
+
+
+def _needed(nodes: Mapping[str, Node], results: Sequence[str]) -> set[str]:
+    found, waiting = set[str](), list(results)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += used_nodes(nodes[name].arguments)
+    return found
