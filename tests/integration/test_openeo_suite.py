@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.openeo]
 
 SECRET = "a secret/with+signs & more"
 FAULTS_OF_THE_SUITE = ("test_GET_processes", "test_POST_result")
-"""Its schema refuses openEO's own specifications (`type` that is a list), and it expects 201 where the API says 200."""
+"""Its schema refuses openEO's specifications (a `type` that is a list), and it expects 201 where the API says 200."""
 
 
 @pytest.fixture(scope="module")
