@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hpckit.base.version import __version__
 from hpckit.serve import files, oidclogins, sessions
-from hpckit.serve.bodies import BODY, Body
+from hpckit.serve.bodies import BODY, PROVED, Body
 from hpckit.serve.identity.access import client_address
 from hpckit.serve.problems import Problem, answer, answer_problem, of_error
 from hpckit.serve.service import Service
@@ -158,7 +158,7 @@ class Checks:
         if wait > 0:
             raise Problem(429, "too-many-requests", "too many requests", headers={"Retry-After": str(int(wait) + 1)})
         if self._is_for_this_machine:
-            _require_this_machine(request.headers)
+            _require_this_machine(request.headers, is_proved=bool(request.scope.get(PROVED)))
         # `request.url` is put together from many parts, which takes as long as the rest of this.
         if request.method not in _SAFE_METHODS:
             reading = request.url.path.removeprefix(self.service.settings.prefix) in _READING_POSTS
@@ -188,12 +188,12 @@ class Checks:
             _LOG.info(json.dumps(facts, ensure_ascii=False))
 
 
-def _require_this_machine(headers: Headers) -> None:
+def _require_this_machine(headers: Headers, *, is_proved: bool) -> None:
     """Refuse pages of other sites, which the browser of somebody on this machine asks to read what is open here."""
     if not _LOOPBACK.fullmatch(headers.get("host", "")):
         # A page whose host's name has become 127.0.0.1 for the browser (DNS rebinding) would read everything.
         raise Problem(421, "other-host", "this server is known as 127.0.0.1 and localhost only", hint=_SET_URL)
-    if not _LOOPBACK_ORIGIN.fullmatch(headers.get("origin", "http://localhost")):
+    if not is_proved and not _LOOPBACK_ORIGIN.fullmatch(headers.get("origin", "http://localhost")):
         # STAC and files allow all origins, since elsewhere they ask for a token or a signed link.
         raise Problem(403, "other-site", "the request comes from a page of another site")
 

@@ -1,4 +1,4 @@
-"""How long the body of a request may be, and how long it may take to come."""
+"""What a door says of a request before it is checked: how long its body may be, and how long it may take to come."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from hpckit.serve.problems import Problem
 _BODY_S: Final = 30.0
 BODY: Final = "hpckit.body"
 """Key of a request's scope under which a door says what it takes."""
+PROVED: Final = "hpckit.proved"
+"""Key under which a door says that a request brings what no page of another site has: a bearer, or a signed link."""
 
 
 @dataclass(frozen=True, slots=True)

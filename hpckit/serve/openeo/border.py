@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hpckit.serve.bodies import BODY, Body
+from hpckit.serve.bodies import BODY, PROVED, Body
 from hpckit.serve.openeo.errors import openeo_answer
 from hpckit.serve.problems import FORM
 from hpckit.serve.settings import Settings
@@ -22,6 +22,7 @@ from hpckit.serve.settings import Settings
 ROOT: Final = "/openeo"
 WELL_KNOWN: Final = "/.well-known/openeo"
 _FILES: Final = "/files/"
+_SIGNED: Final = f"{ROOT}/1.2/download/"
 _UPLOAD_S: Final = 3600.0
 _EXPOSED: Final = (
     "Location, OpenEO-Identifier, OpenEO-Costs, Link, Content-Length, Content-Range, Accept-Ranges, ETag, Retry-After"
@@ -61,7 +62,9 @@ class Border:
         is_upload = _FILES in inside and scope["method"] == "PUT"
         most = limits.quota_mib * 2**20 if is_upload else limits.graph_kib * 1024
         body = Body(most, _UPLOAD_S) if is_upload else Body(most)
-        scope = {**scope, "path": path, FORM: openeo_answer, BODY: body}
+        bearer = Headers(scope=scope).get("authorization", "").lower().startswith("bearer ")
+        is_proved = bearer or inside.startswith(_SIGNED)
+        scope = {**scope, "path": path, FORM: openeo_answer, BODY: body, PROVED: is_proved}
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -23,7 +23,7 @@ from hpckit.serve.openeo.jobfolder import BUSY, IDENTIFIER, Job, JobFolder, crea
 from hpckit.serve.openeo.joblog import LEVELS, Level, entries, note
 from hpckit.serve.openeo.options import read_options, write_site
 from hpckit.serve.openeo.paging import page
-from hpckit.serve.openeo.runas import SITE
+from hpckit.serve.openeo.runas import SITE, share
 from hpckit.serve.openeo.users import Account, User
 from hpckit.serve.service import Service
 from hpckit.sites.site import Site
@@ -153,6 +153,8 @@ class Jobs:
             **metadata,
         )
         folder = create(self.folder, job)
+        if job.cluster_user is not None and self.settings.group is not None:
+            share(folder, self.settings.group)
         note(folder.log, "info", "created")
         for warning in warnings:
             note(folder.log, "warning", warning)

@@ -10,6 +10,7 @@ Nothing that clients write gets into the command but through names that were che
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from typing import Final
 
@@ -55,6 +56,21 @@ def cancel(job: JobFolder) -> None:
         api.cancel(job.campaign)
     else:
         _as_owner(job, "cancel", [])
+
+
+def share(job: JobFolder, group: str) -> None:
+    """Let the members of a Unix group work in the folder of a job, and nobody else.
+
+    Raises
+    ------
+    SubmissionError
+        If this account is no member of it.
+    """
+    try:
+        shutil.chown(job.path, group=group)
+        job.path.chmod(0o2770)
+    except (OSError, LookupError) as error:
+        raise SubmissionError(f"folders of jobs cannot be given to the group {group!r}") from error
 
 
 def _as_owner(job: JobFolder, verb: str, words: list[str]) -> Submission | None:

@@ -111,8 +111,6 @@ class OpenEo(Part):
     """Seconds between two queries of the scheduler, one for all jobs."""
     quota_mib: int = Field(1024, ge=0)
     """Space for the files of a user."""
-    keep_days: int | None = Field(None, ge=1)
-    """Days after which results of jobs are deleted."""
     graph_kib: int = Field(16 * 1024, ge=16)
     """Longest body with a process graph."""
     synchronous: Synchronous = Synchronous()
