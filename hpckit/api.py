@@ -968,7 +968,9 @@ def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]
     return check_all(graph, collections)
 
 
-def estimate_graph(graph: Any, collections: Mapping[str, Path]) -> GraphEstimate:
+def estimate_graph(
+    graph: Any, collections: Mapping[str, Path], *, parameters: Mapping[str, Any] | None = None
+) -> GraphEstimate:
     """Time, bytes and pixels of a process graph, from the types of its cubes; arguments as of `check_graph`.
 
     Raises
@@ -979,7 +981,7 @@ def estimate_graph(graph: Any, collections: Mapping[str, Path]) -> GraphEstimate
     from hpckit.reduce.graphs.estimating import estimate
     from hpckit.reduce.graphs.job import job_on
 
-    return estimate(job_on(graph, collections))
+    return estimate(job_on(graph, collections, parameters))
 
 
 def compute_graph(graph: Any, collections: Mapping[str, Path], folder: str | Path) -> list[ResultFile]:

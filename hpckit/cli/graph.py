@@ -151,6 +151,9 @@ def plan(
 
     found = api.plan(_job(graph, collections, parameters, output), workers=workers, site=site, console=Console())
     show_plan(found.estimate, found.layout, found.unread, as_json=as_json)
+    if not as_json:
+        for line in api.estimate_graph(graph.read_bytes(), collections, parameters=parameters).lowered:
+            click.echo(f"lowered: {line}")
     if found.layout is None or found.site is None:
         found.estimate.require_fit()
     elif not as_json:

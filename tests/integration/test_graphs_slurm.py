@@ -39,7 +39,7 @@ def test_a_graph_on_slurm_that_is_cancelled_in_between(slurm, source: Path, tmp_
     campaign = load_campaign(path)
     submission = submit_campaign(campaign, site(tmp_path, more=slow(tmp_path, 0)), QUIET)
     assert submission is not None and [job.stage for job in submission.jobs] == ["graph", "results"]
-    until(lambda: any(line.startswith("graph/") for line in begun(tmp_path)))
+    until(lambda: any(line.startswith("graph/") for line in begun(tmp_path)), 240, "for the first unit of the graph")
     slurm.run("scancel", "--user=root", check=False)
     finish(submission)
     if undone(campaign):

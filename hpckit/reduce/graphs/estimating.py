@@ -25,6 +25,8 @@ class GraphEstimate:
     """Of the results: of rasters of one plane, of vector cubes of what is read around geometries."""
     memory_bytes: float
     """For each pixel that is computed at once."""
+    lowered: tuple[str, ...] = ()
+    """Nodes that stand for patterns which hpckit computes in a faster way, and how."""
 
 
 def estimate(job: Job) -> GraphEstimate:
@@ -41,6 +43,7 @@ def estimate(job: Job) -> GraphEstimate:
         bytes=sum(_bytes(output, pixels) for output, (pixels, _) in zip(job.outputs, parts, strict=True)),
         pixels=sum(pixels for pixels, _ in parts),
         memory_bytes=max(shape.nbytes for _, shape in parts),
+        lowered=() if job.lowered is None else tuple(job.lowered.describe()),
     )
 
 

@@ -132,6 +132,7 @@ class Graphs(_OfGraphs):
             {
                 "pixels": piece.pixels,
                 "computed_bytes": piece.pixels * work.job.shape(output).nbytes,
+                "lowered_nodes": 0.0 if work.job.lowered is None else float(len(work.job.lowered.faster)),
                 "written_bytes": float(sum(record.nbytes for record in records)),
                 "compute_s": round(time.perf_counter() - start, 3),
             }
