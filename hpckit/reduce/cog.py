@@ -27,6 +27,7 @@ def cog(
     resampling: str,
     overviews: bool = True,
     threads: int = 1,
+    window: int = BLOCK,
     finish: Callable[[Any], None] | None = None,
 ) -> Iterator[Any]:
     """Yield a dataset to write to; it becomes a Cloud-Optimised GeoTIFF when the block ends.
@@ -41,12 +42,16 @@ def cog(
         Of overviews: `AVERAGE`, `NEAREST` and others of GDAL.
     overviews : bool
         Whether overviews are made; none are made of rasters that fit one tile.
+    window : int
+        Edge of the windows in which the dataset is written: a multiple of 16.
     finish : callable, optional
         Called with the dataset when all is written to it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}{PARTIAL}.tif")
-    tiled = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER", "driver": "GTiff"}
+    # Tiles of the raw file are not larger than windows, so that each is written once and needs no cache.
+    tile = min(BLOCK, window)
+    tiled = {"tiled": True, "blockxsize": tile, "blockysize": tile, "BIGTIFF": "IF_SAFER", "driver": "GTiff"}
     options = {
         "COMPRESS": compress.upper(),
         "BLOCKSIZE": BLOCK,

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.process import Value
-from hpckit.reduce.cog import cog
+from hpckit.reduce.cog import BLOCK, cog
 from hpckit.reduce.graphs.formats import place
 from hpckit.reduce.graphs.formats.arrange import (
     Layout,
@@ -45,8 +45,10 @@ from hpckit.reduce.graphs.formats.statistics import Collected, described
 MEDIA_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _AT_ONCE: Final = 256
 """Files that are written at the same time: fewer than a process may have open."""
-_CACHE_BYTES: Final = 64 << 20
-"""GDAL would take a twentieth of the machine's memory."""
+_CACHE_BYTES: Final = 16 << 20
+"""GDAL would take a twentieth of the machine's memory, and is not faster with it."""
+_TILE: Final = 16
+"""Edges of tiles are multiples of it."""
 _COLOURS: Final = {
     ("red", "green", "blue"): (ColorInterp.red, ColorInterp.green, ColorInterp.blue),
     ("r", "g", "b"): (ColorInterp.red, ColorInterp.green, ColorInterp.blue),
@@ -62,6 +64,7 @@ class _File:
     time: int
     label: Any
     bands: Sequence[int]
+    """Neighbours."""
     statistics: list[Collected] = field(default_factory=list)
 
 
@@ -129,11 +132,11 @@ def _write(result: Result, layout: Layout, files: Sequence[_File], options: Opti
     dtype = number_type(kind)
     with ExitStack() as stack:
         targets = [stack.enter_context(_opened(kind, layout, file, options)) for file in files]
-        for box in windows(kind, edge_of(kind)):
+        for box in windows(kind, min(BLOCK, edge_of(kind))):
             values = as_numbers(layout.by_time_and_band(result.read(box)), dtype)
             window = Window(box.left, box.top, box.right - box.left, box.bottom - box.top)
             for file, target in zip(files, targets, strict=True):
-                part = values[file.time][list(file.bands)]
+                part = values[file.time, file.bands[0] : file.bands[-1] + 1]
                 target.write(part, window=window)
                 for collected, band in zip(file.statistics, part, strict=True):
                     collected.add(band)
@@ -160,6 +163,7 @@ def _opened(kind: Cube, layout: Layout, file: _File, options: Options) -> Any:
         compress=options["compression"],
         resampling=options["overview_method"] or ("average" if continuous else "nearest"),
         overviews=options["overviews"] != "OFF",
+        window=max(_TILE, edge_of(kind)),
         finish=lambda target: _note_statistics(target, file.statistics),
     )
 

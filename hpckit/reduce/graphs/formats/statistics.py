@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from hpckit.processgraph.cube import Values
 from hpckit.reduce.graphs.formats.arrange import Layout
 from hpckit.reduce.graphs.formats.result import BandOfFile, Statistics
+
+_SOME: Final = 1 << 18
+"""Numbers that are added at once, which fit the caches of a processor."""
 
 
 class Collected:
@@ -26,8 +29,13 @@ class Collected:
 
     def add(self, values: Values) -> None:
         """Add the numbers of a part."""
+        flat = values.reshape(-1)
+        for first in range(0, flat.size, _SOME):
+            self._add(flat[first : first + _SOME])
+
+    def _add(self, values: Values) -> None:
         self._pixels += values.size
-        numbers = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
+        numbers = values[np.isfinite(values)] if values.dtype.kind == "f" else values
         if not numbers.size:
             return
         self._least = min(self._least, float(numbers.min()))
