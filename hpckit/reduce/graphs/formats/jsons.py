@@ -124,7 +124,7 @@ def _array(values: Values) -> Any:
     if values.dtype.kind != "f":
         return values.tolist()
     # Numbers of single precision as short as they can be: 0.1, not 0.10000000149011612.
-    numbers = values if values.dtype.itemsize == 8 else values.astype(str).astype("f8")
+    numbers = (values.astype(str) if values.dtype == np.float32 else values).astype("f8")
     finite = np.isfinite(numbers)
     if finite.all():
         return numbers.tolist()
