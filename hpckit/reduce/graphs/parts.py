@@ -82,8 +82,10 @@ class PartResult:
         DamagedFileError
             If a part is gone, or is not the one that was written.
         """
-        if not isinstance(self.type, Cube) or self.type.geometries is None:
+        if not isinstance(self.type, Cube):
             return self._part(0, manifest)
+        if self.type.geometries is None:
+            return self.type.with_values(self._part(0, manifest))
         wanted = self._wanted(asked)
         axis = next(place for place, dim in enumerate(self.type.dims) if dim.kind == "geometry")
         place_of = {item: (part, at) for part, group in enumerate(self.groups) for at, item in enumerate(group)}
