@@ -61,9 +61,15 @@ def power(base: Value, p: Value) -> Value:
     """`base` to the power of `p`; NaN stays NaN, whatever the other operand."""
     if not np.ndim(p) and not math.isnan(p) and p != 0:
         # 1 to the power of NaN is 1 by IEEE 754: only there null would be lost.
-        return np.power(base, p) if p != 2 else np.multiply(base, base)
+        if p == 2:
+            return np.multiply(base, base)
+        # numpy takes the square root for 0.5, which is NaN of -infinity, where the power is +infinity.
+        return np.power(np.where(np.equal(base, -np.inf), np.inf, base) if p == _ROOT else base, p)
     undefined = np.isnan(base) | np.isnan(p)
     return np.where(undefined, np.add(base, p), np.power(base, p))
+
+
+_ROOT = 0.5
 
 
 @on_numbers("sqrt")
