@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from hpckit.errors import GraphError
+from hpckit.processgraph.cropping import cropped, whole
 from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
+from hpckit.processgraph.kinds import is_constant, is_pixelwise
 from hpckit.processgraph.process import Asked, Call, Environment, Value, processes
 from hpckit.processgraph.straight import Straight, straight
 from hpckit.processgraph.strips import in_strips
@@ -106,7 +108,7 @@ class Evaluation:
         elif isinstance(asked, Box) and asked.is_empty:
             return self.type_of(name)
         elif asked is None:
-            asked = _whole(self.type_of(name))
+            asked = whole(self.type_of(name))
         if self._uses.get(name, 0) < 2:
             return self._run(name, asked)
         value, left = self._shared.pop((name, asked), (_MISSING, self._uses[name]))
@@ -117,8 +119,14 @@ class Evaluation:
         return value
 
     def _gives_values(self, name: str) -> bool:
-        process = processes().get(self.graph.nodes[name].process)
-        return name not in self.faster and process is not None and process.takes == "values"
+        node = self.graph.nodes[name]
+        process = None if name in self.faster else processes().get(node.process)
+        return process is not None and process.takes == "values" and not self._chooses_cubes(node)
+
+    def _chooses_cubes(self, node: Node) -> bool:
+        """Whether it is an `if` whose result may be a cube of another node."""
+        branches = [node.arguments.get(name) for name in ("accept", "reject")] if node.process == "if" else ()
+        return any(isinstance(branch, FromNode) and not self._gives_values(branch.node) for branch in branches)
 
     def _run(self, name: str, asked: Asked) -> Value:
         node = self.graph.nodes[name]
@@ -130,10 +138,34 @@ class Evaluation:
                 raise GraphError(f"there is no process {node.process!r}", fault="ProcessUnsupported")
             if process.takes == "cubes":
                 return process.run(_Call(self, node, asked))
+            if self._chooses_cubes(node):
+                return self.part(self._choice(node), asked)
+            self._require_no_cubes(node)
             return process.run(**{name: self.value(given) for name, given in node.arguments.items()})
         except GraphError as fault:
             fault.node = fault.node or node.path
             raise
+
+    def _choice(self, node: Node) -> Argument:
+        condition = self.value(node.arguments["value"])
+        if condition is not None and not isinstance(condition, bool | np.bool_):
+            raise GraphError(
+                "argument 'value' must be one boolean where the result is a data cube",
+                hint="use `mask`, or `if` in a child process",
+                fault="ProcessParameterInvalid",
+            )
+        return node.arguments.get("accept" if condition else "reject")
+
+    def _require_no_cubes(self, node: Node) -> None:
+        """Refuse cubes as arguments of a process of values, before a pixel of them is read."""
+        for name, argument in node.arguments.items():
+            for used in references(argument):
+                if not self._gives_values(used.node) and isinstance(self.type_of(used.node), Cube):
+                    raise GraphError(
+                        f"argument {name!r} of process {node.process!r} is a data cube, and must be a value",
+                        hint="put the process into `apply`, `reduce_dimension` or `merge_cubes`",
+                        fault="ProcessParameterInvalid",
+                    )
 
     def value(self, argument: Argument) -> Value:
         """An argument with all references replaced: by whole results, values of parameters, and callbacks."""
@@ -156,7 +188,7 @@ class Evaluation:
     def _is_constant(self, argument: Argument) -> bool:
         """Whether nothing in it refers to anything: looked up once, since geometries of a graph may be megabytes."""
         if id(argument) not in self._constant:
-            self._constant[id(argument)] = argument, _is_constant(argument)
+            self._constant[id(argument)] = argument, is_constant(argument)
         return self._constant[id(argument)][1]
 
     def part(self, argument: Argument, asked: Asked) -> Value:
@@ -202,7 +234,7 @@ class _Child:
 
     @cached_property
     def _is_pixelwise(self) -> bool:
-        return _is_pixelwise(self.graph)
+        return is_pixelwise(self.graph)
 
     @cached_property
     def _brought(self) -> Mapping[str, Value]:
@@ -262,92 +294,6 @@ class _Call:
         return self.around.once(self.node.id, make)
 
 
-def cropped(cube: Cube, asked: Asked) -> Cube:
-    """A part of a cube that is there.
-
-    Raises
-    ------
-    GraphError
-        If the part lies beyond what is there.
-    """
-    if cube.grid is not None and cube.box is not None and isinstance(asked, Box):
-        return _cut_out(cube, cube.box, NOTHING if asked.is_empty else asked)
-    if cube.geometries is not None and cube.features is not None and asked is not None:
-        return _picked(cube, cube.features, range(0) if isinstance(asked, Box) else asked)
-    return cube
-
-
-def _cut_out(cube: Cube, there: Box, asked: Box) -> Cube:
-    """Some pixels of a raster cube."""
-    if asked == there:
-        return cube
-    inside = asked.moved(-there.top, -there.left)
-    if inside.within(there.shape) != inside and not asked.is_empty:
-        raise GraphError("a part is asked for that the cube does not have")
-    cut = [slice(None)] * len(cube.dims)
-    for place, dim in enumerate(cube.dims):
-        if dim.axis == "y":
-            cut[place] = slice(inside.top, inside.bottom) if not asked.is_empty else slice(0, 0)
-        elif dim.axis == "x":
-            cut[place] = slice(inside.left, inside.right) if not asked.is_empty else slice(0, 0)
-    return replace(cube, values=cube.values[tuple(cut)], box=asked)
-
-
-def _picked(cube: Cube, there: range | tuple[int, ...], wanted: range | tuple[int, ...]) -> Cube:
-    """Some geometries of a vector cube."""
-    if wanted == there:
-        return cube
-    known = np.asarray(there, dtype=np.int64)
-    where = np.searchsorted(known, np.asarray(wanted, dtype=np.int64))
-    if not np.array_equal(known[where[where < len(known)]], wanted):
-        raise GraphError("geometries are asked for that the cube does not have")
-    place = next(place for place, dim in enumerate(cube.dims) if dim.kind == "geometry")
-    return replace(cube, values=np.take(cube.values, where, axis=place), features=wanted)
-
-
-def _whole(found: Value) -> Asked:
-    """What is asked for if all of a result is."""
-    if isinstance(found, Cube) and found.grid is not None:
-        return found.grid.box
-    if isinstance(found, Cube) and found.geometries is not None:
-        return range(len(found.geometries))
-    return None
-
-
 def _uses(graph: Graph) -> Mapping[str, int]:
     """How often the result of each node is used by others."""
     return Counter(used.node for node in graph.nodes.values() for used in references(node.arguments))
-
-
-def _is_pixelwise(graph: Graph) -> bool:
-    """Whether all processes are those of values, which know no neighbours."""
-    known = processes()
-    return all(
-        node.process in known
-        and known[node.process].takes == "values"
-        and all(_is_pixelwise(child.graph) for child in _children(node.arguments))
-        for node in graph.nodes.values()
-    )
-
-
-def _children(argument: Argument) -> Iterator[ChildGraph]:
-    match argument:
-        case ChildGraph():
-            yield argument
-        case Mapping():
-            for item in argument.values():
-                yield from _children(item)
-        case list() | tuple():
-            for item in argument:
-                yield from _children(item)
-
-
-def _is_constant(argument: Argument) -> bool:
-    match argument:
-        case FromNode() | FromParameter() | ChildGraph() | tuple():
-            return False
-        case Mapping():
-            return all(map(_is_constant, argument.values()))
-        case list():
-            return all(map(_is_constant, argument))
-    return True

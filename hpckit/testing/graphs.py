@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from hpckit.errors import GraphError
+from hpckit.processgraph.cropping import cropped
 from hpckit.processgraph.cube import NOTHING, Band, Cube, Dimension, Geometries, Grid, Values
-from hpckit.processgraph.evaluate import Evaluation, cropped
+from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node
 from hpckit.processgraph.process import Asked, Request, Value
 from hpckit.processgraph.times import instants

@@ -1,0 +1,43 @@
+"""What kind of graph or argument it is: of values alone, or without references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph
+from hpckit.processgraph.process import processes
+
+
+def is_pixelwise(graph: Graph) -> bool:
+    """Whether all processes are those of values, which know no neighbours."""
+    known = processes()
+    return all(
+        node.process in known
+        and known[node.process].takes == "values"
+        and all(is_pixelwise(child.graph) for child in _children(node.arguments))
+        for node in graph.nodes.values()
+    )
+
+
+def _children(argument: Argument) -> Iterator[ChildGraph]:
+    match argument:
+        case ChildGraph():
+            yield argument
+        case Mapping():
+            for item in argument.values():
+                yield from _children(item)
+        case list() | tuple():
+            for item in argument:
+                yield from _children(item)
+
+
+def is_constant(argument: Argument) -> bool:
+    """Whether an argument is JSON alone, whatever is evaluated."""
+    match argument:
+        case FromNode() | FromParameter() | ChildGraph() | tuple():
+            return False
+        case Mapping():
+            return all(map(is_constant, argument.values()))
+        case list():
+            return all(map(is_constant, argument))
+    return True
