@@ -94,8 +94,8 @@ def with_parameters(document: Document, values: Mapping[str, JSON]) -> Document:
                 fault="ProcessParameterUnsupported",
             )
     made = [
-        each | ({"default": values[n], "optional": True} if (n := each.get("name")) in values else {})
-        for each in known
+        each | ({"default": values[name], "optional": True} if name in values else {})
+        for each, name in zip(known, names, strict=True)
     ]
     changed = {**process, "parameters": made}
     return {**document, "process": changed} if process is document.get("process") else changed

@@ -81,8 +81,8 @@ def several_values(found: Any, shape: Sequence[int], dtype: npt.DTypeLike, child
 
     Parameters
     ----------
-    found : Labelled or list
-        What it returned.
+    found : Labelled, list or one value
+        What it returned; many published graphs return one value, which is an array of one element.
     shape, dtype, child
         As for `one_value`.
 
@@ -107,7 +107,7 @@ def several_values(found: Any, shape: Sequence[int], dtype: npt.DTypeLike, child
         parts = [one_value(item, shape, dtype, child) for item in found]
         values = np.stack(parts) if parts else np.empty((0, *shape), dtype)
     else:
-        raise GraphError(f"{child!r} must return an array, and returns one value", fault=_NOT_ONE_VALUE)
+        values = one_value(found, shape, dtype, child)[np.newaxis]
     if not len(values):
         raise GraphError(f"{child!r} returns an empty array", fault=_NOT_ONE_VALUE)
     return values
