@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpckit.campaign.campaign import load_campaign
-from hpckit.production.kernels import of_campaign
+from hpckit.production.kernels import of_campaign, of_graphs
 from tests.small_campaign import copy, write_campaign
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -80,6 +80,42 @@ def test_workers_ask_only_for_kernels_that_were_compiled_ahead(
     ahead = run(python, kernels, "kernels", *names, record=tmp_path / "ahead")
     asked = run(python, kernels, "run", str(campaign), "--workers", "2", "--no-sync", record=tmp_path / "asked")
     assert len(asked) > 5
+    assert asked - ahead == set()
+
+
+EVERY_REDUCER = """
+import numpy as np
+from hpckit.processgraph.labelled import Labelled
+from hpckit.processgraph.process import processes
+
+run = {name: process.run for name, process in processes().items()}
+for dtype in ("float32", "float64"):
+    whole = np.zeros((5, 60, 70), dtype)
+    fixed = whole.copy()
+    fixed.flags.writeable = False
+    for stack in (whole, fixed, whole[:, 3:50], whole[:, :, 4:60], whole.transpose(1, 0, 2)):
+        data = Labelled(stack)
+        for name in ("sum", "product", "mean", "variance", "sd", "min", "max", "extrema", "median", "count", "first",
+                     "last", "order", "sort", "cumsum", "cummin", "cummax", "cumproduct", "array_interpolate_linear"):
+            run[name](data=data)
+        for name in ("order", "sort"):
+            run[name](data=data, asc=False, nodata=False)
+        run["quantiles"](data=data, probabilities=[0.1, 0.5], ignore_nodata=False)
+        flags = run["between"](x=stack[0], min=0, max=1)
+        run["if"](value=run["and"](x=flags, y=run["gt"](x=stack[0], y=0.5)), accept=stack[1], reject=1)
+"""
+
+
+def test_reducers_of_process_graphs_ask_only_for_kernels_that_were_compiled_ahead(
+    python: Path, tmp_path: Path
+) -> None:
+    here, kernels = Path(sys.prefix) / "share" / "hpckit" / "kernels", tmp_path / "kernels"
+    shutil.copytree(here, kernels, ignore=shutil.ignore_patterns("ready.*")) if here.exists() else kernels.mkdir()
+    ahead = run(python, kernels, "kernels", *of_graphs(), record=tmp_path / "ahead")
+    environment = {**os.environ, "HPCKIT_KERNELS": str(kernels), "RECORD": str(tmp_path / "asked")}
+    subprocess.run([python, "-c", EVERY_REDUCER], env=environment, check=True)
+    asked = set((tmp_path / "asked").read_text().split())
+    assert len(asked) >= 20
     assert asked - ahead == set()
 
 

@@ -18,27 +18,10 @@ from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import processes
 from hpckit.testing.graphs import MemoryEnvironment, child, evaluation_of, graph, step
 
-UNARY = [
-    "absolute",
-    "sqrt",
-    "ln",
-    "floor",
-    "ceil",
-    "int",
-    "sgn",
-    "sin",
-    "cos",
-    "tan",
-    "arcsin",
-    "arccos",
-    "arctan",
-    "sinh",
-    "cosh",
-    "tanh",
-    "arsinh",
-    "arcosh",
-    "artanh",
-]
+UNARY = (
+    *("absolute", "sqrt", "ln", "floor", "ceil", "int", "sgn"),
+    *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "arsinh", "arcosh", "artanh"),
+)
 BINARY = ("add", "subtract", "multiply", "divide", "normalized_difference", "mod")
 COMPARISONS = ("eq", "neq", "gt", "gte", "lt", "lte")
 LOGIC = ("and", "or", "xor")
