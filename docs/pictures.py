@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import pty
 import re
@@ -22,6 +23,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import pandas as pd
+import pyogrio
+import pyproj
+import shapely
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from PIL import Image
@@ -29,6 +35,10 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT: Final = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+
+from graph_pictures import draw_crops, draw_water  # noqa: E402  # mkdocs imports this file alone
+
 COLUMNS: Final = 100
 
 COMPOSITE: Final = """\
@@ -75,7 +85,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 @cache
 def _folder() -> Path:
     digest = hashlib.sha256()
-    for path in sorted([*ROOT.glob("hpckit/**/*.py"), *ROOT.glob("hpckit/**/*.j2"), Path(__file__)]):
+    for path in sorted(
+        [
+            *ROOT.glob("hpckit/**/*.py"),
+            *ROOT.glob("hpckit/**/*.j2"),
+            *ROOT.glob("docs/*.py"),
+            *ROOT.glob("docs/examples/graphs/*"),
+        ]
+    ):
         digest.update(path.read_bytes())
     return ROOT / ".cache" / "docs" / digest.hexdigest()[:16]
 
@@ -91,7 +108,32 @@ def _draw(folder: Path) -> None:
         _hpckit(folder, command, CAMPAIGN, *words, folder / f"{name}.png")
         _shrink(folder / f"{name}.png", work / f"{name}.webp")
     _hpckit(folder, "report", CAMPAIGN, "-o", work / "report.html")
+    _draw_graphs(folder, work)
     work.rename(folder / "pictures")
+
+
+def _draw_graphs(folder: Path, work: Path) -> None:
+    """Run the examples of process graphs, and draw their results."""
+    _hpckit(folder, "demo", "--only-data", "--reservoir", "lake")
+    _hpckit(folder, "plan", "lake/campaign.yaml")
+    _graph(folder, "water-change", "lake/campaign.yaml")
+    draw_water(folder / "water-change/results/result/water.tif", work / "water-change.png")
+    _, _, shapes, fields = pyogrio.raw.read(folder / "demo/parcels.gpkg", columns=["parcel_id", "crop"])
+    to_degrees = pyproj.Transformer.from_crs(32631, 4326, always_xy=True)
+    outlines = shapely.transform(shapely.from_wkb(shapes), lambda at: np.column_stack(to_degrees.transform(*at.T)))
+    features = [
+        {"type": "Feature", "id": name, "properties": {}, "geometry": json.loads(shapely.to_geojson(outline))}
+        for name, outline in zip(fields[0], outlines, strict=True)
+    ]
+    (folder / "parcels.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    _graph(folder, "crop-growth", CAMPAIGN, "--parameter", "parcels=@parcels.geojson")
+    parcels = pd.DataFrame({"parcel_id": fields[0], "crop": fields[1]})
+    draw_crops(folder / "crop-growth/results/result/openEO.csv", parcels, work / "crop-growth.png")
+
+
+def _graph(folder: Path, name: str, campaign: str, *options: str) -> None:
+    graph = ROOT / "docs" / "examples" / "graphs" / f"{name}.json"
+    _hpckit(folder, "graph", "run", graph, "--collection", f"SENTINEL2_L2A={campaign}", *options, "-o", name)
 
 
 def _shrink(path: Path, smaller: Path) -> None:

@@ -44,13 +44,17 @@ store:
 """
 
 
-def make_data(folder: Path, console: Console, *, seed: int, dates: int | None, workers: int) -> Path:
+def make_data(
+    folder: Path, console: Console, *, seed: int, dates: int | None, workers: int, reservoir: bool = False
+) -> Path:
     """Write products, parcels and the campaign file; what is there from an earlier call stays.
 
     Parameters
     ----------
     dates : int, optional
         Number of overpasses; all of the season if not given.
+    reservoir : bool
+        With a lake that falls dry.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def make_data(folder: Path, console: Console, *, seed: int, dates: int | None, w
     HpckitError
         If the folder holds something else.
     """
-    settings = {"seed": seed, "dates": dates}
+    settings = {"seed": seed, "dates": dates} | ({"reservoir": True} if reservoir else {})
     mark = folder / _MARK
     if mark.exists() and json.loads(mark.read_text()) == settings:
         return folder / "campaign.yaml"
@@ -71,7 +75,7 @@ def make_data(folder: Path, console: Console, *, seed: int, dates: int | None, w
             f"{folder}: not empty, and not a demonstration with these settings",
             hint="give another folder, or delete it",
         )
-    landscape, passes = Landscape(seed=seed), season()[:dates]
+    landscape, passes = Landscape(seed=seed, reservoir=reservoir), season()[:dates]
     _write_products(folder / "scenes", landscape, passes, console, workers)
     _write_parcels(folder / "parcels.gpkg", landscape)
     write_text(folder / "campaign.yaml", CAMPAIGN)

@@ -13,7 +13,10 @@ import click
 @click.option("--dates", type=click.IntRange(1), help="Number of overpasses. Default: a season.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Worker processes.")
 @click.option("--only-data", is_flag=True, help="Write products, parcels and campaign file, and stop.")
-def demo(folder: Path, seed: int, dates: int | None, workers: int, only_data: bool) -> None:
+@click.option(
+    "--reservoir", is_flag=True, help="With --only-data: a lake that falls dry in summer, for the example of graphs."
+)
+def demo(folder: Path, seed: int, dates: int | None, workers: int, only_data: bool, reservoir: bool) -> None:
     """Make a small Sentinel-2 series in FOLDER and run a campaign on it.
 
     The landscape is artificial, but the products have the true format: SAFE layout, metadata, tiled JPEG 2000 and
@@ -27,8 +30,10 @@ def demo(folder: Path, seed: int, dates: int | None, workers: int, only_data: bo
     from hpckit.demo import make_data, run_demo
 
     console = Console()
+    if reservoir and not only_data:
+        raise click.UsageError("--reservoir needs --only-data")
     if only_data:
-        path = make_data(folder, console, seed=seed, dates=dates, workers=workers)
+        path = make_data(folder, console, seed=seed, dates=dates, workers=workers, reservoir=reservoir)
         console.say(f"now: hpckit run {path}")
         return
     raise SystemExit(run_demo(folder, console, seed=seed, dates=dates, workers=workers))
