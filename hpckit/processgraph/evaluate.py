@@ -290,8 +290,8 @@ class _Call:
     def given(self, name: str) -> Value:
         return self.around.parameters.get(name)
 
-    def once(self, make: Callable[[], Value]) -> Value:
-        return self.around.once(self.node.id, make)
+    def once(self, make: Callable[[], Value], what: str = "") -> Value:
+        return self.around.once(f"{self.node.id}.{what}", make)
 
 
 def _uses(graph: Graph) -> Mapping[str, int]:

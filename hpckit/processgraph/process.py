@@ -68,8 +68,11 @@ class Call(Protocol):
     def given(self, name: str) -> Value:
         """A parameter that a process around gives to its callback, whatever the graph refers to; None without one."""
 
-    def once(self, make: Callable[[], Value]) -> Value:
-        """What does not depend on the part that is asked for: made when this node first needs it, then kept."""
+    def once(self, make: Callable[[], Value], what: str = "") -> Value:
+        """What does not depend on the part that is asked for: made when this node first needs it, then kept.
+
+        A node that keeps several things tells them apart by `what`.
+        """
 
 
 class Source(Protocol):

@@ -61,10 +61,8 @@ def on_grid(call: Call, name: str, grid: Grid, box: Box, method: str = "near") -
 
 def once_whole(call: Call, name: str) -> Cube:
     """All of a cube without a grid, computed once."""
-    found: dict[str, Cube] = call.once(dict)
-    if name not in found:
-        found[name] = call.cube(name, None)
-    return found[name]
+    found: Cube = call.once(lambda: call.cube(name, None), name)
+    return found
 
 
 def _padded(part: Cube, values: Values, inside: Box, there: Box) -> Values:
