@@ -263,7 +263,7 @@ GDAL = {
 @pytest.mark.parametrize("method", GDAL)
 def test_resampling_is_that_of_gdal(method, ratio):
     """In the middle of a raster: at its edges GDAL weighs otherwise; and its kernel of Lanczos does not widen for
-    odd ratios (seen with 3.9)."""
+    odd ratios (seen with 3.10)."""
     if method == "lanczos" and ratio == (3, 5):
         ratio = (4, 6)
     random = np.random.default_rng(5)
