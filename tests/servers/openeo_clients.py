@@ -37,6 +37,21 @@ def run_client(script: str, *arguments: Any, folder: Path, timeout: float = 600,
     return done.stdout
 
 
+def start_client(script: str, *arguments: Any, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start Python code in the environment of the clients; what it prints is to be read from its `stdout`."""
+    require_clients()
+    file = folder / "client.py"
+    file.write_text(script)
+    return subprocess.Popen(
+        [str(PYTHON), "-u", str(file), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env=_environment(folder) | environment,
+    )
+
+
 SOURCES = Path("../ref")
 """Copies of openEO's repositories: the package of the test suite lacks its payloads and the OpenAPI document."""
 

@@ -1,6 +1,7 @@
-"""The process that computes one graph for `POST /result`: `python -m hpckit.serve.openeo.computing FOLDER`.
+"""The process that computes one graph for `POST /result`: `python -m hpckit.serve.openeo.computing`.
 
-It reads `question.json`, and writes `answer.json`, with the files that it made or what was wrong, as its last step.
+It imports what graphs need, and waits for a line with a folder on standard input. There it reads `question.json`, and
+writes `answer.json`, with the files that it made or what was wrong, as its last step.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 import os
 import resource
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,17 @@ from hpckit.serve.openeo.synchronous import ANSWER, QUESTION
 def main() -> None:
     """Compute the graph of a folder within limits."""
     parser = argparse.ArgumentParser(prog="computing", description=__doc__)
-    parser.add_argument("folder", type=Path)
     parser.add_argument("--memory-mib", type=int, required=True)
     parser.add_argument("--file-mib", type=int, required=True)
     arguments = parser.parse_args()
-    folder: Path = arguments.folder
-    question = json.loads((folder / QUESTION).read_bytes())
     from hpckit import api
 
+    _import_all()
+    line = sys.stdin.readline().rstrip("\n")
+    if not line:
+        return
+    folder = Path(line)
+    question = json.loads((folder / QUESTION).read_bytes())
     _limit(arguments.memory_mib, arguments.file_mib)
     try:
         collections = {name: Path(path) for name, path in question["collections"].items()}
@@ -45,6 +50,17 @@ def main() -> None:
             "message": "the graph needs more memory than is allowed here; submit it as a batch job",
         }
     write_json(folder / ANSWER, answer)
+
+
+def _import_all() -> None:
+    """Import what is imported late elsewhere."""
+    import pyproj  # noqa: F401
+    import rasterio  # noqa: F401
+
+    from hpckit.processgraph.process import processes
+    from hpckit.reduce.graphs import ask  # noqa: F401
+
+    processes()
 
 
 def _limit(memory_mib: int, file_mib: int) -> None:

@@ -43,6 +43,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
     """Addresses of the door."""
     door = OpenEoDoor(service)
     service.on_close(door.follower.close)
+    service.on_close(door.synchronous.close)
     door.begin()
     versions = Route(WELL_KNOWN, door.versions, methods=["GET"])
     below = [*door.unlisted, *door.listed]

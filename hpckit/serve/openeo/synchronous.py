@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,7 @@ class SynchronousGraphs:
         self.limits = limits
         self.folder = folder
         self._turns = CapacityLimiter(limits.at_once)
+        self._ready = _Ready(["--memory-mib", str(limits.memory_mib), "--file-mib", str(2 * limits.result_mib)])
         self._held = 0
 
     async def answer(self, request: Request, user: User, process: dict[str, Any]) -> Response:
@@ -109,23 +111,22 @@ class SynchronousGraphs:
 
     def _compute(self, folder: Path) -> None:
         """Compute in a process of its own; it and what it started end with the limits."""
-        limits = ["--memory-mib", str(self.limits.memory_mib), "--file-mib", str(2 * self.limits.result_mib)]
-        command = [sys.executable, "-m", "hpckit.serve.openeo.computing", str(folder), *limits]
-        with (folder / "stderr").open("wb") as errors:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
-            )
-            try:
-                process.wait(self.limits.seconds * 2)
-            except subprocess.TimeoutExpired:
-                raise _complex(f"the graph was not done after {format_duration(self.limits.seconds * 2)}") from None
-            finally:
-                _end(process)
+        process = self._ready.take()
+        try:
+            process.communicate(f"{folder}\n".encode(), self.limits.seconds * 2)
+        except subprocess.TimeoutExpired:
+            raise _complex(f"the graph was not done after {format_duration(self.limits.seconds * 2)}") from None
+        finally:
+            _end(process)
         answer = _answer(folder)
         if answer is None:
             raise _complex("the graph needs more memory than is allowed here, or its process was killed")
         if "code" in answer:
             raise OpenEoError(answer["code"], answer["message"])
+
+    def close(self) -> None:
+        """End the process that waits."""
+        self._ready.close()
 
     def _response(self, folder: Path) -> Response:
         files = (_answer(folder) or {})["files"]
@@ -143,6 +144,43 @@ class SynchronousGraphs:
             for path in paths:
                 tar.add(path, path.name)
         return FileResponse(archive, headers=headers, media_type="application/x-tar", background=gone)
+
+
+class _Ready:
+    """A process that has imported all it needs, and waits for a graph: imports take longer than small graphs.
+
+    Parameters
+    ----------
+    words : list of str
+        Its limits.
+    """
+
+    def __init__(self, words: list[str]) -> None:
+        self._command = [sys.executable, "-m", "hpckit.serve.openeo.computing", *words]
+        self._lock = threading.Lock()
+        self._waiting: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
+
+    def take(self) -> subprocess.Popen[bytes]:
+        """A process, for one graph; the next one is started."""
+        with self._lock:
+            process, self._waiting = self._waiting, None
+            if not self._is_closed:
+                self._waiting = self._start()
+        return process if process is not None and process.poll() is None else self._start()
+
+    def close(self) -> None:
+        """End the one that waits."""
+        with self._lock:
+            self._is_closed = True
+            process, self._waiting = self._waiting, None
+        if process is not None:
+            _end(process)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        )
 
 
 def _answer(folder: Path) -> Mapping[str, Any] | None:
