@@ -7,10 +7,12 @@ writes `answer.json`, with the files that it made or what was wrong, as its last
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import resource
 import sys
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,22 @@ def main() -> None:
             "code": "ProcessGraphComplexity",
             "message": "the graph needs more memory than is allowed here; submit it as a batch job",
         }
+    except Exception as error:
+        traceback.print_exc()
+        told = (
+            "its files are larger than is allowed here" if _is_too_large(error) else "an error in the server itself"
+        )
+        answer = {"code": "ProcessGraphComplexity" if _is_too_large(error) else "Internal", "message": told}
     write_json(folder / ANSWER, answer)
+
+
+def _is_too_large(error: BaseException | None) -> bool:
+    """Whether a file met its limit, as far as the error tells."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _import_all() -> None:

@@ -32,6 +32,8 @@ from hpckit.serve.openeo.users import User
 
 _AS_JOB: Final = "submit it as a batch job"
 _WAITING: Final = 20
+_LEAST_FILE_MIB: Final = 256
+"""Files are larger before they are compressed."""
 _FOLDER: Final = "sync-"
 ANSWER: Final = "answer.json"
 QUESTION: Final = "question.json"
@@ -55,7 +57,9 @@ class SynchronousGraphs:
         self.limits = limits
         self.folder = folder
         self._turns = CapacityLimiter(limits.at_once)
-        self._ready = _Ready(["--memory-mib", str(limits.memory_mib), "--file-mib", str(2 * limits.result_mib)])
+        self._ready = _Ready(
+            ["--memory-mib", str(limits.memory_mib), "--file-mib", str(max(_LEAST_FILE_MIB, 4 * limits.result_mib))]
+        )
         self._held = 0
 
     async def answer(self, request: Request, user: User, process: dict[str, Any]) -> Response:
