@@ -12,6 +12,7 @@ Examples
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -934,8 +935,33 @@ def graph_processes() -> list[Mapping[str, Any]]:
     """Processes that graphs may call, as openEO's specifications: each passes all official tests of it."""
     from hpckit.processgraph.listed import listed
     from hpckit.processgraph.specs import documents
+    from hpckit.reduce.udf.settings import is_offered, settings_here
 
-    return [documents()[name] for name in listed()]
+    return [documents()[name] for name in listed(user_code=is_offered(settings_here()))]
+
+
+def use_user_code_of(site: str, folder: Path) -> None:
+    """Run code of users in graphs as a site file says, in this process and those that it starts.
+
+    Parameters
+    ----------
+    site : str
+        Name, or file.
+    folder : Path
+        Whose site files come first.
+    """
+    from hpckit.sites.udf import UDF_SETTINGS
+
+    found = find_site(site, folder)
+    if found.udf is not None:
+        os.environ[UDF_SETTINGS] = found.udf.model_dump_json(exclude_defaults=True)
+
+
+def udf_runtimes() -> dict[str, Any]:
+    """Images for code of users in graphs, as openEO describes them (`GET /udf_runtimes`); none without Apptainer."""
+    from hpckit.reduce.udf.settings import runtimes, settings_here
+
+    return runtimes(settings_here())
 
 
 def with_parameters(graph: Any, values: Mapping[str, Any]) -> Any:

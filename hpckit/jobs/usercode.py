@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from hpckit.campaign.campaign import Campaign
-from hpckit.processgraph.taken import PROCESS
+from hpckit.processgraph.usercode import PROCESS
 from hpckit.sites.site import Site
 from hpckit.sites.udf import UDF_SETTINGS
 

@@ -6,11 +6,19 @@ from typing import Final
 
 from hpckit.processgraph.process import processes
 from hpckit.processgraph.specs import specification
+from hpckit.processgraph.usercode import PROCESS
 
 INCOMPLETE: Final[frozenset[str]] = frozenset()
 """Processes that are there, and that fail official tests (`python -m hpckit.testing.openeo`)."""
 
 
-def listed() -> list[str]:
-    """Names of the processes that a server offers."""
-    return [name for name in sorted(processes()) if name not in INCOMPLETE and specification(name) is not None]
+def listed(*, user_code: bool = False) -> list[str]:
+    """Names of the processes that a server offers.
+
+    Parameters
+    ----------
+    user_code : bool
+        Whether code of users can run.
+    """
+    left_out = INCOMPLETE if user_code else INCOMPLETE | {PROCESS}
+    return [name for name in sorted(processes()) if name not in left_out and specification(name) is not None]

@@ -14,11 +14,11 @@ from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.graph import ChildGraph, Graph
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Call, Value
+from hpckit.processgraph.usercode import PROCESS
 from hpckit.space.box import Box
 
 TAKEN: Final = "(taken from)"
 """Parameter of callbacks with a `Taken`."""
-PROCESS: Final = "run_udf"
 _SAMPLE: Final = 16
 """Rows and columns of the part on which code is tried."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+PROCESS: Final = "run_udf"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ class Udf(Part):
     images: list[OneLine] = Field(default_factory=list)
     """Folders with images that users may name by their path as `runtime`."""
     limits: Limits = Limits()
+    scratch: OneLine | None = None
+    """Folder on node-local disk for temporary files, `$TMPDIR`; the umask decides who may read them. By default a
+    private folder in the usual place."""
     network: bool = False
     """Leaves the network open, where Apptainer is not allowed to close it."""
     packages: list[Name] = Field(default_factory=list)

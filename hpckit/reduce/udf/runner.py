@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -196,11 +198,26 @@ class UserCodeRunner:
 
     def _folder(self) -> Path:
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="hpckit-udf-"))
+            self._scratch = _new_folder(self.settings.scratch)
             atexit.register(shutil.rmtree, self._scratch, ignore_errors=True)
         if not self._sandboxes:
             atexit.register(self.close)
         return self._scratch
+
+
+def _new_folder(inside: str | None) -> Path:
+    if inside is None:
+        return Path(tempfile.mkdtemp(prefix="hpckit-udf-"))
+    folder = Path(os.path.expandvars(inside)) / f"hpckit-udf-{uuid.uuid4().hex[:12]}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise GraphError(
+            f"user code has no folder for temporary files: {folder.parent}: {error.strerror}",
+            hint="correct `udf.scratch` in the site file",
+            fault=_FAULT,
+        ) from None
+    return folder
 
 
 def _key(code: UserCode, data: Cube) -> str:

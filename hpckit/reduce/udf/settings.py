@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 from hpckit.base.apptainer import find_program
 from hpckit.errors import SiteError
 from hpckit.sites.site import find_site, identify_site
-from hpckit.sites.udf import UDF_SETTINGS, Udf
+from hpckit.sites.udf import UDF_SETTINGS, Udf, UdfRuntime
 
 
 def settings_here(own: Udf | None = None) -> Udf | None:
@@ -39,6 +41,20 @@ def settings_here(own: Udf | None = None) -> Udf | None:
 def _of_site() -> Udf | None:
     name = identify_site()
     return None if name is None else find_site(name).udf
+
+
+def runtimes(settings: Udf | None) -> dict[str, Any]:
+    """What openEO calls UDF runtimes; none where code of users cannot run."""
+    if settings is None or not is_offered(settings):
+        return {}
+    return {name: _described(name, runtime) for name, runtime in settings.runtimes.items()}
+
+
+def _described(name: str, runtime: UdfRuntime) -> dict[str, Any]:
+    version = runtime.version or "1"
+    libraries = {library: {"version": number} for library, number in runtime.libraries.items()}
+    title = runtime.title or f"{name} in {Path(runtime.image).name}"
+    return {"title": title, "type": "language", "default": version, "versions": {version: {"libraries": libraries}}}
 
 
 def is_offered(settings: Udf | None) -> bool:

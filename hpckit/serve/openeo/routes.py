@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from hpckit.processgraph.listed import listed
+from hpckit import api
+from hpckit.errors import SiteError
 from hpckit.processgraph.specs import documents
 from hpckit.serve.identity.access import TOKEN_S, client_address
 from hpckit.serve.openeo import capabilities
@@ -79,6 +82,8 @@ class OpenEoDoor:
 
     def begin(self) -> None:
         """Remove what a killed server left, and follow the jobs that there are."""
+        with suppress(SiteError):  # starting a job says what is wrong with it
+            api.use_user_code_of(self.service.settings.openeo.site, self.service.settings.resolve(Path()))
         self.files.tidy()
         self.synchronous.tidy()
         self.follower.start_if_needed()
@@ -161,7 +166,7 @@ class OpenEoDoor:
     def list_processes(self, request: Request) -> Response:
         """Processes that there are."""
         known = documents()
-        found, links = page(request, [known[name] for name in listed()])
+        found, links = page(request, [known[str(item["id"])] for item in api.graph_processes()])
         return JSONResponse({"processes": found, "links": links})
 
     def file_formats(self, request: Request) -> Response:
@@ -172,7 +177,7 @@ class OpenEoDoor:
 
     def udf_runtimes(self, request: Request) -> Response:
         """What runs code of users."""
-        return JSONResponse({})
+        return JSONResponse(api.udf_runtimes())
 
     # -- logins ------------------------------------------------------------------------------------------------------
     def basic(self, request: Request) -> Response:
