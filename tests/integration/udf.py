@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from hpckit.reduce.udf.sandbox import Image, Sandbox
 from hpckit.sites.udf import Limits
 from tests.servers import apptainer, udf_image
 
+_ENTRY = struct.Struct("<HHI")
+_OWNER, _GROUP, _OTHERS, _NOBODY = 0x01, 0x04, 0x20, 0xFFFFFFFF
+"""Of access control lists: acl(5), `linux/posix_acl_xattr.h`."""
 PLACE = Path("/var/tmp/hpckit-image-test")
 """Shared with the tests of images: Apptainer is unpacked once."""
 
@@ -37,12 +41,16 @@ def udf_image_file(udf_program: Path) -> Path:
 @pytest.fixture
 def udf_place(udf_program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A scratch folder of all users: Apptainer runs as another user here, since it refuses the root of tests."""
-    before = os.umask(0)
     monkeypatch.setenv("HPCKIT_APPTAINER", str(udf_program))
     folder = PLACE / f"run-{next(tempfile._get_candidate_names())}"  # type: ignore[attr-defined]
     folder.mkdir()
+    folder.chmod(0o777)
+    # Folders in it are open to that user, too, whatever umask their makers have.
+    rights = [(_OWNER, 7, _NOBODY), (_GROUP, 7, _NOBODY), (_OTHERS, 7, _NOBODY)]
+    os.setxattr(
+        folder, "system.posix_acl_default", struct.pack("<I", 2) + b"".join(_ENTRY.pack(*one) for one in rights)
+    )
     yield folder
-    os.umask(before)
     shutil.rmtree(folder, ignore_errors=True)
 
 
