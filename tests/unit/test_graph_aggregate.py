@@ -264,10 +264,6 @@ def test_only_pixels_around_the_geometries_are_read():
             reducer=calling("mean", "data"),
         ),
     )
-    from hpckit.processgraph.process import processes
-
-    if "load_collection" not in processes():
-        pytest.skip("load_collection is not there yet")
     Evaluation(steps, environment).evaluate()
     read = [box for source in environment.opened for box in source.boxes if not box.is_empty]
     assert [(box.top, box.left, box.bottom, box.right) for box in read] == [(2, 2, 4, 4)]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.graph import FromParameter
-from hpckit.processgraph.process import processes
 from hpckit.space.box import Box
 from hpckit.testing.graphs import GRID, bands, calling, child, evaluation_of, raster, result_of, step
 
@@ -122,7 +121,7 @@ def test_a_part_has_the_pixels_of_the_whole(box, process, turned):
     assert found.names == cube.names
 
 
-# A process of sub-cubes, which needs the others' processes of cubes: the mean of a polygon, put into all its pixels.
+# A process of sub-cubes: the mean of a polygon, put into all its pixels.
 def spread_mean(*, data, context):
     if not data.values.size:
         return data
@@ -198,7 +197,6 @@ def test_a_process_that_gives_another_cube_is_refused():
         applied(lambda *, data, context: data.at("bands", [0]), CUBE, LEFT).type()
 
 
-@pytest.mark.skipif("apply" not in processes(), reason="apply is not there yet")
 def test_a_graph_is_a_process_of_polygons():
     process = child(
         all=step("apply", data=FromParameter("data"), process=calling("multiply", "x", y=2)),
