@@ -28,6 +28,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.openeo, pytest.mark.slow]
 
 SMALL = {"west": 601000, "south": 5690000, "east": 602000, "north": 5691000, "crs": 32631}
+ROOT = Path(__file__).parents[2]
 BUSY = ("created", "queued", "running")
 
 
@@ -319,6 +320,7 @@ def lab(folder: Path) -> Path:
         "name: lab\nscheduler: slurm\n"
         "partitions: [{name: short, cores: 2, memory_mib: 4000, walltime: 60min}]\n"
         "stages: {default: {ranks: 1}}\npoll: {first_s: 1, submit_pause_s: 0, timeout_s: 60}\n"
+        f"environment: {{PYTHONPATH: {ROOT}}}\n"
     )
     return path
 

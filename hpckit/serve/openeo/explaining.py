@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,12 +56,19 @@ def explain_failure(log: Path, run: Run, submission: Submission) -> None:
 
 def _ended(submission: Submission) -> list[ElementState]:
     """Elements with what they used, as far as the scheduler tells."""
-    scheduler = scheduler_of(submission.site)
+    scheduler, before = scheduler_of(submission.site), remembered(submission)
     try:
         seen = look(submission, scheduler, runner_of(submission.site, scheduler), details=True)
     except HpckitError:
-        seen = remembered(submission)
-    return [item for item in seen if item.state in _FAILED][:_SHOWN]
+        seen = before
+    # What outputs said is not in what the accounting says.
+    reasons = {(item.stage, item.element): item.sighting.reason for item in before}
+    return [_with_reason(item, reasons) for item in seen if item.state in _FAILED][:_SHOWN]
+
+
+def _with_reason(item: ElementState, reasons: Mapping[tuple[str, int], str]) -> ElementState:
+    reason = item.sighting.reason or reasons.get((item.stage, item.element), "")
+    return replace(item, sighting=replace(item.sighting, reason=reason))
 
 
 def _of_element(item: ElementState, stage: StageLayout | None) -> str:
