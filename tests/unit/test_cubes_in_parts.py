@@ -36,7 +36,7 @@ KERNEL = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 0, 1], [0, 0, 2]]
 MEAN, MAXIMUM = calling("mean", "data"), child(max=step("max", data=[FromParameter("x"), FromParameter("y")]))
 TRIANGLE = {
     "type": "Polygon",
-    "coordinates": [[[10.3123, 46.9452], [10.3142, 46.9455], [10.3136, 46.9441], [10.3123, 46.9452]]],
+    "coordinates": [[[10.3141, 46.9453], [10.3158, 46.9458], [10.3151, 46.9449], [10.3141, 46.9453]]],
 }
 SMOOTH = child(smooth=step("apply_kernel", data=FromParameter("data"), kernel=[[1, 2, 1], [0, 3, 0], [1, 0, 2]]))
 
@@ -148,7 +148,7 @@ OTHERS = {
         "method": "bilinear",
     },
     "resample_cube_spatial degrees": {
-        "target": sample(7, 6, seed=3, dims=(), grid=Grid("EPSG:4326", 10.3123, 46.9452, 2e-4, -1e-4, 7, 6)),
+        "target": sample(7, 6, seed=3, dims=(), grid=Grid("EPSG:4326", 10.3138, 46.9461, 2e-4, -1e-4, 7, 6)),
         "method": "cubic",
     },
     "resample_cube_temporal": {"target": sample(1, 1, dims=(times("2023-11-01", "2024-01-06", "2024-01-31"),))},
