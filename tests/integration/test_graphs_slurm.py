@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
+import hpckit
 from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
@@ -23,6 +25,7 @@ from tests.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 QUIET = Console(quiet=True)
+THIS_CODE = f"environment: {{PYTHONPATH: {json.dumps(str(Path(hpckit.__file__).parents[1]))}}}\n"
 
 
 @pytest.fixture
@@ -37,7 +40,8 @@ def test_a_graph_on_slurm_that_is_cancelled_in_between(slurm, source: Path, tmp_
     path = api.prepare_graph(graph, {"test": source}, tmp_path / "it's a job", title="Median\nof clear dates")
     path.write_text(path.read_text() + "    memory_mib: 64\n")
     campaign = load_campaign(path)
-    submission = submit_campaign(campaign, site(tmp_path, more=slow(tmp_path, 0)), QUIET)
+    lab = site(tmp_path, more=slow(tmp_path, 0) + THIS_CODE)
+    submission = submit_campaign(campaign, lab, QUIET)
     assert submission is not None and [job.stage for job in submission.jobs] == ["graph", "results"]
     until(lambda: any(line.startswith("graph/") for line in begun(tmp_path)), 240, "for the first unit of the graph")
     slurm.run("scancel", "--user=root", check=False)
@@ -48,4 +52,4 @@ def test_a_graph_on_slurm_that_is_cancelled_in_between(slurm, source: Path, tmp_
     (file,) = api.graph_results(path)
     with rasterio.open(file.path) as opened:
         np.testing.assert_allclose(opened.read(), graph_examples.expected_median(source), atol=1e-6)
-    assert submit_campaign(campaign, site(tmp_path), QUIET) is None
+    assert submit_campaign(campaign, lab, QUIET) is None
