@@ -308,8 +308,18 @@ Reduction = Annotated[
 """A reduction of the cube, selected by `kind`."""
 
 
+def _own_data_or_graphs(schema: dict[str, Any]) -> None:
+    """Products are required, unless all reductions are graphs."""
+    graphs = {"items": {"properties": {"kind": {"const": "graph"}}, "required": ["kind"]}, "minItems": 1}
+    own = [name for name in schema["required"] if name != "name"]
+    schema["required"] = ["name"]
+    schema["anyOf"] = [{"required": own}, {"properties": {"reductions": graphs}, "required": ["reductions"]}]
+
+
 class Campaign(_Model):
     """One production: area, period, scenes, grid, cube, reductions and store."""
+
+    model_config = ConfigDict(json_schema_extra=_own_data_or_graphs)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$")]
     """Letters, digits, `_`, `.` and `-`; it names files and database rows."""
