@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -45,11 +46,14 @@ def apply_kernel(call: Call) -> Cube:
             (asked.top, asked.left), (asked.bottom, asked.right), kernel.shape, grid.shape, strict=True
         )
     )
-    around = _around(call, planes, rows, columns, border, invalid)
+    parts = list(_read(call, rows, columns))
     factor = float(call.value("factor", 1))
-    made = np.empty((*around.shape[:-2], *asked.shape), dtype)
+    made = np.empty((*planes.values.shape[:-2], *asked.shape), dtype)
     for place in np.ndindex(made.shape[:-2]):
-        _convolved(around[place], kernel, factor, made[place])
+        around = np.full((len(rows), len(columns)), border if _is_number(border) else 0, dtype)
+        for part in parts:
+            part.put(around, place, dtype.type(invalid))
+        _convolved(around, kernel, factor, made[place])
     return in_order(replace(planes, values=made, box=asked), kind.dims)
 
 
@@ -91,25 +95,36 @@ def _places(start: int, stop: int, count: int, border: Any) -> _Places:
     return np.where((at >= 0) & (at < count), at, -1)
 
 
-def _around(call: Call, planes: Cube, rows: _Places, columns: _Places, border: Any, invalid: Any) -> Values:
-    """Pixels at rows and columns that may repeat, with y and x last: finite numbers."""
-    dtype = np.result_type(planes.values.dtype, np.float32)
-    around = np.full((*planes.values.shape[:-2], len(rows), len(columns)), border if _is_number(border) else 0, dtype)
+@dataclass(frozen=True)
+class _Part:
+    """Pixels that were read, and where they stand around those that are asked for."""
+
+    values: Values
+    """With y and x last."""
+    down: _Places
+    """Rows in which they stand, and for each which of their rows."""
+    row: _Places
+    along: _Places
+    column: _Places
+
+    def put(self, around: Values, place: tuple[int, ...], invalid: Any) -> None:
+        """Put one plane in place, with a number where there is no finite one."""
+        plane = self.values[place].astype(around.dtype, copy=False)
+        plane = np.where(np.isfinite(plane), plane, invalid)
+        if _is_run(self.row) and _is_run(self.column):
+            around[self.down[0] : self.down[-1] + 1, self.along[0] : self.along[-1] + 1] = plane
+        else:
+            around[self.down[:, None], self.along] = plane[self.row[:, None], self.column]
+
+
+def _read(call: Call, rows: _Places, columns: _Places) -> Iterator[_Part]:
+    """Read the pixels of rows and columns, which may repeat: once each."""
     for top, bottom in _runs(rows):
         for left, right in _runs(columns):
             part = with_planes_last(call.cube("data", Box(top, left, bottom, right)))
-            values = part.values.astype(dtype, copy=False)
-            values = np.where(np.isfinite(values), values, dtype.type(invalid))
-            down, along = (
-                np.flatnonzero((places >= first) & (places < last))
-                for places, first, last in ((rows, top, bottom), (columns, left, right))
-            )
-            if _is_run(rows[down]) and _is_run(columns[along]):
-                around[..., down[0] : down[-1] + 1, along[0] : along[-1] + 1] = values
-            else:
-                taken = values.take(rows[down] - top, -2).take(columns[along] - left, -1)
-                around[..., down[:, None], along] = taken
-    return around
+            down = np.flatnonzero((rows >= top) & (rows < bottom))
+            along = np.flatnonzero((columns >= left) & (columns < right))
+            yield _Part(part.values, down, rows[down] - top, along, columns[along] - left)
 
 
 def _runs(places: _Places) -> list[tuple[int, int]]:
