@@ -187,7 +187,8 @@ class Cube:
     geometries: Geometries | None = None
     features: range | tuple[int, ...] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
-    """Of bands and others, kept for files: never read by a process."""
+    """Of bands and others, kept for files. Processes read two: `backscatter`, the coefficient of calibrated radar
+    (`gamma0-ellipsoid`), and `reflectance`, which is `surface` where the atmosphere is corrected."""
     samples: Geometries | None = None
     """Features that a raster cube was filtered by: result files may be one for each of them."""
 
