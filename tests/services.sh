@@ -36,6 +36,10 @@ if [[ " $* " = *" image "* ]]; then
     have docker-registry || packages+=(docker-registry)
 fi
 
+if [[ " $* " = *" openeo "* ]]; then
+    have sudo || packages+=(sudo)
+fi
+
 if [[ " $* " = *" serve "* || " $* " = *" openeo "* ]]; then
     have chromium || packages+=(chromium fonts-inter)
     have node || packages+=(nodejs npm)

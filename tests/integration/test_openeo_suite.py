@@ -61,3 +61,13 @@ def test_general(url: str, provider: Provider, tmp_path: Path):
     assert passed is not None, report[-4000:]
     assert set(failed) <= set(FAULTS_OF_THE_SUITE), report[-8000:]
     assert int(passed[1]) >= 40, report[-4000:]
+
+
+@pytest.mark.timeout(900)
+def test_metadata_of_processes(url: str, tmp_path: Path):
+    """All that needs no schema of the network."""
+    report = run_suite(url, "processes/metadata", folder=tmp_path, OPENEO_AUTH_METHOD="none")
+    passed = re.search(r"(\d+) passed", report)
+    failed = re.findall(r"^FAILED \S+::(\S+)", report, re.MULTILINE)
+    assert passed is not None and int(passed[1]) > 200, report[-4000:]
+    assert not failed, report[-6000:]

@@ -81,7 +81,10 @@ class OpenEoDoor:
         self.synchronous = SynchronousGraphs(graphs, settings.synchronous, self.folder / "synchronous")
 
     def begin(self) -> None:
-        """Remove what a killed server left, and follow the jobs that there are."""
+        """Remove what a killed server left, follow jobs, and let code of users run as the site says."""
+        settings = self.service.settings
+        with suppress(SiteError):  # said to whoever creates a job
+            api.use_user_code_of(settings.openeo.site, settings.resolve(Path()))
         with suppress(SiteError):  # starting a job says what is wrong with it
             api.use_user_code_of(self.service.settings.openeo.site, self.service.settings.resolve(Path()))
         self.files.tidy()

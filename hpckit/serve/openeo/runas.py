@@ -79,7 +79,7 @@ def _as_owner(job: JobFolder, verb: str, words: list[str]) -> Submission | None:
     user, command = asked.cluster_user or "", asked.command or COMMAND
     if not _USER.fullmatch(user):
         raise SubmissionError(f"{user!r} is no user of the cluster")
-    before = _number(job)
+    before = _latest(job)
     argv = ["sudo", "-n", "-u", user, "--", command, verb, str(job.campaign), *words]
     try:
         done = subprocess.run(
@@ -88,7 +88,8 @@ def _as_owner(job: JobFolder, verb: str, words: list[str]) -> Submission | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SubmissionError(f"`{verb}` as {user} cannot be run") from error
     last = _latest(job)
-    if last is not None and last.number > before and last.has("committed"):
+    is_new = last is not None and (before is None or last.number > before.number)
+    if last is not None and is_new and last.has("committed"):
         return last
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
@@ -107,12 +108,8 @@ def _words(request: Request) -> list[str]:
 
 
 def _latest(job: JobFolder) -> Submission | None:
-    return latest(find_run(job.campaign).path)
-
-
-def _number(job: JobFolder) -> int:
+    """The last submission of a job; None before the first, when there is no run."""
     try:
-        last = _latest(job)
-    except HpckitError:  # there is no run before the first submission
-        return 0
-    return 0 if last is None else last.number
+        return latest(find_run(job.campaign).path)
+    except HpckitError:
+        return None
