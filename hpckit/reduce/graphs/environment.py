@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.errors import GraphError
+from hpckit.inputs.fetched import look_in
+from hpckit.inputs.httpfiles import permit
 from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.process import Request, Value
 from hpckit.processgraph.urls import read_url
@@ -65,6 +67,9 @@ class GraphEnvironment:
                     f"there is no collection {name!r}", hint=f"there is {listed}", fault="CollectionNotFound"
                 )
             self.opened[name] = open_collection(name, self.paths[name])
+        campaign = self.opened[name].tiles.campaign
+        permit(campaign.scenes.hosts)  # what its cube lacks may be decoded from products on servers
+        look_in([campaign.fetched_path])
         found = open_source(self.opened[name], request)
         self.sources.append(found)
         return found
