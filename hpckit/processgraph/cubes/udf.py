@@ -31,7 +31,13 @@ def run_udf(call: Call) -> Value:
     if isinstance(data, Cube):
         return _on_cube(call, code, taken)
     if not isinstance(data, Labelled | np.ndarray):
-        data = Labelled(np.asarray(data, float)) if isinstance(data, list) else np.asarray(data, float)
+        try:
+            numbers = np.asarray(data, float)
+        except (TypeError, ValueError):
+            raise GraphError(
+                "argument 'data' holds no numbers", fault="ProcessParameterInvalid"
+            ) from None
+        data = Labelled(numbers) if isinstance(data, list) else numbers
     values = data
     # Values have no parts: without keeping them, code would run for their type, and run again.
     return call.once(lambda: _on_values(call, code, values, taken))
