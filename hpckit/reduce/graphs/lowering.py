@@ -4,6 +4,8 @@
 one node, which reads stored integers band by band and selects on them, as composites do (decisions 4 and 16 of the
 architecture). Whatever graph makes the mask stays as it is. Values are linear in stored integers, so the result is
 the same but for the rounding of floats. Composites themselves would store it as integers, which is another result.
+
+Bands and times that a graph filters away are not read.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from hpckit.space.box import Box
 Values = npt.NDArray[Any]
 
 STATISTICS: Final = ("median", "mean", "min", "max", "count")
+SELECTED: Final = "hpckit:selection"
+"""Process of a node that reads a part of a collection."""
 _SELECTING: Final = ("filter_bands", "filter_temporal", "filter_bbox")
 _OVER_TIME: Final = ("reduce_dimension", "aggregate_temporal", "aggregate_temporal_period")
 _COPIES: Final = 2
@@ -41,12 +45,37 @@ class Lowered:
     """A graph in which patterns are single nodes."""
 
     graph: Graph
-    faster: Mapping[str, Reduction]
+    faster: Mapping[str, Reduction | Selection]
     """What these nodes do, by name."""
 
     def describe(self) -> list[str]:
         """One line for each pattern."""
         return [f"{name}: {found.describe()}" for name, found in self.faster.items()]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some bands and times of a collection, of which the others are not read."""
+
+    source: CollectionSource
+    """With these alone."""
+    type: Cube
+    """The result without pixels."""
+
+    def describe(self) -> str:
+        """What it does, for people."""
+        return "reads no other bands and times"
+
+    def __call__(self, call: Call) -> Cube:
+        """Read a part."""
+        if call.asked == NOTHING or not isinstance(call.asked, Box):
+            return self.type
+        assert self.type.grid is not None
+        offset = self.type.grid.offset_in(self.source.grid)
+        assert offset is not None
+        found = self.source.read(call.asked.moved(*offset))
+        order = [found.names.index(name) for name in self.type.names]
+        return replace(self.type, values=found.values.transpose(order), box=call.asked)
 
 
 @dataclass(frozen=True)
@@ -148,11 +177,38 @@ def lowered(evaluation: Evaluation, environment: GraphEnvironment, results: Sequ
             faster[name], mask = found
             arguments = {"nbytes": faster[name].nbytes, **({} if mask is None else {"mask": mask})}
             nodes[name] = Node(name, LOWERED, arguments, node.path)
+    selections = _selections(evaluation, sources, nodes, results)
+    nodes |= {name: Node(name, SELECTED, {}, nodes[name].path) for name in selections}
     needed = _needed(nodes, results)
+    every: dict[str, Reduction | Selection] = {**faster, **selections}
     kept = {name: node for name, node in nodes.items() if name in needed}
     return Lowered(
-        Graph(kept, evaluation.graph.result), {name: item for name, item in faster.items() if name in needed}
+        Graph(kept, evaluation.graph.result), {name: item for name, item in every.items() if name in needed}
     )
+
+
+def _selections(
+    evaluation: Evaluation, sources: Mapping[str, CollectionSource], nodes: Mapping[str, Node], results: Sequence[str]
+) -> dict[str, Selection]:
+    """Selections of collections of which no node needs all."""
+    found: dict[str, tuple[str, Selection]] = {}
+    for name, node in nodes.items():
+        if node.process in _SELECTING:
+            origin = _origin(evaluation.graph, FromNode(name))
+            source, kind = sources.get(origin or ""), evaluation.type_of(name)
+            if origin is not None and source is not None and _is_part(kind, source):
+                found[name] = origin, Selection(_narrowed(source, kind), kind)
+    without = {name: Node(name, SELECTED, {}, "") if name in found else node for name, node in nodes.items()}
+    whole = _needed(without, results)
+    return {name: selection for name, (origin, selection) in found.items() if origin not in whole}
+
+
+def _narrowed(source: CollectionSource, kind: Cube) -> CollectionSource:
+    """A source with the bands and times of a cube alone."""
+    refs, dates = dict(source.wanted.bands), dict(source.wanted.dates)
+    bands = tuple((str(label), refs[str(label)]) for label in next(kind.of_kind("bands")).labels)
+    times = tuple((str(label), dates[str(label)]) for label in next(kind.of_kind("temporal")).labels)
+    return replace(source, wanted=replace(source.wanted, bands=bands, dates=times))
 
 
 def _sources(evaluation: Evaluation, environment: GraphEnvironment) -> Iterator[tuple[str, CollectionSource]]:
@@ -174,7 +230,7 @@ def _pattern(
     if statistic is None or not isinstance(data, FromNode):
         return None
     first, mask = _unmasked(evaluation.graph.nodes[data.node])
-    source = _origin(evaluation.graph, first, sources)
+    source = sources.get(_origin(evaluation.graph, first) or "")
     kind, result = evaluation.type_of(data.node), evaluation.type_of(node.id)
     if source is None or not _is_plain(kind, source) or not isinstance(result, Cube):
         return None
@@ -212,12 +268,12 @@ def _unmasked(node: Node) -> tuple[FromNode | None, FromNode | None]:
     return (data, mask) if isinstance(mask, FromNode) else (None, None)
 
 
-def _origin(graph: Graph, first: FromNode | None, sources: Mapping[str, CollectionSource]) -> CollectionSource | None:
-    """The collection that a cube is a selection of."""
+def _origin(graph: Graph, first: FromNode | None) -> str | None:
+    """The node that loads what a cube is a selection of."""
     while first is not None:
         node = graph.nodes[first.node]
         if node.process not in _SELECTING:
-            return sources.get(first.node)
+            return first.node
         data = node.arguments.get("data")
         first = data if isinstance(data, FromNode) else None
     return None
@@ -238,21 +294,27 @@ def _groups(node: Node, kind: Cube) -> tuple[tuple[int, ...], ...] | None:
 
 
 def _is_plain(kind: object, source: CollectionSource) -> bool:
-    """Whether a cube is one of stored 16-bit integers of a source, by times and bands alone."""
+    """Whether a cube is a part of a source that is stored as 16-bit integers."""
+    if not isinstance(kind, Cube) or not _is_part(kind, source):
+        return False
+    refs = dict(source.wanted.bands)
+    return all(_is_number(refs[str(label)]) for label in next(kind.of_kind("bands")).labels)
+
+
+def _is_part(kind: object, source: CollectionSource) -> bool:
+    """Whether a cube is pixels of some bands and times of a source, and of a bounding box."""
     if not isinstance(kind, Cube) or kind.grid is None or kind.grid.offset_in(source.grid) is None:
         return False
     if sorted(dim.kind for dim in kind.dims) != ["bands", "spatial", "spatial", "temporal"]:
         return False
-    area, refs = source.wanted.area, dict(source.wanted.bands)
-    labels = next(kind.of_kind("bands")).labels
-    known = {label for label, _ in source.wanted.dates}
+    area, bands, dates = source.wanted.area, dict(source.wanted.bands), dict(source.wanted.dates)
     times = next(kind.of_kind("temporal")).labels
     return (
         (area is None or area.is_box)
+        and len(dates) == len(source.wanted.dates)
         and len(times) > 0
-        and known.issuperset(map(str, times))
-        and len(known) == len(source.wanted.dates)
-        and all(str(label) in refs and _is_number(refs[str(label)]) for label in labels)
+        and set(map(str, times)) <= set(dates)
+        and set(map(str, next(kind.of_kind("bands")).labels)) <= set(bands)
     )
 
 

@@ -52,7 +52,7 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
         own = float(graph.nodes[name].arguments.get("nbytes", 0)) if graph.nodes[name].process == LOWERED else 0.0
         most = max(most, sum(live.values()) + own + (_TEMPORARY + children) * (0.0 if own else largest))
         live = {item: size for item, size in live.items() if last.get(item, len(order)) > place}
-    reading = [graph.nodes[name] for name in order if graph.nodes[name].process.startswith(("load_", LOWERED))]
+    reading = [graph.nodes[name] for name in order if graph.nodes[name].process.startswith(("load_", "hpckit:"))]
     read = sum(float(node.arguments.get("nbytes", sizes[node.id])) for node in reading)
     return Shape(most, sizes[node], read, len(order))
 
