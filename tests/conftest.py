@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.integration.campaigns",
     "tests.integration.homes",
     "tests.integration.openeo_samples",
+    "tests.integration.openeo_scenes",
     "tests.integration.postgis",
     "tests.integration.slurm",
     "tests.integration.udf",

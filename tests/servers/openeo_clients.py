@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCHEMAS = ROOT / "tests" / "stac_schemas_offline.py"
 PYTHON = ROOT / ".cache" / "openeo" / "bin" / "python"
 
 
@@ -72,7 +73,9 @@ def run_suite(url: str, tests: str, *arguments: str, folder: Path, **environment
         (suite / "src" / "openeo_test_suite").symlink_to(package.absolute())
         for name, path in assets.items():
             (suite / "assets" / name).symlink_to(path.absolute())
-        (suite / "conftest.py").write_text('pytest_plugins = ["openeo_test_suite.lib.pytest_plugin"]\n')
+        (suite / SCHEMAS.name).symlink_to(SCHEMAS)
+        plugins = ["openeo_test_suite.lib.pytest_plugin", SCHEMAS.stem]
+        (suite / "conftest.py").write_text(f"pytest_plugins = {plugins}\n")
         (suite / "pytest.ini").write_text(
             "[pytest]\naddopts = --import-mode=importlib\nmarkers =\n  optional: x\n  longrunning: x\n  vv: x\n"
         )
@@ -84,7 +87,7 @@ def run_suite(url: str, tests: str, *arguments: str, folder: Path, **environment
         timeout=900,
         check=False,
         cwd=suite,
-        env=_environment(folder) | {"PYTHONPATH": str(suite / "src")} | environment,
+        env=_environment(folder) | {"PYTHONPATH": f"{suite / 'src'}:{suite}"} | environment,
     )
     return done.stdout + done.stderr
 

@@ -209,6 +209,10 @@ def test_arrays_of_pixels_and_scalars_are_joined():
     np.testing.assert_array_equal(run("mean", data=[x, 3, None]), [2, 3])
     found = run("array_concat", array1=[x], array2=Labelled(np.array([[5, 6.0]], np.float32)))
     np.testing.assert_array_equal(found.values, [[1, np.nan], [5, 6]])
+    found = run("array_concat", array1=Labelled(np.array([[5, 6.0]], np.float32), ("B04",)), array2=x)
+    np.testing.assert_array_equal(found.values, [[5, 6], [1, np.nan]])
+    assert found.labels is None, "a number is an array of one, without a label"
+    assert run("array_concat", array1=[1], array2=2) == [1, 2]
     found = run("array_modify", data=[x, 2, 3], values=[9], index=1, length=2)
     np.testing.assert_array_equal(found.values, [[1, np.nan], [9, 9]])
     assert run("array_append", data=found, value=x).values.dtype == np.float32

@@ -18,7 +18,7 @@ from hpckit.processgraph.values.elements import (
     items_of,
     labels_of,
 )
-from hpckit.processgraph.values.operands import is_pixels
+from hpckit.processgraph.values.operands import is_number, is_pixels
 
 _MOST: Final = 10_000_000
 """Elements that one array may get."""
@@ -110,11 +110,14 @@ def array_append(data: Value, value: Value, label: Value = None) -> Value:
 def array_concat(array1: Value, array2: Value) -> Value:
     """Two arrays, one behind the other; labels stay if both have some.
 
+    Beyond openEO's specification a number is an array of one element: graphs that people use have it so.
+
     Raises
     ------
     GraphError
         `ArrayLabelConflict`.
     """
+    array1, array2 = ([each] if is_number(each) or is_pixels(each) else each for each in (array1, array2))
     one, other = elements_of(array1, "array1"), elements_of(array2, "array2")
     labels = _joined_labels(labels_of(array1), labels_of(array2), labels_of(array1))
     return array_of([*items_of(one), *items_of(other)], labels)

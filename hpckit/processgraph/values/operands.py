@@ -142,7 +142,7 @@ def nulls(pixels: Iterable[Values]) -> Values:
 def not_a(name: str, wanted: str, value: Value) -> GraphError:
     """The fault of an argument that is of another kind than is wanted."""
     return GraphError(
-        f"argument {name!r} must be a {wanted}, and is {kind_of(value)}",
+        f"argument {name!r} must be {'an' if wanted[0] in 'aeio' else 'a'} {wanted}, and is {kind_of(value)}",
         hint="a reducer or array process makes one value of an array" if kind_of(value) == "an array" else None,
         fault="ProcessParameterInvalid",
     )
