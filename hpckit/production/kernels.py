@@ -12,6 +12,9 @@ from hpckit.production.tasks import FLOATS, TASKS
 
 _SHARED: Final = {"pixels centre", "pixels fraction", "gather uint16", "gather uint8", "classes"}
 
+_OF_LOWERED: Final = {"percentiles uint16", "summary uint16"}
+"""Of reductions over time that graphs are lowered to."""
+
 
 def of_campaign(campaign: Campaign) -> list[str]:
     """Names of the tasks that compile what a campaign's units call."""
@@ -31,7 +34,7 @@ def of_signatures() -> list[str]:
 
 def of_graphs() -> list[str]:
     """Names of the tasks of all that process graphs may call."""
-    return sorted(name for name in TASKS if name.startswith("graph "))
+    return sorted({name for name in TASKS if name.startswith("graph ")} | _OF_LOWERED)
 
 
 def _of_signatures(campaign: Campaign, reduction: SignatureReduction) -> set[str]:

@@ -48,6 +48,16 @@ def _classes() -> None:
     cpu.histogram(np.zeros(4, np.uint8), np.array([0, 1], np.int64), np.zeros(1, np.uint32), None)
 
 
+def _stored(dtype: str) -> None:
+    from hpckit.reduce.kernels import stored
+
+    numbers, values = np.zeros((2, 2, 2), dtype), np.zeros((2, 2, 2, 2), FLOATS)
+    for found in (values[0], values[:, 0]):
+        stored.decode(numbers, 1.0, 0.0, 0, found, fresh=True)
+    for table in (np.zeros(2, FLOATS), np.zeros(2, np.bool_)):
+        stored.look_up(numbers, table, np.zeros(numbers.shape, table.dtype))
+
+
 def _composites(step: str, dtype: str) -> None:
     from hpckit.reduce.kernels import composite_cpu, composite_float, nearness
 
@@ -113,6 +123,7 @@ TASKS: Final[dict[str, tuple[float, Callable[[], None]]]] = {
     "pixels fraction": (1.5, partial(_pixels, "fraction")),
     **{f"gather {dtype}": (0.3, partial(_gather, dtype)) for dtype in ("uint16", "uint8")},
     "classes": (0.3, _classes),
+    **{f"graph stored {dtype}": (1.0, partial(_stored, dtype)) for dtype in ("uint16", "uint8")},
     **{
         f"graph {step} {dtype}": (seconds, partial(_pixels_of_graphs, step, dtype))
         for dtype in (FLOATS, "float64")

@@ -20,14 +20,14 @@ from hpckit.reduce.graphs.collection import Collection
 from hpckit.reduce.graphs.placing import Placed, Placing, place
 from hpckit.reduce.graphs.stored import StoredBand
 from hpckit.reduce.graphs.wanted import Wanted, wanted_of
+from hpckit.reduce.kernels.stored import decode
 from hpckit.sensors import bands as stored_bands
 from hpckit.sensors.bands import BandRef
 from hpckit.space.box import Box
 from hpckit.space.warp import needed, warp
 
 Values = npt.NDArray[Any]
-_LEAST_TABLE: Final = 1 << 12
-"""Numbers from which on a table of all stored integers costs less than arithmetic."""
+_INTEGERS: Final = (np.dtype(np.uint8), np.dtype(np.uint16))
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,21 @@ class CollectionSource:
             If the cube lacks something in the extent, and its products cannot be decoded.
         """
         shape = (len(self.wanted.dates), len(self.wanted.bands), *box.shape)
-        values = np.full(shape, np.nan, np.float32)
+        values = np.empty(shape, np.float32)
         for number, (_, ref) in enumerate(self.wanted.bands):
-            for placed in self.placing.tiles:
-                self._fill(values[:, number], box, placed, ref)
-        beyond = np.ones(box.shape, np.bool_)
-        inside = box.within(self.grid.shape).moved(-box.top, -box.left)
-        beyond[inside.top : inside.bottom, inside.left : inside.right] = False
-        values[:, :, beyond] = np.nan
+            self._fill(values[:, number], box, ref)
+        values[:, :, self._beyond(box)] = np.nan
         return Cube(values, self.type.dims, self.grid, box)
+
+    def _beyond(self, box: Box) -> npt.NDArray[np.bool_] | slice:
+        """Pixels of a box that lie beyond the grid."""
+        inside = box.within(self.grid.shape)
+        if inside == box:
+            return slice(0)
+        beyond = np.ones(box.shape, np.bool_)
+        inside = inside.moved(-box.top, -box.left)
+        beyond[inside.top : inside.bottom, inside.left : inside.right] = False
+        return beyond
 
     def stored(self, ref: BandRef, steps: Sequence[int], box: Box) -> Values:
         """Stored integers of a band at some time steps; 0 where there are no data.
@@ -109,6 +115,7 @@ class CollectionSource:
                 for step, plane in zip(found_steps, found, strict=True):
                     part = values[place[step], rows, columns]
                     np.copyto(part, plane, where=part == 0)
+        values[:, self._beyond(box)] = 0
         return values
 
     def _dates(self, tile: str, steps: Container[int] | None = None) -> list[tuple[int, int]]:
@@ -116,13 +123,23 @@ class CollectionSource:
         found = [(step, at[tile]) for step, (_, at) in enumerate(self.wanted.dates) if tile in at]
         return found if steps is None else [item for item in found if item[0] in steps]
 
-    def _fill(self, values: Values, box: Box, placed: Placed, ref: BandRef) -> None:
-        """Fill pixels of a band that are missing, with those of a tile."""
-        read = self._read_aligned if placed.offset is not None else self._read_warped
-        for steps, (rows, columns), found in read(box, placed, ref):
-            for step, plane in zip(steps, decoded(found, ref.band), strict=True):
-                part = values[step, rows, columns]
-                np.copyto(part, plane, where=np.isnan(part))
+    def _fill(self, values: Values, box: Box, ref: BandRef) -> None:
+        """Write all pixels of a band: those that a tile lacks are those of the next one."""
+        blank = True
+        for placed in self.placing.tiles:
+            read = self._read_aligned if placed.offset is not None else self._read_warped
+            for steps, (rows, columns), found in read(box, placed, ref):
+                whole = blank and len(steps) == len(values) and found.shape == values.shape
+                if blank and not whole:
+                    values.fill(np.nan)
+                blank = False
+                if whole:
+                    _decode(found, ref.band, values, fresh=True)
+                    continue
+                for step, plane in zip(steps, found, strict=True):
+                    _decode(plane[None], ref.band, values[step : step + 1, rows, columns], fresh=False)
+        if blank:
+            values.fill(np.nan)
 
     def _read_aligned(
         self, box: Box, placed: Placed, ref: BandRef, steps: Container[int] | None = None
@@ -188,11 +205,18 @@ def _known(band: stored_bands.Band) -> Band:
     return Band(band.common_name, wavelength)
 
 
+def _decode(stored: Values, band: stored_bands.Band, values: Values, *, fresh: bool) -> None:
+    """Write physical values: all of them, or where there are none yet."""
+    if stored.dtype in _INTEGERS:
+        decode(stored, band.scale, band.offset, band.nodata, values, fresh=fresh)
+    elif fresh:
+        values[...] = decoded(stored, band)
+    else:
+        np.copyto(values, decoded(stored, band), where=np.isnan(values))
+
+
 def decoded(stored: Values, band: stored_bands.Band) -> npt.NDArray[np.float32]:
     """Physical values of stored numbers, as float32: number * scale + offset, NaN where there are no data."""
-    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2 and stored.size >= _LEAST_TABLE:
-        every = np.arange(np.iinfo(stored.dtype).max + 1, dtype=np.float64)
-        return np.asarray(_physical(every, band)[stored])
     return _physical(stored.astype(np.float64), band)
 
 
