@@ -417,6 +417,13 @@ def test_processes_that_are_none(served, anna, name, body, code):
     assert answer.json["code"] in (code, "NotFound")
 
 
+def test_processes_come_in_one_page(served):
+    """The builder of the JavaScript client asks for 50, and takes them for all."""
+    whole = ask(served[1], f"{ROOT}/processes").json["processes"]
+    assert ask(served[1], f"{ROOT}/processes?limit=50").json == {"processes": whole, "links": []}
+    assert len(whole) > 100
+
+
 def test_pages(served, anna):
     app = served[1]
     names = [f"p{number}" for number in range(5)]

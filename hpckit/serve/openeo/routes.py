@@ -154,8 +154,7 @@ class OpenEoDoor:
 
     def list_collections(self, request: Request) -> Response:
         """All collections that the reader may know of."""
-        found, links = page(request, self.collections.listed(request))
-        return JSONResponse({"collections": found, "links": links})
+        return JSONResponse({"collections": self.collections.listed(request), "links": []})
 
     def collection(self, request: Request) -> Response:
         """A collection."""
@@ -168,9 +167,8 @@ class OpenEoDoor:
 
     def list_processes(self, request: Request) -> Response:
         """Processes that there are."""
-        known = documents()
-        found, links = page(request, [known[str(item["id"])] for item in api.graph_processes()])
-        return JSONResponse({"processes": found, "links": links})
+        # Never in pages, whatever is asked for: builders of clients take the first page for all.
+        return JSONResponse({"processes": [dict(item) for item in api.graph_processes()], "links": []})
 
     def file_formats(self, request: Request) -> Response:
         """Formats of results."""
