@@ -9,13 +9,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hpckit.errors import CampaignError, GraphError
+from hpckit.sensors.registry import SENSORS
 from hpckit.sites.udf import Udf
 
 _WITHOUT_PRODUCTS: Final = {
     "aoi": [-180.0, -90.0, 180.0, 90.0],
     "period": "1970-01-01/..",
     "scenes": {"paths": []},
-    "cube": {"keep": False, "bands": ["B04"]},
+    "cube": {"keep": False, "bands": [next(iter(SENSORS[0].bands))]},
 }
 """What a campaign has that reads no products: no folder, no cube, and no limit."""
 _MOST_BYTES: Final = 16 * 2**20

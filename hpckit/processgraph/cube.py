@@ -119,6 +119,10 @@ class Band:
     """Of STAC's list: `red`, `nir`, `swir16`; empty if it has none."""
     wavelength: float | None = None
     """Of its centre, in micrometres."""
+    clouds: tuple[int, ...] = ()
+    """Classes that are clouds, of a band that masks them."""
+    shadows: tuple[int, ...] = ()
+    """Classes that are shadows of clouds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,6 +188,17 @@ class Sensor(Protocol):
     def describe(self, scene: Scene) -> tuple[str, ...]:
         """Cells of one line that lists a scene, before its name."""
 
+    def meaning(self, scene: Scene, reading: Treatment) -> Mapping[str, str]:
+        """What the numbers of a product mean once they are in a cube, in openEO's words; empty if nothing is known.
+
+        `backscatter`: `gamma0-ellipsoid`, `gamma0-terrain`, …; `reflectance`: `surface` or `top-of-atmosphere`.
+
+        Parameters
+        ----------
+        reading : Treatment
+            How the campaign reads products.
+        """
+
     def holds(self, scene: Scene, ref: BandRef, *, resampled: bool) -> bool:
         """Whether a product has what a band of the cube is made from.
 

@@ -247,6 +247,12 @@ class SensorTests:
             assert values.shape == (2,) and notes["long_name"]
         assert json.loads(json.dumps(sensor.tells(acquisition))) == sensor.tells(acquisition)
 
+    def test_what_numbers_mean(self, sensor: Sensor, scenes: list[Scene]) -> None:
+        known = {"backscatter": ("sigma0-", "gamma0-", "beta0"), "reflectance": ("surface", "top-of-atmosphere")}
+        for scene in scenes:
+            for name, value in sensor.meaning(scene, Treatment(verify=False)).items():
+                assert value.startswith(known[name])
+
     def test_scenes_are_described(self, sensor: Sensor, scenes: list[Scene]) -> None:
         for scene in scenes:
             assert f"{scene.sensed:%Y-%m-%d}" in " ".join(sensor.describe(scene))

@@ -30,7 +30,7 @@ from hpckit.testing.graphs import (
 
 METHODS = ("near", "bilinear", "cubic", "average", "lanczos", "cubicspline", "q1", "med", "mode", "sum", "rms")
 TIMES = times("2023-12-28", "2024-01-03", "2024-01-09T10:30:00Z", "2024-02-20")
-BANDS = bands(B04="red", B08="nir", SCL=Band())
+BANDS = bands(B04="red", B08="nir", SCL=Band(clouds=(8, 9, 10), shadows=(3,)))
 ONE_EACH = [{"dimension": name, "value": 1, "unit": "px"} for name in ("x", "y", "bands")]
 KERNEL = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 0, 1], [0, 0, 2]]
 MEAN, MAXIMUM = calling("mean", "data"), child(max=step("max", data=[FromParameter("x"), FromParameter("y")]))

@@ -125,7 +125,7 @@ def test_backscatter_is_handed_on_if_it_is_what_is_asked_for():
 
 
 def test_clouds_are_those_of_the_scene_classification():
-    classes = raster(np.float32([[[3, 4, 8, 9, 10, np.nan]]]), bands(SCL=Band()))
+    classes = raster(np.float32([[[3, 4, 8, 9, 10, np.nan]]]), bands(SCL=Band(clouds=(8, 9, 10), shadows=(3,))))
     found = result_of("cloud_detection", data=classes, method="Sen2Cor")
     np.testing.assert_array_equal(found.values[:, 0], [[0, 0, 1, 1, 1, np.nan], [1, 0, 0, 0, 0, np.nan]])
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base.compiled import compiled
+from hpckit.base.quantities import format_count
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Cube, Values
 from hpckit.processgraph.cubes.parts import box_asked
@@ -67,8 +68,9 @@ def _kernel(given: Any) -> npt.NDArray[np.float64]:
     if kernel.ndim != 2 or not kernel.size or not np.isfinite(kernel).all():
         raise GraphError("the kernel is no two-dimensional array of numbers", fault="ProcessParameterInvalid")
     if kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
+        rows, columns = format_count(kernel.shape[0], "row"), format_count(kernel.shape[1], "column")
         raise GraphError(
-            f"the kernel has {kernel.shape[0]} rows and {kernel.shape[1]} columns, and both must be odd",
+            f"the kernel has {rows} and {columns}, and both must be odd",
             fault="KernelDimensionsUneven",
         )
     return kernel

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Band, Cube, Dimension
 from hpckit.processgraph.process import Call, on_cubes
 from hpckit.processgraph.replacing import is_null
-
-_CLOUD: Final = (8, 9, 10)
-_SHADOW: Final = (3,)
-"""Classes of the scene classification of Sen2Cor: clouds of medium and high probability and cirrus; their shadows."""
 
 
 @on_cubes("sar_backscatter")
@@ -76,7 +70,7 @@ def atmospheric_correction(call: Call) -> Cube:
 
 @on_cubes("cloud_detection")
 def cloud_detection(call: Call) -> Cube:
-    """Clouds and their shadows as bands, 0 or 1, of the scene classification of Sen2Cor."""
+    """Clouds and their shadows as bands, 0 or 1, of the band that masks them in the collection."""
     data, method = call.cube("data"), call.value("method")
     if method not in (None, "Sen2Cor") or call.value("options"):
         raise GraphError(
@@ -86,20 +80,22 @@ def cloud_detection(call: Call) -> Cube:
             hint="set `method` to null or Sen2Cor, without options",
             fault="FeatureUnsupported",
         )
-    found = [dim for dim in data.of_kind("bands") if "SCL" in dim.labels]
+    found = [(dim, place) for dim in data.of_kind("bands") for place, band in enumerate(dim.bands) if band.clouds]
     if not found:
         raise GraphError(
-            "the cube has no band SCL",
-            hint="load it with the other bands of Sentinel-2 level 2A",
+            "the cube has no band with classes of clouds",
+            hint="load the scene classification with the other bands",
             fault="FeatureUnsupported",
         )
-    axis = data.axis(found[0].name)
-    classes = data.values.take(found[0].labels.index("SCL"), axis)
+    along, place = found[0]
+    axis = data.axis(along.name)
+    classes, told = data.values.take(place, axis), along.bands[place]
     null = is_null(classes)
     bands = [
-        np.where(null, np.float32(np.nan), np.isin(classes, each).astype(np.float32)) for each in (_CLOUD, _SHADOW)
+        np.where(null, np.float32(np.nan), np.isin(classes, each).astype(np.float32))
+        for each in (told.clouds, told.shadows)
     ]
-    made = Dimension(found[0].name, "bands", ("cloud", "shadow"))
+    made = Dimension(along.name, "bands", ("cloud", "shadow"))
     dims = tuple(made if dim.name == made.name else dim for dim in data.dims)
     return data.with_values(np.stack(bands, axis), dims)
 

@@ -34,9 +34,7 @@ def run_udf(call: Call) -> Value:
         try:
             numbers = np.asarray(data, float)
         except (TypeError, ValueError):
-            raise GraphError(
-                "argument 'data' holds no numbers", fault="ProcessParameterInvalid"
-            ) from None
+            raise GraphError("argument 'data' holds no numbers", fault="ProcessParameterInvalid") from None
         data = Labelled(numbers) if isinstance(data, list) else numbers
     values = data
     # Values have no parts: without keeping them, code would run for their type, and run again.

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from hpckit.base.quantities import format_count
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Label
 from hpckit.processgraph.labelled import Labelled
@@ -30,7 +31,7 @@ def array_create(data: Value = (), repeat: Value = 1) -> Value:
     items, count = items_of(elements_of(list(data) if isinstance(data, tuple) else data)), index_of(repeat, "repeat")
     if count < 1 or count * len(items) > _MOST:
         raise GraphError(
-            f"argument 'repeat' is {count}", hint=f"1 or more, for {_MOST} elements at most",
+            f"argument 'repeat' is {count}", hint=f"1 or more, for {format_count(_MOST, 'element')} at most",
             fault="ProcessParameterInvalid",
         )  # fmt: skip
     return array_of(items * count, labels_of(data) if count == 1 else None)
@@ -48,7 +49,7 @@ def array_create_labeled(data: Value, labels: Value) -> Value:
     items, names = items_of(elements_of(data)), items_of(elements_of(labels, "labels"))
     if len(items) != len(names):
         raise GraphError(
-            f"argument 'data' has {len(items)} elements, and argument 'labels' {len(names)}",
+            f"argument 'data' has {format_count(len(items), 'element')}, and argument 'labels' {len(names)}",
             fault="ArrayLengthMismatch",
         )
     return array_of(items, tuple(names))
@@ -229,6 +230,6 @@ def _unavailable(data: Value, index: Value, label: Value) -> GraphError:
     count = len(elements_of(data))
     return GraphError(
         f"the array has no {wanted}",
-        hint=listed if label is not None and listed else f"it has {count} elements, counted from 0",
+        hint=listed if label is not None and listed else f"it has {format_count(count, 'element')}, counted from 0",
         fault="ArrayElementNotAvailable",
     )

@@ -51,7 +51,7 @@ def stacked(items: list[Value]) -> Values:
     for place, item in enumerate(items):
         if not (item is None or is_pixels(item) or isinstance(item, int | float)):
             raise GraphError(
-                f"an array has pixels and {item!r} as elements: all must be numbers",
+                f"an array has pixels and {item!r}: all elements must be numbers",
                 fault="ProcessParameterInvalid",
             )
         found[place] = np.nan if item is None else item

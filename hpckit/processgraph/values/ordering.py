@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hpckit.base.quantities import format_count
 from hpckit.errors import GraphError
 from hpckit.processgraph.kernels import ranks
 from hpckit.processgraph.labelled import Labelled
@@ -114,7 +115,7 @@ def _keys(items: list[Value]) -> list[float]:
 
 def _beyond(place: int, length: int) -> GraphError:
     return GraphError(
-        f"argument 'order' has position {place}, and the array has {length} elements",
+        f"argument 'order' has position {place}, and the array has {format_count(length, 'element')}",
         hint="positions start at 0",
         fault="ProcessParameterInvalid",
     )

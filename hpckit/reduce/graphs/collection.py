@@ -91,6 +91,14 @@ class Collection:
         scenes = (scene for items in self.tiles.acquisitions.values() for item in items for scene in item.scenes)
         return any(holds(scene, ref, resampled=resampled) for scene in scenes)
 
+    @cached_property
+    def meaning(self) -> dict[str, str]:
+        """What the numbers of all products mean, in openEO's words; empty if they differ."""
+        spec = self.tiles.spec
+        scenes = (scene for items in self.tiles.acquisitions.values() for item in items for scene in item.scenes)
+        found = {tuple(sorted(spec.sensor.meaning(scene, spec.reading).items())) for scene in scenes}
+        return dict(found.pop()) if len(found) == 1 else {}
+
     def all_bands(self) -> list[tuple[str, BandRef]]:
         """Labels and bands of the cube."""
         return list(self._labels().items())

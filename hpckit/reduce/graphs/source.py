@@ -23,6 +23,7 @@ from hpckit.reduce.graphs.wanted import Wanted, wanted_of
 from hpckit.reduce.kernels.stored import decode
 from hpckit.sensors import bands as stored_bands
 from hpckit.sensors.bands import BandRef
+from hpckit.sensors.masks import MaskBand
 from hpckit.space.box import Box
 from hpckit.space.warp import needed, warp
 
@@ -50,7 +51,8 @@ class CollectionSource:
     def type(self) -> Cube:
         """The cube without pixels."""
         labels = tuple(label for label, _ in self.wanted.bands)
-        known = tuple(_known(ref.band) for _, ref in self.wanted.bands)
+        mask = self.collection.tiles.spec.sensor.mask
+        known = tuple(_known(ref.band, mask) for _, ref in self.wanted.bands)
         dims = (
             Dimension("t", "temporal", tuple(label for label, _ in self.wanted.dates)),
             Dimension("bands", "bands", labels, bands=known),
@@ -58,7 +60,7 @@ class CollectionSource:
             Dimension("x", "spatial", axis="x"),
         )
         values = np.zeros((len(dims[0].labels), len(labels), 0, 0), np.float32)
-        return Cube(values, dims, self.grid, NOTHING)
+        return Cube(values, dims, self.grid, NOTHING, attributes=dict(self.collection.meaning))
 
     @cached_property
     def inputs(self) -> str:
@@ -85,7 +87,7 @@ class CollectionSource:
         for number, (_, ref) in enumerate(self.wanted.bands):
             self._fill(values[:, number], box, ref)
         values[:, :, self._beyond(box)] = np.nan
-        return Cube(values, self.type.dims, self.grid, box)
+        return Cube(values, self.type.dims, self.grid, box, attributes=self.type.attributes)
 
     def _beyond(self, box: Box) -> npt.NDArray[np.bool_] | slice:
         """Pixels of a box that lie beyond the grid."""
@@ -200,9 +202,12 @@ def open_source(collection: Collection, request: Request) -> CollectionSource:
     return CollectionSource(collection, wanted, place(collection, wanted))
 
 
-def _known(band: stored_bands.Band) -> Band:
+def _known(band: stored_bands.Band, mask: MaskBand | None) -> Band:
     wavelength = None if band.wavelength_nm is None else band.wavelength_nm / 1000
-    return Band(band.common_name, wavelength)
+    if mask is None or mask.name != band.name:
+        return Band(band.common_name, wavelength)
+    shadows = tuple(flag for flag in mask.spread if flag not in mask.clouds)
+    return Band(band.common_name, wavelength, mask.clouds, shadows)
 
 
 def _decode(stored: Values, band: stored_bands.Band, values: Values, *, fresh: bool) -> None:

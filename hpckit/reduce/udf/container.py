@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
-from hpckit.base.quantities import format_duration, format_exit
+from hpckit.base.quantities import format_count, format_duration, format_exit
 from hpckit.errors import UserCodeError
 from hpckit.sites.udf import Limits
 
@@ -134,8 +134,9 @@ class Container:
         for length in _sizes(self._folders):
             size, entries = size + length, entries + 1
             if size > limits.disk_bytes or entries > limits.entries:
+                files = format_count(limits.entries, "file")
                 raise UserCodeError(
-                    f"the user code wrote more than {limits.disk_mib} MiB or {limits.entries} files (limit: disk)",
+                    f"the user code wrote more than {limits.disk_mib} MiB or {files} (limit: disk)",
                     hint="write less, or ask the site for a higher limit",
                     kind="disk",
                 )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from hpckit.base.apptainer import find_program, mount
+from hpckit.base.quantities import format_count
 from hpckit.errors import UserCodeError
 from hpckit.reduce.udf.block import Block, read_array, write_array
 from hpckit.reduce.udf.container import Container
@@ -268,7 +269,7 @@ def _fault(kind: str, said: str, limits: Limits) -> tuple[str, str | None]:
         "memory": f"more than {limits.memory_mib} MiB of memory",
         "processes": f"more than {limits.processes} processes or threads",
         "disk": f"more than {limits.disk_mib} MiB in a file or in its folder",
-        "files": f"more than {limits.files} open files",
+        "files": f"more than {format_count(limits.files, 'open file')}",
     }
     match kind:
         case "memory" | "processes" | "disk" | "files":

@@ -174,6 +174,10 @@ class Rasters:
         """Tile, time, bands."""
         return scene.part, f"{scene.sensed:%Y-%m-%d %H:%M}", "+".join(sorted(_bands(scene)))
 
+    def meaning(self, scene: Scene, reading: Treatment) -> Mapping[str, str]:
+        """Nothing: images do not tell."""
+        return {}
+
     def holds(self, scene: Scene, ref: BandRef, *, resampled: bool) -> bool:
         """Whether there is an image of the band, with the pixels of the cube unless it is resampled."""
         return bool(scene.sizes(ref.name)) if resampled else ref.key in scene.assets

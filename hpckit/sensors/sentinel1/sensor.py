@@ -18,6 +18,7 @@ from hpckit.sensors.reader import Treatment, WindowAnswer, WindowRequest
 from hpckit.sensors.sensor import AlongTime, Origin, Pictures
 from hpckit.sensors.sentinel1.bands import BANDS, parse_band
 from hpckit.sensors.sentinel1.model import radar_of
+from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.space.frame import Frame
 
@@ -124,6 +125,16 @@ class Sentinel1:
         radar = radar_of(scene)
         orbit = f"{radar.orbit_state[:3]} {scene.relative_orbit:03d}"
         return f"{scene.level:<9}", f"{scene.sensed:%Y-%m-%d %H:%M}", orbit, "+".join(radar.polarisations)
+
+    def meaning(self, scene: Scene, reading: Treatment) -> Mapping[str, str]:
+        """Coefficient of backscatter: normalised by the terrain in RTC and NRB, else by the ellipsoid."""
+        kind = radar_of(scene).radiometry
+        if kind == "dn" and isinstance(reading.options, RadarReading):
+            kind = reading.options.radiometry
+        if kind not in ("gamma0", "sigma0"):
+            return {}
+        surface = "terrain" if scene.level in ("RTC", "NRB") and kind == "gamma0" else "ellipsoid"
+        return {"backscatter": f"{kind}-{surface}"}
 
     def holds(self, scene: Scene, ref: BandRef, *, resampled: bool) -> bool:
         """Whether a product has the band: each file serves all pixel sizes."""

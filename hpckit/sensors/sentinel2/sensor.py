@@ -121,6 +121,10 @@ class Sentinel2:
         cloud = "  ? %" if scene.cloud_cover is None else f"{scene.cloud_cover:3.0f} %"
         return scene.tile, f"{scene.sensed:%Y-%m-%d %H:%M}", cloud, f"N{scene.baseline}"
 
+    def meaning(self, scene: Scene, reading: Treatment) -> Mapping[str, str]:
+        """Where the reflectance is."""
+        return {"reflectance": "surface" if scene.level == "L2A" else "top-of-atmosphere"}
+
     def holds(self, scene: Scene, ref: BandRef, *, resampled: bool) -> bool:
         """Whether a product has the band: at the pixel size of the cube, unless it is resampled."""
         return bool(scene.sizes(ref.name)) if resampled else ref.key in scene.assets

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from hpckit import api
 from hpckit.base.console import Advance, Console
+from hpckit.base.quantities import format_count
 from hpckit.errors import HpckitError, RunError, SchedulerUnavailableError, is_temporary
 from hpckit.jobs.jobarrays import Request
 from hpckit.runs.run import Run, find_run
@@ -103,9 +104,9 @@ def _start(job: JobFolder, number: int) -> None:
 
 def _submitted(job: JobFolder, state: State, made: Submission) -> None:
     ids = ", ".join(item.id for item in made.submitted()[:8])
-    units = sum(stage.units for stage in made.stages)
-    elements = sum(stage.elements for stage in made.stages)
-    note(job.log, "info", f"submitted to {made.site.name}: {units} units in {elements} elements, jobs {ids}")
+    units = format_count(sum(stage.units for stage in made.stages), "unit")
+    elements = format_count(sum(stage.elements for stage in made.stages), "element")
+    note(job.log, "info", f"submitted to {made.site.name}: {units} in {elements}, jobs {ids}")
     job.write_state(replace(state, submission=made.number, attempts=0))
 
 
@@ -236,7 +237,7 @@ def _finish(job: JobFolder, state: State, run: Run) -> None:
     """Check results and list them; only then is a job finished."""
     faults = api.verify(job.campaign)
     if faults:
-        note(job.log, "warning", f"{len(faults)} files are not what was written: {faults[0]}")
+        note(job.log, "warning", f"not all files are what was written ({len(faults)}): {faults[0]}")
         if state.retried < job.job().retries and _submit_again(job, state):
             return
         _fail(job, state, "results are damaged", usage=used(run))

@@ -185,6 +185,9 @@ class Plover:
     def describe(self, scene: Scene) -> tuple[str, ...]:
         return scene.tile, f"{scene.sensed:%Y-%m-%d %H:%M}", f"version {scene.baseline}"
 
+    def meaning(self, scene: Scene, reading: Treatment) -> Mapping[str, str]:
+        return {"reflectance": "surface"}
+
     def holds(self, scene: Scene, ref: BandRef, *, resampled: bool) -> bool:
         return bool(scene.sizes(ref.name))
 

@@ -193,7 +193,7 @@ def _timeseries(function: Callable[..., Any], array: xarray.DataArray, context: 
     for place, values in enumerate(series):
         found = np.asarray(_with_context(function, pd.Series(values, index), context))
         if found.shape != (len(index),):
-            raise ValueError(f"apply_timeseries returned {found.size} values for {len(index)} dates")
+            raise ValueError(f"apply_timeseries returned {found.size} values, and the series has {len(index)}")
         made[place] = found
     return last.copy(data=made.reshape(last.shape)).transpose(*array.dims)
 
