@@ -211,3 +211,15 @@ SUM = child(call=step("add", x=FromParameter("x"), y=FromParameter("y")))
 )
 def test_faults_have_the_names_of_openeo_and_come_without_pixels(fault, process, arguments):
     assert fault_of(process, **arguments) == fault
+
+
+def test_one_label_gets_one_new_name_without_its_own():
+    """As in openEO's first example; of several labels it must be said which."""
+    days = times("2017-03-02", "2017-03-14")
+    one = raster(VALUES[:2, :1], days, bands(VV=""))
+    assert result_of("rename_labels", data=one, dimension="bands", target=["R"]).dim("bands").labels == ("R",)
+    several = raster(VALUES[:2], days, bands(VV="", VH=""))
+    for target in (["R"], ["R", "G"]):
+        with pytest.raises(GraphError) as caught:
+            result_of("rename_labels", data=several, dimension="bands", target=target)
+        assert caught.value.fault == "LabelsNotEnumerated"

@@ -94,6 +94,9 @@ def rename_labels(call: Call) -> Cube:
 
 
 def _enumerated(dim: Dimension, target: list[Label]) -> list[Label]:
+    """Labels by number; one label for one new name is meant by any name, as in openEO's first example."""
+    if len(dim.labels) == len(target) == 1:
+        return list(dim.labels)
     if dim.labels != tuple(range(len(dim.labels))):
         raise GraphError(
             f"the labels of {dim.name!r} are no numbers 0, 1, 2, …",
