@@ -18,6 +18,7 @@ import numpy as np
 from hpckit.errors import GraphError
 from hpckit.processgraph.cropping import cropped, whole
 from hpckit.processgraph.cube import NOTHING, Cube
+from hpckit.processgraph.depth import depth_of, with_room
 from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, references
 from hpckit.processgraph.kinds import is_constant, is_pixelwise
 from hpckit.processgraph.process import Asked, Call, Environment, Value, processes
@@ -56,6 +57,9 @@ class Evaluation:
     _uses: Mapping[str, int] = field(default_factory=Counter)
     """How often the result of each node is used."""
 
+    _depth: int | None = None
+    """Of the graph, while it is evaluated."""
+
     def __post_init__(self) -> None:
         """Count uses."""
         self._uses = self._uses or _uses(self.graph)
@@ -75,7 +79,7 @@ class Evaluation:
         if self._gives_values(name):
             return self.result_of(name, None)
         if name not in self._types:
-            self._types[name] = self._run(name, NOTHING)
+            self._types[name] = self._deep(name, NOTHING)
         return self._types[name]
 
     def faults(self) -> Iterator[GraphError]:
@@ -110,13 +114,23 @@ class Evaluation:
         elif asked is None:
             asked = whole(self.type_of(name))
         if self._uses.get(name, 0) < 2:
-            return self._run(name, asked)
+            return self._deep(name, asked)
         value, left = self._shared.pop((name, asked), (_MISSING, self._uses[name]))
         if value is _MISSING:
-            value = self._run(name, asked)
+            value = self._deep(name, asked)
         if left > 1:
             self._shared[name, asked] = value, left - 1
         return value
+
+    def _deep(self, name: str, asked: Asked) -> Value:
+        """Run a node; the first one of a chain makes room for all of it."""
+        if self._depth is not None:
+            return self._run(name, asked)
+        self._depth = depth_of(self.graph)
+        try:
+            return with_room(self._depth, self._run, name, asked)
+        finally:
+            self._depth = None
 
     def _gives_values(self, name: str) -> bool:
         node = self.graph.nodes[name]
