@@ -10,6 +10,8 @@ import numpy.typing as npt
 from hpckit.processgraph.cube import Values
 from hpckit.processgraph.process import Value
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 def replaced(values: Values, where: npt.NDArray[np.bool_], replacement: Value = None) -> Values:
     """Values, and the replacement where `where` is true.
@@ -22,6 +24,8 @@ def replaced(values: Values, where: npt.NDArray[np.bool_], replacement: Value = 
     replacement : number, bool, str, optional
         None is null: NaN, or None among objects.
     """
+    if replacement is None and values.dtype in _FLOATS:
+        return np.asarray(np.where(where, values.dtype.type(np.nan), values))
     result = values.astype(_type_of(values.dtype, replacement))
     np.copyto(
         result, np.asarray(null_of(result.dtype) if replacement is None else replacement, result.dtype), where=where

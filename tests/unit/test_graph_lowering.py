@@ -129,3 +129,64 @@ def test_results_that_are_not_wanted_are_not_computed(sample: Any, tmp_path: Pat
     one, _ = jobs(sample, graph)
     assert one.lowered is not None and set(one.lowered.graph.nodes) == {"over", "half"}
     assert "kernels of composites" in one.lowered.describe()[0]
+
+
+def classes(bands: list[str], which: dict[str, Any], low: int, high: int) -> Graph:
+    """A graph that masks by classes as they are loaded, at their own pixel size."""
+    callback = {
+        "class": node("array_element", data={"from_parameter": "data"}, **which),
+        "low": node("lte", x=of("class"), y=low),
+        "high": node("eq", x=of("class"), y=high),
+        "either": {**node("or", x=of("low"), y=of("high")), "result": True},
+    }
+    return {
+        "load": load("sample", bands=["B04", "B11"]),
+        "classes": load("sample", bands=bands),
+        "clouds": node(
+            "reduce_dimension", data=of("classes"), dimension="bands", reducer={"process_graph": callback}
+        ),
+        "mask": node("mask", data=of("load"), mask=of("clouds")),
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([(["SCL"], {"index": 0}), (["SCL"], {"label": "SCL"}), (["B11", "SCL"], {"index": 1})]),
+    st.integers(0, 4),
+    st.integers(4, 11),
+    st.integers(-30, 600),
+    st.integers(-30, 1000),
+)
+def test_masks_of_classes_are_tables(
+    sample: Any,  # noqa: F811
+    chosen: tuple[list[str], dict[str, Any]],
+    low: int,
+    high: int,
+    top: int,
+    left: int,
+) -> None:
+    graph = classes(*chosen, low, high)
+    graph["mask"]["result"] = True
+    one, other = jobs(sample, graph)
+    assert one.lowered is not None and list(one.lowered.faster) == ["clouds"]
+    box = Box(top, left, top + 41, left + 53)
+    found, expected = (job.evaluate(job.outputs[0], box) for job in (one, other))
+    assert found.dims == expected.dims and found.values.dtype == expected.values.dtype
+    np.testing.assert_array_equal(found.values, expected.values)
+    median = node("reduce_dimension", data=of("mask"), dimension="t", reducer=calling("median"))
+    graph["mask"].pop("result")
+    one, other = jobs(sample, {**graph, "over": {**median, "result": True}})
+    assert one.lowered is not None and list(one.lowered.faster) == ["clouds", "over"]
+    inside = box.within((800, 800)) if min(top, left) < 0 else box
+    found, expected = (job.evaluate(job.outputs[0], inside).values for job in (one, other))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-7)
+
+
+def test_what_takes_several_bands_is_no_table(sample: Any) -> None:  # noqa: F811
+    graph = classes(["B11", "SCL"], {"index": 1}, 3, 8)
+    callback = graph["clouds"]["arguments"]["reducer"]["process_graph"]
+    callback["high"] = node("eq", x=of("other"), y=8)
+    callback["other"] = node("array_element", data={"from_parameter": "data"}, index=0)
+    graph["mask"]["result"] = True
+    one, _ = jobs(sample, graph)
+    assert one.lowered is not None and not one.lowered.faster

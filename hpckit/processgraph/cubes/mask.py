@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.cubes.alignment import arranged, on_grid, require_dimensions
+from hpckit.processgraph.cubes.hiding import hidden, hidden_on_grid
 from hpckit.processgraph.cubes.parts import box_asked
 from hpckit.processgraph.process import Call, on_cubes
-from hpckit.processgraph.replacing import is_null, replaced
+from hpckit.processgraph.replacing import replaced
 
 
 @on_cubes("mask")
 def mask(call: Call) -> Cube:
     """Replace values where a mask is true, or not zero."""
     data = call.cube("data")
-    hidden = _for_all_bands(beside(call, "mask", data), data)
-    require_dimensions(hidden, data, "the mask")
-    values = arranged(hidden, data.dims)
-    where = np.asarray((values != 0) & ~is_null(values), np.bool_)
-    return data.with_values(replaced(data.values, where, call.value("replacement")))
+    mask = _for_all_bands(_flags(call, data), data)
+    require_dimensions(mask, data, "the mask")
+    return data.with_values(replaced(data.values, arranged(mask, data.dims), call.value("replacement")))
+
+
+def _flags(call: Call, data: Cube) -> Cube:
+    """The mask at the pixels or geometries of the data, as booleans."""
+    if data.grid is not None:
+        return hidden_on_grid(call, "mask", data.grid, box_asked(call))
+    found = beside(call, "mask", data)
+    return found.with_values(hidden(found.values))
 
 
 def _for_all_bands(hidden: Cube, data: Cube) -> Cube:

@@ -5,19 +5,21 @@ one node, which reads stored integers band by band and selects on them, as compo
 architecture). Whatever graph makes the mask stays as it is. Values are linear in stored integers, so the result is
 the same but for the rounding of floats. Composites themselves would store it as integers, which is another result.
 
-Bands and times that a graph filters away are not read.
+A function of the bands that takes one band of bytes becomes a table (`tables`). Bands and times that a graph filters
+away are not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.processgraph.cube import NOTHING, Cube
+from hpckit.processgraph.cubes.hiding import hidden_on_grid
 from hpckit.processgraph.cubes.temporal import groups_of_intervals, groups_of_period, temporal_dimension
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter, Graph, Node, used_nodes
@@ -25,6 +27,7 @@ from hpckit.processgraph.process import Call
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.memory import LOWERED
 from hpckit.reduce.graphs.source import CollectionSource
+from hpckit.reduce.graphs.tables import LookUp, looked_up
 from hpckit.reduce.kernels import composite_cpu
 from hpckit.sensors.bands import BandRef
 from hpckit.space.box import Box
@@ -45,7 +48,7 @@ class Lowered:
     """A graph in which patterns are single nodes."""
 
     graph: Graph
-    faster: Mapping[str, Reduction | Selection]
+    faster: Mapping[str, Reduction | LookUp | Selection]
     """What these nodes do, by name."""
 
     def describe(self) -> list[str]:
@@ -119,11 +122,10 @@ class Reduction:
 
     def _hidden(self, call: Call) -> npt.NDArray[np.bool_]:
         """Where the mask is true; shape (times, rows, columns)."""
-        found = call.cube("mask")
+        assert self.data.grid is not None and isinstance(call.asked, Box)
+        found = hidden_on_grid(call, "mask", self.data.grid, call.asked)
         names = [next(dim.name for dim in self.data.dims if dim.kind == "temporal"), *_plane(self.data)]
-        values = found.values.transpose([found.axis(name) for name in names])
-        where = values != 0
-        return np.asarray(where & ~np.isnan(values) if values.dtype.kind == "f" else where, np.bool_)
+        return found.values.transpose([found.axis(name) for name in names])
 
     def _band(self, ref: BandRef, box: Box, hidden: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float32]:
         """Statistics of a band, shape (groups, rows, columns)."""
@@ -136,9 +138,8 @@ class Reduction:
         if not group:
             nothing = 0.0 if self.statistic == "count" else np.nan
             return np.full(stack.shape[1:], nothing, np.float32)
-        whole = len(group) == len(stack)
-        part = stack if whole else stack[list(group)]
-        mask = None if hidden is None else hidden if whole else hidden[list(group)]
+        part = _taken(stack, group)
+        mask = None if hidden is None else _taken(hidden, group)
         if self.statistic == "median":
             return _physical(composite_cpu.median(part, mask), ref)
         found = composite_cpu.summary(part, mask)
@@ -170,7 +171,7 @@ def lowered(evaluation: Evaluation, environment: GraphEnvironment, results: Sequ
         Nodes whose results are wanted.
     """
     sources = dict(_sources(evaluation, environment))
-    nodes, faster = dict(evaluation.graph.nodes), dict[str, Reduction]()
+    nodes, faster = dict(evaluation.graph.nodes), dict[str, Reduction | LookUp]()
     for name, node in evaluation.graph.nodes.items():
         found = _pattern(evaluation, node, sources)
         if found is not None:
@@ -180,7 +181,7 @@ def lowered(evaluation: Evaluation, environment: GraphEnvironment, results: Sequ
     selections = _selections(evaluation, sources, nodes, results)
     nodes |= {name: Node(name, SELECTED, {}, nodes[name].path) for name in selections}
     needed = _needed(nodes, results)
-    every: dict[str, Reduction | Selection] = {**faster, **selections}
+    every: dict[str, Reduction | LookUp | Selection] = {**faster, **selections}
     kept = {name: node for name, node in nodes.items() if name in needed}
     return Lowered(
         Graph(kept, evaluation.graph.result), {name: item for name, item in every.items() if name in needed}
@@ -224,11 +225,14 @@ def _sources(evaluation: Evaluation, environment: GraphEnvironment) -> Iterator[
 
 def _pattern(
     evaluation: Evaluation, node: Node, sources: Mapping[str, CollectionSource]
-) -> tuple[Reduction, FromNode | None] | None:
+) -> tuple[Reduction | LookUp, FromNode | None] | None:
     """The pattern that ends with a node, and what makes its mask; None if there is none."""
     statistic, data = _statistic(node), node.arguments.get("data")
-    if statistic is None or not isinstance(data, FromNode):
+    if not isinstance(data, FromNode):
         return None
+    if statistic is None:
+        found = _table(evaluation, node, data, sources)
+        return None if found is None else (found, None)
     first, mask = _unmasked(evaluation.graph.nodes[data.node])
     source = sources.get(_origin(evaluation.graph, first) or "")
     kind, result = evaluation.type_of(data.node), evaluation.type_of(node.id)
@@ -239,11 +243,27 @@ def _pattern(
         return None
     refs = dict(source.wanted.bands)
     bands = tuple(refs[str(label)] for label in next(kind.of_kind("bands")).labels)
-    times = next(kind.of_kind("temporal"))
-    known = [label for label, _ in source.wanted.dates]
-    steps = tuple(known.index(str(label)) for label in times.labels)
+    times, steps = next(kind.of_kind("temporal")), _steps(kind, source)
     along = "" if node.process == "reduce_dimension" else times.name
     return Reduction(source, result, kind, bands, steps, statistic, groups, along), mask
+
+
+def _table(
+    evaluation: Evaluation, node: Node, data: FromNode, sources: Mapping[str, CollectionSource]
+) -> LookUp | None:
+    """A node that is a function of one stored integer of a collection."""
+    if node.process != "reduce_dimension":
+        return None
+    source, kind = sources.get(_origin(evaluation.graph, data) or ""), evaluation.type_of(data.node)
+    if source is None or not _is_part(kind, source):
+        return None
+    return looked_up(evaluation, node, source, kind, _steps(kind, source))
+
+
+def _steps(kind: Cube, source: CollectionSource) -> tuple[int, ...]:
+    """Positions of the times of a selection on those of its source."""
+    known = [label for label, _ in source.wanted.dates]
+    return tuple(known.index(str(label)) for label in next(kind.of_kind("temporal")).labels)
 
 
 def _statistic(node: Node) -> str | None:
@@ -293,7 +313,7 @@ def _groups(node: Node, kind: Cube) -> tuple[tuple[int, ...], ...] | None:
     return tuple(tuple(group) for group in groups)
 
 
-def _is_plain(kind: object, source: CollectionSource) -> bool:
+def _is_plain(kind: object, source: CollectionSource) -> TypeGuard[Cube]:
     """Whether a cube is a part of a source that is stored as 16-bit integers."""
     if not isinstance(kind, Cube) or not _is_part(kind, source):
         return False
@@ -301,7 +321,7 @@ def _is_plain(kind: object, source: CollectionSource) -> bool:
     return all(_is_number(refs[str(label)]) for label in next(kind.of_kind("bands")).labels)
 
 
-def _is_part(kind: object, source: CollectionSource) -> bool:
+def _is_part(kind: object, source: CollectionSource) -> TypeGuard[Cube]:
     """Whether a cube is pixels of some bands and times of a source, and of a bounding box."""
     if not isinstance(kind, Cube) or kind.grid is None or kind.grid.offset_in(source.grid) is None:
         return False
@@ -323,8 +343,8 @@ def _is_number(ref: BandRef) -> bool:
 
 
 def _fits(mask: object, kind: Cube) -> bool:
-    """Whether a mask has the pixels and times of what it masks, and no bands."""
-    if not isinstance(mask, Cube) or mask.grid is None or mask.grid != kind.grid or len(mask.dims) != 3:
+    """Whether a mask has the times of what it masks, and pixels, but no bands."""
+    if not isinstance(mask, Cube) or mask.grid is None or len(mask.dims) != 3:
         return False
     times = next(kind.of_kind("temporal"))
     return times.name in mask.names and mask.dim(times.name).labels == times.labels and mask.values.dtype.kind in "bf"
@@ -335,6 +355,12 @@ def _plane(kind: Cube) -> tuple[str, str]:
         next(dim.name for dim in kind.dims if dim.axis == "y"),
         next(dim.name for dim in kind.dims if dim.axis == "x"),
     )
+
+
+def _taken(stack: Values, places: Sequence[int]) -> Values:
+    """Some of a stack; a view where these follow each other."""
+    first, last = places[0], places[-1] + 1
+    return stack[first:last] if list(places) == list(range(first, last)) else stack[list(places)]
 
 
 def _physical(numbers: npt.NDArray[np.float32], ref: BandRef) -> npt.NDArray[np.float32]:

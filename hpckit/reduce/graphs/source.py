@@ -110,13 +110,19 @@ class CollectionSource:
             Positions of time steps.
         """
         place = {step: number for number, step in enumerate(steps)}
-        values = np.zeros((len(steps), *box.shape), ref.dtype)
+        values: Values | None = None
         for placed in self.placing.tiles:
             read = self._read_aligned if placed.offset is not None else self._read_warped
             for found_steps, (rows, columns), found in read(box, placed, ref, place):
+                if values is None and list(found_steps) == list(steps) and found.shape[1:] == box.shape:
+                    values = found
+                    continue
+                values = np.zeros((len(steps), *box.shape), ref.dtype) if values is None else values
                 for step, plane in zip(found_steps, found, strict=True):
                     part = values[place[step], rows, columns]
                     np.copyto(part, plane, where=part == 0)
+        if values is None:
+            return np.zeros((len(steps), *box.shape), ref.dtype)
         values[:, self._beyond(box)] = 0
         return values
 

@@ -73,9 +73,13 @@ class StoredBand:
             If a shard is gone or damaged.
         """
         windows = self._touched(box) & self.windows
+        lacking, array = self._lacking(dates, windows), self._array
+        held = len(dates) > 0 and windows.any() and not lacking.any()
+        if array is not None and held and array.fill == (self.ref.band.nodata or 0):
+            (first, *others) = _runs(dates)
+            if not others:
+                return read_region(array, box, range(dates[first.start], dates[first.stop - 1] + 1), windows=windows)
         found = np.full((len(dates), *box.shape), self.ref.band.nodata or 0, self.ref.dtype)
-        lacking = self._lacking(dates, windows)
-        array = self._array
         for run in _runs(dates) if array is not None and windows.any() else ():
             there = windows & ~lacking[run].all(axis=0)
             if there.any() and array is not None:
