@@ -37,7 +37,7 @@ from rich.text import Text
 ROOT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
-from graph_pictures import draw_crops, draw_water  # noqa: E402  # mkdocs imports this file alone
+from graph_pictures import draw_crops, draw_water  # mkdocs imports this file alone
 
 COLUMNS: Final = 100
 
