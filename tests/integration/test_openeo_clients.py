@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import rasterio
@@ -77,20 +76,7 @@ def test_python_client(ingested: Path, tmp_path: Path):
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     with providing(tmp_path_factory.mktemp("provider"), {"anna": [EGI], "eve": []}) as found:
-        found.clients.append(
-            {
-                "client_id": "openeo-clients",
-                "application_type": "native",
-                "redirect_uris": ["http://127.0.0.1/back"],
-                "grant_types": [
-                    "authorization_code",
-                    "refresh_token",
-                    "urn:ietf:params:oauth:grant-type:device_code",
-                ],
-                "response_types": ["code"],
-                "token_endpoint_auth_method": "none",
-            }
-        )
+        found.clients.append(found.for_openeo("openeo-clients"))
         found.stop()
         found.start()
         yield found
@@ -145,7 +131,7 @@ def test_device_login(provider: Provider, ingested: Path, tmp_path: Path, accoun
                 break
         else:
             raise AssertionError(f"the client prints no address: {told}")
-        _confirm(provider, address[0], account)
+        provider.confirm_device(address[0], account)
         told += client.stdout.read()
         assert client.wait(60) == 0, told
         if account == "anna":
@@ -153,23 +139,6 @@ def test_device_login(provider: Provider, ingested: Path, tmp_path: Path, accoun
             assert len(found) == 2 and found[0] == found[1], told
         else:
             assert "REFUSED PermissionsInsufficient" in told and "join the VO" in told, told
-
-
-def _confirm(provider: Provider, address: str, account: str) -> None:
-    """What a person does in a browser: confirm the code, log in, consent."""
-    with httpx.Client(follow_redirects=False, timeout=20) as browser:
-        page = browser.get(address)
-        form = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
-        answer = browser.post(f"{provider.issuer}/device", data={**form, "confirm": "yes"})
-        for _ in range(12):
-            if answer.status_code == 200 and "who are you" not in answer.text:
-                return
-            if answer.status_code == 200:
-                answer = browser.get(answer.url.copy_set_param("account", account))
-            else:
-                assert answer.is_redirect, answer.text[:500]
-                answer = browser.get(answer.url.join(answer.headers["location"]))
-    raise AssertionError("the login does not end")
 
 
 MANY = """

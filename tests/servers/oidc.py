@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -60,6 +61,8 @@ class Provider:
     jwt: bool = False
     keys: list[dict[str, Any]] = field(default_factory=lambda: [new_key("first")])
     clients: list[dict[str, Any]] = field(default_factory=list)
+    ttl: dict[str, int] = field(default_factory=dict)
+    """Lifetimes in seconds by the provider's names, such as `AccessToken`; 600 otherwise."""
     _process: subprocess.Popen[str] | None = None
 
     @property
@@ -79,6 +82,12 @@ class Provider:
         }
         return made | ({"client_secret": secret} if secret else {})
 
+    def for_openeo(self, name: str, *redirect_uris: str) -> dict[str, Any]:
+        """A public client as openEO's clients need it: code and device code with PKCE, refresh tokens."""
+        grants = ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"]
+        redirects = list(redirect_uris) or ["http://127.0.0.1/back"]
+        return self.client(name) | {"grant_types": grants, "redirect_uris": redirects}
+
     def start(self) -> None:
         """Start the process."""
         asked = {
@@ -87,6 +96,7 @@ class Provider:
             "accounts": self.accounts,
             "jwks": {"keys": self.keys},
             "jwt": self.jwt,
+            "ttl": self.ttl,
         }
         file = self.folder / "provider.json"
         file.write_text(json.dumps(asked))
@@ -126,6 +136,32 @@ class Provider:
                 if url.host == "127.0.0.1":
                     return url
         raise AssertionError("the login does not end")
+
+    def confirm_device(self, address: str, account: str) -> None:
+        """What a person does with the address that a program prints: confirm the code, log in, consent."""
+        with httpx.Client(follow_redirects=False, timeout=20) as browser:
+            form = dict(re.findall(r'name="(\w+)" value="([^"]*)"', browser.get(address).text))
+            answer = browser.post(f"{self.issuer}/device", data={**form, "confirm": "yes"})
+            for _ in range(12):
+                if answer.status_code == 200 and "who are you" not in answer.text:
+                    return
+                if answer.status_code == 200:
+                    answer = browser.get(answer.url.copy_set_param("account", account))
+                else:
+                    assert answer.is_redirect, answer.text[:500]
+                    answer = browser.get(answer.url.join(answer.headers["location"]))
+        raise AssertionError("the login does not end")
+
+    def own_token(self, client: str, secret: str) -> str:
+        """A token of a program by itself (client credentials)."""
+        auth = httpx.BasicAuth(quote_plus(client), quote_plus(secret))
+        answer = httpx.post(f"{self.issuer}/token", data={"grant_type": "client_credentials"}, auth=auth)
+        return str(answer.raise_for_status().json()["access_token"])
+
+    def revoke(self, token: str, client: str, secret: str) -> None:
+        """Say that a token is not valid any more."""
+        auth = httpx.BasicAuth(quote_plus(client), quote_plus(secret))
+        httpx.post(f"{self.issuer}/token/revocation", data={"token": token}, auth=auth).raise_for_status()
 
     def tokens(self, client: str, account: str, secret: str | None = None) -> dict[str, Any]:
         """Tokens of a client on its own, without hpckit."""

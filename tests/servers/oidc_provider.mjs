@@ -28,6 +28,7 @@ const provider = new Provider(issuer, {
     userinfo: { enabled: true },
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     resourceIndicators: asked.jwt ? {
       enabled: true,
       defaultResource: () => "urn:hpckit",
@@ -36,6 +37,7 @@ const provider = new Provider(issuer, {
         scope: "openid profile eduperson_entitlement",
         audience: "urn:hpckit",
         accessTokenFormat: "jwt",
+        accessTokenTTL: asked.ttl.AccessToken ?? 600,
         jwt: { sign: { alg: "RS256" } },
       }),
     } : { enabled: false },
@@ -48,7 +50,12 @@ const provider = new Provider(issuer, {
     claims: () => ({ sub: id, name: id, email: `${id}@example.org`, eduperson_entitlement: asked.accounts[id] }),
   } : undefined),
   pkce: { required: () => true },
-  ttl: { AccessToken: 600, AuthorizationCode: 60, IdToken: 600, Interaction: 600, Session: 600, Grant: 600 },
+  clientBasedCORS: () => true,
+  rotateRefreshToken: false, // openEO's Python client keeps the first one
+  ttl: {
+    AccessToken: 600, ClientCredentials: 600, AuthorizationCode: 60, IdToken: 600, Interaction: 600, Session: 600,
+    Grant: 600, RefreshToken: 600, DeviceCode: 600, ...asked.ttl,
+  },
 });
 
 provider.use(async (ctx, next) => {
@@ -56,7 +63,11 @@ provider.use(async (ctx, next) => {
   if (!match) return next();
   const { prompt, params, session } = await provider.interactionDetails(ctx.req, ctx.res);
   const account = ctx.query.account;
-  if (prompt.name === "login" && account === undefined) { ctx.status = 200; ctx.body = "who are you?"; return undefined; }
+  if (prompt.name === "login" && account === undefined) {
+    ctx.type = "html";
+    ctx.body = '<form><label>who are you? <input name="account"></label> <button>Log in</button></form>';
+    return undefined;
+  }
   if (account === "nobody") {
     return provider.interactionFinished(ctx.req, ctx.res, { error: "access_denied" }, { mergeWithLastSubmission: false });
   }
@@ -69,4 +80,5 @@ provider.use(async (ctx, next) => {
   return provider.interactionFinished(ctx.req, ctx.res, { consent: { grantId: await grant.save() } }, { mergeWithLastSubmission: true });
 });
 
-provider.listen(asked.port, "127.0.0.1", () => console.log("ready"));
+// Programs keep their connections for longer than the five seconds of Node.
+provider.listen(asked.port, "127.0.0.1", () => console.log("ready")).keepAliveTimeout = 60_000;

@@ -426,21 +426,20 @@ def test_processes_come_in_one_page(served):
 
 def test_pages(served, anna):
     app = served[1]
-    names = [f"p{number}" for number in range(5)]
+    names = [f"p{number}.txt" for number in range(5)]
     for name in names:
-        body = json.dumps({"process_graph": NDVI}).encode()
-        ask(app, f"{ROOT}/process_graphs/{name}", method="PUT", headers=anna, body=body)
+        ask(app, f"{ROOT}/files/{name}", method="PUT", headers=anna, body=b"x")
     seen, query = [], "?limit=2"
     while query:
-        found = ask(app, f"{ROOT}/process_graphs{query}", headers=anna).json
-        seen += [item["id"] for item in found["processes"]]
+        found = ask(app, f"{ROOT}/files{query}", headers=anna).json
+        seen += [item["path"] for item in found["files"]]
         query = next((link["href"] for link in found["links"] if link["rel"] == "next"), "")
     assert seen == names
     for limit in ("0", "-1", "x", "9" * 20):
-        answer = ask(app, f"{ROOT}/process_graphs?limit={limit}", headers=anna)
+        answer = ask(app, f"{ROOT}/files?limit={limit}", headers=anna)
         assert is_error(answer, 400, "ParameterInvalid")
     for name in names:
-        ask(app, f"{ROOT}/process_graphs/{name}", method="DELETE", headers=anna)
+        ask(app, f"{ROOT}/files/{name}", method="DELETE", headers=anna)
 
 
 def test_what_is_stored_is_the_owners(served):

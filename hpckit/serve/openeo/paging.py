@@ -1,4 +1,8 @@
-"""Pages of lists: `limit` and `offset`, with links to the neighbours."""
+"""Pages of lists: `limit` and `offset`, with links to the neighbours.
+
+Collections and processes, those of users included, have none, which openEO leaves open: the JavaScript client and the
+Web Editor ask for fifty of them and never for the next page.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,6 @@ from hpckit.serve.openeo.followerprocess import FollowerProcess
 from hpckit.serve.openeo.graphs import Graphs
 from hpckit.serve.openeo.jobfolder import IDENTIFIER, JobFolder
 from hpckit.serve.openeo.jobs import Jobs
-from hpckit.serve.openeo.paging import page
 from hpckit.serve.openeo.results import Results
 from hpckit.serve.openeo.synchronous import SynchronousGraphs
 from hpckit.serve.openeo.userfiles import UserFiles
@@ -212,8 +211,7 @@ class OpenEoDoor:
 
     def list_own_processes(self, request: Request, user: User) -> Response:
         """The user's processes."""
-        found, links = page(request, self.processes.listed(user))
-        return JSONResponse({"processes": found, "links": links})
+        return JSONResponse({"processes": self.processes.listed(user), "links": []})
 
     def own_process(self, request: Request, user: User) -> Response:
         """A process of the user."""
