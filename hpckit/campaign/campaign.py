@@ -32,6 +32,7 @@ from pydantic_core import CoreSchema, core_schema
 from hpckit.base.account import expand
 from hpckit.base.credentials import check_dsn, find_secret
 from hpckit.base.document import read_document
+from hpckit.campaign.blocks import BlockReduction, FunctionReduction, OfWindows, PredictReduction
 from hpckit.campaign.composite import Composite
 from hpckit.campaign.cubeless import require_no_cube_needed
 from hpckit.campaign.graph import GraphReduction, graph_faults, with_own_data
@@ -278,7 +279,7 @@ _TextOfGrid = GetPydanticSchema(
 def _masked(reduction: dict[str, Any], sensor: Sensor) -> dict[str, Any]:
     """A reduction with the mask of a sensor where the file does not say another one."""
     own, said = sensor.mask, reduction.get("mask", {})
-    if reduction.get("kind") == "graph":
+    if reduction.get("kind") in ("graph", "function", "predict"):
         return reduction
     if own is None:
         return {"mask": None, **reduction}
@@ -298,11 +299,14 @@ def _kind(reduction: Any) -> str:
 Reduction = Annotated[
     Annotated[SignatureReduction, Tag("signatures")]
     | Annotated[Composite, Tag("composite")]
-    | Annotated[GraphReduction, Tag("graph")],
+    | Annotated[GraphReduction, Tag("graph")]
+    | Annotated[FunctionReduction, Tag("function")]
+    | Annotated[PredictReduction, Tag("predict")],
     Discriminator(
         _kind,
         custom_error_type="kind",
-        custom_error_message="kind must be signatures (which it is where it is not given), composite or graph",
+        custom_error_message="kind must be signatures (which it is where it is not given), composite, graph, "
+        "function or predict",
     ),
 ]
 """A reduction of the cube, selected by `kind`."""
@@ -454,6 +458,21 @@ class Campaign(_Model):
         return self
 
     @model_validator(mode="after")
+    def _blocks_have_a_source(self) -> Campaign:
+        known = [composite.name for composite in self.composites]
+        for reduction in self.of_blocks:
+            if reduction.collection is None and not self.has_products:
+                raise ValueError(
+                    f"reduction {reduction.name!r}: this campaign has no products; name another one in `collection`"
+                )
+            if reduction.collection is None and reduction.composite is not None and reduction.composite not in known:
+                raise ValueError(
+                    f"reduction {reduction.name!r}: there is no composite {reduction.composite!r}; "
+                    f"there is {', '.join(known) or 'none'}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _products_named(self) -> Campaign:
         if not self.has_products and (not self.graphs or len(self.graphs) < len(self.reductions) or self.cube.keep):
             raise ValueError("`scenes.paths` names no folder; name at least one")
@@ -502,12 +521,17 @@ class Campaign(_Model):
         return [*self.signatures, *self.composites]
 
     @property
-    def graphs(self) -> list[GraphReduction]:
-        """Process graphs."""
-        return [reduction for reduction in self.reductions if isinstance(reduction, GraphReduction)]
+    def graphs(self) -> list[OfWindows]:
+        """Process graphs, functions and models: what is computed window by window."""
+        return [item for item in self.reductions if isinstance(item, GraphReduction | BlockReduction)]
 
     @property
-    def of_pixels(self) -> list[Composite | GraphReduction]:
+    def of_blocks(self) -> list[BlockReduction]:
+        """Functions and models."""
+        return [reduction for reduction in self.reductions if isinstance(reduction, BlockReduction)]
+
+    @property
+    def of_pixels(self) -> list[Composite | OfWindows]:
         """Reductions whose results are files."""
         return [*self.composites, *self.graphs]
 

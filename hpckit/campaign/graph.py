@@ -19,6 +19,8 @@ _WITHOUT_PRODUCTS: Final = {
     "cube": {"keep": False, "bands": [next(iter(SENSORS[0].bands))]},
 }
 """What a campaign has that reads no products: no folder, no cube, and no limit."""
+_OF_BLOCKS: Final = ("graph", "function", "predict")
+"""Kinds of reductions that may read other campaigns alone."""
 _MOST_BYTES: Final = 16 * 2**20
 
 
@@ -122,8 +124,8 @@ def with_own_data(values: Any) -> Any:
 
 
 def reads_no_products(values: Mapping[str, Any]) -> bool:
-    """Whether a campaign has nothing but graphs, and names no products."""
+    """Whether a campaign has nothing but graphs, functions and models, and names no products."""
     reductions = values.get("reductions")
     if not isinstance(reductions, list) or not reductions or "scenes" in values:
         return False
-    return all(isinstance(item, dict) and item.get("kind") == "graph" for item in reductions)
+    return all(isinstance(item, dict) and item.get("kind") in _OF_BLOCKS for item in reductions)

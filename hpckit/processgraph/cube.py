@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 Values = npt.NDArray[Any]
+NODATA: Final = "nodata"
+"""Attribute of cubes of integers: the number that stands for no data."""
 Kind = Literal["spatial", "temporal", "bands", "geometry", "other"]
 Label = str | float
 """Of bands and others a text or number; of time a text by RFC 3339, such as `2024-03-01T10:50:31Z`."""

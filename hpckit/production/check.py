@@ -16,8 +16,9 @@ import shapely
 from hpckit.base.disks import existing
 from hpckit.base.quantities import format_area, format_bytes, format_count
 from hpckit.campaign import owner
+from hpckit.campaign.blocks import BlockReduction, OfWindows
 from hpckit.campaign.campaign import Campaign, SignatureReduction
-from hpckit.campaign.graph import GraphReduction, described
+from hpckit.campaign.graph import described
 from hpckit.campaign.paths import clashes
 from hpckit.campaign.step import Step
 from hpckit.catalogue import tiling
@@ -27,6 +28,7 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.production.fetchable import all_files, missing_files
 from hpckit.production.stages import stages_of
+from hpckit.reduce.blocks.job import block_job_on
 from hpckit.reduce.graphs.job import job_on
 from hpckit.reduce.signatures.inputs import REMEDY, beyond
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
@@ -104,12 +106,15 @@ def _graphs(campaign: Campaign) -> list[FieldCheck]:
     ]
 
 
-def _graph(campaign: Campaign, reduction: GraphReduction) -> Iterator[FieldCheck]:
+def _graph(campaign: Campaign, reduction: OfWindows) -> Iterator[FieldCheck]:
     what = f"reductions.{reduction.name}"
     collections = {name: campaign.resolve(path) for name, path in reduction.collections.items()}
     if campaign.has_products and (campaign.run_dir / RUN_JSON).exists():
         collections.setdefault(campaign.name, campaign.run_dir)
-    job = job_on(reduction.document(campaign.folder), collections, reduction.parameters, udf=reduction.udf)
+    if isinstance(reduction, BlockReduction):
+        job = block_job_on(campaign, reduction, collections)
+    else:
+        job = job_on(reduction.document(campaign.folder), collections, reduction.parameters, udf=reduction.udf)
     faults = [described(fault) for fault in job.evaluation.faults()]
     yield from (FieldCheck(what, "error", fault) for fault in faults)
     if not faults:

@@ -60,6 +60,18 @@ class GraphEnvironment:
         GraphError
             `CollectionNotFound` if there is none of that name; else the argument at fault.
         """
+        found = open_source(self.open(name), request)
+        self.sources.append(found)
+        return found
+
+    def open(self, name: str) -> Collection:
+        """A collection by its name.
+
+        Raises
+        ------
+        GraphError
+            `CollectionNotFound` if there is none.
+        """
         if name not in self.opened:
             if name not in self.paths:
                 listed = ", ".join(sorted(self.paths)) or "none"
@@ -70,9 +82,7 @@ class GraphEnvironment:
         campaign = self.opened[name].tiles.campaign
         permit(campaign.scenes.hosts)  # what its cube lacks may be decoded from products on servers
         look_in([campaign.fetched_path])
-        found = open_source(self.opened[name], request)
-        self.sources.append(found)
-        return found
+        return self.opened[name]
 
     def load_stac(self, url: str, request: Request) -> CollectionSource:
         """Refuse: no address is allowed here.

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 from hpckit.base.files import digest_json, write_json
 from hpckit.base.reading import files_below, read_json, typed
+from hpckit.campaign.blocks import OfWindows
 from hpckit.campaign.campaign import Campaign
-from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import DamagedFileError
 from hpckit.reduce.graphs.formats import Result, ResultFile, write
@@ -23,7 +23,7 @@ _VERSION: Final = 1
 Damage = tuple[Literal["missing", "corrupt", "unread"], str]
 
 
-def note_path(campaign: Campaign, reduction: GraphReduction, output: Output) -> Path:
+def note_path(campaign: Campaign, reduction: OfWindows, output: Output) -> Path:
     """Note of the files of a result; written last, so it says that they are whole."""
     return files_path(campaign, reduction) / f".{output.key}.json"
 

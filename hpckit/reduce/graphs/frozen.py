@@ -3,7 +3,8 @@
 ::
 
     frozen/<digest>/graphs/<reduction>/
-      graph.json                the process graph
+      graph.json                the process graph; of a function or model its settings and digest
+      code/                     source files of a function that lie beside the campaign file
       collections/<name>/       of another campaign: its frozen inputs
         place.json                where that campaign's file and run directory lie
         campaign.json, selected.parquet, tiles.parquet, windows.parquet
@@ -17,8 +18,9 @@ from typing import Any, Final
 
 from hpckit.base.files import digest_json, write_bytes, write_json
 from hpckit.base.reading import read_bytes, read_json
+from hpckit.campaign.blocks import FunctionReduction, OfWindows
 from hpckit.campaign.campaign import Campaign
-from hpckit.campaign.graph import GraphReduction
+from hpckit.campaign.functionfiles import Module, find_module
 from hpckit.catalogue import tiling
 from hpckit.cubes import held
 from hpckit.cubes.tiles import Tiles
@@ -28,10 +30,11 @@ from hpckit.runs.run import CAMPAIGN_JSON, Run
 
 _GRAPH: Final = "graph.json"
 _PLACE: Final = "place.json"
+_CODE: Final = "code"
 _COPIED: Final = (CAMPAIGN_JSON, "selected.parquet", "tiles.parquet", "windows.parquet")
 
 
-def freeze(run: Run, reduction: GraphReduction) -> None:
+def freeze(run: Run, reduction: OfWindows) -> None:
     """Copy the graph of a reduction, and what its collections were last planned from, into the draft of a run.
 
     Raises
@@ -41,6 +44,8 @@ def freeze(run: Run, reduction: GraphReduction) -> None:
     """
     folder = _folder(run, reduction)
     write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
+    if isinstance(reduction, FunctionReduction):
+        _copy_code(find_module(reduction.module, run.campaign.folder), folder / _CODE)
     for name, path in sorted(reduction.collections.items()):
         source = open_collection(name, run.campaign.resolve(path)).tiles.run
         target = folder / "collections" / name
@@ -50,7 +55,17 @@ def freeze(run: Run, reduction: GraphReduction) -> None:
         write_json(target / _PLACE, place)
 
 
-def document(run: Run, reduction: GraphReduction) -> Any:
+def code(run: Run, reduction: FunctionReduction) -> Path:
+    """Folder with the frozen source files of a function; it is not there for one of an installed package."""
+    return _folder(run, reduction) / _CODE
+
+
+def _copy_code(module: Module, target: Path) -> None:
+    for file in module.files if module.is_own else ():
+        write_bytes(target / file, read_bytes(module.folder / file))
+
+
+def document(run: Run, reduction: OfWindows) -> Any:
     """The graph that was frozen.
 
     Raises
@@ -61,7 +76,7 @@ def document(run: Run, reduction: GraphReduction) -> Any:
     return _read(_folder(run, reduction) / _GRAPH)
 
 
-def collections(tiles: Tiles, reduction: GraphReduction) -> Mapping[str, Collection]:
+def collections(tiles: Tiles, reduction: OfWindows) -> Mapping[str, Collection]:
     """Collections of a reduction by name: those that were frozen, and the campaign's own.
 
     Raises
@@ -76,7 +91,7 @@ def collections(tiles: Tiles, reduction: GraphReduction) -> Mapping[str, Collect
     return found
 
 
-def inputs_of(tiles: Tiles, reduction: GraphReduction) -> str:
+def inputs_of(tiles: Tiles, reduction: OfWindows) -> str:
     """Digest of a graph and the values of its parameters."""
     return digest_json([document(tiles.run, reduction), reduction.parameters])[:16]
 
@@ -104,5 +119,5 @@ def _read(path: Path) -> dict[str, Any]:
         raise PlanError(f"{path}: missing", hint=_AGAIN) from None
 
 
-def _folder(run: Run, reduction: GraphReduction) -> Path:
+def _folder(run: Run, reduction: OfWindows) -> Path:
     return run.inputs / "graphs" / reduction.name

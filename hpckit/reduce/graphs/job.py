@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from hpckit.processgraph.document import load
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import FromNode, Graph, Node
 from hpckit.processgraph.parse import parse
-from hpckit.processgraph.process import Asked, Value
+from hpckit.processgraph.process import Asked, Call, Value
 from hpckit.processgraph.taken import runs_user_code
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.environment import GraphEnvironment
@@ -64,11 +64,13 @@ class Job:
     environment: GraphEnvironment
     lower: bool = True
     """Whether patterns are lowered to what hpckit computes anyway."""
+    blocks: Mapping[str, Callable[[Call], Cube]] = field(default_factory=dict)
+    """Nodes that are functions or models, and no processes."""
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The graph, ready to be evaluated by region."""
-        return Evaluation(self.graph, self.environment)
+        return Evaluation(self.graph, self.environment, faster=self.blocks)
 
     @cached_property
     def lowered(self) -> Lowered | None:

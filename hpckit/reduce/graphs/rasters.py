@@ -23,7 +23,7 @@ from hpckit.cubes.objects import Objects
 from hpckit.cubes.region import read_region
 from hpckit.cubes.shards import ChunkGrid, encode_chunk
 from hpckit.cubes.shardwriter import write_shard
-from hpckit.processgraph.cube import Cube, Dimension, Grid
+from hpckit.processgraph.cube import NODATA, Cube, Dimension, Grid
 from hpckit.processgraph.times import instant
 from hpckit.space.box import Box
 
@@ -82,6 +82,7 @@ class RasterResult:
         grid = ChunkGrid(self.edge, min(_CHUNK, self.edge))
         dtype = _stored(self.type.values.dtype)
         shape = (self.planes, *self.grid.shape)
+        nodata = {"_FillValue": self.type.attributes[NODATA]} if NODATA in self.type.attributes else {}
         names = _array_names([] if self._bands is None else [str(label) for label in self._bands.labels])
         return tuple(
             Array(
@@ -92,7 +93,7 @@ class RasterResult:
                 PLANES_PER_SHARD,
                 grid,
                 level=LEVEL,
-                attributes={"long_name": label, "grid_mapping": "spatial_ref"},
+                attributes={"long_name": label, "grid_mapping": "spatial_ref", **nodata},
             )
             for name, label in names
         )

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from hpckit.base.quantities import format_count
+from hpckit.campaign.blocks import BlockReduction, OfWindows
 from hpckit.campaign.campaign import Campaign
-from hpckit.campaign.graph import GraphReduction, described
+from hpckit.campaign.graph import described
 from hpckit.cubes.arrays import write_changed
 from hpckit.cubes.audit import sound
 from hpckit.cubes.manifest import Manifest
@@ -16,6 +17,7 @@ from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault
 from hpckit.errors import CubeError, GraphError, PlanError
+from hpckit.reduce.blocks.trial import require_tried
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.estimating import BYTES_PER_S, UNIT_S
 from hpckit.reduce.graphs.job import Output, require_computable
@@ -32,10 +34,11 @@ _WRITER_BYTES: Final = 512 * 2**20
 class _OfGraphs(Stage):
     """A stage of the graphs of a campaign."""
 
-    def __init__(self) -> None:
+    def __init__(self, follows: tuple[str, ...]) -> None:
+        self.follows = follows
         self._works: dict[tuple[str, str], Work] = {}
 
-    def work(self, tiles: Tiles, reduction: GraphReduction) -> Work:
+    def work(self, tiles: Tiles, reduction: OfWindows) -> Work:
         """A graph on frozen inputs; one object for all units of a process."""
         key = tiles.run.frozen, reduction.name
         if key not in self._works or self._works[key].tiles is not tiles:
@@ -50,10 +53,9 @@ class _OfGraphs(Stage):
 
 
 class Graphs(_OfGraphs):
-    """Evaluate process graphs, part by part."""
+    """Evaluate process graphs, functions and models, part by part."""
 
     name = "graph"
-    follows = ("ingest",)
     reads_cube = False
     shorter = "give the graph a smaller `spatial_extent`"
     colour = "#008837"
@@ -78,8 +80,12 @@ class Graphs(_OfGraphs):
         tiles = planning.tiles
         for reduction in tiles.campaign.graphs:
             work = self.work(tiles, reduction)
+            found = _outputs(work)
+            if isinstance(reduction, BlockReduction):
+                pixels = max((piece.pixels for output in found for piece in work.pieces(output)), default=0.0)
+                require_tried(work.job, tiles.run.path / "trials", work.budget, pixels)
             seen = tiles.run.seen("shards", "plan")
-            for output in _outputs(work):
+            for output in found:
                 manifest = sound(work.path, [output.key], seen)
                 cost = work.job.shape(output).nbytes / planning.pace(self.name, "computed_bytes", BYTES_PER_S)
                 for piece in work.pieces(output):
@@ -154,7 +160,6 @@ class Results(_OfGraphs):
     """Write the files of `save_result`."""
 
     name = "results"
-    follows = ("graph",)
     reads_cube = False
     colour = "#a6dba0"
 
@@ -225,4 +230,7 @@ def _require_computed(work: Work, output: Output) -> None:
 
 def stages(campaign: Campaign) -> Sequence[Stage]:
     """Stages of a campaign that has process graphs."""
-    return [Graphs(), Results()] if campaign.graphs else []
+    if not campaign.graphs:
+        return []
+    waits = any(item.composite is not None and item.collection is None for item in campaign.of_blocks)
+    return [Graphs(("composites",) if waits else ("ingest",)), Results(("graph",))]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.base.files import digest_json
+from hpckit.campaign.blocks import BlockReduction, OfWindows
 from hpckit.campaign.campaign import Campaign
-from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.tiles import Tiles
@@ -18,6 +18,7 @@ from hpckit.errors import PlanError
 from hpckit.processgraph.cube import Grid
 from hpckit.processgraph.neighbours import neighbours
 from hpckit.processgraph.process import Asked, Value
+from hpckit.reduce.blocks.job import block_job_of
 from hpckit.reduce.graphs import frozen
 from hpckit.reduce.graphs.job import Job, Output, job_of
 from hpckit.reduce.graphs.parts import PartResult
@@ -54,15 +55,17 @@ class Work:
     ----------
     tiles : Tiles
         Of the campaign, with its frozen inputs.
-    reduction : GraphReduction
+    reduction : OfWindows
     """
 
     tiles: Tiles
-    reduction: GraphReduction
+    reduction: OfWindows
 
     @cached_property
     def job(self) -> Job:
         """The graph, on the collections that were frozen."""
+        if isinstance(self.reduction, BlockReduction):
+            return block_job_of(self.tiles, self.reduction)
         return job_of(self.tiles, self.reduction)
 
     @cached_property
@@ -199,11 +202,11 @@ class StoredResult:
         return self.stored.read(asked, self.manifest)
 
 
-def zarr_path(campaign: Campaign, reduction: GraphReduction) -> Path:
+def zarr_path(campaign: Campaign, reduction: OfWindows) -> Path:
     """Hierarchy of what units of a graph compute."""
     return campaign.resolve(reduction.outputs.path) / f"{reduction.name}.zarr"
 
 
-def files_path(campaign: Campaign, reduction: GraphReduction) -> Path:
+def files_path(campaign: Campaign, reduction: OfWindows) -> Path:
     """Folder of the result files of a graph."""
     return campaign.resolve(reduction.outputs.path) / reduction.name

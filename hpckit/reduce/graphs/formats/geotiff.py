@@ -14,7 +14,7 @@ from affine import Affine
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.cube import NODATA, Cube
 from hpckit.processgraph.process import Value
 from hpckit.reduce.cog import BLOCK, cog
 from hpckit.reduce.graphs.formats import place
@@ -152,7 +152,7 @@ def _opened(kind: Cube, layout: Layout, file: _File, options: Options) -> Any:
         "dtype": dtype.name,
         "crs": grid.crs,
         "transform": Affine(grid.dx, 0, grid.left, 0, grid.dy, grid.top),
-        "nodata": np.nan if dtype.kind == "f" else None,
+        "nodata": np.nan if dtype.kind == "f" else kind.attributes.get(NODATA),
         "photometric": "MINISBLACK",
     }
     continuous = dtype.kind == "f"

@@ -1,0 +1,1 @@
+"""Reductions block by block: functions of a campaign's owner, and models that predict."""
