@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         plan,
         retry,
         run,
+        sample,
         scan,
         scenes,
         search,
@@ -36,8 +37,22 @@ if TYPE_CHECKING:
     from hpckit.jobs.interactive import cluster, connect
 
 _VERBS: Final = (
-    *("cancel", "check", "composite", "cube", "follow", "items", "open_campaign", "plan", "retry", "run", "scan"),
-    *("scenes", "search", "series", "signatures", "status", "submit", "sync", "tile", "update", "verify", "zones"),
+    *("cancel", "check", "composite", "cube", "follow", "items", "open_campaign", "plan", "retry", "run"),
+    *(
+        "sample",
+        "scan",
+        "scenes",
+        "search",
+        "series",
+        "signatures",
+        "status",
+        "submit",
+        "sync",
+        "tile",
+        "update",
+        "verify",
+        "zones",
+    ),
 )
 __all__ = [
     "__version__",
@@ -53,6 +68,7 @@ __all__ = [
     "plan",
     "retry",
     "run",
+    "sample",
     "scan",
     "scenes",
     "search",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hpckit.production.estimate import Estimate
     from hpckit.production.fetch import Fetched
     from hpckit.production.sync import SyncReport
+    from hpckit.reduce.blocks.sample import Samples
     from hpckit.reduce.graphs.describe import CollectionInfo
     from hpckit.reduce.graphs.estimating import GraphEstimate
     from hpckit.reduce.graphs.formats import ResultFile
@@ -727,6 +728,77 @@ def open_campaign(path: str | Path) -> NotebookView:
 
     path = Path(path)
     return NotebookView(find_run(path).campaign if path.is_dir() else load_campaign(path))
+
+
+def sample(
+    campaign: str | Path,
+    places: str | Path,
+    label: str,
+    *,
+    output: str | Path | None = None,
+    layer: str | None = None,
+    bands: Sequence[str] | None = None,
+    composite: str | None = None,
+    period: tuple[str, str] | None = None,
+    pixels: int = 20,
+    seed: int = 0,
+    incomplete: bool = False,
+) -> Samples:
+    """Features of pixels at points or in zones, to train a model that `kind: predict` maps with.
+
+    Parameters
+    ----------
+    places : str or Path
+        Vector file of points or polygons.
+    label : str
+        Field with the labels.
+    output : str or Path, optional
+        GeoParquet file to write.
+    layer : str, optional
+        Of the vector file, if it has several.
+    bands : sequence of str, optional
+        Bands of the cube, or layers of the composite; all if not given.
+    composite : str, optional
+        Composite whose periods are sampled, instead of the dates of the cube.
+    period : two str, optional
+        First moment and the one after the last.
+    pixels : int
+        Most pixels of one polygon: those within it, chosen at random.
+    seed : int
+        Of this choice.
+    incomplete : bool
+        Keep pixels that lack some feature, with NaN.
+
+    Returns
+    -------
+    Samples
+        With `table` (pyarrow), and `features`, the names of the columns to train with.
+
+    Raises
+    ------
+    GraphError
+        If there is no such band, composite or period, or all pixels lack a feature.
+    VectorError
+        If the file cannot be read, or nothing of it lies in the cube.
+    """
+    from hpckit.reduce.blocks.sample import sample as take
+    from hpckit.reduce.blocks.sample import write_samples
+
+    found = take(
+        Path(campaign),
+        Path(places),
+        label,
+        layer=layer,
+        bands=bands,
+        composite=composite,
+        period=period,
+        pixels=pixels,
+        seed=seed,
+        incomplete=incomplete,
+    )
+    if output is not None:
+        write_samples(found, Path(output))
+    return found
 
 
 def overviews(campaign: str | Path, *, cache: str | Path | None = None, console: Console = QUIET) -> Built:

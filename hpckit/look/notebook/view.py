@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpckit.look.view import CampaignView
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from hpckit.look.notebook.calendar import Calendar
     from hpckit.look.notebook.chart import Chart
     from hpckit.look.notebook.explore import Explorer
+    from hpckit.reduce.blocks.apply import Applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,85 @@ class NotebookView(CampaignView):
         from hpckit.look.notebook.explore import explore
 
         return explore(self.campaign, height_px=height_px, proxy=proxy)
+
+    def apply(
+        self,
+        function: Callable[..., Any],
+        *,
+        output: str | None = None,
+        bands: Sequence[str] | None = None,
+        composite: str | None = None,
+        period: tuple[str, str] | None = None,
+        halo: int = 0,
+        options: Mapping[str, Any] | None = None,
+        nodata: int | None = None,
+        memory_mib: int = 768,
+        format: str | None = "GTiff",
+        window: tuple[int, int] | None = None,
+    ) -> Applied:
+        """Try a function on one window, and write the campaign that computes it for all pixels.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a block, `xarray.DataArray` with `time`, `band`, `y`, `x`, float32 with NaN where there are no data,
+            and gives back one with [`time`,] [`band`,] `y`, `x`. It must keep nothing from block to block.
+        output : str, optional
+            Name of the result; that of the function if not given.
+        bands : sequence of str, optional
+            Bands of the cube, or layers of the composite; all if not given.
+        composite : str, optional
+            Composite whose periods it gets, instead of the dates of the cube.
+        period : two str, optional
+            First moment and the one after the last.
+        halo : int
+            Pixels around a block that it gets as well.
+        options : mapping, optional
+            Further arguments by name, as JSON has them.
+        nodata : int, optional
+            Of results that are integers.
+        memory_mib : int
+            Memory of one block.
+        format : str, optional
+            Of the files of the result, beside its Zarr group; None for none.
+        window : two int, optional
+            First row and column of the window for the trial; the middle if not given.
+
+        Returns
+        -------
+        Applied
+            With `trial`, what it made of the window. `hpckit.run` and `hpckit.submit` take it as a campaign.
+
+        Raises
+        ------
+        UserCodeError
+            If the function raises, needs a package that is missing, keeps state, or gives back something unfit.
+
+        Examples
+        --------
+        >>> def ndvi(block):
+        ...     red, nir = block.sel(band="B04"), block.sel(band="B08")
+        ...     return ((nir - red) / (nir + red)).max("time")
+        >>> applied = campaign.apply(ndvi, bands=["B04", "B08"])
+        >>> applied.trial.dims
+        ('band', 'y', 'x')
+        """
+        from hpckit.reduce.blocks.apply import apply
+
+        return apply(
+            self.campaign,
+            function,
+            output=output,
+            bands=bands,
+            composite=composite,
+            period=period,
+            halo=halo,
+            options=options,
+            nodata=nodata,
+            memory_mib=memory_mib,
+            format=format,
+            window=window,
+        )
 
     def calendar(
         self,

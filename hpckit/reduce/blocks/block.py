@@ -116,7 +116,7 @@ def _in_order(made: xarray.DataArray, makes: Makes, name: str) -> xarray.DataArr
             f"{name} returned {made.sizes['band']} bands instead of {len(makes.bands)} ({_listed(makes.bands)})",
             "correct the function or `makes.bands`",
         )
-    if "band" not in made.coords or made["band"].dtype.kind not in "UO":
+    if len(makes.bands) == 1 or "band" not in made.coords or made["band"].dtype.kind not in "UO":
         return made
     names = [str(label) for label in made["band"].values]
     if names == makes.bands:
