@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -81,6 +82,7 @@ class FunctionBlocks:
         halo, makes = self.reduction.halo, self.reduction.makes
         block = as_block(data)
         function = self.function
+        _keep_numba_threads()
         with naming_faults(self.reduction.function):
             found = function(block, **self.reduction.options)
             values = values_of(found, block, makes, self.reduction.function)
@@ -92,6 +94,16 @@ class FunctionBlocks:
     def function(self) -> Callable[..., Any]:
         """The function, imported."""
         return self.given or imported(self.reduction.function, self.folder)
+
+
+def _keep_numba_threads() -> None:
+    """Let numba keep the threads that it was imported with: it refuses another number in the environment.
+
+    How many of them work is set elsewhere (`hpckit.base.compiled.limit_threads`).
+    """
+    numba: Any = sys.modules.get("numba")
+    if numba is not None and hasattr(numba, "config"):
+        os.environ["NUMBA_NUM_THREADS"] = str(numba.config.NUMBA_NUM_THREADS)
 
 
 def imported(name: str, folder: Path) -> Callable[..., Any]:

@@ -142,9 +142,9 @@ def _of_shape(shape: shapely.Geometry, grid: Grid) -> Places:
     """Pixels that points lie in, or whose centre lies within polygons."""
     if shape.geom_type in ("Point", "MultiPoint"):
         xy = shapely.get_coordinates(shape)
-        rows, columns = np.floor((xy[:, 1] - grid.top) / grid.dy), np.floor((xy[:, 0] - grid.left) / grid.dx)
-        inside = (rows >= 0) & (rows < grid.rows) & (columns >= 0) & (columns < grid.columns)
-        return np.column_stack([rows, columns])[inside].astype(np.int64)
+        found = np.floor((xy[:, ::-1] - (grid.top, grid.left)) / (grid.dy, grid.dx))
+        kept: Places = found[((found >= 0) & (found < grid.shape)).all(axis=1)].astype(np.int64)
+        return kept
     box = grid.box_of(shape.bounds).within(grid.shape)
     if box.is_empty:
         return np.empty((0, 2), np.int64)
