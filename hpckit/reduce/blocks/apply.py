@@ -169,5 +169,5 @@ def _box(job: Job, window: tuple[int, int] | None) -> Box:
     box = middle.moved(window[0] - middle.top, window[1] - middle.left).within(job.outputs[0].type.grid.shape)
     if box.is_empty:
         rows, columns = job.outputs[0].type.grid.shape
-        raise UserCodeError(f"window {window} is not in the data", hint=f"they have {rows} rows, {columns} columns")
+        raise UserCodeError(f"window {window} is not in the data", hint=f"their shape is {rows} × {columns}")
     return box

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.quantities import format_count
 from hpckit.errors import UserCodeError
 from hpckit.processgraph.cube import NODATA, Cube, Dimension
 from hpckit.space.box import Box
@@ -76,7 +77,7 @@ def values_of(made: object, block: xarray.DataArray, makes: Makes, name: str) ->
     made = made.transpose(*order)
     _require_pixels(made, block, name)
     if makes.keeps_time and made.sizes["time"] != block.sizes["time"]:
-        raise _unfit(f"{name} returned {made.sizes['time']} dates instead of {block.sizes['time']}")
+        raise _unfit(f"{name} returned {format_count(made.sizes['time'], 'date')} instead of {block.sizes['time']}")
     return _typed(np.asarray(_in_order(made, makes, name).values), makes, name)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base.files import digest_json
+from hpckit.base.quantities import format_count
 from hpckit.campaign.blocks import PredictReduction
 from hpckit.errors import GraphError, UserCodeError
 from hpckit.processgraph.cube import NOTHING, Cube, Dimension
@@ -128,20 +129,19 @@ class PredictBlocks:
         if wanted is None:
             if model.count is not None and model.count != len(there):
                 raise GraphError(
-                    f"{self.name} takes {model.count} features, whose names it does not know, and the data have "
-                    f"{len(there)}",
+                    f"{self.name} takes {format_count(model.count, 'feature')} without names, and the data have {len(there)}",
                     hint=f"name them in `features`; there is {_some(there)}",
                 )
             return None
         missing = [name for name in wanted if name not in there]
         if missing:
             raise GraphError(
-                f"{self.name} takes {len(missing)} features that the data lack: {_some(missing)}",
+                f"{self.name} takes {format_count(len(missing), 'feature')} that the data lack: {_some(missing)}",
                 hint=f"they have {_some(there)}; train with the bands and dates, or composite, that are mapped",
             )
         if model.count is not None and model.count != len(wanted):
             raise GraphError(
-                f"{self.name} takes {model.count} features, and `features` names {len(wanted)}",
+                f"{self.name} takes {format_count(model.count, 'feature')}, and `features` names {len(wanted)}",
                 hint="name all of them in the order of the training",
             )
         return None if list(wanted) == there else [there.index(name) for name in wanted]
