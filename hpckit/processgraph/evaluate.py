@@ -292,7 +292,7 @@ class _Call:
 
     def cube(self, name: str, asked: Asked | Literal["same"] = "same") -> Cube:
         if name not in self.node.arguments:
-            raise GraphError(f"argument {name!r} is missing", fault="ProcessParameterMissing")
+            raise GraphError(f"argument {name!r} is missing", fault="ProcessParameterRequired")
         found = self.around.part(self.node.arguments[name], self.asked if asked == "same" else asked)
         if not isinstance(found, Cube):
             raise GraphError(f"argument {name!r} is no data cube", fault="ProcessParameterInvalid")

@@ -19,6 +19,8 @@ from hpckit.space.warp import transformer
 
 _POINTS_A_SIDE: Final = 64
 """Into which the sides of a box are cut before they are projected."""
+_LEAST_SIDE: Final = 1e-9
+"""Units of the CRS below which sides are not cut: GEOS refuses such a length."""
 _GEOGRAPHIC: Final = "EPSG:4326"
 
 
@@ -54,7 +56,7 @@ def bounds_in(shape: BaseGeometry, source: str, target: str) -> tuple[float, flo
     west, south, east, north = (float(bound) for bound in shape.bounds)
     if source != target and not shape.is_empty:
         side = max(east - west, north - south) / _POINTS_A_SIDE
-        points = shapely.get_coordinates(shapely.segmentize(shape, side) if side > 0 else shape)
+        points = shapely.get_coordinates(shapely.segmentize(shape, side) if side > _LEAST_SIDE else shape)
         x, y = transformer(source, target).transform(points[:, 0], points[:, 1])
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise GraphError(
@@ -187,6 +189,10 @@ def _of_polygons(document: Mapping[str, Any], argument: str) -> Area:
             shape = shapely.geometry.shape(geometry)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
             raise GraphError(f"argument {argument!r} is no valid GeoJSON", fault="ProcessParameterInvalid") from error
+        if not np.isfinite(shapely.get_coordinates(shape)).all():
+            raise GraphError(
+                f"argument {argument!r} has coordinates that are no finite numbers", fault="ProcessParameterInvalid"
+            )
         if shape.geom_type not in ("Polygon", "MultiPolygon"):
             raise GraphError(
                 f"argument {argument!r} has a {shape.geom_type}",

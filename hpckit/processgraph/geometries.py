@@ -41,7 +41,7 @@ def geometries_of(call: Call, name: str) -> Geometries:
             fault="ProcessParameterInvalid",
         )
     if given is None:
-        raise GraphError(f"argument {name!r} is missing", fault="ProcessParameterMissing")
+        raise GraphError(f"argument {name!r} is missing", fault="ProcessParameterRequired")
     return from_geojson(given, f"argument {name!r}")
 
 
