@@ -88,6 +88,8 @@ def cube(job: dict[str, Any], names: list[str]) -> Any:
     joined = joined.transpose("t", "bands", "y", "x").drop_vars("spatial_ref", errors="ignore")
     if job["dates"]:
         joined = joined.isel(t=slice(0, job["dates"]))
+    if job["edge"]:
+        joined = joined.isel(y=slice(0, job["edge"]), x=slice(0, job["edge"]))
     return joined.rio.write_crs(job["crs"])
 
 

@@ -32,10 +32,12 @@ scenes: {paths: [scenes]}
 cube: {bands: [B04, B08, SCL]}
 """
 SIGNATURES = (
-    CAMPAIGN.replace("name: bench", "name: signatures").replace("[scenes]", "[../scenes]")
+    CAMPAIGN.replace("name: bench", "name: signatures")
+    .replace("[scenes]", "[../scenes]")
+    .replace("SCL]}", "SCL], path: ../cube.zarr}")
     + """\
 reductions:
-  - {name: parcels, zones: ../parcels.gpkg, id: number, bands: [B04, B08], mask: {classes: [3, 8, 9, 10]}}
+  - {name: parcels, zones: ../parcels.gpkg, id: number, bands: [B04, B08], mask: {exclude: [3, 8, 9, 10]}}
 store: {path: store.gpkg}
 """
 )
