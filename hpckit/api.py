@@ -6,8 +6,10 @@ unless they get a console. They work in any thread, and raise errors of `hpckit.
 Examples
 --------
 >>> from hpckit import api
->>> api.run("demo/campaign.yaml")  # doctest: +SKIP
->>> api.series("demo/campaign.yaml", "17")  # doctest: +SKIP
+>>> api.run("campaign.yaml", workers=1).exit_code
+0
+>>> api.series("campaign.yaml", "z17", "B04").band.unique().tolist()
+['B04']
 """
 
 from __future__ import annotations

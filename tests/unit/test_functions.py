@@ -72,7 +72,7 @@ def test_order_of_dimensions_and_bands_is_no_matter(dims: list[str], order: list
         (lambda block: mean(block)[:1], {"dtype": "uint8"}, r"type float32, and `makes.dtype` declares uint8"),
         (lambda block: mean(block)[:1].astype(str), {}, r"numbers of type <U32"),
         (lambda block: (mean(block)[:1] * 0 - 1).astype(int), {"dtype": "uint8"}, r"returned -1 to -1"),
-        (lambda block: block[:1, :1], {"keeps_time": True}, r"returned 1 dates instead of 2"),
+        (lambda block: block[:1, :1], {"keeps_time": True}, r"returned 1 date instead of 2"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_sentence(make: Any, makes: dict[str, Any], message: str):

@@ -28,7 +28,7 @@ NONE: Final = 255
 CLASS: Final = "class"
 _MOST: Final = 254
 _SHOWN: Final = 6
-_ROWS: Final = 1 << 16
+_ROWS: Final = 1 << 18
 """Pixels that a model gets at once: its own arrays stay small."""
 
 
@@ -129,7 +129,8 @@ class PredictBlocks:
         if wanted is None:
             if model.count is not None and model.count != len(there):
                 raise GraphError(
-                    f"{self.name} takes {format_count(model.count, 'feature')} without names, and the data have {len(there)}",
+                    f"{self.name} takes {format_count(model.count, 'feature')} without names, and the data have "
+                    f"{len(there)}",
                     hint=f"name them in `features`; there is {_some(there)}",
                 )
             return None

@@ -1,0 +1,102 @@
+"""Functions on blocks over numpy alone, and `predict` over scikit-learn's own predict, on the same pixels.
+
+    python benchmarks/functions.py [EDGE] [TREES]
+
+Both read nothing: a window of EDGE² pixels of two bands and eight dates is in memory. What is compared is what hpckit
+adds: xarray around the block, checks, dimensions, codes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import numpy as np  # noqa: E402
+
+from hpckit.base.files import digest_file  # noqa: E402
+from hpckit.campaign.blocks import FunctionReduction, PredictReduction  # noqa: E402
+from hpckit.processgraph.cube import Cube  # noqa: E402
+from hpckit.reduce.blocks.features import feature_names  # noqa: E402
+from hpckit.reduce.blocks.function import FunctionBlocks  # noqa: E402
+from hpckit.reduce.blocks.predict import PredictBlocks  # noqa: E402
+from hpckit.testing.graphs import bands, raster, times  # noqa: E402
+
+CODE = """\
+import numpy as np
+
+def on_numpy(values):
+    red, nir = values[:, 0], values[:, 1]
+    return np.nanmax((nir - red) / (nir + red), axis=0)
+
+def on_blocks(block):
+    return block.isel(time=0, band=0).copy(data=on_numpy(block.values))
+"""
+
+
+DATES = 8
+
+
+def best(call: Callable[[], object], times: int = 5) -> float:
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def data(edge: int) -> Cube:
+    values = np.random.default_rng(0).random((DATES, 2, edge, edge), np.float32)
+    values[:, :, : edge // 8] = np.nan
+    labels = [f"2024-0{month}-01T10:00:00Z" for month in range(1, DATES + 1)]
+    return raster(values, times(*labels), bands(B04="red", B08="nir"))
+
+
+def functions(folder: Path, cube: Cube) -> float:
+    (folder / "bench_own.py").write_text(CODE)
+    made = {"bands": ["ndvi"]}
+    reduction = FunctionReduction(name="ndvi", kind="function", function="bench_own:on_blocks", makes=made)
+    blocks = FunctionBlocks(reduction, folder)
+    blocks.made(cube)
+    on_numpy = sys.modules["bench_own"].on_numpy
+    return best(lambda: blocks.made(cube)) / best(lambda: on_numpy(cube.values))
+
+
+def models(folder: Path, cube: Cube, trees: int) -> tuple[float, float]:
+    import joblib
+    import pandas as pd
+    from sklearn.ensemble import RandomForestClassifier
+
+    random, names = np.random.default_rng(1), feature_names(cube)
+    table = pd.DataFrame(random.random((2000, len(names)), np.float32), columns=names)
+    labels = (table[names[0]] * 3 + table[names[3]]).astype(int)
+    forest = RandomForestClassifier(trees, random_state=0, n_jobs=1).fit(table, labels)
+    joblib.dump(forest, folder / "forest.joblib")
+    path = folder / "forest.joblib"
+    reduction = PredictReduction(name="crops", kind="predict", model=path)
+    blocks = PredictBlocks(reduction, path, digest_file(path))
+    flat = cube.values.reshape(len(names), -1).T
+    whole = np.ascontiguousarray(flat[~np.isnan(flat).any(axis=1)])
+    plain = RandomForestClassifier(trees, random_state=0, n_jobs=1).fit(table.to_numpy(), labels)
+    blocks.made(cube)
+    theirs = best(lambda: plain.predict(whole), 3)
+    return best(lambda: blocks.made(cube), 3) / theirs, theirs
+
+
+def main(edge: int = 1024, trees: int = 100) -> None:
+    cube = data(edge)
+    with tempfile.TemporaryDirectory() as name:
+        print(f"function over numpy alone, {edge}² pixels: {functions(Path(name), cube):.3f}")
+        ratio, seconds = models(Path(name), cube, trees)
+        print(f"predict over scikit-learn's, {trees} trees, {edge}² pixels: {ratio:.3f} ({seconds:.1f} s)")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
