@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -16,8 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import httpx
-import pytest
 from joserfc.jwk import RSAKey
+
+from tests.servers.npm import installed
 
 VERSION = "9.13.3"
 SCRIPT = Path(__file__).parent / "oidc_provider.mjs"
@@ -25,20 +24,7 @@ SCRIPT = Path(__file__).parent / "oidc_provider.mjs"
 
 def node_modules() -> Path:
     """Folder with the provider; installed once."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("no node and npm, which the provider of logins needs")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpckit" / "tests"
-    folder = cache / f"oidc-provider-{VERSION}"
-    if not (folder / "complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text("{}")
-        command = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), f"oidc-provider@{VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"oidc-provider cannot be installed: {done.stderr[-300:]}")
-        (folder / "complete").touch()
-    return folder
+    return installed("oidc-provider", VERSION)
 
 
 def new_key(name: str) -> dict[str, Any]:
