@@ -361,11 +361,11 @@ def case_parcels(bench: Bench) -> dict[str, float]:
 
 
 def signatures(folder: Path) -> Cost:
-    """`hpckit run` of signatures, on the cube that stands, into a new store."""
-    shutil.rmtree(folder / "run", ignore_errors=True)
+    """`hpckit run` of signatures, on a copy of the cube, into a new store."""
     for path in folder.iterdir():
         if path.name != "campaign.yaml":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.copytree(folder.parent / "cube.zarr", folder / "cube.zarr")
     return run([sys.executable, "-m", "hpckit", "run", folder / "campaign.yaml", "--workers", "2"])
 
 

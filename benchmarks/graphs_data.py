@@ -32,9 +32,7 @@ scenes: {paths: [scenes]}
 cube: {bands: [B04, B08, SCL]}
 """
 SIGNATURES = (
-    CAMPAIGN.replace("name: bench", "name: signatures")
-    .replace("[scenes]", "[../scenes]")
-    .replace("SCL]}", "SCL], path: ../cube.zarr}")
+    CAMPAIGN.replace("[scenes]", "[../scenes]")
     + """\
 reductions:
   - {name: parcels, zones: ../parcels.gpkg, id: number, bands: [B04, B08], mask: {exclude: [3, 8, 9, 10]}}
