@@ -67,7 +67,7 @@ def test_real_products_with_shrunken_rasters_fail_with_the_reason(shared_data, t
     layout.prepare(spec, "53JQJ", found)
     unit = next(ingest.ingest_units(spec, "53JQJ", found))
     result = ingest.ingest(spec, unit, found, Manifest.load(spec.path), "test")
-    assert "20 x 20 pixels, its metadata say 10980 x 10980" in result.failures[0][1]
+    assert "20 x 20 pixels, its metadata say 10980 x 10980" in str(result.failures[0][1])
     # Once the metadata agree with the files, the pixels are those of the zip file, harmonised.
     shapes = {10: (20, 20), 20: (10, 10), 60: (4, 4)}
     assets = {key: replace(asset, shape=shapes[split_key(key)[1]]) for key, asset in scene.assets.items()}

@@ -268,7 +268,7 @@ def test_a_damaged_file_fails_its_date_only_and_is_made_good_later(tmp_path, dam
     damage(image)
     spec = cube_spec(tmp_path / "c.zarr", bands=(B04,), verify=damage is scramble)
     results = fill(spec, acquisitions)
-    reasons = [reason for result in results for _, reason in result.failures]
+    reasons = [str(reason) for result in results for _, reason in result.failures]
     assert len(reasons) == 2 and image.name in reasons[0]
     assert __import__("re").search(words, reasons[0]), reasons[0]
     assert not plane(spec, B04, 0).any()

@@ -354,7 +354,7 @@ def test_an_image_that_is_not_as_its_product_says_costs_its_date(store, made, tm
     (tmp_path / "there" / "campaign.yaml").write_text(text)
     campaign = load_campaign(tmp_path / "there" / "campaign.yaml")
     report = run_campaign(campaign, Console(quiet=True), workers=1)
-    assert report.exit_code == 1
+    assert report.exit_code == (75 if fault == "busy" else 1), "what is busy may answer later"
     logged = "".join(path.read_text() for path in campaign.run_dir.rglob("*.jsonl"))
     assert words in logged and victim.name in logged
     store.every = None
