@@ -58,9 +58,33 @@ class Graph:
     """Of a child graph: what it brings along from around it, to be evaluated there."""
 
 
+class ConstantObject(dict[str, Any]):
+    """A JSON object in which nothing refers to anything: nobody looks into it again, as geometries are megabytes."""
+
+
+class ConstantArray(list[Any]):
+    """A JSON array in which nothing refers to anything."""
+
+
+def constant(item: Argument) -> Argument:
+    """An object or array that says of itself that it is constant, if all that is directly in it is so."""
+    match item:
+        case dict() if all(map(_is_known_constant, item.values())):
+            return ConstantObject(item)
+        case list() if all(map(_is_known_constant, item)):
+            return ConstantArray(item)
+    return item
+
+
+def _is_known_constant(item: Argument) -> bool:
+    return item is None or isinstance(item, str | int | float | ConstantObject | ConstantArray)
+
+
 def free_parameters(item: Graph | Argument) -> set[str]:
     """Names of parameters that are referred to, and that nothing within gives a value."""
     match item:
+        case ConstantObject() | ConstantArray():
+            return set()
         case FromParameter(name):
             return {name}
         case Graph(nodes=nodes, parameters=brought):
@@ -84,6 +108,8 @@ def used_nodes(item: Argument) -> set[str]:
 def references(item: Argument) -> Iterator[FromNode]:
     """References to nodes of the same graph, each as often as it is there."""
     match item:
+        case ConstantObject() | ConstantArray():
+            return
         case FromNode():
             yield item
         case ChildGraph(graph):

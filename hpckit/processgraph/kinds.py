@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph
+from hpckit.processgraph.graph import (
+    Argument,
+    ChildGraph,
+    ConstantArray,
+    ConstantObject,
+    FromNode,
+    FromParameter,
+    Graph,
+)
 from hpckit.processgraph.process import processes
 
 
@@ -21,6 +29,8 @@ def is_pixelwise(graph: Graph) -> bool:
 
 def _children(argument: Argument) -> Iterator[ChildGraph]:
     match argument:
+        case ConstantObject() | ConstantArray():
+            return
         case ChildGraph():
             yield argument
         case Mapping():
@@ -34,6 +44,8 @@ def _children(argument: Argument) -> Iterator[ChildGraph]:
 def is_constant(argument: Argument) -> bool:
     """Whether an argument is JSON alone, whatever is evaluated."""
     match argument:
+        case ConstantObject() | ConstantArray():
+            return True
         case FromNode() | FromParameter() | ChildGraph() | tuple():
             return False
         case Mapping():

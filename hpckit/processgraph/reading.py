@@ -17,7 +17,16 @@ from hpckit.processgraph.document import (
     order,
     shown,
 )
-from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, free_parameters
+from hpckit.processgraph.graph import (
+    Argument,
+    ChildGraph,
+    FromNode,
+    FromParameter,
+    Graph,
+    Node,
+    constant,
+    free_parameters,
+)
 from hpckit.processgraph.matching import mismatches
 from hpckit.processgraph.specs import Parameter, Specification, specification
 
@@ -209,9 +218,9 @@ class _NodeReader:
                 self._fault("`process_graph` of a child process has no nodes", fault="ProcessGraphMissing")
                 return None
             case Mapping():
-                return {key: self._argument(inner, parameter) for key, inner in item.items()}
+                return constant({key: self._argument(inner, parameter) for key, inner in item.items()})
             case list() | tuple():
-                return [self._argument(inner, parameter) for inner in item]
+                return constant([self._argument(inner, parameter) for inner in item])
             case _:
                 return item
 
