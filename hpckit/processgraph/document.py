@@ -106,8 +106,22 @@ def is_node(item: JSON) -> bool:
     return isinstance(item, Mapping) and "process_id" in item
 
 
+def refers(item: JSON) -> bool:
+    """Whether something in it may refer to nodes or parameters; geometries of megabytes are searched as text."""
+    try:
+        text = json.dumps(item)
+    except (TypeError, ValueError):
+        return True
+    return any(word in text for word in ('"from_node"', '"from_parameter"', '"process_graph"'))
+
+
 def node_references(item: JSON) -> Iterator[str]:
     """Nodes whose results an argument takes; child processes have nodes of their own."""
+    if isinstance(item, list | Mapping) and refers(item):
+        yield from _node_references(item)
+
+
+def _node_references(item: JSON) -> Iterator[str]:
     if isinstance(item, Mapping):
         if isinstance(item.get("from_node"), str):
             yield item["from_node"]
@@ -166,11 +180,13 @@ def _depth(item: JSON) -> int:
     deepest, stack = 0, [(item, 1)]
     while stack:
         item, depth = stack.pop()
-        deepest = max(deepest, depth)
+        if not isinstance(item, list | Mapping):
+            deepest = max(deepest, depth)
+            continue
+        deepest = max(deepest, depth + 1 if item else depth)
         if deepest > _DEEPEST:
             break
-        if isinstance(item, Mapping):
-            stack += [(inner, depth + 1) for inner in item.values()]
-        elif isinstance(item, list):
-            stack += [(inner, depth + 1) for inner in item]
+        within = item if isinstance(item, list) else item.values()
+        # Numbers of geometries are millions, and no deeper than this.
+        stack += [(inner, depth + 1) for inner in within if not isinstance(inner, str | float | int)]
     return deepest

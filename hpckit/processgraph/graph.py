@@ -66,20 +66,6 @@ class ConstantArray(list[Any]):
     """A JSON array in which nothing refers to anything."""
 
 
-def constant(item: Argument) -> Argument:
-    """An object or array that says of itself that it is constant, if all that is directly in it is so."""
-    match item:
-        case dict() if all(map(_is_known_constant, item.values())):
-            return ConstantObject(item)
-        case list() if all(map(_is_known_constant, item)):
-            return ConstantArray(item)
-    return item
-
-
-def _is_known_constant(item: Argument) -> bool:
-    return item is None or isinstance(item, str | int | float | ConstantObject | ConstantArray)
-
-
 def free_parameters(item: Graph | Argument) -> set[str]:
     """Names of parameters that are referred to, and that nothing within gives a value."""
     match item:

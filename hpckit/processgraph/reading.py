@@ -15,16 +15,18 @@ from hpckit.processgraph.document import (
     closest,
     node_references,
     order,
+    refers,
     shown,
 )
 from hpckit.processgraph.graph import (
     Argument,
     ChildGraph,
+    ConstantArray,
+    ConstantObject,
     FromNode,
     FromParameter,
     Graph,
     Node,
-    constant,
     free_parameters,
 )
 from hpckit.processgraph.matching import mismatches
@@ -156,7 +158,7 @@ class _NodeReader:
             return None
         called = self._callee(process, node.get("namespace"))
         arguments = {
-            key: self._argument(item, None if called is None else called.parameter(key))
+            key: self._given(item, None if called is None else called.parameter(key))
             for key, item in given.items()
         }
         if called is not None and called.known is not None:
@@ -204,6 +206,11 @@ class _NodeReader:
                 self._fault(f"argument {name!r} of process {process!r} is missing", fault="ProcessParameterRequired")
         return {**known.defaults, **given}
 
+    def _given(self, item: JSON, parameter: Parameter | None) -> Argument:
+        if isinstance(item, dict | list) and not refers(item):
+            return ConstantObject(item) if isinstance(item, dict) else ConstantArray(item)
+        return self._argument(item, parameter)
+
     def _argument(self, item: JSON, parameter: Parameter | None) -> Argument:
         match item:
             case Mapping() if parameter is not None and parameter.is_callback and not set(item) & _REFERENCES:
@@ -218,9 +225,9 @@ class _NodeReader:
                 self._fault("`process_graph` of a child process has no nodes", fault="ProcessGraphMissing")
                 return None
             case Mapping():
-                return constant({key: self._argument(inner, parameter) for key, inner in item.items()})
+                return {key: self._given(inner, parameter) for key, inner in item.items()}
             case list() | tuple():
-                return constant([self._argument(inner, parameter) for inner in item])
+                return [self._given(inner, parameter) for inner in item]
             case _:
                 return item
 
