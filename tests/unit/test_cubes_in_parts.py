@@ -175,7 +175,10 @@ def test_parts_are_those_of_the_whole(name, rows, columns, size, seed):
     process, arguments = call_of(name, data)
     whole = evaluation_of(process, **arguments).evaluate()
     parts = in_parts(evaluation_of(process, **arguments), rows, columns)
-    np.testing.assert_array_equal(whole.values, parts.values)
+    if "degrees" in name:  # the position in a part of another CRS is another sum of floats
+        np.testing.assert_allclose(whole.values, parts.values, rtol=2e-6, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(whole.values, parts.values)
     assert whole.values.dtype == parts.values.dtype
     assert whole.grid == parts.grid and whole.dims == parts.dims
 
