@@ -71,7 +71,7 @@ def test_a_campaign_without_a_network(made, expected, tmp_path):  # noqa: F811
     wrong = api.verify_fetched(campaign)
     assert wrong.exit_code == 1 and wrong.right == 3 and "another digest" in wrong.failed[0].reason
     copies[0].write_bytes(whole[:-5])
-    run(folder, code=1)  # a copy that is cut is not used, and the server is gone
+    run(folder, code=75)  # a copy that is cut is not used, and the server is gone
     reasons = str(api.status(campaign).status.failures)
     assert "no connection" in reasons and str(copies[0]) in reasons and "bytes instead of" in reasons
     copies[0].write_bytes(whole)
@@ -99,7 +99,7 @@ def test_without_a_cube_results_say_what_is_needed(made, expected, tmp_path):  #
         assert json.loads(command(campaign, "--json"))["files"] == 4
     first, *others = sorted((folder / "fetched").glob("*/red*.tif"))
     aside = first.rename(tmp_path / first.name)
-    run(folder, code=1)
+    run(folder, code=75)
     assert json.loads(command(campaign, "--remove", "--json"))["files"] == 2, "those of the date that is done"
     assert not others[0].exists()
     aside.rename(first)
