@@ -86,6 +86,21 @@ def free_parameters(item: Graph | Argument) -> set[str]:
             return set()
 
 
+def children(item: Argument) -> Iterator[Graph]:
+    """Graphs of child processes in an argument."""
+    match item:
+        case ConstantObject() | ConstantArray():
+            return
+        case ChildGraph(graph):
+            yield graph
+        case Mapping():
+            for inner in item.values():
+                yield from children(inner)
+        case list() | tuple():
+            for inner in item:
+                yield from children(inner)
+
+
 def used_nodes(item: Argument) -> set[str]:
     """Nodes of the same graph whose results an argument takes."""
     return {reference.node for reference in references(item)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from hpckit.processgraph.graph import (
     Argument,
@@ -12,6 +12,7 @@ from hpckit.processgraph.graph import (
     FromNode,
     FromParameter,
     Graph,
+    children,
 )
 from hpckit.processgraph.process import processes
 
@@ -22,23 +23,9 @@ def is_pixelwise(graph: Graph) -> bool:
     return all(
         node.process in known
         and known[node.process].takes == "values"
-        and all(is_pixelwise(child.graph) for child in _children(node.arguments))
+        and all(is_pixelwise(child) for child in children(node.arguments))
         for node in graph.nodes.values()
     )
-
-
-def _children(argument: Argument) -> Iterator[ChildGraph]:
-    match argument:
-        case ConstantObject() | ConstantArray():
-            return
-        case ChildGraph():
-            yield argument
-        case Mapping():
-            for item in argument.values():
-                yield from _children(item)
-        case list() | tuple():
-            for item in argument:
-                yield from _children(item)
 
 
 def is_constant(argument: Argument) -> bool:

@@ -158,8 +158,7 @@ class _NodeReader:
             return None
         called = self._callee(process, node.get("namespace"))
         arguments = {
-            key: self._given(item, None if called is None else called.parameter(key))
-            for key, item in given.items()
+            key: self._given(item, None if called is None else called.parameter(key)) for key, item in given.items()
         }
         if called is not None and called.known is not None:
             arguments = self._complete(process, called.known, arguments)

@@ -6,12 +6,12 @@ call a callback also hand on the cube, under a name that no graph can write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from hpckit.processgraph.cube import Cube
-from hpckit.processgraph.graph import ChildGraph, Graph
+from hpckit.processgraph.graph import Graph, children
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.process import Call, Value
 from hpckit.processgraph.usercode import PROCESS
@@ -68,18 +68,6 @@ def sample_box(kind: Cube) -> Box | range | None:
 def runs_user_code(graph: Graph) -> bool:
     """Whether a graph, or a callback in it, runs code of users."""
     return any(
-        node.process == PROCESS or any(runs_user_code(child) for child in _children(node.arguments))
+        node.process == PROCESS or any(runs_user_code(child) for child in children(node.arguments))
         for node in graph.nodes.values()
     )
-
-
-def _children(argument: Any) -> Iterator[Graph]:
-    match argument:
-        case ChildGraph(graph):
-            yield graph
-        case Mapping():
-            for item in argument.values():
-                yield from _children(item)
-        case list() | tuple():
-            for item in argument:
-                yield from _children(item)

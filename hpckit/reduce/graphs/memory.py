@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
-from hpckit.processgraph.graph import Argument, ChildGraph, Graph, used_nodes
+from hpckit.processgraph.graph import Graph, children, used_nodes
 
 LOWERED: Final = "hpckit:composite"
 """Process of a node that stands for a pattern (`lowering`), and says what it takes."""
@@ -47,10 +47,10 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
     most = 0.0
     for place, name in enumerate(order):
         largest = max((sizes[item] for item in _inputs(graph, name)), default=sizes[name])
-        children = min(_MOST_CHILDREN, sum(len(child.nodes) for child in _children(graph.nodes[name].arguments)))
+        nodes = min(_MOST_CHILDREN, sum(len(child.nodes) for child in children(graph.nodes[name].arguments)))
         live[name] = sizes[name]
         own = float(graph.nodes[name].arguments.get("nbytes", 0)) if graph.nodes[name].process == LOWERED else 0.0
-        most = max(most, sum(live.values()) + own + (_TEMPORARY + children) * (0.0 if own else largest))
+        most = max(most, sum(live.values()) + own + (_TEMPORARY + nodes) * (0.0 if own else largest))
         live = {item: size for item, size in live.items() if last.get(item, len(order)) > place}
     reading = [graph.nodes[name] for name in order if graph.nodes[name].process.startswith(("load_", "hpckit:"))]
     read = sum(float(node.arguments.get("nbytes", sizes[node.id])) for node in reading)
@@ -87,15 +87,3 @@ def _needed(graph: Graph, node: str) -> Iterator[str]:
 
 def _inputs(graph: Graph, node: str) -> list[str]:
     return sorted(used_nodes(graph.nodes[node].arguments))
-
-
-def _children(argument: Argument) -> Iterator[Graph]:
-    match argument:
-        case ChildGraph(graph):
-            yield graph
-        case Mapping():
-            for item in argument.values():
-                yield from _children(item)
-        case list() | tuple():
-            for item in argument:
-                yield from _children(item)

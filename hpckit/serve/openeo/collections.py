@@ -161,7 +161,8 @@ def _dimensions(info: CollectionInfo) -> dict[str, Any]:
 def _summaries(info: CollectionInfo) -> dict[str, Any]:
     codes = [int(crs.rpartition(":")[2]) for crs in info.crs if crs.startswith("EPSG:")]
     return {
-        **{name: value for name, value in info.summaries.items() if value},
+        # A range is also a JSON Schema, so by openEO's schema of collections it would be neither; queryables have it.
+        **{name: value for name, value in info.summaries.items() if value and not isinstance(value, Mapping)},
         "constellation": info.summaries.get("constellation") or [info.mission],
         "gsd": list(info.resolutions_m),
         "proj:epsg": codes,
