@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -117,19 +117,16 @@ def refers(item: JSON) -> bool:
 
 def node_references(item: JSON) -> Iterator[str]:
     """Nodes whose results an argument takes; child processes have nodes of their own."""
-    if isinstance(item, list | Mapping) and refers(item):
-        yield from _node_references(item)
-
-
-def _node_references(item: JSON) -> Iterator[str]:
+    within: Iterable[JSON] = ()
     if isinstance(item, Mapping):
         if isinstance(item.get("from_node"), str):
             yield item["from_node"]
         elif "process_graph" not in item:
-            for inner in item.values():
-                yield from node_references(inner)
+            within = item.values()
     elif isinstance(item, list):
-        for inner in item:
+        within = item
+    for inner in within:
+        if isinstance(inner, list | Mapping) and refers(inner):
             yield from node_references(inner)
 
 

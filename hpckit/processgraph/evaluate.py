@@ -57,12 +57,15 @@ class Evaluation:
     _uses: Mapping[str, int] = field(default_factory=Counter)
     """How often the result of each node is used."""
 
-    _depth: int | None = None
-    """Of the graph, while it is evaluated."""
+    _depth: int = 0
+    """Nodes of the longest chain."""
+    _has_room: bool = False
+    """While a node is run for which room was made."""
 
     def __post_init__(self) -> None:
-        """Count uses."""
+        """Count uses, and the longest chain."""
         self._uses = self._uses or _uses(self.graph)
+        self._depth = self._depth or depth_of(self.graph)
 
     def type(self) -> Value:
         """What the result is, without pixels.
@@ -124,13 +127,13 @@ class Evaluation:
 
     def _deep(self, name: str, asked: Asked) -> Value:
         """Run a node; the first one of a chain makes room for all of it."""
-        if self._depth is not None:
+        if self._has_room:
             return self._run(name, asked)
-        self._depth = depth_of(self.graph)
+        self._has_room = True
         try:
             return with_room(self._depth, self._run, name, asked)
         finally:
-            self._depth = None
+            self._has_room = False
 
     def _gives_values(self, name: str) -> bool:
         node = self.graph.nodes[name]
@@ -241,7 +244,7 @@ class _Child:
         known = {**self.around.parameters, **self._brought, **parameters}
         if self._straight is not None:
             return self._straight(known)
-        return Evaluation(self.graph, self.around.environment, known, _uses=self._uses).evaluate()
+        return Evaluation(self.graph, self.around.environment, known, _uses=self._uses, _depth=self._depth).evaluate()
 
     def over(self, graph: Graph) -> _Child:
         return _Child(self.around, graph)
@@ -261,6 +264,10 @@ class _Child:
     @cached_property
     def _uses(self) -> Mapping[str, int]:
         return _uses(self.graph)
+
+    @cached_property
+    def _depth(self) -> int:
+        return depth_of(self.graph)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +104,18 @@ def children(item: Argument) -> Iterator[Graph]:
 def used_nodes(item: Argument) -> set[str]:
     """Nodes of the same graph whose results an argument takes."""
     return {reference.node for reference in references(item)}
+
+
+def needed(nodes: Mapping[str, Node], results: Iterable[str]) -> set[str]:
+    """Nodes that results are made from, with them."""
+    found: set[str] = set()
+    waiting = list(results)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += used_nodes(nodes[name].arguments)
+    return found
 
 
 def references(item: Argument) -> Iterator[FromNode]:

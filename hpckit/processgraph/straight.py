@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.graph import Argument, ChildGraph, FromNode, FromParameter, Graph, Node, used_nodes
+from hpckit.processgraph.graph import (
+    Argument,
+    FromNode,
+    FromParameter,
+    Graph,
+    Node,
+    children,
+    free_parameters,
+    needed,
+    used_nodes,
+)
 from hpckit.processgraph.process import Implementation, Value, processes
 
 
@@ -55,32 +65,21 @@ class Straight:
 
 def straight(graph: Graph) -> Straight | None:
     """A graph, prepared; None if it has processes of cubes, unknown ones, or child graphs."""
-    needed = _needed(graph)
-    nodes = [node for node in graph.nodes.values() if node.id in needed]
-    left = set(needed) - {graph.result}
+    wanted = needed(graph.nodes, [graph.result])
+    nodes = [node for node in graph.nodes.values() if node.id in wanted]
+    left = wanted - {graph.result}
     steps = []
     for node in reversed(nodes):
         process = processes().get(node.process)
-        if process is None or process.takes != "values" or _has_child(node.arguments):
+        if process is None or process.takes != "values" or any(children(node.arguments)):
             return None
         used = used_nodes(node.arguments)
-        varying = {name for name, argument in node.arguments.items() if _refers(argument)}
+        varying = {name for name, given in node.arguments.items() if used_nodes(given) or free_parameters(given)}
         constants = {name: argument for name, argument in node.arguments.items() if name not in varying}
         variables = [(name, node.arguments[name]) for name in node.arguments if name in varying]
         steps.append(_Step(node, process.run, constants, variables, sorted(used & left)))
         left -= used
     return Straight(steps[::-1])
-
-
-def _needed(graph: Graph) -> set[str]:
-    found: set[str] = set()
-    waiting = [graph.result]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += used_nodes(graph.nodes[name].arguments)
-    return found
 
 
 def _value(argument: Argument, results: Mapping[str, Value], parameters: Mapping[str, Value]) -> Any:
@@ -97,27 +96,3 @@ def _value(argument: Argument, results: Mapping[str, Value], parameters: Mapping
             return [_value(item, results, parameters) for item in argument]
         case _:
             return argument
-
-
-def _refers(argument: Argument) -> bool:
-    match argument:
-        case FromNode() | FromParameter():
-            return True
-        case Mapping():
-            return any(map(_refers, argument.values()))
-        case list() | tuple():
-            return any(map(_refers, argument))
-        case _:
-            return False
-
-
-def _has_child(argument: Argument) -> bool:
-    match argument:
-        case ChildGraph():
-            return True
-        case Mapping():
-            return any(map(_has_child, argument.values()))
-        case list() | tuple():
-            return any(map(_has_child, argument))
-        case _:
-            return False

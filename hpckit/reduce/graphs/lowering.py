@@ -22,7 +22,7 @@ from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.cubes.hiding import hidden_on_grid
 from hpckit.processgraph.cubes.temporal import groups_of_intervals, groups_of_period, temporal_dimension
 from hpckit.processgraph.evaluate import Evaluation
-from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter, Graph, Node, used_nodes
+from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter, Graph, Node, needed, used_nodes
 from hpckit.processgraph.process import Call
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.memory import LOWERED
@@ -180,11 +180,11 @@ def lowered(evaluation: Evaluation, environment: GraphEnvironment, results: Sequ
             nodes[name] = Node(name, LOWERED, arguments, node.path)
     selections = _selections(evaluation, sources, nodes, results)
     nodes |= {name: Node(name, SELECTED, {}, nodes[name].path) for name in selections}
-    needed = _needed(nodes, results)
+    wanted = needed(nodes, results)
     every: dict[str, Reduction | LookUp | Selection] = {**faster, **selections}
-    kept = {name: node for name, node in nodes.items() if name in needed}
+    kept = {name: node for name, node in nodes.items() if name in wanted}
     return Lowered(
-        Graph(kept, evaluation.graph.result), {name: item for name, item in every.items() if name in needed}
+        Graph(kept, evaluation.graph.result), {name: item for name, item in every.items() if name in wanted}
     )
 
 
@@ -200,7 +200,7 @@ def _selections(
             if origin is not None and source is not None and _is_part(kind, source):
                 found[name] = origin, Selection(_narrowed(source, kind), kind)
     without = {name: Node(name, SELECTED, {}, "") if name in found else node for name, node in nodes.items()}
-    whole = _needed(without, results)
+    whole = needed(without, results)
     return {name: selection for name, (origin, selection) in found.items() if origin not in whole}
 
 
@@ -366,13 +366,3 @@ def _taken(stack: Values, places: Sequence[int]) -> Values:
 def _physical(numbers: npt.NDArray[np.float32], ref: BandRef) -> npt.NDArray[np.float32]:
     scale, offset = ref.coding
     return np.asarray(numbers.astype(np.float64) * scale + offset).astype(np.float32)
-
-
-def _needed(nodes: Mapping[str, Node], results: Sequence[str]) -> set[str]:
-    found, waiting = set[str](), list(results)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += used_nodes(nodes[name].arguments)
-    return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
-from hpckit.processgraph.graph import Graph, children, used_nodes
+from hpckit.processgraph.graph import Graph, children, needed, used_nodes
 
 LOWERED: Final = "hpckit:composite"
 """Process of a node that stands for a pattern (`lowering`), and says what it takes."""
@@ -38,8 +37,8 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
     A node lives from when it is computed until the last one that takes it is computed.
     """
     graph = evaluation.graph
-    needed = set(_needed(graph, node))
-    order = [name for name in graph.nodes if name in needed]
+    wanted = needed(graph.nodes, [node])
+    order = [name for name in graph.nodes if name in wanted]
     last = {name: place for place, other in enumerate(order) for name in _inputs(graph, other)}
     result = evaluation.type_of(node)
     sizes = {name: _pixel_bytes(evaluation.type_of(name), result) for name in order}
@@ -73,16 +72,6 @@ def _finer(found: Cube, result: Any) -> float:
     if not isinstance(result, Cube) or result.grid is None or found.grid is None or found.grid.crs != result.grid.crs:
         return 1.0
     return abs(result.grid.dx * result.grid.dy) / abs(found.grid.dx * found.grid.dy)
-
-
-def _needed(graph: Graph, node: str) -> Iterator[str]:
-    seen, open_nodes = set[str](), [node]
-    while open_nodes:
-        name = open_nodes.pop()
-        if name not in seen:
-            seen.add(name)
-            yield name
-            open_nodes += _inputs(graph, name)
 
 
 def _inputs(graph: Graph, node: str) -> list[str]:

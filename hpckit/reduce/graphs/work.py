@@ -136,14 +136,9 @@ class Work:
         stored = self.stored(output)
         if isinstance(stored, RasterResult):
             rows, columns = stored.windows
-            for row in range(rows):
-                for column in range(columns):
-                    box = stored.box(row, column)
-                    yield Piece(f"w{row:03d}-{column:03d}", (row, column), box, float(box.shape[0] * box.shape[1]))
-            return
-        for number, group in enumerate(stored.groups):
-            asked = tuple(group) if output.is_vector else None
-            yield Piece(f"p{number:06d}", (0, number), asked, float(_MOST_PIXELS / 4))
+            yield from (_window(stored, row, column) for row in range(rows) for column in range(columns))
+        else:
+            yield from (_group(stored, output, number) for number in range(len(stored.groups)))
 
     def piece(self, output: Output, place: Sequence[int]) -> Piece:
         """A part of a result by its place.
@@ -153,9 +148,13 @@ class Work:
         PlanError
             If results are not cut as they were when the unit was planned.
         """
-        for piece in self.pieces(output):
-            if piece.place == tuple(place):
-                return piece
+        stored, (row, column) = self.stored(output), place
+        if isinstance(stored, RasterResult):
+            rows, columns = stored.windows
+            if 0 <= row < rows and 0 <= column < columns:
+                return _window(stored, row, column)
+        elif row == 0 and 0 <= column < len(stored.groups):
+            return _group(stored, output, column)
         raise PlanError(
             f"graph {self.reduction.name!r}: {output.node} has no part {place}", hint="plan again with this version"
         )
@@ -185,6 +184,16 @@ class Work:
     def result(self, output: Output) -> StoredResult:
         """A result to be read, once all of it is stored."""
         return StoredResult(output.type, self.stored(output), Manifest.load(self.path, [output.key]))
+
+
+def _window(stored: RasterResult, row: int, column: int) -> Piece:
+    box = stored.box(row, column)
+    return Piece(f"w{row:03d}-{column:03d}", (row, column), box, float(box.shape[0] * box.shape[1]))
+
+
+def _group(stored: PartResult, output: Output, number: int) -> Piece:
+    asked = tuple(stored.groups[number]) if output.is_vector else None
+    return Piece(f"p{number:06d}", (0, number), asked, float(_MOST_PIXELS / 4))
 
 
 @dataclass(frozen=True)
