@@ -141,6 +141,16 @@ def limit_threads(count: int) -> None:
         _share_threads(sys.modules["numba"])
 
 
+def keep_numba_threads() -> None:
+    """Let the environment say what numba was imported with: it refuses to compile where another number is in there.
+
+    How many of these threads work is set by `limit_threads`.
+    """
+    numba: Any = sys.modules.get("numba")
+    if numba is not None and hasattr(numba, "config"):
+        os.environ["NUMBA_NUM_THREADS"] = str(numba.config.NUMBA_NUM_THREADS)
+
+
 def is_ready(made_from: Iterable[bytes | str], level: str | None = None, *, named: bool = False) -> bool:
     """Whether `mark_ready` was called with this, on this machine or when its kernels were shipped.
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from hpckit.base.compiled import limit_threads
+from hpckit.base.compiled import keep_numba_threads, limit_threads
 from hpckit.cubes.stage import Outcome
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.inputs import tileraster
@@ -180,3 +180,4 @@ def _limit_threads(threads: int) -> None:
     os.environ.setdefault("GDAL_CACHEMAX", "64")
     os.environ["BLOSC_NTHREADS"] = "1"
     limit_threads(threads)
+    keep_numba_threads()  # it came with the server that forks workers, which an earlier run may have started

@@ -89,7 +89,10 @@ def prune(run: Run, keep: Collection[str]) -> None:
 
 def _digests(folder: Path) -> dict[str, str]:
     names = sorted(str(path.relative_to(folder)) for path in files_below(folder, ""))
-    return {name: _digest(folder / name) for name in names if name != DIGESTS}
+    # Bytecode is what Python made of frozen source files, and no input.
+    return {
+        name: _digest(folder / name) for name in names if name != DIGESTS and "__pycache__" not in Path(name).parts
+    }
 
 
 def _digest(path: Path) -> str:

@@ -161,6 +161,20 @@ if worker:
     assert {path: path.stat().st_mtime_ns for path in kept(folder)} == stamps, "the code is that of other processes"
 
 
+def test_the_server_that_forks_workers_serves_runs_with_other_numbers_of_threads(tmp_path: Path) -> None:
+    """Its numba was imported for those of the first run, and refuses to compile where the environment says others."""
+    (tmp_path / "home").mkdir()
+    before = """
+import os
+os.environ["NUMBA_NUM_THREADS"] = "2"
+import hpckit.production.preloaded
+os.environ["NUMBA_NUM_THREADS"] = "1"
+from hpckit.production.worker import _limit_threads
+_limit_threads(1)
+"""
+    assert kept(run(tmp_path, text=before + PROGRAM))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_left_for_the_next_place(tmp_path: Path) -> None:
     small = tmp_path / "small"

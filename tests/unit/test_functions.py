@@ -19,7 +19,8 @@ from hpckit.errors import CampaignError, UserCodeError
 from hpckit.processgraph.cube import Cube
 from hpckit.reduce.blocks.block import as_block, values_of
 from hpckit.reduce.blocks.features import feature_names, features_of
-from hpckit.reduce.blocks.function import FunctionBlocks, imported
+from hpckit.reduce.blocks.function import FunctionBlocks
+from hpckit.reduce.blocks.ownmodules import OwnModules
 from hpckit.reduce.blocks.source import source_of
 from hpckit.testing.graphs import bands, raster, times
 
@@ -96,10 +97,8 @@ def run(folder: Path, code: str, data: Cube | None = None, **fields: Any) -> Cub
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Any:
-    yield tmp_path
-    for name in ("made_here", "made_beside"):
-        sys.modules.pop(name, None)
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -151,12 +150,35 @@ def test_modules_of_packages_are_found_and_others_are_not(tmp_path: Path):
         find_module("no_such_module", tmp_path)
 
 
-def test_a_module_of_another_folder_is_not_taken_again(tmp_path: Path, folder: Path):
+def test_a_module_of_another_folder_is_not_taken_again(tmp_path: Path):
     for number in (1, 2):
         other = tmp_path / str(number)
         other.mkdir()
         (other / "made_here.py").write_text(f"def f():\n    return {number}\n")
-        assert imported("made_here:f", other)() == number
+        assert OwnModules("made_here", other).function("f")() == number
+    assert "made_here" not in sys.modules
+
+
+def test_modules_of_the_process_stay_what_they_are(tmp_path: Path):
+    """The code of a notebook's project is copied beside the campaign: the copy does not take its place."""
+    package = tmp_path / "tests" / "unit"
+    package.mkdir(parents=True)
+    (tmp_path / "tests" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "made_later.py").write_text("NUMBER = 5\n")
+    (package / "made_here.py").write_text(
+        "def f(block):\n    from tests.unit import made_later\n    return block[0, :1] * 0 + made_later.NUMBER\n"
+    )
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "tests"}
+    reduction = FunctionReduction(
+        name="f", kind="function", function="tests.unit.made_here:f", makes={"bands": ["a"]}
+    )
+    blocks = FunctionBlocks(reduction, tmp_path)
+    for _ in range(2):
+        assert (blocks.made(cube()).values == 5).all()
+    assert {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "tests"} == before
+    assert str(tmp_path) not in sys.path
+    assert not [*tmp_path.rglob("__pycache__")]
 
 
 OFFSET = 0.25

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hpckit.base.compiled import keep_numba_threads
 from hpckit.base.files import digest_json
 from hpckit.campaign.blocks import FunctionReduction
 from hpckit.campaign.functionfiles import digest_of_module, find_module
@@ -24,6 +22,7 @@ from hpckit.errors import UserCodeError
 from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.process import Call
 from hpckit.reduce.blocks.block import as_block, cube_of, dims_of, notes, values_of
+from hpckit.reduce.blocks.ownmodules import OwnModules
 
 _log: Final = logging.getLogger(__name__)
 
@@ -81,9 +80,10 @@ class FunctionBlocks:
         assert data.box is not None
         halo, makes = self.reduction.halo, self.reduction.makes
         block = as_block(data)
-        function = self.function
-        _keep_numba_threads()
         with naming_faults(self.reduction.function):
+            function = self.function
+        keep_numba_threads()
+        with naming_faults(self.reduction.function), self._modules():
             found = function(block, **self.reduction.options)
             values = values_of(found, block, makes, self.reduction.function)
         if halo:
@@ -93,58 +93,15 @@ class FunctionBlocks:
     @cached_property
     def function(self) -> Callable[..., Any]:
         """The function, imported."""
-        return self.given or imported(self.reduction.function, self.folder)
+        name = self.reduction.function.partition(":")[2]
+        return self.given or self._own.function(name)
 
+    @cached_property
+    def _own(self) -> OwnModules:
+        return OwnModules(self.reduction.module, self.folder)
 
-def _keep_numba_threads() -> None:
-    """Let numba keep the threads that it was imported with: it refuses another number in the environment.
-
-    How many of them work is set elsewhere (`hpckit.base.compiled.limit_threads`).
-    """
-    numba: Any = sys.modules.get("numba")
-    if numba is not None and hasattr(numba, "config"):
-        os.environ["NUMBA_NUM_THREADS"] = str(numba.config.NUMBA_NUM_THREADS)
-
-
-def imported(name: str, folder: Path) -> Callable[..., Any]:
-    """Import `module:name` from a folder, else from the installed packages.
-
-    Raises
-    ------
-    UserCodeError
-        If the module cannot be imported, or has no such function.
-    """
-    module_name, _, function = name.partition(":")
-    with naming_faults(name), _first(folder, module_name):
-        module = importlib.import_module(module_name)
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise UserCodeError(
-            f"{module.__file__}: there is no function {function!r}",
-            hint=f"correct `function: {name}`",
-            kind="no-function",
-        )
-    return found  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _first(folder: Path, module: str) -> Iterator[None]:
-    """Import from a folder first; what was imported of the same name from elsewhere is forgotten."""
-    path, package = str(folder), module.partition(".")[0]
-    for known, loaded in list(sys.modules.items()):
-        elsewhere = not (getattr(loaded, "__file__", None) or "").startswith(f"{path}/")
-        if known.partition(".")[0] == package and elsewhere and _holds(folder, package):
-            del sys.modules[known]
-    sys.path.insert(0, path)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(path)
-
-
-def _holds(folder: Path, module: str) -> bool:
-    return (folder / f"{module}.py").is_file() or (folder / module).is_dir()
+    def _modules(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.given else self._own.loaded()
 
 
 @contextmanager

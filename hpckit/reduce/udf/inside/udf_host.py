@@ -75,8 +75,11 @@ def main() -> None:
     os.environ["HOME"] = "/tmp"
     global _interface
     _interface = importlib.import_module("openeo_interface")
+    first = os.getpid()
     while True:
         answer = _answered(json.loads(commands.get()))
+        if os.getpid() != first:
+            os._exit(0)  # User code forked, and its child came back: the first process answers, once.
         sys.stdout.flush()
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
