@@ -322,7 +322,7 @@ def plan(
 
     loaded = load_campaign(Path(campaign))
     if site is not None:
-        return _plan_on_site(loaded, find_site(site, loaded.folder), console)
+        return _plan_on_site(loaded, find_site(site, loaded.folder, console), console)
     planned, found = plan_campaign(loaded, console, workers)
     return Forecast(found, unread=planned.unread)
 
@@ -505,7 +505,7 @@ def submit(
     from hpckit.jobs.submit import submit_campaign
 
     loaded = load_campaign(Path(campaign))
-    return submit_campaign(loaded, find_site(site, loaded.folder), console, request=request or Request())
+    return submit_campaign(loaded, find_site(site, loaded.folder, console), console, request=request or Request())
 
 
 def update(
@@ -542,7 +542,7 @@ def update(
 
     loaded = load_campaign(Path(campaign))
     last = None if here or site is not None else latest(loaded.run_dir)
-    target = find_site(site, loaded.folder) if site is not None else last.site if last is not None else None
+    target = find_site(site, loaded.folder, console) if site is not None else last.site if last is not None else None
     made = (
         updating.update_here(loaded, console, workers)
         if target is None
@@ -622,7 +622,7 @@ def write_jobs(
     loaded = load_campaign(Path(campaign))
     opened = open_run(loaded)
     with claim(opened):
-        drafted = draft(opened, find_site(site, loaded.folder), request or Request(), console)
+        drafted = draft(opened, find_site(site, loaded.folder, console), request or Request(), console)
         if drafted.is_empty:
             say_nothing_left(drafted, console)
             return None
@@ -685,7 +685,7 @@ def retry(
     from hpckit.runs.run import find_run
 
     found = find_run(Path(run))
-    chosen = find_site(site, found.campaign.folder) if site is not None else None
+    chosen = find_site(site, found.campaign.folder, console) if site is not None else None
     return resubmit(found, console, request=request or Request(), site=chosen, only_failed=only_failed)
 
 
@@ -895,20 +895,22 @@ def items(campaign: str | Path) -> list[dict[str, Any]]:
     return [to_item(scene) for scene in catalogue.read(find_run(Path(campaign)).selected)]
 
 
-def find_site(name: str | None, folder: Path) -> Site:
+def find_site(name: str | None, folder: Path, console: Console = QUIET) -> Site:
     """Site by name or file, or the one that this machine belongs to.
 
     Parameters
     ----------
     folder : Path
         Of the campaign: site files are looked for there, too.
+    console : Console
+        Told where the file's limits go beyond those of the operator's file.
 
     Raises
     ------
     SiteError
         If there is none.
     """
-    from hpckit.sites import site
+    from hpckit.sites import limits, site
 
     folders = [folder, folder / "site-configs"]
     chosen = name or site.identify_site(folders)
@@ -917,7 +919,10 @@ def find_site(name: str | None, folder: Path) -> Site:
             "this machine belongs to no site that is known",
             hint="give --site NAME (`hpckit site list`), or write a file for this cluster: `hpckit site probe`",
         )
-    return site.find_site(chosen, folders)
+    found = site.find_site(chosen, folders)
+    for warning in limits.warnings(found):
+        console.warn(warning)
+    return found
 
 
 def open_submission(run: str | Path) -> tuple[Run, Submission, Scheduler, Runner]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from hpckit.sites.places import SiteFile
     from hpckit.sites.site import Site
 
 
@@ -25,7 +26,10 @@ def site() -> None:
 @site.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def list_sites(as_json: bool) -> None:
-    """List the known sites; `*` marks the one that you are on.
+    """List the known site files; `*` marks the site that you are on.
+
+    Of several files of one name the first is used: from the campaign's folder, then yours, then the operator's
+    (HPCKIT_SITES, /etc/hpckit/sites), then hpckit's. The table has the others below it.
 
     \b
     Example:
@@ -34,27 +38,38 @@ def list_sites(as_json: bool) -> None:
     import json
 
     from hpckit.cli.tables import print_out, table
-    from hpckit.errors import SiteError
-    from hpckit.sites.site import identify_site, load_site, site_files
+    from hpckit.sites.places import all_site_files
+    from hpckit.sites.site import identify_site
 
     here = identify_site([Path.cwd()])
-    rows: list[tuple[str, str, str, str]] = []
-    for name, path in sorted(site_files([Path.cwd()]).items()):
-        try:
-            loaded = load_site(path)
-            rows.append((name, loaded.scheduler, loaded.title, str(path)))
-        except SiteError as error:
-            rows.append((name, "?", str(error).splitlines()[0], str(path)))
+    known = sorted(all_site_files([Path.cwd()]).items())
     if as_json:
-        keys = ("name", "scheduler", "title", "path")
-        click.echo(
-            json.dumps([dict(zip(keys, row, strict=True)) | {"here": row[0] == here} for row in rows], indent=1)
-        )
+        keys = ("scheduler", "title", "path", "from")
+        rows = [
+            {"name": name, **dict(zip(keys, _listed(files[0]), strict=True)), "here": name == here}
+            | {"hides": [str(file.path) for file in files[1:]]}
+            for name, files in known
+        ]
+        click.echo(json.dumps(rows, indent=1))
         return
-    made = table("site", "scheduler", "title", "file", left=True)
-    for row in rows:
-        made.add_row(("* " if row[0] == here else "  ") + row[0], *row[1:])
+    made = table("site", "scheduler", "title", "file", "from", left=True)
+    for name, files in known:
+        made.add_row(("* " if name == here else "  ") + name, *_listed(files[0]))
+        for file in files[1:]:
+            made.add_row("", "", "hidden by the one above", str(file.path), file.whose)
     print_out(made)
+
+
+def _listed(file: SiteFile) -> tuple[str, str, str, str]:
+    """Scheduler, title, path and origin of a site file, or what is wrong with it."""
+    from hpckit.errors import SiteError
+    from hpckit.sites.site import load_site
+
+    try:
+        loaded = load_site(file.path)
+    except SiteError as error:
+        return "?", str(error).splitlines()[0], str(file.path), file.whose
+    return loaded.scheduler, loaded.title, str(file.path), file.whose
 
 
 @site.command()
@@ -89,14 +104,18 @@ def validate(files: tuple[Path, ...]) -> None:
     Example:
       hpckit site validate ~/.config/hpckit/sites/*.yaml
     """
+    from hpckit.base.console import Console
     from hpckit.errors import SiteError
+    from hpckit.sites.limits import warnings
     from hpckit.sites.site import load_site
 
     faulty = False
     for path in files:
         try:
-            load_site(path)
+            loaded = load_site(path)
             click.echo(f"{path}: valid")
+            for warning in warnings(loaded):
+                Console().warn(warning)
         except SiteError as error:
             faulty = True
             click.echo(str(error), err=True)
@@ -146,14 +165,16 @@ def check(name: str, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
+    from hpckit.base.findings import failed
     from hpckit.cli.tables import print_out, table
     from hpckit.jobs.warm import check_kernels
+    from hpckit.sites.limits import limit_findings
     from hpckit.sites.probe.compare import compare
     from hpckit.sites.probe.gather import gather
     from hpckit.sites.site import find_site
 
     found = find_site(name, [Path.cwd()])
-    findings = [*compare(found, gather(scheduler=found.scheduler)), check_kernels(found)]
+    findings = [*compare(found, gather(scheduler=found.scheduler)), check_kernels(found), *limit_findings(found)]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -162,12 +183,13 @@ def check(name: str, as_json: bool) -> None:
             word = {True: "yes", False: "NO", None: "?"}[finding.ok]
             made.add_row(word, finding.what, finding.says, "" if finding.ok else finding.remedy)
         print_out(made)
-    raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)
+    raise SystemExit(1 if failed(findings) else 0)
 
 
 def _show(found: Site) -> None:
     from hpckit.base.quantities import format_bytes, format_duration
     from hpckit.cli.tables import print_out, table
+    from hpckit.sites.limits import warnings
 
     print_out(f"{found.name}: {found.title or found.scheduler} ({found.path})")
     made = table("partition", "cores", "memory", "walltime", "GPUs", "queued jobs")
@@ -194,6 +216,8 @@ def _show(found: Site) -> None:
         print_out(f"login: {found.login.user}@{found.login.host}{way}")
     for note in found.notes:
         print_out(f"note: {note}")
+    for warning in warnings(found):
+        print_out(f"warning: {warning}")
 
 
 def _sync_place(found: Site) -> str:

@@ -1,14 +1,12 @@
 """The site file: one YAML file that describes a cluster. What it leaves out has defaults that hold at most sites.
 
-Files are looked for in the campaign's folder, in `~/.config/hpckit/sites/`, and among those that come with
-hpckit (`site-configs/`), in this order.
+Where files are looked for is in `places`.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from hpckit.base import account
 from hpckit.base.document import read_document
-from hpckit.base.yamltext import MOST_BYTES, YamlTextError, read_yaml
 from hpckit.errors import SiteError
 from hpckit.sites.parts import (
     Account,
@@ -35,6 +31,7 @@ from hpckit.sites.parts import (
     StageRequest,
     Storage,
 )
+from hpckit.sites.places import require_kept, site_files
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.registry import scheduler_named
 from hpckit.sites.udf import Udf
@@ -186,6 +183,8 @@ def load_site(path: Path) -> Site:
         One line per fault: `file:line: field: what is wrong`.
     """
     path = path.absolute()
+    if path.exists():
+        require_kept(path)
     site, _ = read_document(
         path,
         Site,
@@ -223,17 +222,6 @@ def find_site(name: str, folders: Sequence[Path] = ()) -> Site:
     return load_site(files[name])
 
 
-def site_files(folders: Sequence[Path] = ()) -> dict[str, Path]:
-    """Site files by name; those of nearer folders hide others."""
-    found: dict[str, Path] = {}
-    for folder in (*folders, user_folder(), shipped_folder()):
-        for path in sorted(folder.glob("*.yaml")) if os.access(folder, os.R_OK | os.X_OK) else ():
-            # A campaign's folder holds other YAML files too: only those that say which scheduler count.
-            if folder in (user_folder(), shipped_folder()) or _says_scheduler(path):
-                found.setdefault(path.stem, path)
-    return found
-
-
 def identify_site(folders: Sequence[Path] = ()) -> str | None:
     """Name of the site that this machine belongs to, if a site file recognises it."""
     hostname = socket.getfqdn()
@@ -244,45 +232,6 @@ def identify_site(folders: Sequence[Path] = ()) -> str | None:
         except SiteError:
             continue
     return None
-
-
-def user_folder() -> Path:
-    """The user's own site files."""
-    return account.folder("XDG_CONFIG_HOME", ".config") / "hpckit" / "sites"
-
-
-def shipped_folder() -> Path:
-    """The site files that come with hpckit, in the source tree or in the installed package."""
-    return _shipped("site-configs")
-
-
-def templates_folder() -> Path:
-    """The job script templates that come with hpckit."""
-    return _shipped("jobscripts")
-
-
-def containers_folder() -> Path:
-    """The templates and lock files of images that come with hpckit."""
-    return _shipped("containers")
-
-
-def _shipped(name: str) -> Path:
-    package = Path(__file__).parents[1]
-    installed = package / name
-    return installed if installed.is_dir() else package.parent / name
-
-
-def _says_scheduler(path: Path) -> bool:
-    """Whether a YAML file, in whatever style, has that field; one that is no YAML, whether it looks so."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return False
-    try:
-        return "scheduler" in read_yaml(text)[0]
-    except YamlTextError:
-        return re.search(r"""^[{\s]*["']?scheduler["']?\s*:""", text, re.MULTILINE) is not None
 
 
 def site_from(values: dict[str, Any]) -> Site:

@@ -31,8 +31,9 @@ from hpckit.runs.run import find_run
 from hpckit.runs.status import read_status
 from hpckit.sites.image.recipe import Recipe, recipe_for
 from hpckit.sites.image.sif import read_header
+from hpckit.sites.places import site_files
 from hpckit.sites.scheduler.local import Local
-from hpckit.sites.site import Site, load_site, site_files
+from hpckit.sites.site import Site, load_site
 from hpckit.submissions.submission import Submission
 from tests.integration.test_slurm_run import finish
 from tests.servers import apptainer

@@ -11,7 +11,7 @@ import pytest
 
 from hpckit.base import account
 from hpckit.errors import HpckitError
-from hpckit.sites.site import site_files, user_folder
+from hpckit.sites.places import site_files, user_folder
 
 PICTURE = """
 import logging, os

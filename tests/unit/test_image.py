@@ -29,8 +29,9 @@ from hpckit.sites.image.sif import read_header, require_usable
 from hpckit.sites.image.tools import Tool, command_of, require_tools
 from hpckit.sites.jobscript.container import expandable
 from hpckit.sites.jobscript.script import render
+from hpckit.sites.places import site_files
 from hpckit.sites.scheduler.model import Job, Resources
-from hpckit.sites.site import Site, load_site, site_files
+from hpckit.sites.site import Site, load_site
 
 ROOT = Path(__file__).parents[2]
 MIRROR = "http://mirror.example/debian"

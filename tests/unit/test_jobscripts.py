@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpckit.sites.jobscript.script import render
+from hpckit.sites.places import templates_folder
 from hpckit.sites.scheduler.model import Job, Resources
-from hpckit.sites.site import Site, templates_folder
+from hpckit.sites.site import Site
 
 SHELLS = ["bash", *filter(None, os.environ.get("HPCKIT_OLD_BASH", "").split(":"))]
 """The shell of this machine; HPCKIT_OLD_BASH names others, bash 4.2 of EL7 and 4.3 of SLES 12."""

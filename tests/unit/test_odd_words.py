@@ -18,11 +18,12 @@ from hpckit.sites.jobscript.script import render
 from hpckit.sites.login.copying import _see
 from hpckit.sites.login.hosts import is_known
 from hpckit.sites.login.ssh import _MARK, _MARKED, _WRAPPER, _answer
+from hpckit.sites.places import site_files
 from hpckit.sites.probe.sitefile import site_file
 from hpckit.sites.scheduler.facts import Facts
 from hpckit.sites.scheduler.model import Job, Resources
 from hpckit.sites.scheduler.slurm import probe as slurm
-from hpckit.sites.site import Site, find_site, site_files
+from hpckit.sites.site import Site, find_site
 
 LINE = "g|{z}|{m}|{l}|{gres}|4|NO|1-infinite\n"
 

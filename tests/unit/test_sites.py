@@ -14,6 +14,7 @@ from hpckit.jobs.jobarrays import Request, lay_out
 from hpckit.runs.plan import Unit
 from hpckit.sites.jobscript.script import render
 from hpckit.sites.parts import Identify, Partition
+from hpckit.sites.places import shipped_folder, site_files
 from hpckit.sites.probe.compare import compare
 from hpckit.sites.probe.here import flavour, module_system, parallel_file_systems, read_mpirun
 from hpckit.sites.probe.sitefile import site_file
@@ -21,7 +22,7 @@ from hpckit.sites.scheduler.facts import Facts
 from hpckit.sites.scheduler.model import Job
 from hpckit.sites.scheduler.pbs import probe as pbs
 from hpckit.sites.scheduler.slurm import probe as slurm
-from hpckit.sites.site import find_site, load_site, shipped_folder, site_files
+from hpckit.sites.site import find_site, load_site
 
 SHIPPED = sorted(shipped_folder().glob("*.yaml"))
 EXPECTED = {

@@ -16,7 +16,8 @@ from hpckit.base.files import digest
 from hpckit.base.version import __version__
 from hpckit.errors import ImageError
 from hpckit.sites.image import source
-from hpckit.sites.site import Site, containers_folder
+from hpckit.sites.places import containers_folder
+from hpckit.sites.site import Site
 
 Mpi = Literal["openmpi", "mpich", "none"]
 

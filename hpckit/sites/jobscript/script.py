@@ -15,9 +15,10 @@ from hpckit.base.version import __version__
 from hpckit.errors import SubmissionError
 from hpckit.sites.jobscript.container import expandable, in_image
 from hpckit.sites.jobscript.launch import launch, mpi_abi, processes
+from hpckit.sites.places import operator_folders, templates_folder, user_folder
 from hpckit.sites.scheduler.base import Scheduler, one_line
 from hpckit.sites.scheduler.model import Job, Variables
-from hpckit.sites.site import Site, scheduler_of, templates_folder, user_folder
+from hpckit.sites.site import Site, scheduler_of
 
 _EARLY_SHARE: Final = 0.1
 _EARLY_S: Final = 300
@@ -134,7 +135,8 @@ def _value(variable: str, otherwise: str) -> str:
 
 
 def _environment(scheduler: Scheduler, folders: Sequence[Path]) -> jinja2.Environment:
-    places = [*folders, user_folder().with_name("jobscripts"), scheduler.templates, templates_folder()]
+    kept = [folder.with_name("jobscripts") for folder in (user_folder(), *operator_folders())]
+    places = [*folders, *kept, scheduler.templates, templates_folder()]
     # A template that somebody else wrote must not run Python while its script is only looked at.
     environment = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader([str(place) for place in places]),

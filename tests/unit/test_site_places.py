@@ -1,0 +1,143 @@
+"""Which site file is used, and limits beyond those of the operator's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpckit.cli.site import site as command
+from hpckit.errors import SiteError
+from hpckit.sites import places
+from hpckit.sites.jobscript.script import _environment
+from hpckit.sites.limits import limit_findings, raised, warnings
+from hpckit.sites.places import all_site_files, site_files
+from hpckit.sites.scheduler.registry import scheduler_named
+from hpckit.sites.site import find_site, load_site
+
+ORDER = ("campaign", "user", "first", "second", "system")
+
+
+def make_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Folders of each origin, nearest first."""
+    found = {name: tmp_path / name for name in ORDER}
+    found["user"] = tmp_path / "config" / "hpckit" / "sites"
+    for folder in found.values():
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HPCKIT_SITES", f"{found['first']}:/nowhere:{found['second']}")
+    monkeypatch.setattr(places, "SYSTEM", found["system"])
+    return found
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    return make_folders(tmp_path, monkeypatch)
+
+
+def write(folder: Path, name: str = "cirrus", more: str = "") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(f"name: {name}\nscheduler: slurm\n{more}")
+    return path
+
+
+@given(st.sets(st.sampled_from(ORDER)))
+@settings(max_examples=32, deadline=None)
+def test_the_nearest_file_is_used(tmp_path_factory: pytest.TempPathFactory, there: set[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        found = make_folders(tmp_path_factory.mktemp("s"), patch)
+        written = [write(found[name]) for name in ORDER if name in there]
+        files = all_site_files([found["campaign"]])["cirrus"]
+        assert [file.path for file in files] == [*written, places.shipped_folder() / "cirrus.yaml"]
+        assert find_site("cirrus", [found["campaign"]]).path == files[0].path
+
+
+def test_files_of_the_operator_alone_are_found_by_name(folders: dict[str, Path]) -> None:
+    path = write(folders["system"], "ourcluster")
+    assert find_site("ourcluster").path == path and site_files()["ourcluster"] == path
+
+
+def test_the_list_says_which_file_is_used(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders["campaign"])
+    mine, theirs = write(folders["user"]), write(folders["second"])
+    shown = json.loads(CliRunner().invoke(command, ["list", "--json"]).stdout)
+    one = next(row for row in shown if row["name"] == "cirrus")
+    assert (one["path"], one["from"]) == (str(mine), "user")
+    assert one["hides"] == [str(theirs), str(places.shipped_folder() / "cirrus.yaml")]
+
+
+def test_a_relative_folder_in_the_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HPCKIT_SITES", "sites:/etc/other")
+    with pytest.raises(SiteError, match="HPCKIT_SITES: sites is a relative path"):
+        site_files()
+
+
+def test_a_file_of_the_operator_that_anybody_may_change_is_refused(folders: dict[str, Path]) -> None:
+    path = write(folders["first"])
+    path.chmod(0o666)
+    with pytest.raises(SiteError, match="anybody may change it") as caught:
+        find_site("cirrus")
+    assert caught.value.hint == f"let its owner run `chmod o-w {path}`"
+    path.chmod(0o644)
+    folders["first"].chmod(0o777)
+    with pytest.raises(SiteError, match="anybody may change it"):
+        find_site("cirrus")
+    folders["first"].chmod(0o755)
+    assert find_site("cirrus").path == path
+    # A person's own file is the person's matter.
+    write(folders["user"]).chmod(0o666)
+    assert find_site("cirrus").path.parent == folders["user"]
+
+
+LIMITS = """
+partitions:
+- {name: long, cores: 64, walltime: 48h, max_submitted: 100}
+- {name: gpu, gpus: 4}
+arrays: {max_size: 1001, throttle: 50}
+poll: {first_s: 60, longest_s: 600}
+"""
+
+
+def test_limits_beyond_the_operator_s_are_told(folders: dict[str, Path]) -> None:
+    theirs = write(folders["system"], more=LIMITS)
+    mine = write(folders["user"], more="partitions: [{name: long, walltime: 4d}, {name: secret}]\n")
+    told = raised(load_site(mine), load_site(theirs))
+    assert told == [
+        "partition long: walltime 96 h 00 min, the operator's is 48 h 00 min",
+        "partition long: max_submitted has no limit, the operator's is 100",
+        "partition secret is not in the operator's file",
+        "arrays.max_size has no limit, the operator's is 1001",
+        "arrays.throttle has no limit, the operator's is 50",
+        "poll.first_s 30, the operator's is 60",
+        "poll.longest_s 300, the operator's is 600",
+    ]
+    found = find_site("cirrus")
+    assert [finding.ok for finding in limit_findings(found)] == [False] * 7
+    assert next(warnings(found)).startswith(f"{mine}: partition long: walltime 96 h")
+    shown = CliRunner().invoke(command, ["validate", str(mine)])
+    assert shown.exit_code == 0 and shown.stderr.count("warning:") == 7
+
+
+def test_limits_within_the_operator_s_and_other_names_are_kept(folders: dict[str, Path]) -> None:
+    write(folders["system"], more=LIMITS)
+    within = LIMITS.replace("48h", "24h").replace("cores: 64", "cores: 32").replace("throttle: 50", "throttle: 5")
+    # By the name that the file gives, too: a campaign may call its copy as it likes.
+    path = write(folders["campaign"], more=within).rename(folders["campaign"] / "fast.yaml")
+    assert [finding.ok for finding in limit_findings(load_site(path))] == [True]
+    assert list(warnings(load_site(path))) == []
+    assert limit_findings(load_site(write(folders["user"], "another"))) == []
+    assert limit_findings(load_site(folders["system"] / "cirrus.yaml")) == []
+
+
+def test_templates_of_the_operator_stand_between_the_user_s_and_hpckit_s(folders: dict[str, Path]) -> None:
+    searched = _environment(scheduler_named("slurm"), []).loader.searchpath  # type: ignore[union-attr]
+    assert [Path(text) for text in searched[:4]] == [
+        folders["user"].with_name("jobscripts"),
+        folders["first"].with_name("jobscripts"),
+        Path("/nowhere").with_name("jobscripts"),
+        folders["second"].with_name("jobscripts"),
+    ]
