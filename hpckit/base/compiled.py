@@ -181,6 +181,11 @@ def _ready(made_from: Iterable[bytes | str]) -> str:
     return f"ready.{_digest(repr(list(made_from)).encode()).hex()}"
 
 
+def kept_in() -> Path | None:
+    """Folder in which compiled code is kept; None where none can be written."""
+    return _folders.current()
+
+
 def instruction_set() -> str:
     """Level of this processor that code is compiled for, or what NUMBA_CPU_NAME says.
 

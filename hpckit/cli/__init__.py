@@ -22,6 +22,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "check": ("hpckit.cli.campaign:check", "Check a campaign file and its inputs."),
         "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of campaign or site files."),
         "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run a campaign on it."),
+        "doctor": ("hpckit.cli.doctor:doctor", "Examine the environment, and say what to do about it."),
     },
     "Data": {
         "tile": ("hpckit.cli.tile:tile", "Cut an area of interest into tiles."),
