@@ -97,7 +97,7 @@ def runner() -> LocalRunner:
     return LocalRunner(Slurm(), 60)
 
 
-def finish(submission: Submission | None, timeout_s: float = 120) -> dict[str, set[State]]:
+def finish(submission: Submission | None, timeout_s: float = 240) -> dict[str, set[State]]:
     """Wait until all elements are over; their states by stage."""
     assert submission is not None
     until(lambda: ask(submission) and submission.is_over, timeout_s, "for the end of the submission")
