@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+_SAYS_ENOUGH: Final = 0.02
+"""Share that is done from which the rest of the time is estimated."""
 _LINE_EVERY_S: Final = 10.0
 
 Advance = Callable[[float, float], None]
@@ -86,8 +88,10 @@ class Console:
             if now - shown < _LINE_EVERY_S:
                 return
             shown = now
-            left = (now - start) * (total - done) / done if done else 0.0
-            self._print(f"{what}: {100 * done / total if total else 0:.0f} %, about {left:.0f} s left")
+            share = done / total if total else 0.0
+            # What is left cannot be said from the first few: they wait for what is started.
+            left = f", about {(now - start) * (1 - share) / share:.0f} s left" if share >= _SAYS_ENOUGH else ""
+            self._print(f"{what}: {100 * share:.0f} %{left}")
 
         yield report
         percent = 100 * last[0] / last[1] if last[1] else 100

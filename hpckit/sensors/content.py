@@ -67,8 +67,8 @@ def content_of(scene: Scene, files: Files | None = None) -> str:
 
 def stamp_files(scene: Scene) -> list[Path]:
     """Files on this machine whose state tells whether a product is what it was: few, where it lists its files."""
-    item, is_array = file_of(scene.href), any(asset.array for asset in scene.assets.values())
-    if item is None and not is_array:
+    item = file_of(scene.href)
+    if item is None and not _is_array(scene):
         return _by_name(_stamp_files_of(Path(scene.href), scene))
     here = [asset for asset in scene.assets.values() if not asset.is_remote]
     arrays = {asset.file / asset.array for asset in here if asset.array}
@@ -76,6 +76,12 @@ def stamp_files(scene: Scene) -> list[Path]:
         return _by_name({*([item] if item is not None else []), *(asset.file for asset in here)})
     found = {*arrays, *(document for folder in (here[0].file, *arrays) for document in documents(folder))}
     return _by_name(found | ({item} if item is not None else set()))
+
+
+def _is_array(scene: Scene) -> bool:
+    """Whether a product is a hierarchy of arrays: then all of its assets are arrays."""
+    first = next(iter(scene.assets.values()), None)
+    return first is not None and bool(first.array)
 
 
 def _stamp_files_of(top: Path, scene: Scene) -> set[Path]:

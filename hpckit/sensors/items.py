@@ -16,6 +16,7 @@ from typing import Any, Final
 import shapely
 import shapely.geometry
 
+from hpckit.base.frozendict import LateDict
 from hpckit.sensors.model import Asset, Scene
 from hpckit.space.footprint import bbox, geojson
 from hpckit.space.frame import Frame
@@ -123,13 +124,15 @@ def scene_of(item: Mapping[str, Any], details: Callable[[Any], Hashable] = lambd
     """
     properties, geometry = item["properties"], item.get("geometry")
     told = json.loads(properties[SCENE])
+    # A catalogue has thousands of scenes with 30 assets each, of which a plan looks at few.
     boxes = [(crs, tuple(transform), (rows, columns)) for crs, transform, (rows, columns) in told["boxes"]]
+    assets = LateDict(told["assets"], lambda asset: Asset(asset[0], *boxes[asset[1]], *asset[2:]))
     return Scene(
         **{name: told[name] for name in _PLAIN} | {"missing": tuple(told["missing"])},
         sensor=properties["constellation"],
         sensed=datetime.fromisoformat(told["sensed"]),
         frame=_frame(told["frame"]),
-        assets={key: Asset(uri, *boxes[box], *rest) for key, (uri, box, *rest) in told["assets"].items()},
+        assets=assets,
         footprint=geometry if isinstance(geometry, shapely.Geometry) else _outline(geometry),
         details=details(told["details"]),
     )
