@@ -74,6 +74,10 @@ class LateDict(FrozenDict[_Key, _Value]):
             self._items[key] = self._make(self._told[key])
         return self._items[key]
 
+    def __contains__(self, key: object) -> bool:
+        """Whether there is such a key."""
+        return key in self._told
+
     def __iter__(self) -> Iterator[_Key]:
         """Keys, in the order in which they were given."""
         return iter(self._told)
