@@ -22,6 +22,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "check": ("hpckit.cli.campaign:check", "Check a campaign file and its inputs."),
         "schema": ("hpckit.cli.campaign:schema", "Print the JSON schema of campaign or site files."),
         "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run a campaign on it."),
+        "completion": ("hpckit.cli.completion:completion", "Print the script that completes commands in a shell."),
         "doctor": ("hpckit.cli.doctor:doctor", "Examine the environment, and say what to do about it."),
     },
     "Data": {
@@ -69,6 +70,8 @@ _HIDDEN: Final = {
     "kernels": "hpckit.cli.cluster:kernels",
 }
 """Called by job scripts, `submit` and definition files of images."""
+_ASKED: Final = "_HPCKIT_COMPLETE"
+"""Set by the script of a shell that asks how to complete what is typed."""
 
 
 class LazyGroup(click.Group):
@@ -85,6 +88,10 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = places[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        if _ASKED in os.environ:
+            from hpckit.cli.completion import suggest
+
+            return suggest(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -131,6 +138,10 @@ def main(args: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     # Nothing here uses BLAS, and numpy's starts a thread on each core when it is imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    if args is None and _ASKED in os.environ:
+        from hpckit.cli.completion import answer
+
+        sys.exit(answer(cli))
     if foreign := namesake(__file__.rpartition("/cli/")[0]):
         click.echo(f"hpckit: {foreign}", err=True)
     try:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hpckit.base.quantities import format_count
-from hpckit.cli.tables import print_out
 
 if TYPE_CHECKING:
     from hpckit.sites.image.compare import Comparison
@@ -82,12 +81,12 @@ def definition(
     for fault in lint(text):
         Console().warn(f"line {fault.line}: {fault.text}")
     if output is None:
-        print_out(text.rstrip())
+        click.echo(text.rstrip())
         return
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "hpckit.def", text)
     shutil.copyfile(recipe.lock, output / "requirements.lock")
-    print_out(str(output / "hpckit.def"))
+    click.echo(str(output / "hpckit.def"))
 
 
 @image.command()
@@ -197,13 +196,13 @@ def test(
         wait_s=wait_s,
     )
     if as_json:
-        print_out(json.dumps([asdict(finding) for finding in findings], indent=1))
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
             word = {True: "yes", False: "NO", None: "?"}[finding.ok]
-            print_out(f"{word:<4} {finding.what:<24} {finding.says}")
+            click.echo(f"{word:<4} {finding.what:<24} {finding.says}")
             if finding.ok is False and finding.remedy:
-                print_out(f"     {'':<24} -> {finding.remedy}")
+                click.echo(f"     {'':<24} -> {finding.remedy}")
     raise SystemExit(1 if any(finding.ok is False for finding in findings) else 0)
 
 
@@ -224,7 +223,7 @@ def info(sif: Path, command: str, as_json: bool) -> None:
 
     found = read_info(sif, command_of(command)[0])
     if as_json:
-        print_out(json.dumps(found.as_json(), indent=1))
+        click.echo(json.dumps(found.as_json(), indent=1))
         return
     rows = {
         "size": format_bytes(found.header.size),
@@ -234,7 +233,7 @@ def info(sif: Path, command: str, as_json: bool) -> None:
         **dict(sorted(found.labels.items())),
     }
     for name, value in rows.items():
-        print_out(f"{name:<40} {value}")
+        click.echo(f"{name:<40} {value}")
 
 
 @image.command()
@@ -255,7 +254,7 @@ def compare(first: Path, second: Path, everything: bool, as_json: bool) -> None:
     from hpckit.sites.image.compare import compare_images
 
     found = compare_images(first, second)
-    print_out(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(_told(found, everything)))
+    click.echo(json.dumps(found.as_json(), indent=1) if as_json else "\n".join(_told(found, everything)))
     raise SystemExit(0 if found.same else 1)
 
 

@@ -142,6 +142,7 @@ def _says_scheduler(path: Path) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     try:
-        return "scheduler" in read_yaml(text)[0]
+        told = read_yaml(text)[0]
     except YamlTextError:
         return re.search(r"""^[{\s]*["']?scheduler["']?\s*:""", text, re.MULTILINE) is not None
+    return isinstance(told, dict) and "scheduler" in told

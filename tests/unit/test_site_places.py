@@ -141,3 +141,10 @@ def test_templates_of_the_operator_stand_between_the_user_s_and_hpckit_s(folders
         Path("/nowhere").with_name("jobscripts"),
         folders["second"].with_name("jobscripts"),
     ]
+
+
+def test_other_yaml_files_beside_a_campaign_are_no_sites(tmp_path: Path) -> None:
+    before = site_files()
+    for number, text in enumerate(("", "null", "42", "- scheduler", "scheduler", "other: 1", "# empty", "[")):
+        (tmp_path / f"s{number}.yaml").write_text(text)
+    assert site_files([tmp_path]) == before
