@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.errors import GraphError, HpckitError, SiteError, SubmissionError
+from hpckit.runs.group import group_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,7 +324,8 @@ def plan(
     loaded = load_campaign(Path(campaign))
     if site is not None:
         return _plan_on_site(loaded, find_site(site, loaded.folder, console), console)
-    planned, found = plan_campaign(loaded, console, workers)
+    with group_files(loaded, console.warn):
+        planned, found = plan_campaign(loaded, console, workers)
     return Forecast(found, unread=planned.unread)
 
 
@@ -446,14 +448,18 @@ def run(
     """
     from hpckit.production.driver import run_campaign
 
-    return run_campaign(load_campaign(Path(campaign)), console, workers=workers, with_sync=with_sync)
+    loaded = load_campaign(Path(campaign))
+    with group_files(loaded, console.warn):
+        return run_campaign(loaded, console, workers=workers, with_sync=with_sync)
 
 
 def verify(campaign: str | Path, *, console: Console = QUIET) -> list[Fault]:
     """Find faulty files of cube, composites and results; the next run writes them again."""
     from hpckit.production.driver import verify_campaign
 
-    return verify_campaign(load_campaign(Path(campaign)), console)
+    loaded = load_campaign(Path(campaign))
+    with group_files(loaded, console.warn):
+        return verify_campaign(loaded, console)
 
 
 def sync(campaign: str | Path, *, submission: int | None = None, console: Console = QUIET) -> Synced:
@@ -475,9 +481,9 @@ def sync(campaign: str | Path, *, submission: int | None = None, console: Consol
     if submission is not None:
         found = open_frozen(found.path, load_submission(found.path / "submissions" / f"{submission:04d}").frozen)
     present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
-    collections = publish(present)
     loads = bool(present.signatures) or not present.of_pixels
-    return Synced(collections, load(present, found, console) if loads else None)
+    with group_files(present, console.warn):
+        return Synced(publish(present), load(present, found, console) if loads else None)
 
 
 def submit(
@@ -505,7 +511,9 @@ def submit(
     from hpckit.jobs.submit import submit_campaign
 
     loaded = load_campaign(Path(campaign))
-    return submit_campaign(loaded, find_site(site, loaded.folder, console), console, request=request or Request())
+    target = find_site(site, loaded.folder, console)
+    with group_files(loaded, console.warn, site_wants=target.group):
+        return submit_campaign(loaded, target, console, request=request or Request())
 
 
 def update(
@@ -543,11 +551,12 @@ def update(
     loaded = load_campaign(Path(campaign))
     last = None if here or site is not None else latest(loaded.run_dir)
     target = find_site(site, loaded.folder, console) if site is not None else last.site if last is not None else None
-    made = (
-        updating.update_here(loaded, console, workers)
-        if target is None
-        else updating.update_on_site(loaded, target, console, request or Request())
-    )
+    with group_files(loaded, console.warn, site_wants=target is not None and target.group):
+        made = (
+            updating.update_here(loaded, console, workers)
+            if target is None
+            else updating.update_on_site(loaded, target, console, request or Request())
+        )
     if updating.is_news(made, loaded.run_dir):
         facts = {"campaign": loaded.name, "path": str(loaded.path), **asdict(made)}
         subject = f"hpckit: campaign {loaded.name}: {made.state}"
@@ -616,13 +625,22 @@ def write_jobs(
         Where to write the scripts, beside the run directory.
     """
     from hpckit.jobs.jobarrays import Request
+
+    loaded = load_campaign(Path(campaign))
+    target = find_site(site, loaded.folder, console)
+    with group_files(loaded, console.warn, site_wants=target.group):
+        return _write_jobs(loaded, target, request or Request(), folder, console)
+
+
+def _write_jobs(
+    campaign: Campaign, site: Site, request: Request, folder: Path | None, console: Console
+) -> Submission | None:
     from hpckit.jobs.submit import draft, say_nothing_left, write_dry
     from hpckit.runs.run import claim, open_run
 
-    loaded = load_campaign(Path(campaign))
-    opened = open_run(loaded)
+    opened = open_run(campaign)
     with claim(opened):
-        drafted = draft(opened, find_site(site, loaded.folder, console), request or Request(), console)
+        drafted = draft(opened, site, request, console)
         if drafted.is_empty:
             say_nothing_left(drafted, console)
             return None
@@ -643,7 +661,8 @@ def status(run: str | Path, *, console: Console = QUIET) -> Progress:
 
     found = find_run(Path(run))
     last = latest(found.path)
-    seen = refresh(found, last, console) if last is not None else []
+    with group_files(found.campaign, site_wants=last is not None and last.site.group):
+        seen = refresh(found, last, console) if last is not None else []
     since = last.created if last is not None and not last.is_over else None
     return Progress(read_status(found, since), last, seen)
 
@@ -683,10 +702,13 @@ def retry(
     from hpckit.jobs.jobarrays import Request
     from hpckit.jobs.resubmit import resubmit
     from hpckit.runs.run import find_run
+    from hpckit.submissions.submission import latest
 
     found = find_run(Path(run))
     chosen = find_site(site, found.campaign.folder, console) if site is not None else None
-    return resubmit(found, console, request=request or Request(), site=chosen, only_failed=only_failed)
+    used = chosen or getattr(latest(found.path), "site", None)
+    with group_files(found.campaign, console.warn, site_wants=used is not None and used.group):
+        return resubmit(found, console, request=request or Request(), site=chosen, only_failed=only_failed)
 
 
 def cancel(run: str | Path) -> tuple[Submission, int | None]:
@@ -706,8 +728,9 @@ def cancel(run: str | Path) -> tuple[Submission, int | None]:
     """
     from hpckit.submissions import idle
 
-    _, last, scheduler, runner = open_submission(run)
-    return last, None if last.is_over else idle.cancel(last, scheduler, runner)
+    found, last, scheduler, runner = open_submission(run)
+    with group_files(found.campaign, site_wants=last.site.group):
+        return last, None if last.is_over else idle.cancel(last, scheduler, runner)
 
 
 def open_campaign(path: str | Path) -> NotebookView:

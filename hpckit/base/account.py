@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import grp
 import os
 import pwd
 from pathlib import Path
@@ -61,3 +62,19 @@ def login_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):
         return str(os.getuid())
+
+
+def user_name(number: int) -> str:
+    """Login name of a user; the number where it has none here."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def group_name(number: int) -> str:
+    """Name of a group; the number where it has none here."""
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)

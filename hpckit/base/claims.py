@@ -27,6 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.base.account import login_name
 from hpckit.base.files import PARTIAL, create, digest, make_folder, server_time
 from hpckit.base.processes import boot, namespace, runs, start_of
 from hpckit.base.reading import read_bytes
@@ -132,9 +133,14 @@ def _busy(lock: Path, who: Mapping[str, Any], what: str) -> BusyError:
             hint=f"try again; if nobody works on it, delete {lock}",
         )
     return BusyError(
-        f"another hpckit works on {what} (process {who.get('pid')} on {who.get('host')}, since {who.get('since')})",
+        f"another hpckit works on {what} ({_name(who)}, since {who.get('since')})",
         hint=f"wait for it, or stop it; if it is surely gone, delete {lock}",
     )
+
+
+def _name(who: Mapping[str, Any]) -> str:
+    of = f" of {who['user']}" if who.get("user") else ""
+    return f"process {who.get('pid')}{of} on {who.get('host')}"
 
 
 def _chain(lock: Path) -> list[_Claim]:
@@ -179,6 +185,7 @@ def _identity(released: bool = False) -> bytes:
     """Who this process is, and a token, so that no two claims are equal."""
     values = {
         "host": socket.gethostname(),
+        "user": login_name(),
         "boot": boot(),
         "namespace": namespace(),
         "pid": os.getpid(),

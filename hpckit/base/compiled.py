@@ -395,7 +395,12 @@ def _named_for_numba() -> Path | None:
 
 
 def _in_home() -> Path:
-    return account.folder("XDG_CACHE_HOME", ".cache") / "hpckit" / "kernels"
+    folder = account.folder("XDG_CACHE_HOME", ".cache") / "hpckit" / "kernels"
+    # Code is read from there: nobody else may write it, whatever the umask of a group's run.
+    for place in (folder.parent, folder):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o755, exist_ok=True)
+    return folder
 
 
 def _temporary() -> Path | None:

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
+from hpckit.base.rights import closed_by
 from hpckit.errors import DamagedFileError, FileUnavailableError, HpckitError
 
 _Value = TypeVar("_Value")
@@ -58,9 +59,11 @@ class WatchedFile(FileIO):
 
 def unavailable(path: Path, error: OSError) -> FileUnavailableError:
     """Describe a refusal of the file system that may pass."""
+    closed = closed_by(path, error)
     return FileUnavailableError(
         f"{path} cannot be read at the moment: {error.strerror or error}",
-        hint="nothing was changed; try again when the file system answers (check permissions if this persists)",
+        hint=closed
+        or "nothing was changed; try again when the file system answers (check permissions if this persists)",
     )
 
 

@@ -344,6 +344,9 @@ class Campaign(_Model):
     )
     """Stages that installed packages add, by name, each with its settings."""
     store: StoreSettings = Field(default_factory=StoreSettings)
+    group: bool = False
+    """Whether the group of the folders may change what hpckit writes there, so that several people continue one run;
+    the folders must be setgid."""
 
     _path: Path = PrivateAttr(default=Path())
     _contents: Mapping[str, str] = PrivateAttr(default_factory=dict)

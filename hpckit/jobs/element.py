@@ -28,6 +28,7 @@ from hpckit.production.kernels import of_campaign
 from hpckit.production.local import run_units
 from hpckit.production.memory import unit_memory_mib
 from hpckit.production.stop import Stop
+from hpckit.runs.group import group_files
 from hpckit.runs.journal import Entry, flat, read_attempts
 from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of
 from hpckit.runs.run import open_frozen
@@ -88,6 +89,7 @@ def run_element(
     if layout is None or not layout.alone:  # `submit` did it; where nodes do not see that, one rank does for all
         ranks.share(partial(compile_kernels, of_campaign(campaign)))
     with ExitStack() as stack:
+        stack.enter_context(group_files(campaign, site_wants=submission.site.group))
         # One rank decides: while an earlier attempt still writes, each would see other units to do.
         name, units = ranks.share(lambda: _begin(stack, submission, stage, element))
         if ranks.size == 1 and processes > 1:

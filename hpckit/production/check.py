@@ -31,6 +31,7 @@ from hpckit.production.stages import stages_of
 from hpckit.reduce.blocks.job import block_job_on
 from hpckit.reduce.graphs.job import job_on
 from hpckit.reduce.signatures.inputs import REMEDY, beyond
+from hpckit.runs.group import group_faults
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
 from hpckit.sensors.model import Scene
 from hpckit.space.aoi import read_aoi
@@ -94,7 +95,16 @@ def _places(campaign: Campaign) -> list[FieldCheck]:
     return [
         *(FieldCheck(clash.field, "error", clash.text, clash.remedy) for clash in clashes(campaign)),
         *_guard("owner", lambda: _owners(campaign)),
+        *_guard("group", lambda: _group(campaign)),
     ]
+
+
+def _group(campaign: Campaign) -> Iterator[FieldCheck]:
+    if campaign.group:
+        faults = group_faults(campaign)
+        yield from (FieldCheck("group", "warning", fault) for fault in faults)
+        if not faults:
+            yield FieldCheck("group", "ok", "what is written can be changed by the group of the folders")
 
 
 def _graphs(campaign: Campaign) -> list[FieldCheck]:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from hpckit.base.files import PARTIAL, digest, digest_json, write_json
 from hpckit.base.reading import files_below, is_there, read_bytes, read_json
+from hpckit.base.rights import closed_by
 from hpckit.base.version import __version__
 from hpckit.errors import DamagedFileError, PlanError, RunError
 from hpckit.inputs.opening import driver_of
@@ -38,7 +39,7 @@ def begin(run: Run) -> Run:
         draft.inputs.mkdir(parents=True)
         write_json(draft.inputs / CAMPAIGN_JSON, frozen)
     except OSError as error:
-        raise RunError(f"{run.path}: the run directory cannot be written") from error
+        raise RunError(f"{run.path}: the run directory cannot be written", hint=closed_by(run.path, error)) from error
     return draft
 
 

@@ -36,6 +36,7 @@ from typing import Any, Final
 from hpckit.base import claims
 from hpckit.base.files import digest, digest_json, write_json
 from hpckit.base.reading import is_there, read_bytes
+from hpckit.base.rights import closed_by
 from hpckit.base.seen import Seen
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.owner import require_own
@@ -139,7 +140,7 @@ def open_run(campaign: Campaign) -> Run:
     try:
         known = read_run_json(path) if is_there(path / RUN_JSON) else _start(path, campaign)
     except OSError as error:
-        raise RunError(f"{path}: the run directory cannot be written") from error
+        raise RunError(f"{path}: the run directory cannot be written", hint=closed_by(path, error)) from error
     # The folder may have been copied or moved with all that is in it: the name of the file decides.
     owner = path.parent / Path(known["campaign_path"]).name
     if owner.name != campaign.path.name and owner.exists():
@@ -216,7 +217,7 @@ def claim(run: Run) -> Iterator[None]:
             claimed.enter_context(claims.hold(run.path / LOCK, str(run.path)))
             held = claimed.pop_all()
     except OSError as error:
-        raise RunError(f"{run.path}: the run directory cannot be written") from error
+        raise RunError(f"{run.path}: the run directory cannot be written", hint=closed_by(run.path, error)) from error
     with held:
         yield
 

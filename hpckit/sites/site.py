@@ -78,6 +78,8 @@ class Site(Part):
     runtime: Literal["venv", "module", "apptainer"] = "venv"
     """What jobs run hpckit from: an environment on the file system, a module, or the image of `container`."""
     container: Container = Field(default_factory=Container)
+    group: bool = False
+    """Whether runs that are submitted here are a group's, as `group` of a campaign says for one."""
     sync: Literal["job", "login"] = "login"
     """Where results are loaded into a database: in a job (nodes reach it), or by the person on the login node."""
     udf: Udf | None = None

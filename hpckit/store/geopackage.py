@@ -364,6 +364,9 @@ class GeoPackage:
             if self._claim is None and not locks_work(self.path.parent):
                 self._claim = ExitStack()
                 self._claim.enter_context(_alone(self.path))
+            if make:
+                # SQLite makes files with mode 644 at most; this one has the mode that the umask allows.
+                self.path.touch()
             mode, vfs = "rwc" if make else "rw", "&vfs=unix-none" if self._claim is not None else ""
             self._open = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}{vfs}",

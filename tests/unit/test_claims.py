@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hpckit.base import claims
+from hpckit.base.account import login_name
 from hpckit.base.claims import hold, holder
 from hpckit.errors import BusyError, FileUnavailableError
 from tests.faulty import ENOTSUPP, faulty, needs_cc
@@ -57,7 +58,7 @@ def make_old(path: Path, seconds: float = 700) -> None:
 def test_one_at_a_time_and_nothing_is_left(tmp_path: Path) -> None:
     lock = tmp_path / "run.lock"
     with hold(lock, "the run"):
-        said = rf"the run .process {os.getpid()} on {socket.gethostname()}"
+        said = rf"the run .process {os.getpid()} of {login_name()} on {socket.gethostname()}"
         with pytest.raises(BusyError, match=said), hold(lock, "the run"):
             pass
         who = holder(lock)
