@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hpckit.production.driver import Result
     from hpckit.production.estimate import Estimate
     from hpckit.production.fetch import Fetched
+    from hpckit.production.markers import MarkerReport
     from hpckit.production.sync import SyncReport
     from hpckit.reduce.blocks.sample import Samples
     from hpckit.reduce.graphs.describe import CollectionInfo
@@ -486,6 +487,34 @@ def sync(campaign: str | Path, *, submission: int | None = None, console: Consol
         return Synced(publish(present), load(present, found, console) if loads else None)
 
 
+def find_markers(campaign: str | Path, *, console: Console = QUIET) -> MarkerReport:
+    """Bring the markers in the store up to date with the rules of the campaign and the series; `sync` does it, too.
+
+    Raises
+    ------
+    StoreError
+        If the store has results of another campaign under these names, or cannot be written.
+    """
+    from hpckit.production.markers import refresh_campaign
+
+    return refresh_campaign(*_with_run(campaign), console)
+
+
+def has_current_markers(campaign: str | Path) -> bool:
+    """Whether `find_markers` would change nothing."""
+    from hpckit.production.markers import is_campaign_current
+
+    return is_campaign_current(*_with_run(campaign))
+
+
+def _with_run(campaign: str | Path) -> tuple[Campaign, Run]:
+    """A campaign as its file is now, and its run; of a run directory the frozen one."""
+    from hpckit.runs.run import find_run
+
+    found = find_run(Path(campaign))
+    return (found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))), found
+
+
 def submit(
     campaign: str | Path,
     site: str | None = None,
@@ -879,6 +908,11 @@ def series(
 ) -> pd.DataFrame:
     """Signatures of one zone over time; see `CampaignView.series`."""
     return open_campaign(campaign).series(zone, band, reduction)
+
+
+def markers(campaign: str | Path, zone: str | int | None = None, rules: Sequence[str] = ()) -> pd.DataFrame:
+    """Markers in the store, of one zone or of all; see `CampaignView.markers`."""
+    return open_campaign(campaign).markers(zone, rules=rules)
 
 
 def signatures(campaign: str | Path, band: str | None = None, reduction: str | None = None) -> pd.DataFrame:

@@ -37,6 +37,7 @@ from hpckit.campaign.composite import Composite
 from hpckit.campaign.cubeless import require_no_cube_needed
 from hpckit.campaign.graph import GraphReduction, graph_faults, with_own_data
 from hpckit.campaign.indices import bands_named, require_indices, require_no_band, resolved
+from hpckit.campaign.markers import MarkerRule, settled
 from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.step import Step, require_order
 from hpckit.errors import CampaignError, GridError, VectorError
@@ -337,6 +338,8 @@ class Campaign(_Model):
     `EPSG:3035:10000@20`: squares of this many metres, resampled onto pixels of this many metres."""
     cube: Cube
     reductions: list[Reduction] = Field(default_factory=list)
+    markers: list[MarkerRule] = Field(default_factory=list)
+    """Events to look for in the series of zones: mowing, ploughing, harvest, or rules of your own."""
     steps: list[Step] = Field(default_factory=list)
     """Further stages: command lines of your own, for each scene or tile."""
     extensions: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")], dict[str, Any]] = Field(
@@ -399,6 +402,24 @@ class Campaign(_Model):
         if len(set(names)) != len(names):
             raise ValueError("two reductions have the same name; rename one")
         return self
+
+    @model_validator(mode="after")
+    def _markers_of_series(self) -> Campaign:
+        names = [rule.name for rule in self.markers]
+        if len(set(names)) != len(names):
+            raise ValueError("two marker rules have the same name; rename one")
+        series = {item.name: (self._with_statistics(item), item.statistics) for item in self.signatures}
+        is_radar = any(band.kind in ("power", "coherence") for band in self.sensor.bands.values())
+        for number, rule in enumerate(self.markers):
+            try:
+                self.markers[number] = settled(rule, series, "each" if is_radar else "all")
+            except ValueError as error:
+                raise ValueError(f"marker rule {rule.name!r}: {error}") from error
+        return self
+
+    def _with_statistics(self, reduction: SignatureReduction) -> list[str]:
+        """Bands and indices of a reduction that have statistics, by the names that they have in the store."""
+        return [*(text for text in reduction.bands if not self.ref(text).band.is_categorical), *reduction.indices]
 
     def _require_bands_once(self, reduction: SignatureReduction | Composite) -> None:
         """Refuse two names of one band: results would have its columns twice."""

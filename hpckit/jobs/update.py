@@ -55,6 +55,8 @@ class Update:
     """Zones times acquisitions that were loaded into the store."""
     removed: int = 0
     """Results that were removed from the store, since they are outdated."""
+    markers: Mapping[str, int] = field(default_factory=dict)
+    """Markers that were computed, by rule."""
     unread: int = 0
     """Products that could not be read at the moment."""
     submission: int | None = None
@@ -87,6 +89,8 @@ class Update:
                 f"store: {format_count(self.rows, 'record')} loaded, "
                 f"{format_count(self.removed, 'outdated result')} removed"
             )
+        if self.markers:
+            lines.append("markers: " + ", ".join(f"{name} {count:,}" for name, count in self.markers.items()))
         if self.unread:
             lines.append(
                 f"{format_count(self.unread, 'product')} not readable at the moment; the next update tries again"
@@ -125,8 +129,10 @@ def update_here(campaign: Campaign, console: Console, workers: int | None = None
     failed |= dict.fromkeys(synced.failures if synced is not None else (), "damaged or gone")
     unread = result.unread + (len(synced.unread) if synced is not None else 0)
     rows, removed = (synced.rows, synced.removed) if synced is not None else (0, 0)
-    changes = _changes(before, campaign.run_dir)
-    busy = bool(result.done or rows or removed or changes["new"] or changes["gone"])
+    markers = synced.markers if synced is not None else None
+    changes = _changes(before, campaign.run_dir) | {"markers": markers.made if markers is not None else {}}
+    changed = markers is not None and not markers.is_empty
+    busy = bool(result.done or rows or removed or changed or changes["new"] or changes["gone"])
     state: State = "failed" if failed else "unread" if unread else "done" if busy else "current"
     made = Update(state, done=result.done, failed=failed, rows=rows, removed=removed, unread=unread, **changes)
     return _logged(campaign.run_dir, made)

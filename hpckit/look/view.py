@@ -192,6 +192,52 @@ class CampaignView:
         chosen = self.reduction(reduction)
         return self._read([str(zone)], self.band(band, chosen.name), chosen)[str(zone)]
 
+    def markers(
+        self, zone: str | int | None = None, reduction: str | None = None, rules: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Read the markers that the rules of the campaign found, from the store.
+
+        Parameters
+        ----------
+        zone : str or int, optional
+            Of all zones if not given.
+        reduction : str, optional
+            Of all reductions to signatures if not given.
+        rules : sequence of str
+            Names of rules; all if none is given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per marker, in the order of zones and times, in the columns of JRC's table of markers: `foi_id`
+            (the zone), `marker` (the rule), `marker_type`, `date_start`, `date_main`, `date_end`, `duration_days`,
+            `value_1` to `value_3`, `pid`, `practice`; then `confidence`, `band`, `statistic`, `relative_orbit`,
+            times, and `observations`, the acquisitions that it rests on.
+
+        Raises
+        ------
+        ZoneError
+            If no reduction has such a zone.
+        StoreError
+            If the store cannot be read.
+        HpckitError
+            If there is no such rule.
+        """
+        from hpckit.look.markers import read_markers
+        from hpckit.store import open_store
+
+        names = [self.reduction(reduction).name] if reduction or not self.campaign.signatures else []
+        names = names or [item.name for item in self.campaign.signatures]
+        frame = read_markers(self.campaign, names, None if zone is None else str(zone), rules)
+        if zone is not None and frame.empty:
+            store = open_store(self.campaign)
+            try:
+                if not any(str(zone) in set(store.zone_ids(name)) for name in names):
+                    _require_zone(store, names[0], str(zone))
+            finally:
+                store.close()
+        return frame
+
     def composite(
         self,
         name: str | None = None,

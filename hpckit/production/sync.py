@@ -17,6 +17,7 @@ from hpckit.base.quantities import format_count
 from hpckit.base.reading import is_there
 from hpckit.campaign.campaign import Campaign
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, FileUnavailableError, SpoolError, SpoolFormatError, StoreError
+from hpckit.production.markers import MarkerReport, are_current, refresh
 from hpckit.reduce.composites.publish import is_published
 from hpckit.reduce.signatures.results import UnitResult, results_of, set_aside
 from hpckit.reduce.signatures.spool import Segment, read_segment, segments
@@ -41,6 +42,8 @@ class SyncReport:
     """Results that are planned no longer, or were made from other inputs."""
     rows: int = 0
     """Zones times acquisitions loaded now."""
+    markers: MarkerReport | None = None
+    """What was done to the markers; None for a campaign that has no rules, and had none."""
     failures: list[str] = field(default_factory=list)
     """Segments that are damaged or gone."""
     unread: list[str] = field(default_factory=list)
@@ -52,14 +55,15 @@ class SyncReport:
         return EX_FAILED if self.failures else EX_TEMPFAIL if self.unread else 0
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people, and one about markers."""
         parts = [f"{format_count(self.loaded, 'spool file')} loaded ({format_count(self.rows, 'zone observation')})"]
         if self.known:
             parts.append(f"{format_count(self.known, 'result')} known already")
         if self.removed:
             parts.append(f"{format_count(self.removed, 'outdated result')} removed")
         counts = {"damaged or gone": len(self.failures), "not readable at the moment": len(self.unread)}
-        return ", ".join([*parts, *(f"{count:,} {what}" for what, count in counts.items() if count)])
+        line = ", ".join([*parts, *(f"{count:,} {what}" for what, count in counts.items() if count)])
+        return line if self.markers is None else f"{line}\n{self.markers.describe()}"
 
 
 def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
@@ -99,6 +103,8 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
             store.load_zones(name, zones, owner)
             store.note_crops(name, _crops(run.campaign, name, zones))
             _make_equal(store, run, name, mine, report, console)
+        made = refresh(store, campaign.markers, names, console)
+        report.markers = made if campaign.markers or not made.is_empty else None
     finally:
         store.close()
     for failure in [*report.failures, *report.unread]:
@@ -129,16 +135,17 @@ def is_synced(campaign: Campaign, run: Run) -> bool | None:
         try:
             known, layers = (store.owners(), store.layers()) if store.is_made() else ({}, {})
             have = {name: store.made_from(name) for name in layers}
+            names = {reduction.name for reduction in run.campaign.signatures}
+            has_markers = not layers or are_current(store, campaign.markers, names)
         finally:
             store.close()
     except StoreError:
         return None
     require_own(run, campaign, known)
     mine = StoreOwner.of(run, campaign)
-    names = {reduction.name for reduction in run.campaign.signatures}
     if any(known[name].campaign and known[name].is_same(mine) for name in known.keys() - names):
         return False
-    return _is_equal(run, names, layers, have)
+    return has_markers and _is_equal(run, names, layers, have)
 
 
 def _is_equal(

@@ -24,6 +24,7 @@ from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import make_folder
 from hpckit.base.quantities import available_cores
 from hpckit.base.reading import is_there, refusal
+from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import BusyError, StoreError, StoreUnavailableError, is_temporary
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
@@ -39,6 +40,7 @@ from hpckit.store.frames import (
     statistics_columns,
 )
 from hpckit.store.geopackage_blocks import Reading, origins_of, records_by_zone
+from hpckit.store.geopackage_markers import drop_rules, has_markers, read_markers, rule_identities, write_markers
 from hpckit.store.geopackage_names import check_name, column_names, columns_of, quote
 from hpckit.store.geopackage_tables import (
     create_records,
@@ -57,6 +59,7 @@ from hpckit.store.geopackage_tables import (
     write_crops,
 )
 from hpckit.store.leftovers import remove_leftovers
+from hpckit.store.markerrows import MarkerRows, marker_frame
 from hpckit.store.migrations import migrations
 from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
@@ -304,6 +307,28 @@ class GeoPackage:
         data = floats([row[1:] for row in rows], len(names))
         columns = statistics_columns(layout.statistics, data[:, 0], data[:, 1], data[:, 2:])
         return pd.DataFrame({"zone": [row[0] for row in rows], **columns})
+
+    def marker_rules(self, reduction: str) -> dict[str, str]:
+        """Digest of what the markers of each rule were made from; see `Store`."""
+        with self._errors():
+            return rule_identities(self._db(), reduction) if has_markers(self._db()) else {}
+
+    def load_markers(self, reduction: str, rule: MarkerRule, identity: str, layer: str, rows: MarkerRows) -> None:
+        """Make the markers of a rule these; see `Store`."""
+        check_name(reduction)
+        with self._errors(), self._transaction() as db:
+            write_markers(db, reduction, rule, identity, layer, rows)
+
+    def drop_markers(self, reduction: str, names: Collection[str]) -> None:
+        """Remove rules with their markers; see `Store`."""
+        with self._errors(), self._transaction() as db:
+            drop_rules(db, reduction, names)
+
+    def markers(self, reduction: str, zone: str | None = None) -> pandas.DataFrame:
+        """Markers of a zone, or of all; see `Store`."""
+        self._layout(reduction)
+        with self._errors():
+            return marker_frame(read_markers(self._db(), reduction, zone) if has_markers(self._db()) else [])
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts by reduction; see `Store`."""

@@ -18,6 +18,7 @@ from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
 from hpckit.store.frames import RowLayout, as_utc, baseline_rank
 from hpckit.store.geopackage_latest import create_latest, drop_latest, latest_name, styles_of_latest
+from hpckit.store.geopackage_markers import drop_rules
 from hpckit.store.geopackage_names import column_names, columns_of, quote
 from hpckit.store.geopackage_styles import put_styles, remove_styles
 from hpckit.store.styles import zone_styles
@@ -28,7 +29,8 @@ _DROPS_COLUMNS: Final = (3, 35, 0)
 
 
 def remove_results(db: sqlite3.Connection, reduction: str) -> None:
-    """Remove a reduction and its results; its zone layer stays for GDAL to overwrite."""
+    """Remove a reduction, its results and markers; its zone layer stays for GDAL to overwrite."""
+    drop_rules(db, reduction)
     drop_latest(db, reduction)
     db.execute(f"DROP VIEW IF EXISTS {quote(f'signature_{reduction}')}")
     db.execute(f"DROP TABLE IF EXISTS {quote(f'record_{reduction}')}")

@@ -6,10 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
+from hpckit.campaign.markers import MarkerRule
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
 from hpckit.store.blocks import BLOCK_ROWS, Blocks
 from hpckit.store.frames import ZoneRecords
+from hpckit.store.markerrows import MarkerRows
 from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
@@ -165,6 +167,42 @@ class Store(Protocol):
 
     def image(self, reduction: str, acquisition: str, band: str) -> pandas.DataFrame:
         """Signatures of all zones in one acquisition and band: `zone` and the statistics of `series`."""
+
+    def marker_rules(self, reduction: str) -> dict[str, str]:
+        """Digest of what the markers of each rule of a reduction were made from; none in one of an older schema."""
+
+    def load_markers(self, reduction: str, rule: MarkerRule, identity: str, layer: str, rows: MarkerRows) -> None:
+        """Make the markers of a rule these, in one transaction.
+
+        Parameters
+        ----------
+        identity : str
+            Digest of what they were made from.
+        layer : str
+            Digest of the zones that they belong to.
+
+        Raises
+        ------
+        StoreError
+            If the store has other zones by now.
+        """
+
+    def drop_markers(self, reduction: str, names: Collection[str]) -> None:
+        """Remove rules of a reduction with their markers."""
+
+    def markers(self, reduction: str, zone: str | None = None) -> pandas.DataFrame:
+        """Markers of a zone, or of all, in the order of the layer, then by time.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `hpckit.store.markerrows.MARKER_COLUMNS`. Times are UTC without a zone, `observations` lists.
+
+        Raises
+        ------
+        StoreError
+            If there is no such reduction.
+        """
 
     def summary(self) -> dict[str, dict[str, int]]:
         """By reduction: `zones`, `acquisitions`, `records` (zone and acquisition), `signatures` (and band)."""

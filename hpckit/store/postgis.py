@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hpckit.base.credentials import check_dsn
 from hpckit.base.version import __version__
+from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import StoreError
 from hpckit.reduce.signatures.spool import Segment
 from hpckit.space.zones import ZoneLayer
@@ -28,6 +29,7 @@ from hpckit.store.frames import (
     series_frame,
     statistics_columns,
 )
+from hpckit.store.markerrows import MarkerRows, marker_frame
 from hpckit.store.migrations import migrations
 from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
@@ -35,6 +37,7 @@ from hpckit.store.postgis_access import in_work, require_access, require_postgis
 from hpckit.store.postgis_blocks import Reading, find_parts, records_of_a_zone
 from hpckit.store.postgis_errors import explained, import_psycopg2
 from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
+from hpckit.store.postgis_markers import drop_rules, has_markers, read_markers, rule_identities, write_markers
 from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove_units
 from hpckit.store.postgis_rows import change_crops, copy_zones, read_layouts
 from hpckit.store.postgis_styles import lacks_styles, put_styles
@@ -328,6 +331,29 @@ class PostGis:
                 parts.append(pd.DataFrame({"zone": names[zone - first], **columns}, index=zone))
         frame = pd.concat([part for part in parts if len(part)] or parts[:1])
         return frame.sort_index().reset_index(drop=True)
+
+    def marker_rules(self, reduction: str) -> dict[str, str]:
+        """Digest of what the markers of each rule were made from; see `Store`."""
+        with self._transaction() as cursor:
+            return rule_identities(cursor, reduction) if has_markers(cursor) else {}
+
+    def load_markers(self, reduction: str, rule: MarkerRule, identity: str, layer: str, rows: MarkerRows) -> None:
+        """Make the markers of a rule these; see `Store`."""
+        with self._transaction() as cursor:
+            write_markers(cursor, reduction, rule, identity, layer, rows)
+
+    def drop_markers(self, reduction: str, names: Collection[str]) -> None:
+        """Remove rules with their markers; see `Store`."""
+        with self._transaction() as cursor:
+            drop_rules(cursor, reduction, names)
+
+    def markers(self, reduction: str, zone: str | None = None) -> pandas.DataFrame:
+        """Markers of a zone, or of all; see `Store`."""
+        self._layouts(reduction)
+        if zone is not None and "\0" in zone:  # which PostgreSQL refuses as text
+            return marker_frame([])
+        with self._transaction() as cursor:
+            return marker_frame(read_markers(cursor, reduction, zone) if has_markers(cursor) else [])
 
     def summary(self) -> dict[str, dict[str, int]]:
         """Counts by reduction; see `Store`."""

@@ -23,9 +23,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
 from hpckit.store.batches import record_batches, schema, to_frame
+from hpckit.store.markerrows import MARKER_COLUMNS, MarkerRows, joined
 from hpckit.store.model import Store
 from hpckit.store.owner import StoreOwner
 from hpckit.testing.signatures import BANDS, INJECTIONS, REDUCTION, STATISTICS, batch, segment, zone_layer
@@ -60,6 +62,27 @@ def _check_series(store: Store, made: SignatureBatch, row: int) -> None:
     assert set(frame["relative_orbit"]) == {info.relative_orbit}
     assert set(frame["platform"]) == {info.platform}
     assert set(frame["tile"]) == {info.tile}
+
+
+def _rule(name: str = "mowing", **fields: object) -> MarkerRule:
+    return MarkerRule.model_validate({"name": name, "band": "NDVI", "drop": 0.2, "reduction": REDUCTION, **fields})
+
+
+def _markers(zones: list[int], orbit: int = -1) -> MarkerRows:
+    """Markers around New Year, in UTC, with one observation more for each."""
+    count = len(zones)
+    first = np.datetime64("2023-12-31T23:59:59.999000", "us") + np.arange(count).astype("timedelta64[s]")
+    offsets = np.cumsum([0, *range(2, count + 2)])
+    return MarkerRows(
+        zone=np.array(zones, np.int64),
+        orbit=np.full(count, orbit, np.int64),
+        time=[first, first + np.timedelta64(5, "D"), first + np.timedelta64(9, "D")],
+        value=[np.arange(count, dtype=np.float64) + share for share in (0.5, 0.25, 0.125)],
+        confidence=np.linspace(0, 1, count),
+        names=('GS2A "1"', "GS2B\\2, x"),
+        used=np.arange(offsets[-1]) % 2,
+        offsets=offsets,
+    )
 
 
 class StoreTests:
@@ -307,6 +330,73 @@ class StoreTests:
         for _ in range(3):
             assert len(next(iter(store.blocks(REDUCTION, rows=1))).zone) == 2
         assert store.load_segment(seal(batch(2))) == 8
+
+    def test_markers_are_what_was_found(self, fresh: Fresh, store: Store) -> None:
+        rows = _markers([5, 1, 1])
+        store.load_markers(REDUCTION, _rule(practice="mowing"), "id-1", LAYER.digest, rows)
+        store.load_markers(REDUCTION, _rule("other", drop=None, above=0.5), "id-2", LAYER.digest, _markers([5], 37))
+        other = fresh.open()
+        frame = other.markers(REDUCTION)
+        assert other.marker_rules(REDUCTION) == {"mowing": "id-1", "other": "id-2"}
+        assert list(frame.columns) == list(MARKER_COLUMNS)
+        assert frame["foi_id"].tolist() == [LAYER.ids[row] for row in (1, 1, 5, 5)]
+        assert frame["marker"].tolist() == ["mowing", "mowing", "mowing", "other"]
+        assert frame["marker_type"].tolist() == ["drop"] * 3 + ["above"]
+        assert frame["practice"].tolist()[:3] == ["mowing"] * 3 and pd.isna(frame["practice"][3])
+        assert frame["relative_orbit"].isna().tolist() == [True] * 3 + [False] and frame["relative_orbit"][3] == 37
+        days = ["date_start", "date_main", "date_end"]
+        assert list(frame.loc[2, days]) == [pd.Timestamp(d) for d in ("2023-12-31", "2024-01-05", "2024-01-09")]
+        assert frame.loc[0, "date_start"] == pd.Timestamp("2024-01-01") and set(frame["duration_days"]) == {9}
+        assert frame.loc[2, "time_start"] == pd.Timestamp("2023-12-31T23:59:59.999")
+        assert list(frame.loc[0, ["value_1", "value_2", "value_3", "confidence"]]) == [1.5, 1.25, 1.125, 0.5]
+        assert frame["observations"].tolist()[0] == ['GS2A "1"', "GS2B\\2, x", 'GS2A "1"']
+        one = other.markers(REDUCTION, LAYER.ids[5])
+        pd.testing.assert_frame_equal(one, frame[2:].reset_index(drop=True))
+        other.close()
+
+    def test_markers_of_a_rule_are_replaced_and_no_others(self, store: Store) -> None:
+        for name in ("mowing", "harvest"):
+            store.load_markers(REDUCTION, _rule(name), "old", LAYER.digest, _markers([0, 1]))
+        store.load_markers(REDUCTION, _rule("mowing", drop=0.3), "new", LAYER.digest, _markers([7]))
+        assert store.markers(REDUCTION)["marker"].tolist() == ["harvest", "harvest", "mowing"]
+        store.load_markers(REDUCTION, _rule("harvest"), "none", LAYER.digest, joined([]))
+        assert store.marker_rules(REDUCTION) == {"mowing": "new", "harvest": "none"}
+        store.drop_markers(REDUCTION, ["harvest", "never"])
+        assert store.marker_rules(REDUCTION) == {"mowing": "new"}
+        assert store.markers(REDUCTION)["foi_id"].tolist() == [LAYER.ids[7]]
+
+    def test_markers_go_with_their_zones(self, store: Store) -> None:
+        store.load_zones("meadows", zone_layer(["m"]))
+        store.load_markers("meadows", _rule(reduction="meadows"), "m", zone_layer(["m"]).digest, _markers([0]))
+        store.load_markers(REDUCTION, _rule(), "old", LAYER.digest, _markers([0]))
+        store.load_zones(REDUCTION, zone_layer(["new", *LAYER.ids]))
+        assert store.marker_rules(REDUCTION) == {} and store.markers(REDUCTION).empty
+        with pytest.raises(StoreError, match="replaced"):
+            store.load_markers(REDUCTION, _rule(), "old", LAYER.digest, _markers([0]))
+        store.remove(REDUCTION)
+        assert store.markers("meadows")["foi_id"].tolist() == ["m"]
+
+    @pytest.mark.parametrize("zone", [*INJECTIONS, "' OR '1'='1", "x\0y", "nobody"])
+    def test_markers_of_hostile_names(self, store: Store, zone: str) -> None:
+        store.load_markers(REDUCTION, _rule(), "id", LAYER.digest, _markers(list(range(8))))
+        assert len(store.markers(REDUCTION, zone)) == (1 if zone in INJECTIONS else 0)
+        with pytest.raises(StoreError):
+            store.markers(zone)
+        assert len(store.markers(REDUCTION)) == 8
+
+    def test_two_programs_write_the_same_markers_at_once(self, fresh: Fresh, store: Store) -> None:
+        def work() -> None:
+            mine = fresh.open()
+            for _ in range(5):
+                mine.load_markers(REDUCTION, _rule(), "id", LAYER.digest, _markers([1, 2, 3]))
+            mine.close()
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.markers(REDUCTION)["foi_id"].tolist() == [LAYER.ids[row] for row in (1, 2, 3)]
 
     def test_class_counts(self, store: Store, seal: Seal) -> None:
         made = batch(0, empty=[2])

@@ -93,7 +93,7 @@ def test_sync_and_again(campaign: Path, capsys: pytest.CaptureFixture[str]) -> N
     code, out, err = command(capsys, str(campaign), "--json")
     assert (code, json.loads(out)) == (
         0,
-        {"loaded": 3, "known": 0, "removed": 0, "rows": 24, "failures": [], "unread": []},
+        {"loaded": 3, "known": 0, "removed": 0, "rows": 24, "markers": None, "failures": [], "unread": []},
     )
     code, out, err = command(capsys, str(campaign))
     assert (code, out) == (0, "")

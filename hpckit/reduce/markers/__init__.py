@@ -1,0 +1,1 @@
+"""Markers: events that rules find in the series of zones."""
