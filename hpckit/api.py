@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import Campaign, load_campaign
-from hpckit.errors import GraphError, HpckitError, SiteError, SubmissionError
+from hpckit.errors import GraphError, HpckitError, SiteError, StoreError, SubmissionError
 from hpckit.runs.group import group_files
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from hpckit.sites.site import Site
     from hpckit.space.tile import Tile
     from hpckit.space.zones import ZoneLayer
+    from hpckit.store import Store
+    from hpckit.store.upgrade import StoreState
     from hpckit.submissions.follow import ElementState
     from hpckit.submissions.submission import Submission
 
@@ -513,6 +515,64 @@ def _with_run(campaign: str | Path) -> tuple[Campaign, Run]:
 
     found = find_run(Path(campaign))
     return (found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))), found
+
+
+def store_state(
+    campaign: str | Path | None = None, *, dsn: str | None = None, schema: str = "hpckit", console: Console = QUIET
+) -> StoreState:
+    """Version of a store's tables, and who uses them.
+
+    Parameters
+    ----------
+    campaign : str or Path, optional
+        Whose store it is.
+    dsn, schema : str, optional
+        A database and its schema, where no campaign is named.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be looked at, or neither is given.
+    """
+    from hpckit.store.upgrade import state_of
+
+    store = _open_store(campaign, dsn, schema, console)
+    try:
+        return state_of(store)
+    finally:
+        store.close()
+
+
+def migrate_store(
+    campaign: str | Path | None = None, *, dsn: str | None = None, schema: str = "hpckit", console: Console = QUIET
+) -> StoreState:
+    """Upgrade the tables of a store to those of this hpckit, also where others use them; make none.
+
+    Takes what `store_state` takes, and returns the state after the upgrade.
+
+    Raises
+    ------
+    StoreError
+        If there are no tables, they are of a newer hpckit, or this user may not change them.
+    """
+    from hpckit.store.upgrade import migrate
+
+    store = _open_store(campaign, dsn, schema, console)
+    try:
+        return migrate(store)
+    finally:
+        store.close()
+
+
+def _open_store(campaign: str | Path | None, dsn: str | None, schema: str, console: Console) -> Store:
+    from hpckit.store import open_store
+    from hpckit.store.postgis import PostGis
+
+    if dsn is not None:
+        return PostGis(dsn, schema, tell=console.warn)
+    if campaign is None:
+        raise StoreError("no store is named", hint="name a campaign file, or give --dsn")
+    return open_store(load_campaign(Path(campaign)), console.warn)
 
 
 def submit(

@@ -26,6 +26,7 @@ from hpckit.space.crops import zone_labels
 from hpckit.space.zones import ZoneLayer, load_zones
 from hpckit.store import Store, open_store
 from hpckit.store.owner import StoreOwner, require_own
+from hpckit.store.upgrade import require_asked
 
 _AGAIN = "the next `hpckit run` computes it again"
 
@@ -88,6 +89,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
     report = SyncReport()
     store, owner = open_store(campaign, console.warn), StoreOwner.of(run, campaign)
     try:
+        require_asked(store, owner)
         store.prepare()
         known = store.owners()
         require_own(run, campaign, known)

@@ -110,6 +110,25 @@ class GeoPackage:
         """Whether the file is there, and more than a sync left that was killed as it began; see `Store`."""
         return is_there(self.path) and self.path.stat().st_size > 0
 
+    @property
+    def where(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    @property
+    def newest(self) -> int:
+        """Version of the tables that this hpckit makes."""
+        return len(migrations("geopackage"))
+
+    def version(self) -> int:
+        """Version of the tables; see `Store`."""
+        with self._errors():
+            return _version(self._db()) if self.is_made() else 0
+
+    def other_users(self) -> tuple[str, ...]:
+        """None: the file system says who may use a file."""
+        return ()
+
     def owners(self) -> dict[str, StoreOwner]:
         """Whom the reductions belong to; see `Store`."""
         with self._errors():
@@ -487,9 +506,7 @@ def _check_is_geopackage(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    has = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'hpckit_schema'").fetchone()
-    version = db.execute("SELECT MAX(version) FROM hpckit_schema").fetchone()[0] if has else 0
-    known = migrations("geopackage")
+    version, known = _version(db), migrations("geopackage")
     if version > len(known):
         raise StoreError(
             f"{path}: its schema is version {version}, this hpckit knows versions up to {len(known)}",
@@ -501,6 +518,11 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         db.execute("INSERT INTO hpckit_schema (version) VALUES (?)", [number])
     if 0 < version < len(known):
         refresh_views(db)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    has = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'hpckit_schema'").fetchone()
+    return (db.execute("SELECT MAX(version) FROM hpckit_schema").fetchone()[0] or 0) if has else 0
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -46,6 +46,20 @@ class Store(Protocol):
             If something is missing that is needed to make them.
         """
 
+    @property
+    def where(self) -> str:
+        """The file, or the schema and the database without its password, for messages."""
+
+    @property
+    def newest(self) -> int:
+        """Version of the tables that this hpckit makes."""
+
+    def version(self) -> int:
+        """Version of the tables; 0 where there are none. Writes nothing."""
+
+    def other_users(self) -> tuple[str, ...]:
+        """Users of the database, other than this one, who may use the tables; empty for a file."""
+
     def owners(self) -> dict[str, StoreOwner]:
         """Owners of the reductions in the store; writes nothing."""
 

@@ -40,6 +40,7 @@ from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
 from hpckit.store.postgis_markers import drop_rules, has_markers, read_markers, rule_identities, write_markers
 from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove_units
 from hpckit.store.postgis_rows import change_crops, copy_zones, read_layouts
+from hpckit.store.postgis_schema import other_users, require_owner, schema_version
 from hpckit.store.postgis_styles import lacks_styles, put_styles
 
 if TYPE_CHECKING:
@@ -118,6 +119,26 @@ class PostGis:
         with self._transaction() as cursor:
             require_postgis(cursor, self._where)
             return require_access(cursor, self._where, self.schema)
+
+    @property
+    def where(self) -> str:
+        """Schema and database, for messages."""
+        return f"{self._where}, schema {self.schema}"
+
+    @property
+    def newest(self) -> int:
+        """Version of the tables that this hpckit makes."""
+        return len(migrations("postgis"))
+
+    def version(self) -> int:
+        """Version of the tables; see `Store`."""
+        with self._transaction() as cursor:
+            return schema_version(cursor)
+
+    def other_users(self) -> tuple[str, ...]:
+        """Users who may use the tables, by privileges and by roles; see `Store`."""
+        with self._transaction() as cursor:
+            return other_users(cursor, self.schema)
 
     def owners(self) -> dict[str, StoreOwner]:
         """Whom the reductions belong to; see `Store`."""
@@ -421,17 +442,14 @@ class PostGis:
         return layouts
 
     def _migrate(self, cursor: Any) -> None:
-        cursor.execute("SELECT to_regclass('schema_version')")
-        version = 0
-        if _one(cursor)[0] is not None:
-            cursor.execute("SELECT COALESCE(MAX(version), 0) FROM schema_version")
-            version = _one(cursor)[0]
-        known = migrations("postgis")
+        version, known = schema_version(cursor), migrations("postgis")
         if version > len(known):
             raise StoreError(
                 f"{self._where}: schema {self.schema} is version {version}, this hpckit knows up to {len(known)}",
                 hint="install the newer hpckit that made it",
             )
+        if 0 < version < len(known):
+            require_owner(cursor, self._where, self.schema)
         for number, script in enumerate(known[version:], version + 1):
             cursor.execute(script)
             cursor.execute("INSERT INTO schema_version (version, hpckit) VALUES (%s, %s)", [number, __version__])
