@@ -21,7 +21,8 @@ from hpckit.runs.run import Run
 from hpckit.store import Store, open_store
 from hpckit.store.blocks import RecordBlock
 from hpckit.store.markerrows import MarkerRows, joined
-from hpckit.store.owner import require_own
+from hpckit.store.owner import StoreOwner, require_own
+from hpckit.store.upgrade import require_asked
 
 
 @dataclass(slots=True)
@@ -98,6 +99,7 @@ def refresh_campaign(campaign: Campaign, run: Run, console: Console) -> MarkerRe
     """
     store = open_store(campaign, console.warn)
     try:
+        require_asked(store, StoreOwner.of(run, campaign))
         store.prepare()
         require_own(run, campaign, store.owners())
         return refresh(store, campaign.markers, [item.name for item in run.campaign.signatures], console)

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 from click.testing import CliRunner
 
-from hpckit.cli.store import store as command
+from hpckit.cli import cli
 from hpckit.errors import StoreError
 from hpckit.store import postgis
 from hpckit.store.geopackage import GeoPackage
@@ -76,9 +76,9 @@ def test_another_user_is_asked_for(older: PostGis, postgis_dsn: str, way: str) -
         named = "everybody" if way == "public" else user
         with pytest.raises(StoreError, match=f"user {named} use them too"):
             require_asked(older, MINE)
-        done = CliRunner().invoke(command, ["migrate", "--dsn", postgis_dsn, "--schema", older.schema])
+        done = CliRunner().invoke(cli, ["store", "migrate", "--dsn", postgis_dsn, "--schema", older.schema])
         assert done.exit_code == 2 and "give --yes" in done.output and older.version() == older.newest - 1
-        done = CliRunner().invoke(command, ["migrate", "--dsn", postgis_dsn, "--schema", older.schema, "--yes"])
+        done = CliRunner().invoke(cli, ["store", "migrate", "--dsn", postgis_dsn, "--schema", older.schema, "--yes"])
         assert done.exit_code == 0 and older.version() == older.newest
     finally:
         ask(postgis_dsn, f"DROP OWNED BY {user} CASCADE", f"DROP ROLE {user}")
@@ -117,9 +117,12 @@ def test_a_geopackage_of_two_campaigns(tmp_path: Path, monkeypatch: pytest.Monke
         patch.setattr("hpckit.store.geopackage.migrations", lambda kind: known[:-1])
         old = GeoPackage(path)
         old.prepare()
-        old.load_zones(REDUCTION, zone_layer(), MINE)
-        old.load_zones("other", zone_layer(), OTHER)
         old.close()
+    with sqlite3.connect(path) as db:
+        columns = "name, zones_digest, zones, campaign, run_id, place"
+        insert = f"INSERT INTO hpckit_reduction ({columns}) VALUES (?, '', 0, ?, ?, ?)"
+        for name, owner in ((REDUCTION, MINE), ("other", OTHER)):
+            db.execute(insert, [name, owner.campaign, owner.run_id, owner.place])
     store = GeoPackage(path)
     with pytest.raises(StoreError, match=r"store\.gpkg: its tables are version \d+.*campaign maize"):
         require_asked(store, MINE)
@@ -131,11 +134,11 @@ def test_a_geopackage_of_two_campaigns(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_neither_or_both_stores_are_named(tmp_path: Path) -> None:
     for words in (["show"], ["migrate"], ["show", str(tmp_path), "--dsn", "postgresql://x@y/z"]):
-        done = CliRunner().invoke(command, words)
+        done = CliRunner().invoke(cli, ["store", *words])
         assert done.exit_code == 2 and "name a campaign file, or give --dsn" in done.output
 
 
 def test_the_database_is_shown_without_its_password(older: PostGis, postgis_dsn: str) -> None:
-    done = CliRunner().invoke(command, ["show", "--dsn", postgis_dsn, "--schema", older.schema])
+    done = CliRunner().invoke(cli, ["store", "show", "--dsn", postgis_dsn, "--schema", older.schema])
     assert done.exit_code == 0 and f"schema {older.schema}" in done.output and "campaigns: wheat" in done.output
     assert psycopg2.extensions.parse_dsn(postgis_dsn)["dbname"] in done.output

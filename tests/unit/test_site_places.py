@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpckit.cli.site import site as command
+from hpckit.cli import cli
 from hpckit.errors import SiteError
 from hpckit.sites import places
 from hpckit.sites.jobscript.script import _environment
@@ -64,7 +64,7 @@ def test_files_of_the_operator_alone_are_found_by_name(folders: dict[str, Path])
 def test_the_list_says_which_file_is_used(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folders["campaign"])
     mine, theirs = write(folders["user"]), write(folders["second"])
-    shown = json.loads(CliRunner().invoke(command, ["list", "--json"]).stdout)
+    shown = json.loads(CliRunner().invoke(cli, ["site", "list", "--json"]).stdout)
     one = next(row for row in shown if row["name"] == "cirrus")
     assert (one["path"], one["from"]) == (str(mine), "user")
     assert one["hides"] == [str(theirs), str(places.shipped_folder() / "cirrus.yaml")]
@@ -118,7 +118,7 @@ def test_limits_beyond_the_operator_s_are_told(folders: dict[str, Path]) -> None
     found = find_site("cirrus")
     assert [finding.ok for finding in limit_findings(found)] == [False] * 7
     assert next(warnings(found)).startswith(f"{mine}: partition long: walltime 96 h")
-    shown = CliRunner().invoke(command, ["validate", str(mine)])
+    shown = CliRunner().invoke(cli, ["site", "validate", str(mine)])
     assert shown.exit_code == 0 and shown.stderr.count("warning:") == 7
 
 
