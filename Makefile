@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo kernels unit test test-image test-serve test-openeo coverage lint docs bench clean services services-image services-serve services-openeo services-all lock
+.PHONY: demo kernels unit test test-image test-serve test-openeo coverage lint docs docs-version bench clean services services-image services-serve services-openeo services-all lock
 
 $(VENV)/stamp: pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "hpckit needs Python 3.11 or newer"'
@@ -78,6 +78,13 @@ lint: $(VENV)/stamp
 
 docs: $(VENV)/stamp kernels
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+
+# A version of the documentation beside the earlier ones, as a commit on the branch gh-pages, which a server of static
+# pages shows: make docs-version VERSION=0.1
+docs-version: $(VENV)/stamp kernels
+	@test -n "$(VERSION)" || { echo "name the version: make docs-version VERSION=0.1"; exit 2; }
+	NO_MKDOCS_2_WARNING=true $(BIN)/mike deploy --update-aliases "$(VERSION)" latest
+	$(BIN)/mike set-default latest
 
 bench: $(VENV)/stamp
 	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
