@@ -992,6 +992,11 @@ def export_signatures(
     return open_campaign(campaign).export_signatures(path, band, reduction, geometry=geometry)
 
 
+def export(campaign: str | Path, path: str | Path, reduction: str | None = None, **options: Any) -> int:
+    """Write chosen signatures to Parquet, CSV or GeoPackage; see `CampaignView.export`, which has the options."""
+    return open_campaign(campaign).export(path, reduction, **options)
+
+
 def zones(campaign: str | Path, reduction: str | None = None) -> ZoneLayer:
     """Zones of a reduction; see `CampaignView.zones`."""
     return open_campaign(campaign).zones(reduction)

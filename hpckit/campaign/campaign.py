@@ -38,6 +38,7 @@ from hpckit.campaign.cubeless import require_no_cube_needed
 from hpckit.campaign.graph import GraphReduction, graph_faults, with_own_data
 from hpckit.campaign.indices import bands_named, require_indices, require_no_band, resolved
 from hpckit.campaign.markers import MarkerRule, settled
+from hpckit.campaign.metres import Metres
 from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.step import Step, require_order
 from hpckit.errors import CampaignError, GridError, VectorError
@@ -45,6 +46,7 @@ from hpckit.sensors.bands import BandRef
 from hpckit.sensors.registry import MASK, SENSORS
 from hpckit.sensors.sensor import Sensor
 from hpckit.space.areafile import Area
+from hpckit.space.attributes import Names, require_names
 from hpckit.space.grid import NATIVE, PATTERN, Grid, parse_grid
 
 if TYPE_CHECKING:
@@ -161,6 +163,11 @@ class SignatureReduction(_Model):
     """Encoding of text, where the file says none or a wrong one: `cp1252`, `UTF-8`."""
     invalid: Literal["drop", "refuse"] = "drop"
     """Features without a usable polygon (none at all, damaged, lines, points) are left out and listed, or refused."""
+    buffer: Metres = 0.0
+    """By how much zones are widened, or narrowed: `-5m`. Zones of which nothing is left are listed, and left out."""
+    attributes: Literal["all"] | list[str] | dict[str, str] = Field(default_factory=list)
+    """Fields of the layer that go with the zones into store, views and exports: `[crop, holding]`, with other names
+    `{holding: OBJ_ID}`, or `all`. By default none, since they may be personal data. They change no result."""
     bands: Annotated[list[str], Field(min_length=1)]
     indices: dict[str, str] = Field(default_factory=dict)
     """Derived bands by name: expressions over bands, `(B08 - B04) / (B08 + B04)`, in reflectance. `B04@20m` is a band
@@ -198,6 +205,18 @@ class SignatureReduction(_Model):
         require_indices(indices)
         return indices
 
+    @model_validator(mode="after")
+    def _attributes_have_free_names(self) -> SignatureReduction:
+        if self.attributes != "all":
+            require_names(list(self.attributes), self._taken)
+            if self.id in self.attributes:
+                raise ValueError(f"`attributes`: {self.id!r} is the identifier of the zones, which is there anyway")
+        return self
+
+    @property
+    def _taken(self) -> Names:
+        return Names((*self.bands, *self.indices))
+
     def read_zones(self, path: Path) -> ZoneLayer:
         """The zones, of the file that `zones` names.
 
@@ -208,7 +227,17 @@ class SignatureReduction(_Model):
         """
         from hpckit.space.zones import read_zones
 
-        return read_zones(path, self.id, self.layer, crs=self.crs, encoding=self.encoding, invalid=self.invalid)
+        return read_zones(
+            path,
+            self.id,
+            self.layer,
+            crs=self.crs,
+            encoding=self.encoding,
+            invalid=self.invalid,
+            buffer_m=self.buffer,
+            attributes=self.attributes,
+            taken=self._taken,
+        )
 
     @property
     def statistics(self) -> tuple[str, ...]:

@@ -61,6 +61,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "overviews": ("hpckit.cli.look:overviews", "Make overviews of cube and composites, for maps far out."),
         "quality": ("hpckit.cli.look:quality", "Zones with gaps, too small, half outside, heterogeneous."),
         "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
+        "export": ("hpckit.cli.export:export", "Signatures to GeoParquet, CSV or GeoPackage."),
         "serve": ("hpckit.cli.serve:serve", "Results over HTTP: viewer, STAC API, JRC's REST."),
     },
 }

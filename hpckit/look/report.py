@@ -250,7 +250,9 @@ def _zones(run: Run, entries: Iterable[Entry]) -> Iterator[ZoneRow]:
         layer = view.zones(reduction.name)
         mine = [entry for entry in laid if f"/{reduction.name}/" in f"{entry.unit}/"]
         slivers = sum(entry.metrics.get("slivers", 0) for entry in mine)
-        yield ZoneRow(reduction.name, len(layer), layer.repaired, layer.dropped, int(slivers))
+        gone = f"a buffer of {reduction.buffer:g} m leaves nothing of it"
+        dropped = (*layer.dropped, *((name, gone) for name in layer.vanished))
+        yield ZoneRow(reduction.name, len(layer), layer.repaired, dropped, int(slivers))
 
 
 def _store_summary(run: Run) -> Mapping[str, Mapping[str, int]]:
@@ -290,7 +292,7 @@ def _large_zones(view: CampaignView) -> list[str]:
 
 def _telling_zones(view: CampaignView, names: Sequence[str]) -> list[str]:
     """Zones that were observed, of different kinds where the layer distinguishes kinds."""
-    labels = view.labels(names)
+    labels = view.labels(names, kinds_only=True)
     first_of_kind = [names[labels.index(label)] for label in dict.fromkeys(labels)]
     telling = list(dict.fromkeys([*first_of_kind, *names]))
     seen = (name for name in telling if never_observed(name, view.series(name)) is None)

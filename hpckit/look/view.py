@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
     from hpckit.cubes.read import Chunks
+    from hpckit.look.exports.chosen import Form
     from hpckit.look.pixels import Bounds
     from hpckit.look.quality import Bounds as QualityBounds
     from hpckit.look.quality import Quality
@@ -421,11 +422,83 @@ class CampaignView:
         HpckitError
             If the file cannot be written.
         """
-        from hpckit.look.frames import export_signatures
+        name = self.reduction(reduction).name
+        chosen = self._bands(band, name)
+        bands = None if chosen is None else [chosen]
+        return self.export(path, name, bands=bands, geometry=geometry, overwrite=True)
 
-        chosen = self.reduction(reduction)
-        zones = self.zones(chosen.name) if geometry else None
-        return export_signatures(self.campaign, Path(path), chosen, self._bands(band, chosen.name), zones)
+    def export(
+        self,
+        path: str | Path,
+        reduction: str | None = None,
+        *,
+        bands: Sequence[str] | None = None,
+        statistics: Sequence[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+        zones: Sequence[str | int] | None = None,
+        where: Mapping[str, Sequence[str]] | None = None,
+        form: Form = "tall",
+        attributes: bool = True,
+        geometry: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> int:
+        """Write signatures to a file; memory does not grow with their number.
+
+        Parameters
+        ----------
+        path : str or Path
+            `.parquet` (GeoParquet with `geometry`), `.csv` or `.gpkg`. The file is there when it is whole.
+        reduction : str, optional
+            May be left out where the campaign has one.
+        bands, statistics : sequence of str, optional
+            All if not given; statistics include `valid`, `total` and `valid_fraction`.
+        start, end : date, optional
+            First and last day, UTC, both included.
+        zones : sequence of str or int, optional
+            Identifiers.
+        where : mapping of str to sequence of str, optional
+            By attribute of zones the values that are wanted, as text; an empty text is no value.
+        form : {"tall", "wide"}
+            A row for each zone, acquisition and band, or bands and statistics as columns.
+        attributes : bool
+            Add the attributes that the campaign names for the zones.
+        geometry : bool
+            Add the polygon of the zone to each row, in the CRS of its layer.
+        overwrite : bool
+            Replace a file of this name.
+        progress : callable
+            Called with the number of zones that are done, and of all.
+
+        Returns
+        -------
+        int
+            Rows that were written.
+
+        Raises
+        ------
+        StoreError, CampaignError
+            As `signatures`.
+        ZoneError
+            If there is no such zone, attribute or value.
+        HpckitError
+            If there is such a file, or it cannot be written; nothing is left of it then.
+        """
+        from hpckit.look.exports.chosen import Chosen
+        from hpckit.look.exports.export import export
+
+        if reduction is None and len(known := self.campaign.signatures) > 1:
+            names = ", ".join(item.name for item in known)
+            raise CampaignError("the campaign has several reductions with zones", hint=f"name one: {names}")
+        kept = self.reduction(reduction)
+        chosen = None if bands is None else [self._any_band(band, kept, form) for band in bands]
+        named = None if zones is None else [str(zone) for zone in zones]
+        wanted = Chosen(chosen, statistics, start, end, named, where or {}, form)
+        needs = geometry or zones is not None or bool(where) or (attributes and bool(kept.attributes))
+        layer = self.zones(kept.name) if needs else None
+        options = {"attributes": attributes, "geometry": geometry, "overwrite": overwrite}
+        return export(self.campaign, Path(path), kept, wanted, layer, **options, progress=progress)
 
     def zones(self, reduction: str | None = None) -> ZoneLayer:
         """Zones of a reduction, as the run has frozen them, or else as the layer has them now.
@@ -652,15 +725,37 @@ class CampaignView:
             )
         return known[band.upper()]
 
+    def _any_band(self, band: str, reduction: SignatureReduction, form: Form) -> str:
+        """Checked name of a band that is exported; classes only have columns in the wide form."""
+        classes = self.class_band(band, reduction.name)
+        if classes is None:
+            return self.band(band, reduction.name)
+        if form == "tall":
+            raise CampaignError(
+                f"{classes} has classes, which have no statistics", hint="`--wide` writes the pixels of each class"
+            )
+        return classes
+
     def _bands(self, band: str | None, reduction: str) -> str | None:
         """Checked name of a band; None for all of them."""
         return None if band == "all" else self.band(band, reduction)
 
-    def labels(self, zones: Sequence[str], reduction: str | None = None) -> list[str | None]:
-        """What the zone layer says that zones are, a crop for example; None where it does not."""
+    def labels(
+        self, zones: Sequence[str], reduction: str | None = None, *, kinds_only: bool = False
+    ) -> list[str | None]:
+        """What the zone layer says that zones are, for titles; None where it says nothing.
+
+        Parameters
+        ----------
+        kinds_only : bool
+            Their crops alone, without the attributes that the campaign names.
+        """
         from hpckit.space.crops import zone_labels
 
         chosen = self.reduction(reduction)
+        if chosen.attributes and not kinds_only and (layer := self.zones(chosen.name)).attributes:
+            rows = [layer.rows.get(zone) for zone in zones]
+            return [None if row is None else layer.attributes.describe(row) for row in rows]
         return zone_labels(self.campaign.resolve(chosen.zones), chosen.id, chosen.layer, zones)
 
     def _read(self, zones: Sequence[str], band: str, reduction: SignatureReduction) -> dict[str, pd.DataFrame]:

@@ -35,9 +35,10 @@ from hpckit.runs.group import group_faults
 from hpckit.runs.run import RUN_JSON, Run, read_run_json
 from hpckit.sensors.model import Scene
 from hpckit.space.aoi import read_aoi
+from hpckit.space.attributes import describe_notes
 from hpckit.space.vector.project import to_degrees
 from hpckit.space.windows import within
-from hpckit.space.zones import left_out
+from hpckit.space.zones import left_out, vanished
 from hpckit.steps.units import unit_settings
 from hpckit.store import open_store
 from hpckit.store.free import require_free
@@ -302,6 +303,11 @@ def _zones(campaign: Campaign, reduction: SignatureReduction, scenes: Sequence[S
         yield FieldCheck(what, "warning", f"{reduction.zones}: {repaired}")
     if layer.dropped:
         yield FieldCheck(what, "warning", f"{reduction.zones}: {left_out(layer)}", "`invalid: refuse` refuses them")
+    if layer.vanished:
+        text = vanished(layer, reduction.buffer)
+        yield FieldCheck(what, "warning", f"{reduction.zones}: {text}", "a smaller `buffer` keeps them")
+    if layer.attributes.notes:
+        yield FieldCheck(what, "warning", f"{reduction.zones}: {describe_notes(layer.attributes.notes)}")
     degrees = to_degrees(layer.geometries, crs)
     shared = within(read_aoi(campaign.aoi, campaign.folder), degrees)
     inside = int(shared.sum())

@@ -103,6 +103,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
             mine = {unit: result for unit, result in wanted.items() if unit.split("/")[1] == name}
             zones = load_zones(run.zones(name))
             store.load_zones(name, zones, owner)
+            store.note_attributes(name, zones.attributes)
             store.note_crops(name, _crops(run.campaign, name, zones))
             _make_equal(store, run, name, mine, report, console)
         made = refresh(store, campaign.markers, names, console)
@@ -116,6 +117,8 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
 
 def _crops(campaign: Campaign, name: str, zones: ZoneLayer) -> list[str | None]:
     """Crops of the zones as their layer says now; none where it is gone, or says nothing of crops."""
+    if (field := zones.attributes.crop) is not None:
+        return zones.attributes.texts(field)
     reduction = next(item for item in campaign.signatures if item.name == name)
     return zone_labels(campaign.resolve(reduction.zones), reduction.id, reduction.layer, zones.ids)
 
@@ -139,6 +142,7 @@ def is_synced(campaign: Campaign, run: Run) -> bool | None:
             have = {name: store.made_from(name) for name in layers}
             names = {reduction.name for reduction in run.campaign.signatures}
             has_markers = not layers or are_current(store, campaign.markers, names)
+            attributes = store.attributes() if layers else {}
         finally:
             store.close()
     except StoreError:
@@ -147,15 +151,21 @@ def is_synced(campaign: Campaign, run: Run) -> bool | None:
     mine = StoreOwner.of(run, campaign)
     if any(known[name].campaign and known[name].is_same(mine) for name in known.keys() - names):
         return False
-    return has_markers and _is_equal(run, names, layers, have)
+    return has_markers and _is_equal(run, names, layers, attributes, have)
 
 
 def _is_equal(
-    run: Run, names: Collection[str], layers: Mapping[str, str], have: Mapping[str, Mapping[str, str]]
+    run: Run,
+    names: Collection[str],
+    layers: Mapping[str, str],
+    attributes: Mapping[str, str],
+    have: Mapping[str, Mapping[str, str]],
 ) -> bool:
-    """Whether a store has the zones and the results of a run's plan, and no others."""
-    if any(layers.get(name) != load_zones(run.zones(name)).digest for name in names):
-        return False
+    """Whether a store has the zones, their attributes and the results of a run's plan, and no others."""
+    for name in names:
+        zones = load_zones(run.zones(name))
+        if (layers.get(name), attributes.get(name, "")) != (zones.digest, zones.attributes.digest):
+            return False
     wanted = results_of(run)
     found = {unit: inputs for name in names for unit, inputs in have[name].items()}
     lacks = any(result.segments and found.get(unit) != result.inputs for unit, result in wanted.items())

@@ -18,6 +18,8 @@ from hpckit.base.files import atomic_path, digest
 from hpckit.base.quantities import format_count
 from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import VectorError, ZoneError
+from hpckit.space.attributes import NO_ATTRIBUTES, Attributes, Names, Wanted, describe_notes, read_attributes
+from hpckit.space.buffer import buffered
 from hpckit.space.vector.features import Features
 from hpckit.space.vector.identifiers import read_identifiers
 from hpckit.space.vector.layers import read_features
@@ -43,6 +45,10 @@ class ZoneLayer:
     """Features that were left out, and why."""
     dropped_fids: tuple[int, ...] = ()
     """Their feature numbers in the file."""
+    vanished: tuple[str, ...] = ()
+    """Zones of which the buffer left nothing; they are left out, too."""
+    attributes: Attributes = NO_ATTRIBUTES
+    """What the layer says of each zone; no part of the digest, since no pixel depends on it."""
 
     def __repr__(self) -> str:
         """One line, however many zones there are."""
@@ -56,6 +62,8 @@ class ZoneLayer:
             rows += [("first, last", f"{self.ids[0]}, {self.ids[-1]}"), ("bounds", bounds)]
         rows += [("repaired", f"{len(self.repaired):,}")] if self.repaired else []
         rows += [("left out", left_out(self))] if self.dropped else []
+        rows += [("vanished by the buffer", f"{len(self.vanished):,}")] if self.vanished else []
+        rows += [("attributes", ", ".join(self.attributes.columns))] if self.attributes else []
         return card("Zone layer", rows)
 
     def __len__(self) -> int:
@@ -82,6 +90,9 @@ def read_zones(
     crs: str | None = None,
     encoding: str | None = None,
     invalid: Invalid = "drop",
+    buffer_m: float = 0.0,
+    attributes: Wanted = (),
+    taken: Names = Names(),  # noqa: B008
 ) -> ZoneLayer:
     """Read a zone layer.
 
@@ -98,6 +109,12 @@ def read_zones(
         Encoding of text, where the file says none or a wrong one.
     invalid : {"drop", "refuse"}
         Whether features without a usable polygon are left out, or are an error.
+    buffer_m : float
+        Metres by which zones are widened, or narrowed if negative. Zones of which nothing is left are left out.
+    attributes : "all", sequence of str, or mapping
+        Fields that are read beside the identifier; a mapping gives them other names.
+    taken : Names
+        Names that no attribute may have.
 
     Raises
     ------
@@ -110,19 +127,29 @@ def read_zones(
     try:
         features = read_features(path, layer, id_field, crs=crs)
         ids = read_identifiers(features, id_field, encoding)
+        known = read_attributes(features, attributes, id_field, taken, encoding) if attributes else NO_ATTRIBUTES
     except VectorError as error:
         raise ZoneError(error.message, hint=error.hint) from error.__cause__
     shapes = read_shapes(features.wkb)
     reasons = dict(sorted(shapes.reasons.items()))
     _require_polygons(features, ids, reasons, invalid)
-    kept = [row for row in range(len(ids)) if row not in reasons]
+    sound = np.array([row for row in range(len(ids)) if row not in reasons], dtype=np.intp)
+    geometries = buffered(shapes.geometries[sound], features.crs, buffer_m)
+    gone = shapely.is_empty(geometries)
+    if gone.all():
+        raise ZoneError(
+            f"{features.what}: a buffer of {buffer_m:g} m leaves nothing of any zone", hint="write a smaller `buffer`"
+        )
+    kept = sound[~gone].tolist()
     return ZoneLayer(
         tuple(ids[row] for row in kept),
-        shapes.geometries[kept],
+        geometries[~gone],
         features.crs.to_wkt(),
         tuple(ids[row] for row in np.flatnonzero(shapes.repaired).tolist()),
         tuple((ids[row], reason) for row, reason in reasons.items()),
         tuple(features.fids[list(reasons)].tolist()),
+        tuple(ids[row] for row in sound[gone].tolist()),
+        known.kept(kept) if known else known,
     )
 
 
@@ -154,8 +181,22 @@ def left_out(layer: ZoneLayer, shown: int = 3) -> str:
     return f"{count} left out for want of a usable polygon: {'; '.join(names)}{more}"
 
 
+def vanished(layer: ZoneLayer, buffer_m: float, shown: int = 3) -> str:
+    """Which zones the buffer left nothing of: one sentence."""
+    names = ", ".join(map(repr, layer.vanished[:shown])) + (", …" if len(layer.vanished) > shown else "")
+    count = format_count(len(layer.vanished), "zone")
+    return f"{count} left out of which a buffer of {buffer_m:g} m leaves nothing: {names}"
+
+
+def findings(layer: ZoneLayer, buffer_m: float) -> list[str]:
+    """What of a file is not in the layer, and attributes that have another name: a sentence for each kind."""
+    found = [left_out(layer)] if layer.dropped else []
+    found += [vanished(layer, buffer_m)] if layer.vanished else []
+    return found + ([describe_notes(layer.attributes.notes)] if layer.attributes.notes else [])
+
+
 def write_zones(path: Path, zones: ZoneLayer) -> None:
-    """Freeze a zone layer in a Parquet file (columns id and WKB geometry), atomically."""
+    """Freeze a zone layer in a Parquet file (columns id, WKB geometry and attributes), atomically."""
     import json
 
     import pyarrow as pa
@@ -167,10 +208,13 @@ def write_zones(path: Path, zones: ZoneLayer) -> None:
         "dropped": zones.dropped,
         "dropped_fids": zones.dropped_fids,
     }
+    notes |= {"vanished": zones.vanished} if zones.vanished else {}
+    notes |= {"attributes": zones.attributes.notes} if zones.attributes.notes else {}
     table = pa.table(
         {
             "id": pa.array(zones.ids, pa.string()),
             "geometry": pa.array(shapely.to_wkb(zones.geometries), pa.binary()),
+            **zones.attributes.frozen(),
         }
     ).replace_schema_metadata({"hpckit": json.dumps(notes)})
     with atomic_path(path) as temporary:
@@ -204,4 +248,6 @@ def _frozen(file: WatchedFile) -> ZoneLayer:
     pyproj.CRS(notes["crs"])
     dropped = tuple((str(name), str(reason)) for name, reason in notes["dropped"])
     repaired, fids = tuple(map(str, notes["repaired"])), tuple(map(int, notes.get("dropped_fids", ())))
-    return ZoneLayer(ids, geometries, str(notes["crs"]), repaired, dropped, fids)
+    attributes = Attributes.of_frozen(table, notes.get("attributes", ()))
+    gone = tuple(map(str, notes.get("vanished", ())))
+    return ZoneLayer(ids, geometries, str(notes["crs"]), repaired, dropped, fids, gone, attributes)

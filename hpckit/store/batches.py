@@ -29,8 +29,7 @@ def schema(layout: RowLayout, *, observed: bool = False) -> pa.Schema:
     text = pa.dictionary(pa.int32(), pa.string())
     fields = [("zone", text), ("time", pa.timestamp("us")), ("band", text)]
     fields += [(name, pa.float64()) for name in ("valid", "total", "valid_fraction", *layout.statistics)]
-    fields += [(name, pa.type_for_alias(_NUMBERS[name]) if name in _NUMBERS else text) for name in PROVENANCE]
-    return pa.schema([*fields, *([("observed", pa.bool_())] if observed else [])])
+    return pa.schema([*fields, *provenance_fields(), *([("observed", pa.bool_())] if observed else [])])
 
 
 def record_batches(blocks: Blocks, observed: Observed | None = None) -> Iterator[pa.RecordBatch]:
@@ -41,14 +40,14 @@ def record_batches(blocks: Blocks, observed: Observed | None = None) -> Iterator
     observed : callable, optional
         Adds the column `observed`.
     """
-    columns, known = schema(blocks.layout, observed=observed is not None), _Known()
+    columns, known = schema(blocks.layout, observed=observed is not None), KnownOrigins()
     for block in blocks:
         batch = _batch(block, columns, known, observed)
         if batch.num_rows:
             yield batch
 
 
-class _Known:
+class KnownOrigins:
     """Columns of the origins of a reading, made once."""
 
     def __init__(self) -> None:
@@ -67,8 +66,24 @@ class _Known:
             self._made[name] = (coded.indices.to_numpy().astype(np.int32), coded.dictionary)
         return self._made[name]
 
+    def values(self, origins: Origins, name: str, origin: npt.NDArray[np.int64]) -> Any:
+        """A column with the value of each row's origin."""
+        import pyarrow as pa
 
-def _batch(block: RecordBlock, columns: pa.Schema, known: _Known, observed: Observed | None) -> pa.RecordBatch:
+        places, values = self.column(origins, name)
+        taken = pa.array(places[origin])
+        return values.take(taken) if name in _NUMBERS else pa.DictionaryArray.from_arrays(taken, values)
+
+
+def provenance_fields() -> list[tuple[str, Any]]:
+    """Columns that say where a record comes from."""
+    import pyarrow as pa
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    return [(name, pa.type_for_alias(_NUMBERS[name]) if name in _NUMBERS else text) for name in PROVENANCE]
+
+
+def _batch(block: RecordBlock, columns: pa.Schema, known: KnownOrigins, observed: Observed | None) -> pa.RecordBatch:
     import pyarrow as pa
 
     width = len(block.layout.bands)
@@ -93,10 +108,7 @@ def _batch(block: RecordBlock, columns: pa.Schema, known: _Known, observed: Obse
         *(pa.array(data, from_pandas=True) for data in (fraction, *map(rows, block.values))),
     ]
     origin = repeated(block.origin)
-    for name in PROVENANCE:
-        places, values = known.column(block.origins, name)
-        taken = pa.array(places[origin])
-        made.append(values.take(taken) if name in _NUMBERS else pa.DictionaryArray.from_arrays(taken, values))
+    made += [known.values(block.origins, name, origin) for name in PROVENANCE]
     if observed is not None:
         seen = rows(observed(block))
         made.append(pa.array(seen > 0, mask=seen < 0))

@@ -17,6 +17,9 @@ from hpckit.store.frames import PROVENANCE, Floats, RowLayout
 BLOCK_ROWS: Final = 1 << 18
 """Signatures that are read at a time, if nothing else is asked for."""
 
+_MOST_RUNS: Final = 1000
+"""Runs of neighbouring zones up to which each is read by itself."""
+
 _Part = TypeVar("_Part")
 _Answer = TypeVar("_Answer")
 
@@ -98,17 +101,25 @@ def read_origins(rows: Sequence[tuple[Any, ...]]) -> Origins:
     return Origins(np.array([row[0] for row in rows], np.int64), time, provenance)
 
 
-def narrowed(layout: RowLayout, reduction: str, band: str | None, classes: str | None) -> RowLayout:
-    """What is to be read: one band or all, and one class band, if the store has it.
+Bands = str | Sequence[str] | None
+"""One band, several, or all."""
+
+
+def narrowed(layout: RowLayout, reduction: str, bands: Bands, classes: str | None) -> RowLayout:
+    """What is to be read: some bands or all, in the order of the store, and one class band, if the store has it.
 
     Raises
     ------
     StoreError
         If there is no such band.
     """
-    layout.check(reduction, band)
+    wanted = [bands] if isinstance(bands, str) else bands
+    for band in wanted or ():
+        if band != classes:
+            layout.check(reduction, band)
     shown = {name: codes for name, codes in (layout.classes or {}).items() if name == classes}
-    return RowLayout(layout.bands if band is None else (band,), layout.statistics, shown)
+    kept = layout.bands if wanted is None else tuple(band for band in layout.bands if band in wanted)
+    return RowLayout(kept, layout.statistics, shown)
 
 
 def zone_ranges(counts: npt.NDArray[np.int64], most: int) -> list[tuple[int, int]]:
@@ -129,6 +140,27 @@ def zone_ranges(counts: npt.NDArray[np.int64], most: int) -> list[tuple[int, int
             first = zone
         held += count
     return [*ranges, (first, len(counts))] if held else ranges
+
+
+def ranges_of(counts: npt.NDArray[np.int64], most: int, zones: npt.NDArray[np.int64] | None) -> list[tuple[int, int]]:
+    """Ranges as of `zone_ranges` that hold some zones; of many scattered ones also zones between them.
+
+    Parameters
+    ----------
+    zones : ndarray of int, optional
+        Sorted; all if not given.
+    """
+    if zones is None or not len(zones):
+        return zone_ranges(counts, most) if zones is None else []
+    gaps = np.flatnonzero(np.diff(zones) > 1)
+    first, last = zones[np.r_[0, gaps + 1]].tolist(), zones[np.r_[gaps, len(zones) - 1]].tolist()
+    if len(first) > _MOST_RUNS:
+        first, last = first[:1], last[-1:]
+    return [
+        (begin + start, begin + stop)
+        for begin, end in zip(first, last, strict=True)
+        for start, stop in zone_ranges(counts[begin : end + 1], most)
+    ]
 
 
 def in_order(read: Callable[[_Part], _Answer], parts: Sequence[_Part], threads: int) -> Iterator[_Answer]:

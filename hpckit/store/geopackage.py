@@ -27,8 +27,18 @@ from hpckit.base.reading import is_there, refusal
 from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import BusyError, StoreError, StoreUnavailableError, is_temporary
 from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.attributes import Attributes
 from hpckit.space.zones import ZoneLayer
-from hpckit.store.blocks import BLOCK_ROWS, Blocks, RecordBlock, changed_meanwhile, in_order, narrowed, zone_ranges
+from hpckit.store.blocks import (
+    BLOCK_ROWS,
+    Bands,
+    Blocks,
+    RecordBlock,
+    changed_meanwhile,
+    in_order,
+    narrowed,
+    ranges_of,
+)
 from hpckit.store.frames import (
     PROVENANCE,
     RowLayout,
@@ -39,10 +49,12 @@ from hpckit.store.frames import (
     series_frame,
     statistics_columns,
 )
+from hpckit.store.geopackage_attributes import attribute_names
 from hpckit.store.geopackage_blocks import Reading, origins_of, records_by_zone
 from hpckit.store.geopackage_markers import drop_rules, has_markers, read_markers, rule_identities, write_markers
 from hpckit.store.geopackage_names import check_name, column_names, columns_of, quote
 from hpckit.store.geopackage_tables import (
+    change_attributes,
     create_records,
     extend,
     find_reduction,
@@ -65,6 +77,7 @@ from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas
 
 _APPLICATION_ID: Final = 0x47504B47
@@ -174,12 +187,28 @@ class GeoPackage:
                 )
                 style_zones(db, reduction)
 
+    def attributes(self) -> dict[str, str]:
+        """Digests of the attributes of the zones; see `Store`."""
+        with self._errors():
+            if "attributes_digest" not in column_names(self._db(), "hpckit_reduction"):
+                return {}
+            return dict(self._db().execute("SELECT name, attributes_digest FROM hpckit_reduction").fetchall())
+
+    def note_attributes(self, reduction: str, attributes: Attributes) -> None:
+        """Make the attributes of the zones these; see `Store`."""
+        with self._errors():
+            if self.attributes().get(reduction) != attributes.digest:
+                with self._transaction() as db:
+                    change_attributes(db, reduction, attributes)
+
     def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
         """Note the crop of each zone in the layer of the zones; see `Store`."""
         if not any(crops):
             return
         name = f"zones_{reduction}"
         with self._errors():
+            if any(column.casefold() == "crop" for column in attribute_names(self._db(), reduction)):
+                return
             known = "crop" in column_names(self._db(), name)
             query = f"SELECT fid, {'crop' if known else 'NULL'} FROM {quote(name)} ORDER BY fid"
             rows = self._db().execute(query).fetchall()
@@ -272,17 +301,21 @@ class GeoPackage:
         return ZoneRecords(layout, times, provenance, numbers[:, :, 0], numbers[:, :, 1], numbers[:, :, 2:], classes)
 
     def blocks(
-        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+        self,
+        reduction: str,
+        bands: Bands = None,
+        classes: str | None = None,
+        rows: int = BLOCK_ROWS,
+        zones: npt.NDArray[np.int64] | None = None,
     ) -> Blocks:
         """Signatures of all zones, some zones at a time; see `Store`."""
-        layout = narrowed(self._layout(reduction), reduction, band, classes)
+        layout = narrowed(self._layout(reduction), reduction, bands, classes)
         names = tuple(self.zone_ids(reduction))
         with self._errors():
             state = self._state()
             origins = origins_of(self._db(), reduction, _PROVENANCE)
-            ranges = zone_ranges(
-                records_by_zone(self._db(), reduction, len(names)), max(1, rows // max(1, len(layout.bands)))
-            )
+            counts = records_by_zone(self._db(), reduction, len(names))
+            ranges = ranges_of(counts, max(1, rows // max(1, len(layout.bands))), zones)
         reading = Reading(self.path, reduction, layout, origins, names, has_locks=self._claim is None)
         found = in_order(reading.block, ranges, min(_READERS, available_cores()) if reading.has_locks else 1)
         return Blocks(layout, self._unchanged(found, state))

@@ -32,14 +32,14 @@ def drop_latest(db: sqlite3.Connection, reduction: str) -> None:
         db.execute(f"DELETE FROM {table} WHERE table_name = ?", [view])
 
 
-def create_latest(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
+def create_latest(db: sqlite3.Connection, reduction: str, layout: RowLayout, attributes: Sequence[str] = ()) -> None:
     """Make the view again; none without bands, or where a person has made something of this name."""
     drop_latest(db, reduction)
     view = latest_name(reduction)
     taken = db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [view]).fetchone()
     if taken is not None or not layout.bands or not _is_layer(db, f"zones_{reduction}"):
         return
-    db.execute(f"CREATE VIEW {quote(view)} AS {_select(reduction, layout)}")
+    db.execute(f"CREATE VIEW {quote(view)} AS {_select(reduction, layout, attributes)}")
     text = f"Zones of {reduction} with their latest clear observation; without one, its fields are empty"
     db.execute(
         "INSERT INTO gpkg_contents"
@@ -59,7 +59,7 @@ def _is_layer(db: sqlite3.Connection, table: str) -> bool:
     return found is not None
 
 
-def _select(reduction: str, layout: RowLayout) -> str:
+def _select(reduction: str, layout: RowLayout, attributes: Sequence[str]) -> str:
     """One row for each zone. CROSS JOIN keeps the order of tables, so few records are looked at.
 
     All columns are columns of tables: OGR reads expressions as text, and takes the spatial index of the zones. Where
@@ -67,7 +67,10 @@ def _select(reduction: str, layout: RowLayout) -> str:
     """
     record, zones = quote(f"record_{reduction}"), quote(f"zones_{reduction}")
     valid, total = _counts(layout)
-    numbers = "".join(f", r.{quote(name)} AS {quote(name)}" for name in (valid, total, *_means(layout)))
+    names = (valid, total, *_means(layout))
+    numbers = "".join(f", r.{quote(name)} AS {quote(name)}" for name in names)
+    taken = {name.casefold() for name in names}
+    known = "".join(f", z.{quote(name)} AS {quote(name)}" for name in attributes if name.casefold() not in taken)
     latest = (
         f"SELECT n.fid FROM acquisition p CROSS JOIN {record} n ON n.zone = z.fid AND n.acquisition = p.id"
         f" WHERE n.{quote(valid)} > 0 AND n.{quote(valid)} >= {CLEAR} * n.{quote(total)}"
@@ -75,7 +78,7 @@ def _select(reduction: str, layout: RowLayout) -> str:
     )
     return (
         f"SELECT z.fid AS OGC_FID, z.geom AS geom, z.id AS zone, a.time AS time{numbers},"
-        f" a.name AS acquisition, a.platform AS platform"
+        f" a.name AS acquisition, a.platform AS platform{known}"
         f" FROM {zones} z LEFT JOIN {record} r ON r.fid = ({latest})"
         " LEFT JOIN acquisition a ON a.id = r.acquisition"
     )

@@ -16,27 +16,32 @@ import numpy.typing as npt
 
 from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
+from hpckit.space.attributes import Attributes
 from hpckit.store.frames import RowLayout, as_utc, baseline_rank
+from hpckit.store.geopackage_attributes import (
+    DROPS_COLUMNS,
+    attribute_names,
+    forbid_index_changes,
+    write_attributes,
+)
 from hpckit.store.geopackage_latest import create_latest, drop_latest, latest_name, styles_of_latest
 from hpckit.store.geopackage_markers import drop_rules
 from hpckit.store.geopackage_names import column_names, columns_of, quote
 from hpckit.store.geopackage_styles import put_styles, remove_styles
+from hpckit.store.geopackage_views import create_series, drop_series, register
 from hpckit.store.styles import zone_styles
 
 _ROWS_AT_A_TIME: Final = 20_000
-_DROPS_COLUMNS: Final = (3, 35, 0)
-"""First version of SQLite that can."""
 
 
 def remove_results(db: sqlite3.Connection, reduction: str) -> None:
     """Remove a reduction, its results and markers; its zone layer stays for GDAL to overwrite."""
     drop_rules(db, reduction)
     drop_latest(db, reduction)
-    db.execute(f"DROP VIEW IF EXISTS {quote(f'signature_{reduction}')}")
+    drop_series(db, reduction)
     db.execute(f"DROP TABLE IF EXISTS {quote(f'record_{reduction}')}")
     db.execute(f"DROP INDEX IF EXISTS {quote(f'zones_{reduction}_id')}")
-    names = [f"signature_{reduction}", f"record_{reduction}"]
-    db.executemany("DELETE FROM gpkg_contents WHERE table_name = ?", [[name] for name in names])
+    db.execute("DELETE FROM gpkg_contents WHERE table_name = ?", [f"record_{reduction}"])
     known = "(SELECT id FROM hpckit_reduction WHERE name = ?)"
     db.execute(f"DELETE FROM observation WHERE reduction IN {known}", [reduction])
     db.execute("DELETE FROM hpckit_reduction WHERE name = ?", [reduction])
@@ -83,12 +88,11 @@ def shrink(db: sqlite3.Connection, reduction: str) -> None:
         new = _joined(new, bands, statistics, classes)
     if new == read_layout(db, reduction):
         return
-    view, table = f"signature_{reduction}", f"record_{reduction}"
+    table = f"record_{reduction}"
     drop_latest(db, reduction)
-    db.execute(f"DROP VIEW IF EXISTS {quote(view)}")
-    db.execute("DELETE FROM gpkg_contents WHERE table_name = ?", [view])
+    drop_series(db, reduction)
     wanted = {"fid", "zone", "acquisition", "observation", *_columns(new)}
-    if sqlite3.sqlite_version_info >= _DROPS_COLUMNS:
+    if sqlite3.sqlite_version_info >= DROPS_COLUMNS:
         for name in column_names(db, table):
             if name not in wanted:
                 db.execute(f"ALTER TABLE {quote(table)} DROP COLUMN {quote(name)}")
@@ -130,8 +134,9 @@ def _describe(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None
 
 
 def _create_views(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
-    _create_view(db, reduction, layout)
-    create_latest(db, reduction, layout)
+    attributes = attribute_names(db, reduction)
+    create_series(db, reduction, layout, attributes)
+    create_latest(db, reduction, layout, attributes)
     put_styles(db, latest_name(reduction), styles_of_latest(reduction, layout))
 
 
@@ -145,15 +150,7 @@ def create_records(db: sqlite3.Connection, reduction: str) -> None:
     )
     db.execute(f"CREATE UNIQUE INDEX {quote(f'{table}_key')} ON {quote(table)} (zone, acquisition)")
     db.execute(f"CREATE INDEX {quote(f'{table}_acquisition')} ON {quote(table)} (acquisition)")
-    _register(db, table, f"Signatures of {reduction}: one row per zone and acquisition")
-
-
-def _register(db: sqlite3.Connection, table: str, description: str) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO gpkg_contents (table_name, data_type, identifier, description)"
-        " VALUES (?, 'attributes', ?, ?)",
-        [table, table, description],
-    )
+    register(db, table, f"Signatures of {reduction}: one row per zone and acquisition")
 
 
 def find_reduction(db: sqlite3.Connection, segment: Segment, path: Path) -> int:
@@ -213,10 +210,19 @@ def refresh_views(db: sqlite3.Connection) -> None:
 def style_zones(db: sqlite3.Connection, reduction: str) -> None:
     """Make our styles of the zones of a reduction those that fit them now."""
     layer, crops = f"zones_{reduction}", {}
-    if "crop" in column_names(db, layer):
+    if any(name.lower() == "crop" for name in column_names(db, layer)):
         counted = f"SELECT crop, COUNT(*) FROM {quote(layer)} WHERE crop <> '' GROUP BY crop"
         crops = {str(crop): int(count) for crop, count in db.execute(counted)}
     put_styles(db, layer, zone_styles(layer, crops))
+
+
+def change_attributes(db: sqlite3.Connection, reduction: str, attributes: Attributes) -> None:
+    """Make the attributes of a reduction these, in its layer and in its views."""
+    drop_latest(db, reduction)
+    drop_series(db, reduction)
+    write_attributes(db, reduction, attributes)
+    _create_views(db, reduction, read_layout(db, reduction) or RowLayout())
+    style_zones(db, reduction)
 
 
 def write_crops(db: sqlite3.Connection, reduction: str, crops: Sequence[tuple[str | None, int]]) -> None:
@@ -224,64 +230,14 @@ def write_crops(db: sqlite3.Connection, reduction: str, crops: Sequence[tuple[st
     layer = f"zones_{reduction}"
     if "crop" not in column_names(db, layer):
         db.execute(f"ALTER TABLE {quote(layer)} ADD COLUMN crop TEXT")
-    # SQLite refuses to change the layer unless it knows the functions that triggers of the spatial index name.
-    # They are called where a geometry or a feature number changes; here none does.
-    for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
-        db.create_function(name, 1, _refuse)
+    forbid_index_changes(db)
     db.executemany(f"UPDATE {quote(layer)} SET crop = ? WHERE fid = ?", crops)
     style_zones(db, reduction)
-
-
-def _refuse(geometry: bytes) -> None:
-    raise StoreError("the spatial index of zones is written by GDAL alone")
 
 
 def remove_all_styles(db: sqlite3.Connection, reduction: str) -> None:
     """Remove our styles of the layers of a reduction."""
     remove_styles(db, [f"zones_{reduction}", latest_name(reduction)])
-
-
-def _create_view(db: sqlite3.Connection, reduction: str, layout: RowLayout) -> None:
-    """One row per zone, acquisition and band. SQLite skips the bands that a filter excludes."""
-    view = f"signature_{reduction}"
-    db.execute(f"DROP VIEW IF EXISTS {quote(view)}")
-    count = len(layout.bands)
-    if not count:
-        return
-    arms = [_types_arm(reduction, layout), *(_view_arm(reduction, layout, k) for k in range(count))]
-    db.execute(f"CREATE VIEW {quote(view)} AS {' UNION ALL '.join(arms)}")
-    _register(db, view, f"Signatures of {reduction}: one row per zone, acquisition and band")
-
-
-def _types_arm(reduction: str, layout: RowLayout) -> str:
-    """No rows, but types: a view has those of columns in its first SELECT, and OGR reads others as text."""
-    valid, total, *values = (f"r.{quote(name)}" for name in columns_of(layout.bands[0], layout.statistics))
-    return _arm(reduction, layout, ("r.fid", "a.name", valid, total, valid, *values), "0")
-
-
-def _view_arm(reduction: str, layout: RowLayout, position: int) -> str:
-    band = layout.bands[position]
-    valid, total, *values = (f"r.{quote(name)}" for name in columns_of(band, layout.statistics))
-    text = "'" + band.replace("'", "''") + "'"
-    number = f"CAST(r.fid * {len(layout.bands)} + {position} AS INTEGER)"
-    # Filters reach into a view only if the columns of all its SELECTs have equal affinities.
-    columns = (number, f"CAST({text} AS TEXT)", valid, total, f"CAST({valid} / NULLIF({total}, 0) AS REAL)", *values)
-    return _arm(reduction, layout, columns, f"{total} IS NOT NULL")
-
-
-def _arm(reduction: str, layout: RowLayout, columns: Sequence[str], condition: str) -> str:
-    """One SELECT of a view, with columns for feature number, band, valid, total, valid fraction and statistics."""
-    number, band, *numbers = columns
-    names = ["valid", "total", "valid_fraction", *layout.statistics]
-    values = ", ".join(f"{column} AS {quote(name)}" for column, name in zip(numbers, names, strict=True))
-    return (
-        f"SELECT {number} AS OGC_FID, z.id AS zone, a.time AS time, {band} AS band, {values}, "
-        "a.name AS acquisition, a.platform AS platform, o.tile AS tile, o.baseline AS baseline, "
-        "a.relative_orbit AS relative_orbit, o.run_id AS run_id "
-        f"FROM {quote(f'record_{reduction}')} r JOIN {quote(f'zones_{reduction}')} z ON z.fid = r.zone "
-        "JOIN observation o ON o.id = r.observation JOIN acquisition a ON a.id = r.acquisition "
-        f"WHERE {condition}"
-    )
 
 
 def load_batch(db: sqlite3.Connection, reduction: int, segment: Segment, batch: SignatureBatch) -> None:

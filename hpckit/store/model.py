@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from hpckit.campaign.markers import MarkerRule
 from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.attributes import Attributes
 from hpckit.space.zones import ZoneLayer
-from hpckit.store.blocks import BLOCK_ROWS, Blocks
+from hpckit.store.blocks import BLOCK_ROWS, Bands, Blocks
 from hpckit.store.frames import ZoneRecords
 from hpckit.store.markerrows import MarkerRows
 from hpckit.store.owner import StoreOwner
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas
 
 NOBODY: Final = StoreOwner()
@@ -71,6 +74,18 @@ class Store(Protocol):
 
         If they were others before, the results of the reduction are removed with them: records point to zones by
         their row.
+        """
+
+    def attributes(self) -> dict[str, str]:
+        """Digest of the attributes of the zones of each reduction, empty where there are none; writes nothing."""
+
+    def note_attributes(self, reduction: str, attributes: Attributes) -> None:
+        """Make the attributes of the zones of a reduction these: in its table of zones and in its views.
+
+        Raises
+        ------
+        StoreError
+            If somebody else has given the zones a field of such a name.
         """
 
     def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
@@ -157,18 +172,25 @@ class Store(Protocol):
         """
 
     def blocks(
-        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+        self,
+        reduction: str,
+        bands: Bands = None,
+        classes: str | None = None,
+        rows: int = BLOCK_ROWS,
+        zones: npt.NDArray[np.int64] | None = None,
     ) -> Blocks:
         """What `series` says of all zones, some zones at a time: in the order of the layer, then by time.
 
         Parameters
         ----------
-        band : str, optional
+        bands : str or sequence of str, optional
             All bands if not given.
         classes : str, optional
             Band of classes whose pixels are read, too, if the store has it.
         rows : int
             Signatures (records times bands) of a block, about; memory grows with it.
+        zones : ndarray of int, optional
+            Rows of the layer, sorted. Zones between them may be read, too.
 
         Raises
         ------

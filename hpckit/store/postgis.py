@@ -16,8 +16,18 @@ from hpckit.base.version import __version__
 from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import StoreError
 from hpckit.reduce.signatures.spool import Segment
+from hpckit.space.attributes import Attributes
 from hpckit.space.zones import ZoneLayer
-from hpckit.store.blocks import BLOCK_ROWS, Blocks, RecordBlock, changed_meanwhile, in_order, narrowed
+from hpckit.store.blocks import (
+    BLOCK_ROWS,
+    Bands,
+    Blocks,
+    RecordBlock,
+    changed_meanwhile,
+    in_order,
+    narrowed,
+    ranges_of,
+)
 from hpckit.store.copy import read_floats
 from hpckit.store.frames import (
     PROVENANCE,
@@ -34,6 +44,7 @@ from hpckit.store.migrations import migrations
 from hpckit.store.model import NOBODY
 from hpckit.store.owner import StoreOwner
 from hpckit.store.postgis_access import in_work, require_access, require_postgis, set_up, take_lock
+from hpckit.store.postgis_attributes import write_attributes
 from hpckit.store.postgis_blocks import Reading, find_parts, records_of_a_zone
 from hpckit.store.postgis_errors import explained, import_psycopg2
 from hpckit.store.postgis_load import COPY_BYTES, find_reduction, load_records
@@ -42,6 +53,7 @@ from hpckit.store.postgis_remove import remove_orphans, remove_reduction, remove
 from hpckit.store.postgis_rows import change_crops, copy_zones, read_layouts
 from hpckit.store.postgis_schema import other_users, require_owner, schema_version
 from hpckit.store.postgis_styles import lacks_styles, put_styles
+from hpckit.store.postgis_views import refresh_views
 
 if TYPE_CHECKING:
     import pandas
@@ -179,6 +191,28 @@ class PostGis:
             copy_zones(cursor, _one(cursor)[0], first, zones)
             cursor.execute("ANALYZE zone")
 
+    def attributes(self) -> dict[str, str]:
+        """Digests of the attributes of the zones; see `Store`."""
+        known = (
+            "SELECT 1 FROM information_schema.columns WHERE table_schema = %s AND table_name = 'reduction'"
+            " AND column_name = 'attributes_digest'"
+        )
+        if not self._rows(known, [self.schema]):
+            return {}
+        return dict(self._rows("SELECT name, attributes_digest FROM reduction"))
+
+    def note_attributes(self, reduction: str, attributes: Attributes) -> None:
+        """Make the attributes of the zones these; see `Store`."""
+        is_new = self.attributes().get(reduction) != attributes.digest
+        with self._transaction() as cursor:
+            if is_new:
+                write_attributes(cursor, reduction, attributes)
+            self._refresh_views(cursor, reduction)
+
+    def _refresh_views(self, cursor: Any, reduction: str) -> None:
+        layouts = read_layouts(cursor, reduction) or {}
+        refresh_views(cursor, reduction, layouts, _merge(list(layouts.values())), self._tell)
+
     def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:
         """Note the crop of each zone; see `Store`."""
         if not any(crops):
@@ -204,6 +238,8 @@ class PostGis:
             remove_units(cursor, segment.header.reduction, outdated)
             if batches:
                 load_records(cursor, segment, batches, reduction, first_zone)
+            if batches or outdated:
+                self._refresh_views(cursor, segment.header.reduction)
         return sum(len(batch.zone) for batch in batches)
 
     def drop(self, reduction: str, units: Collection[str]) -> None:
@@ -212,6 +248,7 @@ class PostGis:
             self._lock_acquisitions(cursor)
             remove_units(cursor, reduction, units)
             remove_orphans(cursor)
+            self._refresh_views(cursor, reduction)
 
     def remove(self, reduction: str) -> None:
         """Remove a reduction with its zones and results; see `Store`."""
@@ -219,6 +256,7 @@ class PostGis:
             self._lock_acquisitions(cursor)
             remove_reduction(cursor, reduction)
             remove_orphans(cursor)
+            self._refresh_views(cursor, reduction)
 
     def _lock_acquisitions(self, cursor: Any, kind: str = "") -> None:
         """Nobody removes acquisitions that another one is about to refer to."""
@@ -279,18 +317,24 @@ class PostGis:
         return ZoneRecords(merged, [row[0] for row in rows], provenance, valid, total, values, classes)
 
     def blocks(
-        self, reduction: str, band: str | None = None, classes: str | None = None, rows: int = BLOCK_ROWS
+        self,
+        reduction: str,
+        bands: Bands = None,
+        classes: str | None = None,
+        rows: int = BLOCK_ROWS,
+        zones: npt.NDArray[np.int64] | None = None,
     ) -> Blocks:
         """Signatures of all zones, some zones at a time; see `Store`."""
         layouts = self._layouts(reduction)
-        layout = narrowed(_merge(list(layouts.values())), reduction, band, classes)
+        layout = narrowed(_merge(list(layouts.values())), reduction, bands, classes)
         state, (first, names) = self._state(reduction), self._zone_names(reduction)
         with self._transaction() as cursor:
             wanted = {number: one for number, one in layouts.items() if set(one.bands) & set(layout.bands)}
             origins, parts = find_parts(cursor, reduction, wanted)
             many = records_of_a_zone(cursor, parts, first + np.arange(len(names)))
-        step = max(1, rows // max(1, many * len(layout.bands)))
-        ranges = [(start, min(start + step, len(names))) for start in range(0, len(names), step)] if parts else []
+        counts = np.full(len(names) if parts else 0, max(1, many))
+        most = max(1, rows // max(1, len(layout.bands)))
+        ranges = ranges_of(counts, most, zones if parts else None)
         reading = Reading(layout, origins, parts, names.tolist(), first, self._borrowed)
         return Blocks(layout, self._read_blocks(reading, ranges, reduction, state))
 

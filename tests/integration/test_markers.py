@@ -270,6 +270,8 @@ def test_a_store_of_an_earlier_version(campaign: Path) -> None:
     api.sync(campaign, console=QUIET)
     with sqlite3.connect(campaign.parent / "events.gpkg") as db:
         db.executescript("DROP TABLE markers; DROP TABLE hpckit_marker_rule")
+        for column in ("attributes", "attributes_digest"):
+            db.execute(f"ALTER TABLE hpckit_reduction DROP COLUMN {column}")
         db.execute("DELETE FROM hpckit_schema WHERE version > 4")
     assert rows(campaign).empty
     assert not api.has_current_markers(campaign)

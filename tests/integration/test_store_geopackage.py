@@ -19,7 +19,7 @@ import shapely
 from hpckit.errors import StoreError, StoreUnavailableError
 from hpckit.reduce.signatures.spool import Segment, read_segment, write_segment
 from hpckit.store.geopackage import GeoPackage
-from hpckit.testing.signatures import BANDS, REDUCTION, batch, header, segment, zone_layer
+from hpckit.testing.signatures import BANDS, REDUCTION, STATISTICS, batch, header, segment, zone_layer
 
 pytestmark = pytest.mark.integration
 
@@ -88,6 +88,15 @@ VIEW_TYPES = {
         **dict.fromkeys(["NDVI_valid", "NDVI_total", "B04_mean", "B08@60m_mean", "NDVI_mean"], "float64"),
         **dict.fromkeys(["acquisition", "platform"], "object"),
     },
+    f"wide_{REDUCTION}": {
+        "zone": "object",
+        "time": "datetime64[ms]",
+        **dict.fromkeys([f"{band}_{name}" for band in BANDS for name in ("valid", "total", *STATISTICS)], "float64"),
+        **dict.fromkeys(["SCL_4", "SCL_5", "SCL_9"], "float64"),
+        **dict.fromkeys(["acquisition", "platform", "tile", "baseline"], "object"),
+        "relative_orbit": "int64",
+        "run_id": "object",
+    },
     "hpckit_ledger": {
         **dict.fromkeys(["spool_id", "campaign", "run_id"], "object"),
         "reduction": "int64",
@@ -132,6 +141,13 @@ def test_columns_of_views_have_types_without_numbers(loaded: Path, emptied: str)
     assert types == VIEW_TYPES
 
 
+def forget_attributes(db: sqlite3.Connection) -> None:
+    """What the script for attributes added."""
+    db.execute(f"DROP VIEW IF EXISTS wide_{REDUCTION}")
+    for column in ("attributes", "attributes_digest"):
+        db.execute(f"ALTER TABLE hpckit_reduction DROP COLUMN {column}")
+
+
 def test_views_of_an_earlier_version_get_types(loaded: Path) -> None:
     with sqlite3.connect(loaded) as db:
         view = f"signature_{REDUCTION}"
@@ -144,6 +160,7 @@ def test_views_of_an_earlier_version_get_types(loaded: Path) -> None:
             " reduction, COUNT(*) AS units FROM observation"
             " WHERE segment <> '' GROUP BY segment, campaign, run_id, reduction"
         )
+        forget_attributes(db)
         db.execute("DELETE FROM hpckit_schema WHERE version > 2")
     assert _view_types(loaded) != VIEW_TYPES
     store = GeoPackage(loaded)

@@ -60,7 +60,7 @@ def test_everything_has_a_comment(store: PostGis) -> None:
         SELECT c.relname, '' FROM pg_class c
          WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'v') AND obj_description(c.oid) IS NULL"""
     assert ask(store.dsn, lacking, [store.schema, store.schema]) == []
-    assert ask(store.dsn, f"SELECT COUNT(*) FROM {store.schema}.schema_version") == [(8,)]
+    assert ask(store.dsn, f"SELECT COUNT(*) FROM {store.schema}.schema_version") == [(9,)]
 
 
 def test_reader_reads_and_cannot_write(store: PostGis, sealed: Segment) -> None:

@@ -25,7 +25,7 @@ from hpckit.space.aoi import read_aoi
 from hpckit.space.frame import Frame
 from hpckit.space.vector.project import to_degrees
 from hpckit.space.windows import Windows, holding, within
-from hpckit.space.zones import ZoneLayer, left_out, load_zones, write_zones
+from hpckit.space.zones import ZoneLayer, findings, load_zones, write_zones
 
 
 class ZoneInputs:
@@ -51,7 +51,7 @@ class ZoneInputs:
             assignment = _assign(tiles, layer, inside)
             assignment.save(tiles.run.assignment(reduction.name))
             self._layers[reduction.name], self._assignments[reduction.name] = layer, assignment
-            warnings += [f"{reduction.zones}: {left_out(layer)}"] if layer.dropped else []
+            warnings += [f"{reduction.zones}: {text}" for text in findings(layer, reduction.buffer)]
             warnings += [f"{reduction.zones}: {beyond(layer, inside)}; {REMEDY}"] if not inside.all() else []
         return warnings
 

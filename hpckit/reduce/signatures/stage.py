@@ -184,7 +184,8 @@ def _made_from(
     tiles: Tiles, reduction: SignatureReduction, group: Sequence[str], indexes: Sequence[str]
 ) -> Callable[[str], str]:
     """Digest, by acquisition, of what signatures depend on: settings, zones, who answers for them, and the scenes."""
-    unused = {"device", "zones", "layer", "id", "crs", "encoding", "invalid"}
+    # What of these changes zones is in the names of their indexes.
+    unused = {"device", "zones", "layer", "id", "crs", "encoding", "invalid", "buffer", "attributes"}
     settings = reduction.model_dump(mode="json", exclude=unused)
     spec, names = tiles.spec, sorted(indexes)
     made: dict[str, dict[str, list[str]]] = {}

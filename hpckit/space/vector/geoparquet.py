@@ -43,6 +43,11 @@ def read_geoparquet(path: Path, layer: str | None, field: str | None, crs: str |
     return Features(path, path.stem, np.arange(1, len(wkb) + 1), wkb, where, column, "Parquet")
 
 
+def geometry_name(path: Path, schema: pa.Schema) -> str:
+    """Name of the geometry column of a file that was read before."""
+    return _geometry_column(path, schema)[0]
+
+
 def _geometry_column(path: Path, schema: pa.Schema) -> tuple[str, dict[str, Any]]:
     """Name of the geometry column, and what the file says of it."""
     try:

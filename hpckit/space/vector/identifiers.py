@@ -77,7 +77,9 @@ def _values(features: Features, field: str, encoding: str | None) -> Sequence[st
     if pa.types.is_floating(kind):
         return _whole_numbers(features, field, column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _texts(features, field, column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist(), encoding)
+        return read_texts(
+            features, field, column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist(), encoding
+        )
     return [_text(value) for value in column.to_pylist()]
 
 
@@ -114,9 +116,16 @@ def _number(number: np.floating[Any]) -> str:
     return str(int(number)) if float(number).is_integer() else str(number)
 
 
-def _texts(
+def read_texts(
     features: Features, field: str, values: Sequence[bytes | None], encoding: str | None
 ) -> Sequence[str | None]:
+    """Text of a field from its bytes.
+
+    Raises
+    ------
+    VectorError
+        If it is not in the encoding that the file declares, or that is given.
+    """
     declared = exact.declared_encoding(features) or "UTF-8"
     if encoding is not None and (features.raw_text or not _all_utf8(values)):
         declared = encoding

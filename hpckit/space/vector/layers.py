@@ -137,8 +137,40 @@ def _columns(what: str, field: str | None, info: dict[str, Any]) -> list[str]:
 
 def _column(path: Path, layer: str, field: str, raw_text: bool) -> pa.ChunkedArray:
     """A field, through Arrow: integers stay integers where some are missing, and text stays bytes."""
+    table = _table(path, layer, [field], raw_text)
+    return table.column(table.schema.names.index(field))
+
+
+def _table(path: Path, layer: str, fields: list[str], raw_text: bool) -> pa.Table:
     import pyogrio
 
     options = {"ENCODING": ""} if raw_text else {}
-    _, table = pyogrio.raw.read_arrow(path, layer=layer, columns=[field], read_geometry=False, **options)
-    return table.column(table.schema.names.index(field))
+    _, table = pyogrio.raw.read_arrow(path, layer=layer, columns=fields, read_geometry=False, **options)
+    return table
+
+
+def fields_of(path: Path, layer: str) -> list[str]:
+    """Names of the fields of a layer that was read before.
+
+    Raises
+    ------
+    VectorError
+        If the file cannot be read.
+    """
+    import pyogrio
+
+    with ogr_alone(), _ogr_errors(path):
+        return [str(name) for name in pyogrio.read_info(path.absolute(), layer=layer)["fields"]]
+
+
+def read_fields(path: Path, layer: str, fields: list[str], *, raw_text: bool) -> dict[str, pa.ChunkedArray]:
+    """Fields of a layer that was read before, in the order of its features.
+
+    Raises
+    ------
+    VectorError
+        If the file cannot be read.
+    """
+    with ogr_alone(), _ogr_errors(path):
+        table = _table(path.absolute(), layer, fields, raw_text)
+        return {name: table.column(table.schema.names.index(name)) for name in fields}
