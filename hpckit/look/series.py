@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hpckit.base.quantities import format_count
 from hpckit.errors import HpckitError
 from hpckit.look import radar
-from hpckit.look.style import BLUE, FAINT, GREEN, HAIRLINE, MUTED, Picture, house_style, new_figure
+from hpckit.look.style import BLUE, EVENT, FAINT, GREEN, HAIRLINE, MUTED, Picture, house_style, new_figure
 from hpckit.sensors.masks import CLEAR
 from hpckit.sensors.sensor import Sensor, band_of
 
@@ -50,6 +50,8 @@ class ZoneSeries:
     frame: pd.DataFrame
     label: str | None = None
     """What the zone is, a crop for example."""
+    markers: pd.DataFrame | None = None
+    """Markers of the band, as `CampaignView.markers` gives them."""
     sensor: Sensor = field(kw_only=True)
 
     @property
@@ -189,6 +191,8 @@ def _draw(axes: Axes, series: ZoneSeries, shown: Sequence[ZoneSeries]) -> None:
     for colour, part in _runs(series, kinds["clear"]):
         _draw_clear(axes, part, colour, size)
     _draw_cloudy(axes, kinds["cloudy"], limits, size)
+    if len(shown) == 1 and series.markers is not None:
+        _draw_markers(axes, series.markers)
     bottom = axes.get_xaxis_transform()
     axes.vlines(kinds["masked"]["time"], 0, 0.035, transform=bottom, color=FAINT, lw=1.1, zorder=2)
     axes.plot(kinds["unseen"]["time"], [0.018] * len(kinds["unseen"]), transform=bottom, **_UNSEEN)
@@ -236,6 +240,21 @@ def _draw_cloudy(axes: Axes, cloudy: pd.DataFrame, limits: tuple[float, float], 
     for marker, chosen in marks.items():
         placed = np.clip(middle[chosen], bottom, top)
         axes.plot(times[chosen], placed, marker, ms=size * 0.92, clip_on=False, zorder=4, **_HOLLOW)
+
+
+def _draw_markers(axes: Axes, markers: pd.DataFrame) -> None:
+    """The days in which each event lies, and its name beside the observation that shows it."""
+    from matplotlib import dates as untyped
+
+    dates: Any = untyped
+    upright = axes.get_xaxis_transform()
+    before, after = (dates.date2num(markers[name].to_numpy()).tolist() for name in ("time_start", "time_main"))
+    for start, main, name, sure in zip(before, after, markers["marker"], markers["confidence"], strict=True):
+        axes.axvspan(start, main, color=EVENT, alpha=0.13, lw=0, zorder=1)
+        axes.axvline(main, color=EVENT, lw=1.2, zorder=1.5)
+        style: dict[str, Any] = {"size": 8, "color": EVENT, "ha": "left", "va": "bottom", "zorder": 6}
+        offset: dict[str, Any] = {"xytext": (3, 0), "textcoords": "offset points", "rotation": 90}
+        axes.annotate(f"{name}  {sure:.2f}", (main, 0.06), xycoords=upright, **offset, **style)
 
 
 def date_axis(axes: Axes, first: pd.Timestamp, last: pd.Timestamp) -> None:
@@ -328,6 +347,8 @@ def _legend(figure: Figure, shown: Sequence[ZoneSeries], *, bottom: float) -> No
         ),
         Line2D([], [], ls="", marker="|", ms=6, mec=FAINT, mew=1.2, label="no clear pixel"),
     ]
+    if len(shown) == 1 and series.markers is not None and len(series.markers):
+        handles.append(Patch(fc=EVENT, alpha=0.25, label="marker, confidence"))
     if any(len(observations(item.frame)["unseen"]) for item in shown):
         handles.append(Line2D([], [], label="no data: outside the swath", **_UNSEEN))
     figure.legend(

@@ -35,6 +35,9 @@ GREEN: Final = "#0b7a5e"
 BLUE: Final = "#2166ac"
 """Reflectance, and work that is done."""
 
+EVENT: Final = "#b34700"
+"""Markers."""
+
 DPI: Final = 200
 """Dots per inch: twice what a screen shows."""
 

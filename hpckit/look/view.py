@@ -589,12 +589,28 @@ class CampaignView:
         frames = self._read(names, band, chosen)
         names = [name for name in names if not frames[name].empty] or names
         labels = self.labels(names, chosen.name)
+        events = self._markers_of(names[0], band, chosen.name) if len(names) == 1 else None
         return draw_series(
             [
-                ZoneSeries(name, band, self.campaign.name, frames[name], label, sensor=self.campaign.sensor)
+                ZoneSeries(
+                    name,
+                    band,
+                    self.campaign.name,
+                    frames[name],
+                    label,
+                    markers=events,
+                    sensor=self.campaign.sensor,
+                )
                 for name, label in zip(names, labels, strict=True)
             ]
         )
+
+    def _markers_of(self, zone: str, band: str, reduction: str) -> pd.DataFrame:
+        """Markers of a zone that rest on a band."""
+        from hpckit.look.markers import read_markers
+
+        found = read_markers(self.campaign, [reduction], zone)
+        return found[found["band"] == band]
 
     def quicklook(
         self,

@@ -56,7 +56,7 @@ def _asked() -> dict[str, dict[str, Any]]:
             "Series of a parcel", [_JSON, "text/csv"], [*of_parcel, _SERIES, _BAND, *reference, _FORM]
         ),
         "weatherTimeSeries": operation("Nothing: there are no such data", _JSON, list(of_parcel)),
-        "markers": operation("Nothing: there are no such data", _JSON, list(of_parcel)),
+        "markers": operation("Events of a parcel that marker rules found", _JSON, list(of_parcel)),
         "rawChipByLocation": operation("Chips of a place as GeoTIFF", _JSON, [*_PLACE, *chips]),
         "rawChipByParcelID": operation("Chips of a parcel as GeoTIFF", _JSON, [*of_parcel, *chips]),
     }

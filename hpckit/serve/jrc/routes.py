@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hpckit.errors import ZoneError
+from hpckit.serve import markerdata
 from hpckit.serve.answers import json_answer, number_of, text_of
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.jrc import info, parcels, series
@@ -53,7 +54,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         "parcelStatsPeers": door.parcel_stats_peers,
         "parcelTimeSeries": door.parcel_time_series,
         "weatherTimeSeries": door.nothing_known,
-        "markers": door.nothing_known,
+        "markers": door.markers,
     }
     signed, asked, posted = image_routes(service)
     slow, in_turn = {"parcelStatsPeers", *asked}, service.turns.taking
@@ -194,8 +195,17 @@ class _Door:
         title, address = self.service.settings.title, self.service.address(request)
         return json_answer(request, jrc_document(title, address), media_type=MEDIA_TYPE)
 
+    def markers(self, request: Request) -> Response:
+        """Events that the marker rules of the campaigns found in the series of a parcel."""
+        pid, found = pid_of(request), dict[str, list[Any]]()
+        for dataset in datasets_of(self.service, request, "series"):
+            self.service.note(request, "markers", dataset, zone=pid)
+            for name, values in markerdata.as_columns(markerdata.read_markers(dataset, pid)).items():
+                found.setdefault(name, []).extend(values)
+        return json_answer(request, found)
+
     def nothing_known(self, request: Request) -> Response:
-        """Weather and markers, which hpckit does not have: nothing is found."""
+        """Weather, which hpckit does not have: nothing is found."""
         pid_of(request)
         datasets_of(self.service, request, "series")
         return JSONResponse({})

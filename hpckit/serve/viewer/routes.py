@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from hpckit.serve.answers import bytes_answer, json_answer, number_of, text_of
 from hpckit.serve.dataset import Dataset
+from hpckit.serve.markerdata import as_events, read_markers
 from hpckit.serve.openapi import MEDIA_TYPE
 from hpckit.serve.problems import bad_value, not_found
 from hpckit.serve.seriesdata import read_series, zone_row
@@ -59,7 +60,8 @@ def routes(service: Service) -> Sequence[BaseRoute]:
         if unknown or len(bands) > _MOST_BANDS:
             raise bad_value("bands", f"there is no band {unknown[0]!r}" if unknown else "are too many")
         service.note(request, "series", dataset, zone=name)
-        return json_answer(request, {"zone": name} | found.columns(bands))
+        events = as_events(read_markers(dataset, name, reduction))
+        return json_answer(request, {"zone": name} | found.columns(bands) | {"markers": events})
 
     def chips(request: Request, dataset: Dataset) -> Response:
         service.note(request, "chips", dataset, zone=text_of(request, "zone"))

@@ -6,7 +6,7 @@ const MARGIN = { left: 46, right: 12, top: 10, bottom: 22 };
 const HEIGHT = 168;
 const MONTH = new Intl.DateTimeFormat("en-GB", { month: "short", timeZone: "UTC" });
 
-// series: [{zone, time: [ms], state: [], bands: {NDVI: {p25, p50, p75, mean, ...}}}]
+// series: [{zone, time: [ms], state: [], bands: {NDVI: {p25, p50, p75, mean, ...}}, markers: [{marker, band, start, main, ...}]}]
 // options: bands, power (set of bands in decibels), peers ({band, day, low, middle, high} or null), chosen(time)
 export class Chart {
   constructor(place, options) {
@@ -58,6 +58,7 @@ export class Chart {
     });
     svg.append(...this.grid(axis, y, [first, last]));
     if (peers) svg.append(...this.peers(peers, shown, y));
+    if (this.series.length === 1) svg.append(...this.events((this.series[0].markers || []).filter((event) => event.band === band)));
     for (const line of lines) svg.append(...this.line(line, y));
     svg.append(element("text", { class: "name", x: MARGIN.left + 4, y: MARGIN.top + 10 }, decibel ? `${band}, dB` : band));
     const rule = element("line", { class: "rule", y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom, visibility: "hidden" });
@@ -118,6 +119,20 @@ export class Chart {
       element("polygon", { class: "peer-area", points: [...up, ...down].join(" ") }),
       element("polyline", { class: "peer-line", points: rows.map((row) => `${this.x(row.time).toFixed(1)},${y(row.middle).toFixed(1)}`).join(" ") }),
     ];
+  }
+
+  // Markers: the days between the observation before an event and the one that shows it, and its name.
+  events(events) {
+    const bottom = HEIGHT - MARGIN.bottom;
+    return events.map((event) => {
+      const [before, after] = [event.start, event.main].map((text) => this.x(Date.parse(text)));
+      const about = `${event.marker}: between ${longDay(Date.parse(event.start))} and ${longDay(Date.parse(event.main))}, confidence ${number(event.confidence)}`;
+      return element("g", { class: "event" },
+        element("title", {}, about),
+        element("rect", { x: before, y: MARGIN.top, width: Math.max(after - before, 1), height: bottom - MARGIN.top }),
+        element("line", { x1: after, x2: after, y1: MARGIN.top, y2: bottom }),
+        element("text", { transform: `translate(${(after + 11).toFixed(1)} ${bottom - 6}) rotate(-90)` }, event.marker));
+    });
   }
 
   line(line, y) {
