@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from starlette.applications import Starlette
 
+from hpckit import api
 from hpckit.api import open_campaign
+from hpckit.campaign.markers import MarkerRule
 from hpckit.sensors.registry import band_known
 from hpckit.serve.jrc.names import factor, jrc_band, own_band
 from hpckit.serve.jrc.questions import polygon_of
 from hpckit.serve.problems import Problem
 from hpckit.serve.service import Service
+from hpckit.store import open_store
+from hpckit.store.markerrows import MarkerRows
 from tests.asgi import ask
 from tests.unit.look_samples import EPSG, SHAPES, ULX, ULY, make_arrays, make_campaign
 from tests.unit.serve_samples import ANNA, serve
@@ -138,6 +142,31 @@ def test_series(served, campaign):
         assert get(served, f"parcelTimeSeries?{NL}&pid=17&tstype={kind}") == {}
     for name in ("weatherTimeSeries", "markers"):
         assert get(served, f"{name}?{NL}&pid=17") == {}
+
+
+def test_markers(tmp_path):
+    """Columns of JRC's table, and the viewer's events, of what the store has."""
+    path = make_campaign(tmp_path)
+    rule = MarkerRule(name="grows", band="NDVI", rise=0.01, practice="hay")
+    store, days = open_store(open_campaign(path).campaign), np.array(["2024-04-11T10:50:31"], "datetime64[us]")
+    one = np.array([0.5])
+    zone, orbit, used = (np.array([number]) for number in (store.zone_ids("parcels").index("17"), -1, 0))
+    rows = MarkerRows(zone, orbit, [days, days + 10, days + 10], [one] * 3, one, ("A",), used, np.array([0, 1]))
+    store.load_markers("parcels", rule, "id", store.layers()["parcels"], rows)
+    store.close()
+    service, app = serve(tmp_path / "served", path, doors=["viewer", "jrc"])
+    found = get((service, app), f"markers?{NL}&pid=17")
+    assert ",".join(list(found)[:12]) == (
+        "foi_id,marker,marker_type,date_start,date_main,date_end,duration_days,value_1,value_2,value_3,pid,practice"
+    )
+    (row,) = api.markers(path, "17").to_dict("records")
+    assert found["foi_id"] == ["17"] and found["practice"] == ["hay"] and found["relative_orbit"] == [None]
+    assert found["date_main"] == [f"{row['date_main']:%Y-%m-%d}"]
+    np.testing.assert_allclose(found["value_2"], row["value_2"], rtol=1e-6)
+    assert get((service, app), f"markers?{NL}&pid=nobody") == {}
+    shown = ask(app, "/api/d/mine/series?zone=17&bands=NDVI", headers=ANNA).json["markers"]
+    assert [(each["marker"], each["main"]) for each in shown] == [("grows", f"{row['time_main']:%Y-%m-%dT%H:%M:%SZ}")]
+    service.close()
 
 
 def test_info(served):
