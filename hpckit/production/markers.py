@@ -100,7 +100,6 @@ def refresh_campaign(campaign: Campaign, run: Run, console: Console) -> MarkerRe
     store = open_store(campaign, console.warn)
     try:
         require_asked(store, StoreOwner.of(run, campaign))
-        require_asked(store, StoreOwner.of(run, campaign))
         store.prepare()
         require_own(run, campaign, store.owners())
         return refresh(store, campaign.markers, [item.name for item in run.campaign.signatures], console)
