@@ -335,7 +335,9 @@ def case_parcels(bench: Bench) -> dict[str, float]:
         graph=lambda: bench.graph("parcels", several), signatures=lambda: signatures(bench.folder / "signatures")
     )
     result = {f"parcels_{name}_s": cost.seconds for name, cost in whole.items()}
+    result |= {f"parcels_{name}_cpu_s": cost.cpu for name, cost in whole.items()}
     result |= {f"parcels_{name}_mib": cost.mib for name, cost in whole.items()}
+    result["parcels_graph_over_run_cpu"] = whole["graph"].cpu / whole["signatures"].cpu
     result["parcels_graph_over_run"] = whole["graph"].seconds / whole["signatures"].seconds
     if bench.dask:
         count, dates = 40, 4

@@ -698,8 +698,8 @@ def _require_sound_graphs(campaign: Campaign) -> None:
     for number, reduction in enumerate(campaign.reductions):
         if isinstance(reduction, GraphReduction):
             place = f"{campaign.path}:{campaign.line('reductions', number, 'graph')}: reductions.{number}.graph"
-            document = reduction.document(campaign.folder)
+            text = reduction.text(campaign.folder)
             file = "" if isinstance(reduction.graph, dict) else f"{reduction.graph}: "
-            found += [f"{place}: {file}{fault}" for fault in graph_faults(document, reduction.parameters)]
+            found += [f"{place}: {file}{fault}" for fault in graph_faults(text, reduction.parameters)]
     if found:
         raise CampaignError("\n".join(found), hint="`hpckit graph check` shows all faults of a graph")

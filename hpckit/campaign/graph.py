@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -59,7 +60,7 @@ class GraphReduction(_Model):
     @classmethod
     def _sound(cls, value: Path | dict[str, Any]) -> Path | dict[str, Any]:
         if isinstance(value, dict):
-            faults = graph_faults(value)
+            faults = graph_faults(json.dumps(value, default=str).encode())
             if faults:
                 raise ValueError("; ".join(faults))
         return value
@@ -70,7 +71,20 @@ class GraphReduction(_Model):
         return {**graph, **{f"collections.{name}": path for name, path in self.collections.items()}}
 
     def document(self, folder: Path) -> Any:
-        """The process graph as JSON.
+        """The process graph as JSON; arguments and errors as of `text`."""
+        if isinstance(self.graph, dict):
+            return self.graph
+        from hpckit.processgraph.document import load
+
+        text = self.text(folder)
+        try:
+            return load(text)
+        except GraphError as error:
+            place = folder / self.graph.expanduser()
+            raise CampaignError(f"{place}: {error.message}", hint=error.hint) from None
+
+    def text(self, folder: Path) -> bytes:
+        """The process graph as a text of JSON.
 
         Parameters
         ----------
@@ -80,33 +94,25 @@ class GraphReduction(_Model):
         Raises
         ------
         CampaignError
-            If the file cannot be read, or is no JSON.
+            If the file cannot be read.
         """
         if isinstance(self.graph, dict):
-            return self.graph
-        from hpckit.processgraph.document import load
-
+            return json.dumps(self.graph, default=str).encode()
         path = folder / self.graph.expanduser()
         try:
             with path.open("rb") as file:
-                text = file.read(_MOST_BYTES + 1)
+                return file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
             raise CampaignError(f"{path}: no such file", hint=f"correct `graph` of reduction {self.name!r}") from None
         except OSError as error:
             raise CampaignError(f"{path}: cannot be read: {error.strerror or error}") from error
-        try:
-            return load(text)
-        except GraphError as error:
-            raise CampaignError(f"{path}: {error.message}", hint=error.hint) from None
 
 
-def graph_faults(document: Any, parameters: Mapping[str, Any] | None = None) -> list[str]:
+def graph_faults(text: bytes, parameters: Mapping[str, Any] | None = None) -> list[str]:
     """What is wrong with the form of a process graph: one sentence for each fault, which names the node."""
-    from hpckit.processgraph.parse import read
+    from hpckit.processgraph.parse import read_text
 
-    user_defined = document.get("user_defined", {}) if isinstance(document, dict) else {}
-    _, faults = read(document, user_defined=user_defined, parameters=parameters or {})
-    return [described(fault) for fault in faults]
+    return [described(fault) for fault in read_text(text, parameters or {})[1]]
 
 
 def described(fault: GraphError) -> str:

@@ -54,6 +54,8 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
             f"on servers: {format_count(estimate.remote_files, 'file')} of {format_bytes(estimate.remote_bytes)}; "
             "for nodes without a network, `hpckit fetch` brings them here"
         )
+    if estimate.graph_bytes:
+        print_out(f"results of graphs: {format_bytes(estimate.graph_bytes)}, stored and as files")
     if estimate.composite_bytes:
         print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with temporary files")
     if unread:

@@ -44,7 +44,7 @@ class Outcome:
 class Written:
     """What pending units will write to a folder."""
 
-    what: Literal["cube", "composites", "results"]
+    what: Literal["cube", "composites", "graphs", "results"]
     folder: Path
     nbytes: int
     files: int = 0

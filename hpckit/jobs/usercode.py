@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.graph import GraphReduction
 from hpckit.processgraph.usercode import PROCESS
 from hpckit.sites.site import Site
 from hpckit.sites.udf import UDF_SETTINGS
@@ -14,7 +13,11 @@ def computes_user_code(campaign: Campaign, stage: str) -> bool:
     """Whether units of a stage run code of users, in an image of its own."""
     if stage != "graph":
         return False
-    return any(f'"{PROCESS}"' in json.dumps(graph.document(campaign.folder)) for graph in campaign.graphs)
+    return any(
+        f'"{PROCESS}"'.encode() in graph.text(campaign.folder)
+        for graph in campaign.graphs
+        if isinstance(graph, GraphReduction)
+    )
 
 
 def with_user_code(site: Site) -> Site:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
 
+import numpy as np
+
 from hpckit.errors import GraphError
+from hpckit.processgraph.graph import ConstantObject
 
 JSON = Any
 Document = Mapping[str, JSON]
@@ -17,6 +21,12 @@ MOST_NODES: Final = 2_000
 MOST_GRAPHS_NESTED: Final = 32
 _DEEPEST: Final = 200
 """Of lists and objects in each other: graphs that are nested take four each."""
+LARGE: Final = 256
+"""Features of a collection that is looked at once, and not again wherever it stands."""
+_REFERENCES: Final = ('"from_node"', '"from_parameter"', '"process_graph"')
+_OPENING: Final = np.frombuffer(b"[{", np.uint8)
+_CLOSING: Final = np.frombuffer(b"]}", np.uint8)
+_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 def load(text: str | bytes) -> JSON:
@@ -34,10 +44,42 @@ def load(text: str | bytes) -> JSON:
             fault="ProcessGraphComplexity",
         )
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=_constant)
     except (ValueError, RecursionError) as cause:
         reason = "it is nested too deeply" if isinstance(cause, RecursionError) else str(cause)
         raise GraphError(f"the process graph is no JSON: {reason}", fault="ProcessGraphInvalid") from None
+
+
+def _constant(item: Document) -> Document:
+    """Many features as one constant, if nothing in them refers to anything or is nested too deeply."""
+    features = item.get("features")
+    if item.get("type") != "FeatureCollection" or not isinstance(features, list) or len(features) < LARGE:
+        return item
+    text = json.dumps(item, ensure_ascii=False)
+    if any(word in text for word in _REFERENCES) or _depth_of_text(text) > _DEEPEST // 2:
+        return item
+    return ConstantObject(item)
+
+
+def _depth_of_text(text: str) -> int:
+    """Lists and objects in each other, of a JSON text."""
+    signs = np.frombuffer(_TEXTS.sub("", text).encode(), np.uint8)
+    steps = np.isin(signs, _OPENING).astype(np.int8) - np.isin(signs, _CLOSING).astype(np.int8)
+    return int(np.cumsum(steps[steps != 0], dtype=np.int64).max(initial=0))
+
+
+def split(document: JSON) -> tuple[JSON, Document]:
+    """A process, and the processes of its user that stand beside it as `user_defined`.
+
+    Raises
+    ------
+    GraphError
+        If it is no JSON.
+    """
+    known = load(document) if isinstance(document, str | bytes) else document
+    if isinstance(known, Mapping) and isinstance(known.get("user_defined"), Mapping):
+        return {name: item for name, item in known.items() if name != "user_defined"}, known["user_defined"]
+    return known, {}
 
 
 def graph_in(document: JSON) -> Document:
@@ -108,11 +150,13 @@ def is_node(item: JSON) -> bool:
 
 def refers(item: JSON) -> bool:
     """Whether something in it may refer to nodes or parameters; geometries of megabytes are searched as text."""
+    if isinstance(item, ConstantObject):
+        return False
     try:
         text = json.dumps(item)
     except (TypeError, ValueError):
         return True
-    return any(word in text for word in ('"from_node"', '"from_parameter"', '"process_graph"'))
+    return any(word in text for word in _REFERENCES)
 
 
 def node_references(item: JSON) -> Iterator[str]:
@@ -177,6 +221,8 @@ def _depth(item: JSON) -> int:
     deepest, stack = 0, [(item, 1)]
     while stack:
         item, depth = stack.pop()
+        if isinstance(item, ConstantObject):
+            continue  # looked at when it was read
         if not isinstance(item, list | Mapping):
             deepest = max(deepest, depth)
             continue

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube, Grid
+from hpckit.processgraph.graph import KnownGeometries
 from hpckit.space.box import Box
 from hpckit.space.warp import transformer
 
@@ -186,7 +187,7 @@ def _of_polygons(document: Mapping[str, Any], argument: str) -> Area:
     found: list[BaseGeometry] = []
     for geometry in _geometries_of(document):
         try:
-            shape = shapely.geometry.shape(geometry)
+            shape = geometry if isinstance(geometry, BaseGeometry) else shapely.geometry.shape(geometry)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
             raise GraphError(f"argument {argument!r} is no valid GeoJSON", fault="ProcessParameterInvalid") from error
         if not np.isfinite(shapely.get_coordinates(shape)).all():
@@ -208,6 +209,8 @@ def _of_polygons(document: Mapping[str, Any], argument: str) -> Area:
 
 def _crs_of(document: Mapping[str, Any], argument: str) -> str:
     """By the member `crs` of GeoJSON of 2008, which clients of openEO still write."""
+    if isinstance(document, KnownGeometries):
+        return document.geometries.crs
     try:
         name = document["crs"]["properties"]["name"]
     except (KeyError, TypeError):
@@ -216,6 +219,8 @@ def _crs_of(document: Mapping[str, Any], argument: str) -> str:
 
 
 def _geometries_of(document: Mapping[str, Any]) -> list[Any]:
+    if isinstance(document, KnownGeometries):
+        return [shape for shape in document.geometries.shapes if not shape.is_empty]
     if document["type"] == "FeatureCollection":
         return [geometry for feature in document.get("features") or () for geometry in _geometries_of(feature)]
     if document["type"] == "Feature":

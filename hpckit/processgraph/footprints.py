@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -160,6 +162,25 @@ class Footprints:
         size = np.array([self.grid.columns, self.grid.rows], dtype=np.float64)
         low, high = np.clip(low, 0, size), np.clip(high, 0, size)
         return np.column_stack([low[:, ::-1], high[:, ::-1]]).astype(np.int64)
+
+
+def footprints_of(geometries: Geometries, grid: Grid) -> Footprints:
+    """Geometries over a grid; the last ones are kept, since units are cut and computed by the same ones.
+
+    Raises
+    ------
+    GraphError
+        As `Footprints`.
+    """
+    for known, made in _LAST:
+        if known is geometries and made.grid == grid:
+            return made
+    made = Footprints(geometries, grid)
+    _LAST.append((geometries, made))
+    return made
+
+
+_LAST: Final[deque[tuple[Geometries, Footprints]]] = deque(maxlen=2)
 
 
 def _polygons(shapes: _Shapes) -> _Shapes:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpckit.processgraph.cube import Geometries
+
 
 @dataclass(frozen=True, slots=True)
 class FromNode:
@@ -60,6 +62,14 @@ class Graph:
 
 class ConstantObject(dict[str, Any]):
     """A JSON object in which nothing refers to anything: nobody looks into it again, as geometries are megabytes."""
+
+
+class KnownGeometries(ConstantObject):
+    """GeoJSON whose geometries were read: what it was written as is not kept."""
+
+    def __init__(self, geometries: Geometries) -> None:
+        super().__init__(type="FeatureCollection")
+        self.geometries = geometries
 
 
 class ConstantArray(list[Any]):

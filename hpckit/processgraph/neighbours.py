@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.processgraph.cube import Geometries, Grid
-from hpckit.processgraph.footprints import Footprints
+from hpckit.processgraph.footprints import Footprints, footprints_of
 
 _Numbers = npt.NDArray[np.int64]
 _BITS: Final = 16
@@ -32,7 +32,7 @@ def neighbours(geometries: Geometries, grid: Grid, most_pixels: int) -> list[_Nu
         Indices of geometries; each geometry, also one without pixels, is in one group. An evaluation takes a group
         as `asked`: `tuple(group.tolist())`.
     """
-    footprints = Footprints(geometries, grid)
+    footprints = footprints_of(geometries, grid)
     return grouped(footprints, np.arange(len(footprints)), most_pixels)
 
 

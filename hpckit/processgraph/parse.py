@@ -6,11 +6,13 @@ replaced by arguments; in child processes of it they are parameters that the chi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.document import Document, graph_in, load, process_in
+from hpckit.processgraph.document import Document, graph_in, load, process_in, split
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import Argument, ChildGraph, Graph, Node, free_parameters, used_nodes
 from hpckit.processgraph.process import Environment
@@ -59,7 +61,12 @@ def faults(
     are not checked.
     """
     graph, found = read(process, user_defined=user_defined, parameters=parameters)
-    return [*found, *Evaluation(_without_open_parameters(graph), environment).faults()]
+    return [*found, *faults_of_types(graph, environment)]
+
+
+def faults_of_types(graph: Graph, environment: Environment) -> list[GraphError]:
+    """Faults of the types of a graph's cubes, as far as its parameters are known."""
+    return list(Evaluation(_without_open_parameters(graph), environment).faults())
 
 
 def read(
@@ -73,6 +80,25 @@ def read(
     except GraphError as fault:
         return Graph({}, ""), [*reader.faults, fault]
     return Graph(nodes, result), reader.faults
+
+
+def read_text(text: bytes, parameters: Mapping[str, JSON] = _NONE) -> tuple[Graph, list[GraphError]]:
+    """Read the text of a process graph, with the user's processes beside it; `read` of the last text is kept.
+
+    A command reads the same text when it checks, prepares and plans a graph, whose geometries may be megabytes.
+    """
+    graph, found = _read_text(text, json.dumps(parameters, sort_keys=True))
+    return graph, list(found)
+
+
+@lru_cache(maxsize=1)
+def _read_text(text: bytes, parameters: str) -> tuple[Graph, tuple[GraphError, ...]]:
+    try:
+        process, user_defined = split(text)
+    except GraphError as fault:
+        return Graph({}, ""), (fault,)
+    graph, found = read(process, user_defined=user_defined, parameters=json.loads(parameters))
+    return graph, tuple(found)
 
 
 def one_call(process: str, arguments: Mapping[str, Argument]) -> Graph:

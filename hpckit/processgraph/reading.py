@@ -9,6 +9,7 @@ from typing import Any, Final
 from hpckit.errors import GraphError
 from hpckit.processgraph.callee import Callee, callee
 from hpckit.processgraph.document import (
+    LARGE,
     MOST_GRAPHS_NESTED,
     MOST_NODES,
     Document,
@@ -18,6 +19,7 @@ from hpckit.processgraph.document import (
     refers,
     shown,
 )
+from hpckit.processgraph.geojson import known_geometries
 from hpckit.processgraph.graph import (
     Argument,
     ChildGraph,
@@ -71,6 +73,15 @@ class Reader:
     user_defined: Mapping[str, JSON]
     faults: list[GraphError] = field(default_factory=list)
     _nodes: int = 0
+    _geometries: dict[int, tuple[ConstantObject, ConstantObject]] = field(default_factory=dict)
+
+    def geometries(self, item: ConstantObject) -> ConstantObject:
+        """The geometries of a large feature collection; itself if it is none, or is faulty."""
+        if len(item.get("features") or ()) < LARGE:
+            return item
+        if id(item) not in self._geometries:
+            self._geometries[id(item)] = item, known_geometries(item)
+        return self._geometries[id(item)][1]
 
     def graph(self, document: Document, scope: Scope) -> tuple[dict[str, Node], str]:
         """The nodes that have no fault and stand behind no other that has one, and the result's node.
@@ -161,6 +172,8 @@ class _NodeReader:
             key: self._given(item, None if called is None else called.parameter(key)) for key, item in given.items()
         }
         if called is not None and called.known is not None:
+            if called.graph is None:
+                arguments = {key: self._known(item, called.known, key) for key, item in arguments.items()}
             arguments = self._complete(process, called.known, arguments)
         if called is None or len(self.reader.faults) > before or self._stands_behind_a_fault(given):
             return None
@@ -209,6 +222,13 @@ class _NodeReader:
         if isinstance(item, dict | list) and not refers(item):
             return ConstantObject(item) if isinstance(item, dict) else ConstantArray(item)
         return self._argument(item, parameter)
+
+    def _known(self, item: Argument, process: Specification, name: str) -> Argument:
+        """Many geometries, read once for all nodes that take them: nobody looks at each coordinate again."""
+        parameter = process.parameters.get(name)
+        if not isinstance(item, ConstantObject) or parameter is None or not parameter.takes_geometries:
+            return item
+        return self.reader.geometries(item)
 
     def _argument(self, item: JSON, parameter: Parameter | None) -> Argument:
         match item:

@@ -10,7 +10,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import GraphError, VectorError
-from hpckit.processgraph.geometries import crs_of
+from hpckit.processgraph.geojson import crs_of
 from hpckit.space.vector.crs import is_longitude_latitude
 from hpckit.space.vector.project import project, to_degrees, transformer
 

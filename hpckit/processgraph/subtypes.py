@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from typing import Final
 
 from hpckit.processgraph.document import shown
-from hpckit.processgraph.graph import FromNode, FromParameter
+from hpckit.processgraph.graph import FromNode, FromParameter, KnownGeometries
 from hpckit.processgraph.mismatch import Mismatch, described
 from hpckit.processgraph.specs import JSON, Schema
 
@@ -31,6 +31,8 @@ _GEOMETRIES: Final = frozenset(
 
 
 def _geojson(value: JSON, schema: Schema) -> Mismatch | None:
+    if isinstance(value, KnownGeometries):
+        return None
     kind = value.get("type")
     wanted = {"Feature": "geometry", "FeatureCollection": "features", "GeometryCollection": "geometries"}
     if kind not in _GEOMETRIES and kind not in wanted:

@@ -20,7 +20,7 @@ from hpckit.errors import GraphError, VectorError
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.web import REDIRECTS, is_private
 from hpckit.processgraph.cube import Geometries
-from hpckit.processgraph.geometries import LONGITUDE_LATITUDE, from_geojson
+from hpckit.processgraph.geojson import LONGITUDE_LATITUDE, from_geojson
 
 LONGEST_S: Final = 30.0
 """Seconds that an answer may take, all redirects included."""

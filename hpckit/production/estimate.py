@@ -51,6 +51,8 @@ class Estimate:
     """Whether there is a cube at all."""
     composite_bytes: int = 0
     """Bytes that composites, their GeoTIFFs and mosaics must find free."""
+    graph_bytes: int = 0
+    """Bytes that results of process graphs, functions and models must find free, stored and as files."""
     disks: tuple[Disk, ...] = ()
     """All of that, by file system."""
     extent: str = "granule"
@@ -97,7 +99,7 @@ class Estimate:
         for disk in self.disks:
             if disk.wanted_bytes > disk.free_bytes:
                 raise PlanError(
-                    f"cube and composites need {format_bytes(disk.wanted_bytes)} on the file system of {disk.path}, "
+                    f"cube and results need {format_bytes(disk.wanted_bytes)} on the file system of {disk.path}, "
                     f"{format_bytes(disk.free_bytes)} are free",
                     hint="choose another `outputs.path`, fewer methods or periods, or `outputs: {cog: false}`",
                 )
@@ -128,7 +130,8 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         free_inodes=disk.f_favail or None,
         available_memory=available_memory(),
         keeps_cube=planned.run.campaign.cube.keep,
-        composite_bytes=sum(item.nbytes for item in written if item.what != "cube"),
+        composite_bytes=sum(item.nbytes for item in written if item.what not in ("cube", "graphs")),
+        graph_bytes=sum(item.nbytes for item in written if item.what == "graphs"),
         disks=disks([(item.folder, item.nbytes) for item in written]),
         extent=planned.run.campaign.cube.windows_by,
         windows=windows,

@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from hpckit.errors import GraphError
-from hpckit.processgraph.geometries import from_geojson
+from hpckit.processgraph.geojson import from_geojson
 from hpckit.processgraph.reproject import in_crs
 
 SQUARE = {"type": "Polygon", "coordinates": [[[10, 47], [10.1, 47], [10.1, 47.1], [10, 47.1], [10, 47]]]}

@@ -12,7 +12,7 @@ import shapely
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube, Dimension, Geometries, Values
-from hpckit.processgraph.footprints import Footprints
+from hpckit.processgraph.footprints import footprints_of
 from hpckit.processgraph.geometries import geometries_of
 from hpckit.processgraph.labelled import Labelled
 from hpckit.processgraph.planes import grid_of, with_planes_last
@@ -46,7 +46,7 @@ class _Aggregation:
     def __init__(self, call: Call) -> None:
         data = with_planes_last(call.type_of("data"))
         self.geometries: Geometries = geometries_of(call, "geometries")
-        self.footprints = Footprints(self.geometries, grid_of(data))
+        self.footprints = footprints_of(self.geometries, grid_of(data))
         self._others = data.dims[:-2]
         self._shape = data.values.shape[:-2]
         self.layers = int(np.prod(self._shape))

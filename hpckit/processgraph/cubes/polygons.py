@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import NOTHING, Cube, Geometries, Grid
-from hpckit.processgraph.footprints import Footprints
+from hpckit.processgraph.footprints import Footprints, footprints_of
 from hpckit.processgraph.geometries import geometries_of, require_polygons
 from hpckit.processgraph.planes import grid_of, in_order, with_planes_last
 from hpckit.processgraph.process import Call, Callback, on_cubes
@@ -53,7 +53,7 @@ def filter_spatial(call: Call) -> Cube:
 
 def _footprints(call: Call, grid: Grid) -> tuple[Geometries, Footprints]:
     found = geometries_of(call, "geometries")
-    return found, Footprints(found, grid)
+    return found, footprints_of(found, grid)
 
 
 @on_cubes("apply_polygon")
@@ -88,7 +88,7 @@ class _Segments:
     """Result without pixels; y and x last."""
 
     def __init__(self, call: Call) -> None:
-        self.footprints = Footprints(_only_polygons(call, "geometries"), grid_of(call.type_of("data")))
+        self.footprints = footprints_of(_only_polygons(call, "geometries"), grid_of(call.type_of("data")))
         if self.footprints.sizes.sum() <= _FEW_PIXELS:
             _require_apart(self.footprints)
         found = self.process(call, NOTHING, np.zeros((0, 0), dtype=np.bool_))
@@ -119,7 +119,7 @@ class _Segments:
 
 def _polygons(call: Call, argument: str) -> Footprints:
     grid = grid_of(call.type_of("data"))
-    found: Footprints = call.once(lambda: Footprints(_only_polygons(call, argument), grid))
+    found: Footprints = call.once(lambda: footprints_of(_only_polygons(call, argument), grid))
     return found
 
 

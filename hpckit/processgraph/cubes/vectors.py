@@ -13,7 +13,8 @@ import shapely
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube, Dimension, Geometries
 from hpckit.processgraph.derived import chosen, derived, features_of, plain
-from hpckit.processgraph.geometries import crs_of, from_geojson, geometries_of
+from hpckit.processgraph.geojson import crs_of, from_geojson
+from hpckit.processgraph.geometries import geometries_of
 from hpckit.processgraph.process import Call, Value, on_cubes
 from hpckit.processgraph.reproject import in_crs
 

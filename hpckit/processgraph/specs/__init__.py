@@ -50,6 +50,11 @@ class Parameter:
         return bool(self.schemas) and all(schema.get("subtype") == "process-graph" for schema in self.schemas)
 
     @property
+    def takes_geometries(self) -> bool:
+        """Whether GeoJSON may stand here."""
+        return any(_takes_geometries(schema) for schema in self.schemas)
+
+    @property
     def callback(self) -> tuple[Parameter, ...] | None:
         """What a child process in this argument is called with; None if no child process may stand here."""
         for schema in self.schemas:
@@ -131,6 +136,11 @@ def _load(name: str) -> JSON:
 
 def _says_something(schema: Schema) -> bool:
     return bool(set(schema) - {"description", "title", "default", "examples"})
+
+
+def _takes_geometries(schema: Schema) -> bool:
+    kinds = {dim.get("type") for dim in schema.get("dimensions", ())}
+    return schema.get("subtype") in ("geojson", "vector-cube") or "geometry" in kinds
 
 
 def _takes_null(schema: Schema) -> bool:

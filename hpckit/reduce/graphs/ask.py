@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hpckit.base.files import write_json, write_text
+from hpckit.base.files import write_bytes, write_text
 from hpckit.errors import GraphError
-from hpckit.processgraph.document import load
 from hpckit.processgraph.graph import Graph
-from hpckit.processgraph.parse import faults
+from hpckit.processgraph.parse import faults_of_types, read_text
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.files import write_files
 from hpckit.reduce.graphs.formats import ResultFile
-from hpckit.reduce.graphs.job import EvaluatedResult, job_on, parsed, split
+from hpckit.reduce.graphs.job import EvaluatedResult, job_on, parsed
 from hpckit.reduce.udf.settings import settings_here
 
 CAMPAIGN: Final = "campaign.yaml"
@@ -25,11 +24,8 @@ _REDUCTION: Final = "result"
 
 def check(document: Any, collections: Mapping[str, Path]) -> list[GraphError]:
     """All faults of a graph: of its form, its arguments, and the types of its cubes; nothing is computed."""
-    try:
-        process, user_defined = split(document)
-    except GraphError as error:
-        return [error]
-    return faults(process, GraphEnvironment(collections, udf=settings_here()), user_defined=user_defined)
+    graph, found = read_text(_text(document))
+    return [*found, *faults_of_types(graph, GraphEnvironment(collections, udf=settings_here()))]
 
 
 def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> list[ResultFile]:
@@ -60,15 +56,22 @@ def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title:
     GraphError
         Its first fault of form.
     """
-    names = sorted(_loaded(parsed(document)) & set(collections))
-    known = load(document) if isinstance(document, (str, bytes)) else document
-    write_json(folder / _GRAPH, known)
+    text = _text(document)
+    names = sorted(_loaded(parsed(text)) & set(collections))
+    write_bytes(folder / _GRAPH, text)
     lines = [f"# {line}" for line in title.splitlines()]
     lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
     lines += ["    collections:" if names else "    collections: {}"]
     lines += [f"      {json.dumps(name)}: {json.dumps(str(collections[name].absolute()))}" for name in names]
     write_text(folder / CAMPAIGN, "\n".join([*lines, "    outputs: {path: results}"]) + "\n")
     return folder / CAMPAIGN
+
+
+def _text(document: Any) -> bytes:
+    """JSON as a text; one text is read once, however often it is asked for."""
+    if isinstance(document, str):
+        return document.encode()
+    return document if isinstance(document, bytes) else json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
 def _loaded(graph: Graph) -> set[str]:

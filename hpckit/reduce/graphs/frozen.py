@@ -4,6 +4,8 @@
 
     frozen/<digest>/graphs/<reduction>/
       graph.json                the process graph; of a function or model its settings and digest
+      read.json                 the process graph as it was read, with its parameters, and the digest of both
+      geometries-<n>.parquet    of a process graph: what many geometries in it became
       code/                     source files of a function that lie beside the campaign file
       collections/<name>/       of another campaign: its frozen inputs
         place.json                where that campaign's file and run directory lie
@@ -21,14 +23,21 @@ from hpckit.base.reading import read_bytes, read_json
 from hpckit.campaign.blocks import FunctionReduction, OfWindows
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.functionfiles import Module, find_module
+from hpckit.campaign.graph import GraphReduction
 from hpckit.catalogue import tiling
 from hpckit.cubes import held
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
+from hpckit.processgraph.compact import packed, unpacked
+from hpckit.processgraph.graph import Graph
+from hpckit.processgraph.parse import read_text
 from hpckit.reduce.graphs.collection import Collection, open_collection
+from hpckit.reduce.graphs.geometryfile import read_geometries, write_geometries
 from hpckit.runs.run import CAMPAIGN_JSON, Run
 
 _GRAPH: Final = "graph.json"
+_READ: Final = "read.json"
+_GEOMETRIES: Final = "geometries-{}.parquet"
 _PLACE: Final = "place.json"
 _CODE: Final = "code"
 _COPIED: Final = (CAMPAIGN_JSON, "selected.parquet", "tiles.parquet", "windows.parquet")
@@ -44,6 +53,8 @@ def freeze(run: Run, reduction: OfWindows) -> None:
     """
     folder = _folder(run, reduction)
     write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
+    if isinstance(reduction, GraphReduction):
+        _write_read(folder, reduction, run.campaign.folder)
     if isinstance(reduction, FunctionReduction):
         _copy_code(find_module(reduction.module, run.campaign.folder), folder / _CODE)
     for name, path in sorted(reduction.collections.items()):
@@ -53,6 +64,41 @@ def freeze(run: Run, reduction: OfWindows) -> None:
             write_bytes(target / file, read_bytes(source.inputs / file))
         place = {"campaign": str(source.campaign.path), "run": str(source.path), "frozen": source.frozen}
         write_json(target / _PLACE, place)
+
+
+def _write_read(folder: Path, reduction: GraphReduction, campaign: Path) -> None:
+    graph, faults = read_text(reduction.text(campaign), reduction.parameters)
+    if faults:
+        raise faults[0]
+    document, known = packed(graph)
+    for number, geometries in enumerate(known):
+        write_geometries(folder / _GEOMETRIES.format(number), geometries)
+    digest = _digest(reduction.document(campaign), reduction)
+    write_json(folder / _READ, {"graph": document, "geometries": len(known), "inputs": digest})
+
+
+def graph_of(run: Run, reduction: GraphReduction) -> Graph | None:
+    """The graph as it was read when it was frozen; None if an earlier version froze it.
+
+    Raises
+    ------
+    PlanError
+        If its geometries are missing.
+    DamagedFileError
+        If a file is not what was written.
+    """
+    folder = _folder(run, reduction)
+    try:
+        known = read_json(folder / _READ)
+    except FileNotFoundError:
+        return None
+    try:
+        geometries = [read_geometries(folder / _GEOMETRIES.format(number)) for number in range(known["geometries"])]
+        return unpacked(known["graph"], geometries)
+    except FileNotFoundError as error:
+        raise PlanError(f"{error.filename}: missing", hint=_AGAIN) from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise PlanError(f"{folder / _READ}: the frozen graph does not fit this version", hint=_AGAIN) from error
 
 
 def code(run: Run, reduction: FunctionReduction) -> Path:
@@ -93,7 +139,14 @@ def collections(tiles: Tiles, reduction: OfWindows) -> Mapping[str, Collection]:
 
 def inputs_of(tiles: Tiles, reduction: OfWindows) -> str:
     """Digest of a graph and the values of its parameters."""
-    return digest_json([document(tiles.run, reduction), reduction.parameters])[:16]
+    try:
+        return str(read_json(_folder(tiles.run, reduction) / _READ)["inputs"])
+    except FileNotFoundError:
+        return _digest(document(tiles.run, reduction), reduction)
+
+
+def _digest(document: Any, reduction: OfWindows) -> str:
+    return digest_json([document, reduction.parameters])[:16]
 
 
 def _thawed(name: str, folder: Path) -> Collection:

@@ -13,10 +13,10 @@ from hpckit.campaign.graph import GraphReduction
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import GraphError
 from hpckit.processgraph.cube import Cube
-from hpckit.processgraph.document import load
+from hpckit.processgraph.document import split
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import FromNode, Graph, Node
-from hpckit.processgraph.parse import parse
+from hpckit.processgraph.parse import read, read_text
 from hpckit.processgraph.process import Asked, Call, Value
 from hpckit.processgraph.taken import runs_user_code
 from hpckit.reduce.graphs import frozen
@@ -164,20 +164,6 @@ class EvaluatedResult:
         return self.job.evaluate(self.output, asked)
 
 
-def split(document: Any) -> tuple[Any, Mapping[str, Any]]:
-    """A process, and the processes of its user that stand beside it as `user_defined`.
-
-    Raises
-    ------
-    GraphError
-        If it is no JSON.
-    """
-    known = load(document) if isinstance(document, (str, bytes)) else document
-    if isinstance(known, Mapping) and isinstance(known.get("user_defined"), Mapping):
-        return {name: item for name, item in known.items() if name != "user_defined"}, known["user_defined"]
-    return known, {}
-
-
 def parsed(document: Any, parameters: Mapping[str, Any] | None = None) -> Graph:
     """A graph with its user-defined processes put in.
 
@@ -186,8 +172,14 @@ def parsed(document: Any, parameters: Mapping[str, Any] | None = None) -> Graph:
     GraphError
         Its first fault of form.
     """
-    process, user_defined = split(document)
-    return parse(process, user_defined=user_defined, parameters=parameters or {})
+    if isinstance(document, bytes):
+        graph, faults = read_text(document, parameters or {})
+    else:
+        process, user_defined = split(document)
+        graph, faults = read(process, user_defined=user_defined, parameters=parameters or {})
+    if faults:
+        raise faults[0]
+    return graph
 
 
 def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
@@ -200,7 +192,9 @@ def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
     PlanError
         If frozen inputs are missing.
     """
-    graph = parsed(frozen.document(tiles.run, reduction), reduction.parameters)
+    graph = frozen.graph_of(tiles.run, reduction) or parsed(
+        frozen.document(tiles.run, reduction), reduction.parameters
+    )
     known = frozen.collections(tiles, reduction)
     trials = tiles.run.path / "udf"
     udf = settings_here(reduction.udf)

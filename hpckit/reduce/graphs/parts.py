@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -88,12 +89,25 @@ class PartResult:
             return self.type.with_values(self._part(0, manifest))
         wanted = self._wanted(asked)
         axis = next(place for place, dim in enumerate(self.type.dims) if dim.kind == "geometry")
-        place_of = {item: (part, at) for part, group in enumerate(self.groups) for at, item in enumerate(group)}
-        pieces = [self._part(place_of[item][0], manifest).take(place_of[item][1], axis) for item in wanted]
-        empty = np.take(self.type.values, [], axis)
-        values = np.stack(pieces, axis) if pieces else empty
+        shape = list(self.type.values.shape)
+        shape[axis] = len(wanted)
+        values = np.empty(shape, self.type.values.dtype)
+        parts, places = self._places[:, np.asarray(wanted, np.int64)]
+        into = np.moveaxis(values, axis, 0)
+        for part in np.unique(parts).tolist():
+            here = parts == part
+            into[here] = np.moveaxis(self._part(part, manifest), axis, 0)[places[here]]
         features = asked if isinstance(asked, (range, tuple)) else range(len(wanted))
-        return replace(self.type, values=values.astype(self.type.values.dtype, copy=False), features=features)
+        return replace(self.type, values=values, features=features)
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """Of each geometry its part, and its position in it; shape (2, geometries)."""
+        found = np.zeros((2, sum(map(len, self.groups))), np.int64)
+        for part, group in enumerate(self.groups):
+            found[0, list(group)] = part
+            found[1, list(group)] = np.arange(len(group))
+        return found
 
     def _wanted(self, asked: Asked) -> Sequence[int]:
         if isinstance(asked, Box):

@@ -122,7 +122,7 @@ class Graphs(_OfGraphs):
                     if f"{self.name}/{reduction.name}/{output.key}/{piece.name}" in left:
                         nbytes += int(piece.pixels * size) * (2 if output.format else 1)
                         files += len(work.keys(output, piece))
-            yield Written("composites", files_path(tiles.campaign, reduction), nbytes, files)
+            yield Written("graphs", files_path(tiles.campaign, reduction), nbytes, files)
 
     def execute(self, context: Context, unit: Unit) -> Outcome:
         """Compute a part."""

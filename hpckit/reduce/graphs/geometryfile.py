@@ -1,0 +1,58 @@
+"""Geometries of a process graph as a Parquet file, which workers read instead of JSON of megabytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import shapely
+
+from hpckit.base.files import atomic_path
+from hpckit.base.reading import parsed, read_table
+from hpckit.errors import DamagedFileError
+from hpckit.processgraph.cube import Geometries
+
+_CRS: Final = b"crs"
+_HINT: Final = "`hpckit plan CAMPAIGN` freezes it again"
+
+
+def write_geometries(path: Path, geometries: Geometries) -> None:
+    """Write geometries, as WKB, with the `id` and the properties of their features, as JSON."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"geometry": pa.array(shapely.to_wkb(geometries.shapes), pa.binary())}
+    for name, items in (("id", geometries.ids), ("properties", geometries.properties)):
+        if items:
+            columns[name] = pa.array([json.dumps(item, ensure_ascii=False) for item in items], pa.string())
+    table = pa.table(columns).replace_schema_metadata({_CRS: geometries.crs.encode()})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_geometries(path: Path) -> Geometries:
+    """Geometries that were written.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DamagedFileError
+        If it is not the file that was written.
+    """
+    return parsed(path, _parse, lambda _: DamagedFileError(f"{path}: damaged", hint=_HINT))
+
+
+def _parse(file: Any) -> Geometries:
+    table = read_table(file)
+    shapes = np.asarray(shapely.from_wkb(table["geometry"].to_numpy()), dtype=object)
+    listed = {name: tuple(_list(table[name])) if name in table.column_names else () for name in ("id", "properties")}
+    return Geometries(shapes, table.schema.metadata[_CRS].decode(), listed["id"], listed["properties"])
+
+
+def _list(column: Any) -> list[Any]:
+    """Values of JSON texts, read as one array."""
+    found: list[Any] = json.loads(f"[{','.join(column.to_pylist())}]")
+    return found
