@@ -47,7 +47,9 @@ def read_geometries(path: Path) -> Geometries:
 
 def _parse(file: Any) -> Geometries:
     table = read_table(file)
-    shapes = np.asarray(shapely.from_wkb(table["geometry"].to_numpy()), dtype=object)
+    wkb = np.empty(len(table), dtype=object)  # not `to_numpy`, which imports pandas
+    wkb[:] = table["geometry"].to_pylist()
+    shapes = np.asarray(shapely.from_wkb(wkb), dtype=object)
     listed = {name: tuple(_list(table[name])) if name in table.column_names else () for name in ("id", "properties")}
     return Geometries(shapes, table.schema.metadata[_CRS].decode(), listed["id"], listed["properties"])
 

@@ -24,6 +24,8 @@ MEDIA_TYPE: Final = "application/vnd.apache.parquet"
 GEOMETRY: Final = "geometry"
 _ROWS: Final = 100_000
 """In a group."""
+_DICTIONARY_BYTES: Final = 16 << 20
+"""Of the distinct values of a column in a group."""
 
 
 def check(kind: Value, options: Options) -> None:
@@ -46,12 +48,18 @@ def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
             for batch in _batches(table, result, options, collected):
                 if writer is None:
                     schema = batch.schema.with_metadata(notes)
-                    writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                    writer = pq.ParquetWriter(temporary, schema, compression="zstd", **_repeated(schema))
                 writer.write_table(pa.Table.from_batches([batch]).cast(schema), row_group_size=_ROWS)
         finally:
             if writer is not None:
                 writer.close()
     return [tables.described(table, path, MEDIA_TYPE, collected)]
+
+
+def _repeated(schema: Any) -> dict[str, Any]:
+    """Options by which values that many rows repeat, as geometries are for each date, are written once for a group."""
+    names = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return {"use_dictionary": names, "dictionary_pagesize_limit": _DICTIONARY_BYTES}
 
 
 def _batches(table: tables.Table, result: Result, options: Options, collected: Any) -> Iterator[Any]:
