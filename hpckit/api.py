@@ -15,7 +15,7 @@ Examples
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -1179,7 +1179,7 @@ def with_parameters(graph: Any, values: Mapping[str, Any]) -> Any:
     return with_parameters(document, values)
 
 
-def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]:
+def check_graph(graph: Any, collections: Mapping[str, Path], *, hosts: Collection[str] = ()) -> list[GraphError]:
     """All faults of a process graph: of form, arguments, and types of cubes; no pixel is read.
 
     Parameters
@@ -1189,14 +1189,20 @@ def check_graph(graph: Any, collections: Mapping[str, Path]) -> list[GraphError]
         `user_defined`, by name.
     collections : mapping of str to Path
         Campaign file, or run directory, of each collection.
+    hosts : collection of str
+        Servers from which `load_stac` and `load_url` may read; `*` for all of public addresses.
     """
     from hpckit.reduce.graphs.ask import check as check_all
 
-    return check_all(graph, collections)
+    return check_all(graph, collections, hosts)
 
 
 def estimate_graph(
-    graph: Any, collections: Mapping[str, Path], *, parameters: Mapping[str, Any] | None = None
+    graph: Any,
+    collections: Mapping[str, Path],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    hosts: Collection[str] = (),
 ) -> GraphEstimate:
     """Time, bytes and pixels of a process graph, from the types of its cubes; arguments as of `check_graph`.
 
@@ -1208,15 +1214,17 @@ def estimate_graph(
     from hpckit.reduce.graphs.estimating import estimate
     from hpckit.reduce.graphs.job import job_on
 
-    return estimate(job_on(graph, collections, parameters))
+    return estimate(job_on(graph, collections, parameters, hosts=hosts))
 
 
-def compute_graph(graph: Any, collections: Mapping[str, Path], folder: str | Path) -> list[ResultFile]:
+def compute_graph(
+    graph: Any, collections: Mapping[str, Path], folder: str | Path, *, hosts: Collection[str] = ()
+) -> list[ResultFile]:
     """Compute a process graph in this process, and write its result files; for small extents.
 
     Parameters
     ----------
-    graph, collections
+    graph, collections, hosts
         As of `check_graph`.
     folder : str or Path
         For the files.
@@ -1230,7 +1238,7 @@ def compute_graph(graph: Any, collections: Mapping[str, Path], folder: str | Pat
     """
     from hpckit.reduce.graphs.ask import compute
 
-    return compute(graph, collections, Path(folder))
+    return compute(graph, collections, Path(folder), hosts)
 
 
 def prepare_graph(
@@ -1240,12 +1248,13 @@ def prepare_graph(
     *,
     title: str = "",
     options: Mapping[str, Any] | None = None,
+    hosts: Collection[str] = (),
 ) -> Path:
     """Make a process graph a job: write it, and the campaign that computes it, into a folder.
 
     Parameters
     ----------
-    graph, collections
+    graph, collections, hosts
         As of `check_graph`.
     title : str
         For people, in the file.
@@ -1266,7 +1275,7 @@ def prepare_graph(
 
     for name in options or {}:
         raise GraphError(f"there is no option {name!r} of graphs", fault="JobOptionUnsupported")
-    return prepare(graph, collections, Path(folder), title)
+    return prepare(graph, collections, Path(folder), title, hosts)
 
 
 def graph_results(campaign: str | Path) -> list[ResultFile]:

@@ -50,6 +50,9 @@ class GraphReduction(_Model):
     collections: dict[str, Path] = Field(default_factory=dict)
     """Campaign files, or run directories, by the names of the collections that the graph loads. The campaign's own
     cube has its `name`."""
+    hosts: list[str] = Field(default_factory=list)
+    """Servers that `load_stac` and `load_url` may read, by name; `"*"` for all of public addresses. A server whose
+    address is not public must be named."""
     outputs: GraphOutputs = Field(default_factory=GraphOutputs)
     udf: Udf | None = None
     """Images and limits for code of users (`run_udf`); those of the site where it is left out."""

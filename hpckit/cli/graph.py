@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpckit.errors import GraphError
 
 Collections = Mapping[str, Path]
+Hosts = tuple[str, ...]
 
 
 def _collections(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> Collections:
@@ -69,6 +70,13 @@ PARAMETERS = click.option(
     callback=_parameters,
     help="Value of a parameter of the graph: JSON or text, or @FILE with JSON. May be repeated.",
 )
+HOSTS = click.option(
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A server that the graph may read (load_stac, load_url); * for all of public addresses. May be repeated.",
+)
 OUTPUT = click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the job."
 )
@@ -76,7 +84,7 @@ OUTPUT = click.option(
 
 def on_graph(command: Callable[..., Any]) -> Callable[..., Any]:
     """Argument and options that all commands of a graph have."""
-    return GRAPH(COLLECTIONS(PARAMETERS(command)))
+    return GRAPH(COLLECTIONS(PARAMETERS(HOSTS(command))))
 
 
 @click.group()
@@ -96,7 +104,7 @@ def graph() -> None:
 @graph.command()
 @on_graph
 @AS_JSON
-def check(graph: Path, collections: Collections, parameters: Mapping[str, Any], as_json: bool) -> None:
+def check(graph: Path, collections: Collections, parameters: Mapping[str, Any], hosts: Hosts, as_json: bool) -> None:
     """Check a graph: its form, its arguments, and the types of its cubes. No pixel is read.
 
     Shows all faults at once, each with its node. Exit code 1 if there is one.
@@ -109,7 +117,7 @@ def check(graph: Path, collections: Collections, parameters: Mapping[str, Any], 
     from hpckit import api
     from hpckit.base.quantities import format_count
 
-    faults = api.check_graph(_document(graph, parameters), collections)
+    faults = api.check_graph(_document(graph, parameters), collections, hosts=hosts)
     if as_json:
         found = [{"node": f.node, "fault": f.fault, "message": f.message, "hint": f.hint} for f in faults]
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
@@ -130,6 +138,7 @@ def plan(
     graph: Path,
     collections: Collections,
     parameters: Mapping[str, Any],
+    hosts: Hosts,
     output: Path,
     workers: int | None,
     as_json: bool,
@@ -149,10 +158,12 @@ def plan(
     from hpckit.cli.follow import show_layout
     from hpckit.cli.tables import show_plan
 
-    found = api.plan(_job(graph, collections, parameters, output), workers=workers, site=site, console=Console())
+    found = api.plan(
+        _job(graph, collections, parameters, hosts, output), workers=workers, site=site, console=Console()
+    )
     show_plan(found.estimate, found.layout, found.unread, as_json=as_json)
     if not as_json:
-        for line in api.estimate_graph(graph.read_bytes(), collections, parameters=parameters).lowered:
+        for line in api.estimate_graph(graph.read_bytes(), collections, parameters=parameters, hosts=hosts).lowered:
             click.echo(f"lowered: {line}")
     if found.layout is None or found.site is None:
         found.estimate.require_fit()
@@ -166,7 +177,12 @@ def plan(
 @OUTPUT
 @WORKERS
 def run(
-    graph: Path, collections: Collections, parameters: Mapping[str, Any], output: Path, workers: int | None
+    graph: Path,
+    collections: Collections,
+    parameters: Mapping[str, Any],
+    hosts: Hosts,
+    output: Path,
+    workers: int | None,
 ) -> None:
     """Compute a graph on this machine, and list the result files.
 
@@ -182,7 +198,7 @@ def run(
     from hpckit.cli.tables import show_result
 
     console = Console()
-    campaign = _job(graph, collections, parameters, output)
+    campaign = _job(graph, collections, parameters, hosts, output)
     result = api.run(campaign, workers=workers, console=console)
     show_result(result, console)
     for file in api.graph_results(campaign):
@@ -199,6 +215,7 @@ def submit(
     graph: Path,
     collections: Collections,
     parameters: Mapping[str, Any],
+    hosts: Hosts,
     output: Path,
     site: str | None,
     account: str | None,
@@ -220,7 +237,7 @@ def submit(
     from hpckit.cli.follow import exit_code, show_submission
 
     console = Console()
-    campaign = _job(graph, collections, parameters, output)
+    campaign = _job(graph, collections, parameters, hosts, output)
     request = make_request(account, partition, qos, max_elements)
     made = api.submit(campaign, site, request=request, console=console)
     show_submission(made, campaign)
@@ -266,16 +283,16 @@ def _document(graph: Path, parameters: Mapping[str, Any]) -> Any:
     return api.with_parameters(document, parameters) if parameters else document
 
 
-def _job(graph: Path, collections: Collections, parameters: Mapping[str, Any], output: Path) -> Path:
+def _job(graph: Path, collections: Collections, parameters: Mapping[str, Any], hosts: Hosts, output: Path) -> Path:
     """The campaign file of a graph in its folder; ends the command if the graph has faults."""
     from hpckit import api
 
     document = _document(graph, parameters)
-    faults = api.check_graph(document, collections)
+    faults = api.check_graph(document, collections, hosts=hosts)
     if faults:
         _show(graph, faults)
         raise SystemExit(EX_FAILED)
-    return api.prepare_graph(document, collections, output, title=graph.name)
+    return api.prepare_graph(document, collections, output, title=graph.name, hosts=hosts)
 
 
 def _show(graph: Path, faults: list[GraphError]) -> None:

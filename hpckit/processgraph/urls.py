@@ -118,6 +118,15 @@ def _require_allowed(url: str, hosts: Collection[str]) -> None:
         raise _refused(f"{what} is refused: it is not encrypted", "give an address that begins with https://")
 
 
+def is_allowed(url: str, hosts: Collection[str]) -> bool:
+    """Whether an address may be read."""
+    try:
+        _require_allowed(url, hosts)
+    except (GraphError, ValueError):
+        return False
+    return True
+
+
 def _parsed(content: bytes, kind: str, url: str) -> Geometries:
     what = without_secrets(url)
     if kind == "parquet":

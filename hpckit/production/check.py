@@ -125,7 +125,8 @@ def _graph(campaign: Campaign, reduction: OfWindows) -> Iterator[FieldCheck]:
     if isinstance(reduction, BlockReduction):
         job = block_job_on(campaign, reduction, collections)
     else:
-        job = job_on(reduction.text(campaign.folder), collections, reduction.parameters, udf=reduction.udf)
+        text = reduction.text(campaign.folder)
+        job = job_on(text, collections, reduction.parameters, udf=reduction.udf, hosts=reduction.hosts)
     faults = [described(fault) for fault in job.evaluation.faults()]
     yield from (FieldCheck(what, "error", fault) for fault in faults)
     if not faults:

@@ -117,7 +117,7 @@ def give(handler: Handler, content: Content, start: int, stop: int) -> None:
 
 
 def _head(handler: Handler, content: Content, start: int, stop: int, length: int) -> None:
-    handler.send_response(206)
+    handler.send_response(206 if "Range" in handler.headers else 200)
     handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
     handler.send_header("Content-Length", str(length))
     handler.send_header("ETag", f'"{handler.tag}"')

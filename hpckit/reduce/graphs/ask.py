@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,16 @@ _GRAPH: Final = "graph.json"
 _REDUCTION: Final = "result"
 
 
-def check(document: Any, collections: Mapping[str, Path]) -> list[GraphError]:
+def check(document: Any, collections: Mapping[str, Path], hosts: Collection[str] = ()) -> list[GraphError]:
     """All faults of a graph: of its form, its arguments, and the types of its cubes; nothing is computed."""
     graph, found = read_text(_text(document))
-    return [*found, *faults_of_types(graph, GraphEnvironment(collections, udf=settings_here()))]
+    environment = GraphEnvironment(collections, hosts=frozenset(hosts), udf=settings_here())
+    return [*found, *faults_of_types(graph, environment)]
 
 
-def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> list[ResultFile]:
+def compute(
+    document: Any, collections: Mapping[str, Path], folder: Path, hosts: Collection[str] = ()
+) -> list[ResultFile]:
     """Compute a graph in this process, and write its result files into a folder.
 
     Raises
@@ -36,14 +39,16 @@ def compute(document: Any, collections: Mapping[str, Path], folder: Path) -> lis
     GraphError
         If it has a fault, or no `save_result`.
     """
-    job = job_on(document, collections, runs_code=True)
+    job = job_on(document, collections, runs_code=True, hosts=hosts)
     outputs = [output for output in job.outputs if output.format]
     if not outputs:
         raise GraphError("the graph has no save_result", hint="end it with save_result, which names a format")
     return [file for output in outputs for file in write_files(EvaluatedResult(job, output), output, folder)]
 
 
-def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title: str = "") -> Path:
+def prepare(
+    document: Any, collections: Mapping[str, Path], folder: Path, title: str = "", hosts: Collection[str] = ()
+) -> Path:
     """Write a graph and the campaign that computes it into a folder.
 
     Returns
@@ -63,6 +68,7 @@ def prepare(document: Any, collections: Mapping[str, Path], folder: Path, title:
     lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
     lines += ["    collections:" if names else "    collections: {}"]
     lines += [f"      {json.dumps(name)}: {json.dumps(str(collections[name].absolute()))}" for name in names]
+    lines += [f"    hosts: {json.dumps(sorted(hosts))}"] if hosts else []
     write_text(folder / CAMPAIGN, "\n".join([*lines, "    outputs: {path: results}"]) + "\n")
     return folder / CAMPAIGN
 

@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
+from hpckit.base.files import digest_json
 from hpckit.errors import GraphError
 from hpckit.inputs.fetched import look_in
 from hpckit.inputs.httpfiles import permit
+from hpckit.inputs.transfer import without_secrets
 from hpckit.processgraph.cube import Cube, Geometries
 from hpckit.processgraph.process import Request, Value
 from hpckit.processgraph.urls import read_url
 from hpckit.processgraph.usercode import UserCode
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.source import CollectionSource, open_source
+from hpckit.reduce.graphs.stac import key_of, open_stac
 from hpckit.reduce.udf.fitting import assumed, without_pixels
 from hpckit.reduce.udf.runner import UserCodeRunner
 from hpckit.reduce.udf.settings import is_offered
@@ -39,9 +43,13 @@ class GraphEnvironment:
 
     paths: Mapping[str, Path]
     hosts: frozenset[str] = frozenset()
-    """Hosts from which `load_url` may read; `*` for all with public addresses."""
-    copies: Path | None = None
-    """Folder for copies of what `load_url` reads, which all units of a job share."""
+    """Hosts from which `load_url` and `load_stac` may read; `*` for all with public addresses."""
+    items: Path | None = None
+    """Folder for items of `load_stac`, which stays as long as the collections that were made of them."""
+    of_stac: dict[str, Collection] = field(default_factory=dict)
+    """What `load_stac` opened, by address and extents."""
+    of_urls: dict[str, Geometries] = field(default_factory=dict)
+    """What `load_url` read, by address."""
     opened: dict[str, Collection] = field(default_factory=dict)
     sources: list[CollectionSource] = field(default_factory=list)
     """All that was loaded, in the order of the first load."""
@@ -85,28 +93,42 @@ class GraphEnvironment:
         return self.opened[name]
 
     def load_stac(self, url: str, request: Request) -> CollectionSource:
-        """Refuse: no address is allowed here.
+        """Open the products of STAC items at an address of a host that is allowed.
 
         Raises
         ------
         GraphError
-            Always.
+            As `hpckit.reduce.graphs.stac.open_stac`.
         """
-        raise GraphError(
-            f"{url} is not read: hosts for load_stac are not configured here",
-            hint="make a campaign of its items, and load that as a collection",
-            fault="ProcessParameterInvalid",
-        )
+        key = key_of(url, request)
+        if key not in self.of_stac:
+            self._require_hosts(url, "load_stac", "make a campaign of its items, and load that as a collection")
+            self.of_stac[key] = open_stac(url, request, self.hosts, self.items or Path(self._temporary.name))
+        permit(self.of_stac[key].tiles.campaign.scenes.hosts)
+        found = open_source(self.of_stac[key], request)
+        self.sources.append(found)
+        return found
+
+    @cached_property
+    def _temporary(self) -> TemporaryDirectory[str]:
+        """Folder for items that no run keeps."""
+        return TemporaryDirectory(prefix="hpckit-stac-")
 
     def read_geometries(self, url: str, format: str, options: Mapping[str, Value]) -> Geometries:
         """Read a vector file from a host that is allowed; see `hpckit.processgraph.urls.read_url`."""
+        key = f"url-{digest_json([url, format, options])[:16]}"
+        if key not in self.of_urls:
+            self._require_hosts(url, "load_url", "put the geometries into the graph, with load_geojson")
+            self.of_urls[key] = read_url(url, format, self.hosts)
+        return self.of_urls[key]
+
+    def _require_hosts(self, url: str, process: str, hint: str) -> None:
         if not self.hosts:
             raise GraphError(
-                f"{url} is not read: hosts for load_url are not configured here",
-                hint="put the geometries into the graph, with load_geojson",
+                f"{without_secrets(url)} is not read: hosts for {process} are not configured here",
+                hint=f"`hosts` of the reduction, of `openeo` in the settings of a server, or --host; or {hint}",
                 fault="ProcessParameterInvalid",
             )
-        return read_url(url, format, self.hosts, self.copies)
 
     def require_format(self, name: str, options: Mapping[str, Value], data: Cube) -> None:
         """Refuse a file format that there is not, an option that it does not have, and data that it cannot hold."""

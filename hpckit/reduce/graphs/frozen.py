@@ -6,6 +6,7 @@
       graph.json                the process graph; of a function or model its settings and digest
       read.json                 the process graph as it was read, with its parameters, and the digest of both
       geometries-<n>.parquet    of a process graph: what many geometries in it became
+      outside/                  what a process graph loads from servers
       code/                     source files of a function that lie beside the campaign file
       collections/<name>/       of another campaign: its frozen inputs
         place.json                where that campaign's file and run directory lie
@@ -29,8 +30,10 @@ from hpckit.cubes import held
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
 from hpckit.processgraph.compact import packed, unpacked
+from hpckit.processgraph.cube import Geometries
 from hpckit.processgraph.graph import Graph
 from hpckit.processgraph.parse import read_text
+from hpckit.reduce.graphs import outside
 from hpckit.reduce.graphs.collection import Collection, open_collection
 from hpckit.reduce.graphs.geometryfile import read_geometries, write_geometries
 from hpckit.runs.run import CAMPAIGN_JSON, Run
@@ -38,6 +41,7 @@ from hpckit.runs.run import CAMPAIGN_JSON, Run
 _GRAPH: Final = "graph.json"
 _READ: Final = "read.json"
 _GEOMETRIES: Final = "geometries-{}.parquet"
+_OUTSIDE: Final = "outside"
 _PLACE: Final = "place.json"
 _CODE: Final = "code"
 _COPIED: Final = (CAMPAIGN_JSON, "selected.parquet", "tiles.parquet", "windows.parquet")
@@ -54,7 +58,7 @@ def freeze(run: Run, reduction: OfWindows) -> None:
     folder = _folder(run, reduction)
     write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
     if isinstance(reduction, GraphReduction):
-        _write_read(folder, reduction, run.campaign.folder)
+        _write_read(folder, reduction, run)
     if isinstance(reduction, FunctionReduction):
         _copy_code(find_module(reduction.module, run.campaign.folder), folder / _CODE)
     for name, path in sorted(reduction.collections.items()):
@@ -66,7 +70,8 @@ def freeze(run: Run, reduction: OfWindows) -> None:
         write_json(target / _PLACE, place)
 
 
-def _write_read(folder: Path, reduction: GraphReduction, campaign: Path) -> None:
+def _write_read(folder: Path, reduction: GraphReduction, run: Run) -> None:
+    campaign = run.campaign.folder
     graph, faults = read_text(reduction.text(campaign), reduction.parameters)
     if faults:
         raise faults[0]
@@ -74,7 +79,9 @@ def _write_read(folder: Path, reduction: GraphReduction, campaign: Path) -> None
     for number, geometries in enumerate(known):
         write_geometries(folder / _GEOMETRIES.format(number), geometries)
     digest = _digest(reduction.document(campaign), reduction)
-    write_json(folder / _READ, {"graph": document, "geometries": len(known), "inputs": digest})
+    loaded = outside.freeze(graph, reduction.hosts, folder / _OUTSIDE, run.path / outside.STAC)
+    inputs = digest_json([digest, *loaded])[:16] if loaded else digest
+    write_json(folder / _READ, {"graph": document, "geometries": len(known), "inputs": inputs})
 
 
 def graph_of(run: Run, reduction: GraphReduction) -> Graph | None:
@@ -99,6 +106,19 @@ def graph_of(run: Run, reduction: GraphReduction) -> Graph | None:
         raise PlanError(f"{error.filename}: missing", hint=_AGAIN) from None
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise PlanError(f"{folder / _READ}: the frozen graph does not fit this version", hint=_AGAIN) from error
+
+
+def loaded_of(run: Run, reduction: GraphReduction) -> tuple[dict[str, Collection], dict[str, Geometries]]:
+    """What the graph loaded from servers when it was frozen: collections, and geometries.
+
+    Raises
+    ------
+    PlanError
+        If frozen inputs are missing, or do not fit this version.
+    """
+    folder = _folder(run, reduction) / _OUTSIDE
+    stac = {path.name: _thawed(str(_read(path / _PLACE)["name"]), path) for path in outside.stac(folder)}
+    return stac, outside.urls(folder)
 
 
 def code(run: Run, reduction: FunctionReduction) -> Path:

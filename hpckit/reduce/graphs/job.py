@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -198,7 +198,11 @@ def job_of(tiles: Tiles, reduction: GraphReduction) -> Job:
     known = frozen.collections(tiles, reduction)
     trials = tiles.run.path / "udf"
     udf = settings_here(reduction.udf)
-    return Job(graph, GraphEnvironment({}, opened=dict(known), udf=udf, runs_code=True, trials=trials))
+    stac, urls = frozen.loaded_of(tiles.run, reduction)
+    environment = GraphEnvironment({}, opened=dict(known), udf=udf, runs_code=True, trials=trials)
+    environment.of_stac |= stac
+    environment.of_urls |= urls
+    return Job(graph, environment)
 
 
 def job_on(
@@ -208,6 +212,7 @@ def job_on(
     *,
     udf: Udf | None = None,
     runs_code: bool = False,
+    hosts: Collection[str] = (),
 ) -> Job:
     """A graph on campaigns as they are now.
 
@@ -220,13 +225,15 @@ def job_on(
         Where code of users runs; by default where this site runs it.
     runs_code : bool
         Whether it is run; where not, what it makes is only assumed.
+    hosts : collection of str
+        From which `load_stac` and `load_url` may read.
 
     Raises
     ------
     GraphError
         Its first fault of form.
     """
-    environment = GraphEnvironment(collections, udf=settings_here(udf), runs_code=runs_code)
+    environment = GraphEnvironment(collections, hosts=frozenset(hosts), udf=settings_here(udf), runs_code=runs_code)
     return Job(parsed(document, parameters), environment)
 
 

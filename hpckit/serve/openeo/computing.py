@@ -40,7 +40,7 @@ def main() -> None:
     _limit(arguments.memory_mib, arguments.file_mib)
     try:
         collections = {name: Path(path) for name, path in question["collections"].items()}
-        found = api.compute_graph(question["graph"], collections, folder / "results")
+        found = api.compute_graph(question["graph"], collections, folder / "results", hosts=question.get("hosts", ()))
         answer: dict[str, Any] = {"files": [_described(asdict(item), folder) for item in found]}
     except GraphError as fault:
         answer = {"code": code_of(fault), "message": sentence(fault)}

@@ -30,6 +30,8 @@ class Graphs:
 
     collections: Collections
     processes: UserProcesses
+    hosts: tuple[str, ...] = ()
+    """Servers that graphs may read."""
 
     def errors(self, request: Request, user: User, process: Mapping[str, Any]) -> list[dict[str, Any]]:
         """All faults of a process (POST /validation)."""
@@ -61,8 +63,8 @@ class Graphs:
         paths, graph = self.collections.paths(request), self._whole(user, job.process)
         try:
             if limits.core_hours is not None:
-                self._require_hours(api.estimate_graph(graph, paths), limits.core_hours)
-            api.prepare_graph(graph, paths, folder.path, title=job.title or job.id)
+                self._require_hours(api.estimate_graph(graph, paths, hosts=self.hosts), limits.core_hours)
+            api.prepare_graph(graph, paths, folder.path, title=job.title or job.id, hosts=self.hosts)
         except GraphError as fault:
             raise of_fault(fault) from None
 
@@ -75,17 +77,18 @@ class Graphs:
             If the graph has a fault.
         """
         try:
-            return api.estimate_graph(self._whole(user, process), self.collections.paths(request))
+            return api.estimate_graph(self._whole(user, process), self.collections.paths(request), hosts=self.hosts)
         except GraphError as fault:
             raise of_fault(fault) from None
 
     def question(self, request: Request, user: User, process: Mapping[str, Any]) -> dict[str, Any]:
         """A graph and the paths of collections, for a process that computes it."""
         paths = self.collections.paths(request)
-        return {"graph": self._whole(user, process), "collections": {name: str(path) for name, path in paths.items()}}
+        known = {name: str(path) for name, path in paths.items()}
+        return {"graph": self._whole(user, process), "collections": known, "hosts": list(self.hosts)}
 
     def _faults(self, request: Request, user: User, process: Mapping[str, Any]) -> list[GraphError]:
-        return api.check_graph(self._whole(user, process), self.collections.paths(request))
+        return api.check_graph(self._whole(user, process), self.collections.paths(request), hosts=self.hosts)
 
     def _whole(self, user: User, process: Mapping[str, Any]) -> dict[str, Any]:
         return whole(process, self.processes.all(user))

@@ -113,6 +113,8 @@ class OpenEo(Part):
     """Space for the files of a user."""
     graph_kib: int = Field(16 * 1024, ge=16)
     """Longest body with a process graph."""
+    hosts: tuple[str, ...] = ()
+    """Servers that graphs may read (`load_stac`, `load_url`), by name; `*` for all of public addresses."""
     synchronous: Synchronous = Synchronous()
     clients: tuple[OidcClient, ...] = ()
     """Clients for `GET /credentials/oidc`."""

@@ -57,7 +57,7 @@ def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
 
 
 def _repeated(schema: Any) -> dict[str, Any]:
-    """Options by which values that many rows repeat, as geometries are for each date, are written once for a group."""
+    """Options by which values that many rows repeat are written once for a group: geometries, for all dates."""
     names = [field.name for field in schema if not pa.types.is_floating(field.type)]
     return {"use_dictionary": names, "dictionary_pagesize_limit": _DICTIONARY_BYTES}
 

@@ -1,0 +1,74 @@
+"""`load_stac` in runs: items and geometries of servers are frozen with the plan, and workers ask only for pixels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from hpckit import api
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
+from hpckit.cubes.tiles import read_tiles
+from hpckit.production.driver import plan_campaign, run_campaign
+from hpckit.reduce.graphs.work import Work
+from hpckit.runs.run import find_run
+from tests.graph_examples import calling, ending, node, of
+from tests.servers.files import FileServer, serve
+from tests.unit.test_graph_stac import DATES, HERE, made  # noqa: F401 -- a fixture
+from tests.unit.test_stac_items import pixels
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+QUIET = Console(quiet=True)
+
+
+def test_a_run_computes_from_the_items_of_its_plan(made: Path, tmp_path: Path) -> None:  # noqa: F811
+    served = shutil.copytree(made, tmp_path / "served")
+    with serve(FileServer(served)) as server:
+        loading = node("load_stac", url=f"{server.url}/collection.json", bands=["red"])
+        over = node("reduce_dimension", data=of("load"), dimension="t", reducer=calling("max"))
+        graph = ending({"load": loading, "most": over}, "most")
+        path = api.prepare_graph(json.dumps(graph).encode(), {}, tmp_path / "job", hosts=HERE)
+        plan_campaign(load_campaign(path), QUIET, workers=1)
+        for name in ("collection.json", *(f"{item.parent.name}/{item.name}" for item in served.glob("S2*/*.json"))):
+            (served / name).unlink()
+        server.requests.clear()
+        tiles = read_tiles(find_run(path))
+        work = Work(tiles, tiles.campaign.graphs[0])
+        (output,) = work.job.outputs
+        (piece, *_) = work.pieces(output)
+        values = work.job.evaluate(output, piece.asked).values
+        assert {Path(name).suffix for name, _, _ in server.requests} == {".tif"}
+    red = np.stack([pixels(number)["B04@10m"] for number in range(DATES)]).astype(float)
+    red[red == 0] = np.nan
+    np.testing.assert_allclose(np.squeeze(values), np.fmax.reduce(red) * 1e-4 - 0.1, rtol=1e-5)
+
+
+def test_the_whole_run(made: Path, tmp_path: Path) -> None:  # noqa: F811
+    served = shutil.copytree(made, tmp_path / "served")
+    square = {"type": "Polygon", "coordinates": [[[4, 51], [5, 51], [5, 52], [4, 52], [4, 51]]]}
+    (served / "areas.json").write_text(json.dumps(square))
+    with serve(FileServer(served)) as server:
+        graph = {
+            "load": node("load_stac", url=f"{server.url}/api.json", bands=["red"]),
+            "areas": node("load_url", url=f"{server.url}/areas.json", format="GeoJSON"),
+            "cut": node("mask_polygon", data=of("load"), mask=of("areas")),
+            "most": node("reduce_dimension", data=of("cut"), dimension="t", reducer=calling("max")),
+        }
+        text = json.dumps(ending(graph, "most")).encode()
+        path = api.prepare_graph(text, {}, tmp_path / "job", hosts=HERE)
+        assert run_campaign(load_campaign(path), QUIET, workers=1).exit_code == 0
+        (file,) = api.graph_results(path)
+        with rasterio.open(file.path) as source:
+            assert source.shape == (120, 120) and np.isfinite(source.read(1)).any()
+        planned, _ = plan_campaign(load_campaign(path), QUIET, workers=1)
+        assert not list(planned.plan.todo("graph"))
+        square["coordinates"][0][2] = [4.9, 52]
+        (served / "areas.json").write_text(json.dumps(square))
+        planned, _ = plan_campaign(load_campaign(path), QUIET, workers=1)
+        assert list(planned.plan.todo("graph")), "other geometries"
