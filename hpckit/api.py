@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from hpckit.production.estimate import Estimate
     from hpckit.production.fetch import Fetched
     from hpckit.production.markers import MarkerReport
+    from hpckit.production.provenance.make import Written
+    from hpckit.production.provenance.reproduce import Reproduction
     from hpckit.production.sync import SyncReport
     from hpckit.reduce.blocks.sample import Samples
     from hpckit.reduce.graphs.describe import CollectionInfo
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from hpckit.runs.run import Run
     from hpckit.runs.status import Status
     from hpckit.sensors.model import Acquisition, Dropped, Scene
+    from hpckit.sites.parts import Energy
     from hpckit.sites.scheduler.base import Scheduler
     from hpckit.sites.scheduler.model import Runner
     from hpckit.sites.site import Site
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from hpckit.space.zones import ZoneLayer
     from hpckit.store import Store
     from hpckit.store.upgrade import StoreState
+    from hpckit.submissions.energy import EnergyUse
     from hpckit.submissions.follow import ElementState
     from hpckit.submissions.submission import Submission
 
@@ -133,6 +137,8 @@ class Progress:
     """The last submission, for a run on a cluster."""
     seen: Sequence[ElementState] = ()
     """The state of its elements in the scheduler."""
+    energy: EnergyUse | None = None
+    """What it consumed so far; None while it is followed."""
 
     def _repr_html_(self) -> str:
         return self.status._repr_html_()
@@ -753,7 +759,111 @@ def status(run: str | Path, *, console: Console = QUIET) -> Progress:
     with group_files(found.campaign, site_wants=last is not None and last.site.group):
         seen = refresh(found, last, console) if last is not None else []
     since = last.created if last is not None and not last.is_over else None
-    return Progress(read_status(found, since), last, seen)
+    return Progress(read_status(found, since), last, seen, energy_of(found))
+
+
+def energy_of(run: Run) -> EnergyUse:
+    """Energy and emissions of a run: measured, or estimated by the figures of the site.
+
+    The scheduler is asked once for the jobs of submissions that are over.
+    """
+    from hpckit.runs.journal import read_journal
+    from hpckit.submissions.energy import energy
+    from hpckit.submissions.follow import remembered
+    from hpckit.submissions.submission import submissions
+
+    known = submissions(run.path)
+    for submission in known:
+        if submission.is_over and not any(item.sighting.elapsed_s for item in remembered(submission)):
+            refresh(run, submission, QUIET, details=True)
+    return energy(known, read_journal(run.path), energy_figures(run))
+
+
+def energy_figures(run: Run) -> dict[str, Energy]:
+    """What the sites of a run draw, by the site files as they are now; the empty name is the site of this machine."""
+    from hpckit.submissions.submission import submissions
+
+    names = {"": None, **{item.site.name: item.site.name for item in submissions(run.path)}}
+    found = {}
+    for key, name in names.items():
+        try:
+            found[key] = find_site(name, run.campaign.folder).energy
+        except SiteError:
+            continue  # this machine belongs to none, or its file is gone: that of the submission counts
+    return found
+
+
+def crate(
+    run: str | Path,
+    path: str | Path | None = None,
+    *,
+    agent: str = "",
+    agent_id: str = "",
+    license: str = "",
+) -> Written:
+    """Write the RO-Crate of a run: what its outputs were made from, by what, and their digests.
+
+    Parameters
+    ----------
+    run : str or Path
+        Campaign file, or run directory.
+    path : str or Path, optional
+        Folder, or `.zip` file; `<name>.crate` beside the run directory if not given.
+    agent, agent_id : str
+        Who ran it: a name, and an ORCID or the address of an organisation.
+    license : str
+        Address of the licence of the outputs.
+
+    Raises
+    ------
+    CrateError
+        If no unit is done, an input was changed since, or something else lies at `path`.
+    """
+    from hpckit.production.provenance.entities import About
+    from hpckit.production.provenance.make import make
+    from hpckit.runs.run import find_run
+
+    found = find_run(Path(run))
+    target = found.path.with_name(f"{found.campaign.name}.crate") if path is None else Path(path)
+    return make(found, target, About(agent, agent_id, license), energy_figures(found))
+
+
+def reproduce(
+    crate: str | Path,
+    folder: str | Path,
+    *,
+    products: Sequence[str | Path] = (),
+    at: Mapping[str, str | Path] | None = None,
+    workers: int | None = None,
+    run_code: bool = False,
+    expected: str = "",
+    console: Console = QUIET,
+) -> Reproduction:
+    """Make the outputs of a crate again in an empty folder, and compare their digests.
+
+    Parameters
+    ----------
+    products : sequence of str or Path
+        Folders that are searched for the products; where they lay if not given.
+    at : mapping, optional
+        Files and campaigns that the crate names, by the field of the campaign that names them.
+    workers : int, optional
+        Processes; the cores of this machine if not given.
+    run_code : bool
+        Run functions and models of the crate's author.
+    expected : str
+        Digest that the crate must have.
+
+    Raises
+    ------
+    CrateError
+        If the crate was changed, inputs are missing or others, or it has steps.
+    """
+    from hpckit.production.provenance.finding import Given
+    from hpckit.production.provenance.reproduce import reproduce as again
+
+    given = Given([Path(item) for item in products], {name: Path(item) for name, item in (at or {}).items()})
+    return again(Path(crate), Path(folder), given, console, workers=workers, run_code=run_code, expected=expected)
 
 
 def follow(

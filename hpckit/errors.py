@@ -176,6 +176,10 @@ class BusyError(RunError):
     exit_code = EX_TEMPFAIL
 
 
+class CrateError(HpckitError):
+    """A crate cannot be made, is not as it was written, or cannot be made again."""
+
+
 class SpoolError(HpckitError):
     """A spool file is damaged or of an unknown format."""
 

@@ -60,6 +60,8 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "quicklook": ("hpckit.cli.look:quicklook", "Picture of one date of the cube, with zones."),
         "overviews": ("hpckit.cli.look:overviews", "Make overviews of cube and composites, for maps far out."),
         "quality": ("hpckit.cli.look:quality", "Zones with gaps, too small, half outside, heterogeneous."),
+        "crate": ("hpckit.cli.provenance:crate", "Write how a run was made, as an RO-Crate."),
+        "reproduce": ("hpckit.cli.provenance:reproduce", "Make the outputs of a crate again, and compare digests."),
         "report": ("hpckit.cli.look:report", "Report of a run as one HTML page."),
         "export": ("hpckit.cli.export:export", "Signatures to GeoParquet, CSV or GeoPackage."),
         "serve": ("hpckit.cli.serve:serve", "Results over HTTP: viewer, STAC API, JRC's REST."),

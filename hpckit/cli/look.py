@@ -227,7 +227,7 @@ def report(run: Path, output: Path | None) -> None:
     Example:
       hpckit report campaign.yaml -o report.html
     """
-    from hpckit.api import refresh
+    from hpckit.api import energy_figures, refresh
     from hpckit.base.console import Console
     from hpckit.look.report import write_report
     from hpckit.runs.run import find_run
@@ -236,7 +236,7 @@ def report(run: Path, output: Path | None) -> None:
     found = find_run(run)
     for submission in submissions(found.path):
         refresh(found, submission, Console(), details=True)
-    click.echo(write_report(found, output))
+    click.echo(write_report(found, output, energy_figures(found)))
 
 
 @click.command()

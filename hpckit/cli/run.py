@@ -99,7 +99,8 @@ def verify(campaign: Path, as_json: bool) -> None:
 def status(run: Path, as_json: bool) -> None:
     """Show the units done, failed and waiting in each stage of a run, and why units failed.
 
-    For a run on a cluster, also show the state of its elements in the scheduler.
+    For a run on a cluster, also show the state of its elements in the scheduler. Energy is measured by the scheduler,
+    or estimated by the figures of the site file (`energy`); without both it is unknown.
     RUN is a campaign file or a run directory.
 
     \b
@@ -113,6 +114,6 @@ def status(run: Path, as_json: bool) -> None:
     from hpckit.submissions.follow import count
 
     found = api.status(run, console=Console())
-    show_status(found.status, count(found.seen), as_json=as_json)
+    show_status(found.status, count(found.seen), found.energy, as_json=as_json)
     if found.submission is not None and not as_json:
         show_activity(found.submission, found.seen)

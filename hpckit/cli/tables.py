@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpckit.production.estimate import Estimate
     from hpckit.runs.status import Status
     from hpckit.sites.scheduler.model import State
+    from hpckit.submissions.energy import EnergyUse
 
 _SHOWN = 20
 _EXTENTS = {"aoi": "area", "zones": "zones", "granule": "all"}
@@ -114,10 +115,17 @@ def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
         )
 
 
-def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | None = None, *, as_json: bool) -> None:
+def show_status(
+    status: Status,
+    elements: Mapping[str, Mapping[State, int]] | None = None,
+    energy: EnergyUse | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Show the progress of a run."""
     if as_json:
-        _echo_json(asdict(status) | {"elements": elements or {}})
+        used = None if energy is None else asdict(energy) | {"basis": energy.basis}
+        _echo_json(asdict(status) | {"elements": elements or {}, "energy": used})
         return
     print_out(f"campaign {status.campaign}, run {status.run_id}")
     made = table("stage", "done", "failed", "waiting", "core time", "left")
@@ -126,6 +134,8 @@ def show_status(status: Status, elements: Mapping[str, Mapping[State, int]] | No
         counts = (str(count) for count in (stage.done, stage.failed, stage.waiting))
         made.add_row(stage.stage, *counts, format_duration(stage.seconds), left)
     print_out(made)
+    if energy is not None:
+        print_out(f"energy: {energy.text}")
     for reason, units in status.failures.items():
         print_out(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")
     if status.slivers:

@@ -23,10 +23,12 @@ from hpckit.cubes.ingest import (
     inputs_of_dates,
     is_done,
     kept,
+    rows_of_windows,
     shards,
     split_columns,
 )
 from hpckit.cubes.layout import CubeSpec, prepare, require_same_layout
+from hpckit.cubes.made import Made, array_of, of_shards
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
@@ -143,6 +145,15 @@ class Ingest(Stage):
         manifest.disown((fault.key for fault in faults if fault.kind in ("missing", "corrupt")), "verify")
         remove_leftovers(tiles.spec.path)
         return faults
+
+    def made(self, tiles: Tiles) -> Iterable[Made]:
+        """Arrays of the cube, in the windows that the campaign asks for."""
+        spec, keys = tiles.spec, dict[str, list[str]]()
+        for tile, acquisitions in tiles.acquisitions.items():
+            for unit in rows_of_windows(spec, tile, acquisitions, tiles.held):
+                for shard in shards(spec, unit, acquisitions):
+                    keys.setdefault(array_of(shard.key), []).append(shard.key)
+        yield from of_shards("cube", Manifest.load(spec.path, tiles.acquisitions), keys)
 
     def finish(self, campaign: Campaign) -> None:
         """Join the manifests of all writers."""

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.held import Held
+from hpckit.cubes.made import Made
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault
@@ -220,6 +221,10 @@ class Stage(Protocol):
     def verify(self, tiles: Tiles, progress: Callable[[int, int], None]) -> list[Fault]:
         """Look at what was written; what is faulty is marked, so that the next run makes it again."""
         return []
+
+    def made(self, tiles: Tiles) -> Iterable[Made]:
+        """What was made, with digests of its content, as far as it is recorded: no file is read for that."""
+        return ()
 
     def finish(self, campaign: Campaign) -> None:
         """Write what stands over all units, once they have ended on this machine or in the last job of a chain."""

@@ -59,6 +59,12 @@ def is_remote(uri: str) -> bool:
     return _REMOTE.match(uri) is not None
 
 
+def public(address: str) -> str:
+    """An address without its signature and without names of users."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+
+
 def array_uri(place: Path | str, array: str) -> str:
     """Where an array of a hierarchy lies; `split_array` reads it.
 

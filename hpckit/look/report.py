@@ -27,6 +27,8 @@ from hpckit.production.stages import stages_of
 from hpckit.runs.journal import Entry, outcomes, read_journal
 from hpckit.runs.plan import Unit, read_plan
 from hpckit.runs.run import Run
+from hpckit.sites.parts import Energy
+from hpckit.submissions.energy import EnergyUse, energy
 from hpckit.submissions.submission import submissions
 from hpckit.submissions.usage import StageUsage, usage
 
@@ -105,6 +107,7 @@ class Report:
     """Caption, and PNG in base64."""
     usage: list[StageUsage] = field(default_factory=list)
     """Of jobs of a cluster."""
+    energy: EnergyUse | None = None
     timeline: str | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -119,13 +122,15 @@ class Report:
         return ("waiting", f"{format_count(waiting, 'unit')} to do") if waiting else ("done", "complete")
 
 
-def write_report(run: Run, path: Path | None = None) -> Path:
+def write_report(run: Run, path: Path | None = None, figures: Mapping[str, Energy] | None = None) -> Path:
     """Write the report of a run; return where it lies.
 
     Parameters
     ----------
     path : Path, optional
         By default `report.html` in the run directory.
+    figures : mapping of str to Energy, optional
+        As of `hpckit.submissions.energy.energy`.
 
     Raises
     ------
@@ -134,13 +139,13 @@ def write_report(run: Run, path: Path | None = None) -> Path:
     """
     path = path or run.path / "report.html"
     try:
-        write_text(path, render(collect(run)))
+        write_text(path, render(collect(run, figures)))
     except OSError as error:
         raise HpckitError(f"{path}: the report cannot be written") from error
     return path
 
 
-def collect(run: Run) -> Report:
+def collect(run: Run, figures: Mapping[str, Energy] | None = None) -> Report:
     """Read everything from the run directory, the cube and the store; what cannot be read becomes a warning."""
     entries, units = read_journal(run.path), read_plan(run.plan) if run.plan.exists() else []
     known = outcomes(entries, {unit.id: unit.inputs for unit in units})
@@ -163,6 +168,7 @@ def collect(run: Run) -> Report:
         report.zones = list(_zones(run, known.values()))
     with _noting(report, "jobs"):
         report.usage = [item for submission in submissions(run.path) for item in usage(submission, entries)]
+        report.energy = energy(submissions(run.path), entries, figures)
     with _noting(report, "store"):
         report.store = _store_summary(run)
     if entries:

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.base.commit import commit
 from hpckit.base.files import PARTIAL, digest, digest_json, write_json
 from hpckit.base.reading import files_below, is_there, read_bytes, read_json
 from hpckit.base.rights import closed_by
@@ -116,6 +117,7 @@ def _describe(run: Run, created: str | None) -> dict[str, Any]:
         "campaign_digest": campaign_digest(run.campaign),
         "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
         "hpckit": __version__,
+        "commit": commit(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "jpeg2000": driver_of(".jp2"),

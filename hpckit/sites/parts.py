@@ -133,6 +133,19 @@ class Storage(Part):
     """Node-local folder for temporary files."""
 
 
+class Energy(Part):
+    """What the cluster draws and what its electricity emits, to estimate jobs whose energy nobody measures."""
+
+    watt_per_core: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Mean power of a node under load, over its cores: with memory, disks and fans of the node."""
+    watt_per_gpu: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    """Mean power of a GPU under load, beyond that of the cores."""
+    pue: Annotated[float, Field(ge=1, le=5)] | None = None
+    """Power usage effectiveness: power of the whole building over that of its computers."""
+    g_co2_per_kwh: Annotated[float, Field(ge=0, le=3000)] | None = None
+    """Emissions of the electricity, grams of CO2 equivalents per kilowatt-hour."""
+
+
 class Container(Part):
     """The image that jobs run in, and how it is entered."""
 

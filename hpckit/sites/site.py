@@ -20,6 +20,7 @@ from hpckit.sites.parts import (
     Account,
     Arrays,
     Container,
+    Energy,
     Identify,
     Login,
     Mpi,
@@ -86,6 +87,7 @@ class Site(Part):
     """Code of users in graphs; without it there is none."""
     poll: Poll = Field(default_factory=Poll)
     storage: Storage = Field(default_factory=Storage)
+    energy: Energy = Field(default_factory=Energy)
     login: Login | None = None
     notes: list[OneLine] = Field(default_factory=list)
     """What a user should know; shown by `hpckit site show`."""

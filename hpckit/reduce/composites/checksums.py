@@ -13,7 +13,7 @@ from hpckit.errors import FileUnavailableError
 
 SIZE: Final = "file:size"
 CHECKSUM: Final = "file:checksum"
-_SHA256: Final = "1220"
+SHA256: Final = "1220"
 """What a multihash of SHA-256 begins with: the code of the function, and 32 bytes."""
 
 
@@ -21,7 +21,7 @@ def facts(path: Path) -> dict[str, Any]:
     """Bytes of a file, and their SHA-256 as a multihash in hexadecimal."""
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return {SIZE: path.stat().st_size, CHECKSUM: _SHA256 + checksum}
+    return {SIZE: path.stat().st_size, CHECKSUM: SHA256 + checksum}
 
 
 def is_sound(path: Path, wanted: Mapping[str, Any], seen: Seen) -> bool:

@@ -13,6 +13,7 @@ from hpckit.cubes.objects import objects_at
 from hpckit.errors import CubeError
 from hpckit.reduce.composites import checksums, stac
 from hpckit.reduce.composites.geotiff import in_order, write_cog
+from hpckit.reduce.composites.lineage import PRODUCTS, products
 from hpckit.reduce.composites.products import groups, of_files
 from hpckit.reduce.composites.units import (
     all_layers,
@@ -64,14 +65,15 @@ def export(tiles: Tiles, unit: Unit, writer: str, threads: int) -> dict[str, flo
             compress=composite.outputs.compress,
             threads=threads,
         )
-    dates = len(period.positions(acquisitions))
+    used = [acquisitions[position] for position in period.positions(acquisitions)]
     content = stac.item(
-        item_id(composite, tile, period), frame, campaign, composite, period, named, unit.inputs, dates
+        item_id(composite, tile, period), frame, campaign, composite, period, named, unit.inputs, used
     )
     for asset in content["assets"].values():
         path = item.parent / asset["href"]
         asset |= checksums.facts(path)
         note(tiles.run.seen_folder("files"), writer, path, asset[checksums.CHECKSUM])
+    write_json(item.parents[1] / PRODUCTS, products(acquisitions))
     write_json(item, content)
     return {"files": float(len(named)), "written_bytes": float(sum((item.parent / n).stat().st_size for n in named))}
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.base.reading import read_json
+from hpckit.base.version import __version__
 from hpckit.campaign.composite import Composite
 from hpckit.errors import DamagedFileError
+from hpckit.reduce.composites.lineage import derived_from, lineage
 from hpckit.reduce.composites.periods import Interval
 from hpckit.reduce.composites.products import Layer
+from hpckit.sensors.model import Acquisition
 from hpckit.sensors.sensor import Origin
 from hpckit.space.footprint import around, bbox, geojson, of_box
 from hpckit.space.frame import Frame
@@ -24,6 +27,7 @@ _EXTENSIONS: Final = [
     "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
     "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 ]
 COG_TYPE: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 
@@ -36,7 +40,7 @@ def item(
     period: Interval,
     files: Mapping[str, Sequence[Layer]],
     made_from: str,
-    dates: int,
+    acquisitions: Sequence[Acquisition],
 ) -> dict[str, Any]:
     """STAC item of one tile and period.
 
@@ -48,8 +52,8 @@ def item(
         Layers, in their order, of each file beside the item.
     made_from : str
         Digest of what the files were made from.
-    dates : int
-        Acquisitions in the period.
+    acquisitions : sequence of Acquisition
+        In the period.
     """
     footprint, sensor = of_box(frame.bounds, frame.epsg), campaign.sensor
     return {
@@ -70,13 +74,17 @@ def item(
             "proj:code": f"EPSG:{frame.epsg}",
             **campaign.grid.attributes(frame.tile, pixels=True),
             "hpckit:period": period.label,
-            "hpckit:acquisitions": dates,
+            "processing:level": "L3",
+            "processing:lineage": lineage(composite, period, acquisitions),
+            "processing:software": {"hpckit": __version__},
+            "hpckit:acquisitions": len(acquisitions),
             "hpckit:inputs": made_from,
         },
         "links": [
             {"rel": "collection", "href": "../../collection.json", "type": "application/json"},
             {"rel": "parent", "href": "../../collection.json", "type": "application/json"},
             {"rel": "root", "href": "../../collection.json", "type": "application/json"},
+            *derived_from(acquisitions),
         ],
         "assets": {layers[0].file: {"href": f"./{name}", **_asset(frame, layers)} for name, layers in files.items()},
     }

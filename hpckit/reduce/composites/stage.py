@@ -9,6 +9,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.composite import JOINT
 from hpckit.cubes.arrays import write_changed
 from hpckit.cubes.held import Held
+from hpckit.cubes.made import Made
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
@@ -100,6 +101,12 @@ class Composites(Stage):
         from hpckit.reduce.composites.verify import verify_composites
 
         return verify_composites(tiles, progress)
+
+    def made(self, tiles: Tiles) -> Iterable[Made]:
+        """Arrays of all composites, GeoTIFFs and mosaics."""
+        from hpckit.reduce.composites.outputs import made
+
+        return made(tiles)
 
     def finish(self, campaign: Campaign) -> None:
         """Write collections and mosaics."""

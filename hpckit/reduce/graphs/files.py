@@ -105,6 +105,14 @@ def damaged(path: Path) -> list[tuple[Path, Damage]]:
     return found
 
 
+def facts(path: Path) -> dict[str, tuple[int, str]]:
+    """Bytes and SHA-256 of each file of a note, by its path below the note's folder; nothing if there is no note."""
+    try:
+        return {name: (int(size), str(digest)) for name, (size, digest) in read_json(path)["facts"].items()}
+    except (FileNotFoundError, DamagedFileError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
 def _all(path: Path) -> list[Path]:
     return files_below(path, "") if path.is_dir() else [path]
 

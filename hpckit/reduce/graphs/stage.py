@@ -12,6 +12,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.graph import described
 from hpckit.cubes.arrays import write_changed
 from hpckit.cubes.audit import sound
+from hpckit.cubes.made import Made
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage, Written
 from hpckit.cubes.tiles import Tiles
@@ -149,6 +150,12 @@ class Graphs(_OfGraphs):
         from hpckit.reduce.graphs.verify import verify_graphs
 
         return verify_graphs([self.work(tiles, item) for item in tiles.campaign.graphs], progress)
+
+    def made(self, tiles: Tiles) -> Iterable[Made]:
+        """What units stored, and the result files."""
+        from hpckit.reduce.graphs.outputs import made
+
+        return made([self.work(tiles, item) for item in tiles.campaign.graphs])
 
     def finish(self, campaign: Campaign) -> None:
         """Join the manifests of all writers."""

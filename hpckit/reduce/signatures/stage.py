@@ -18,6 +18,7 @@ from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.ingest import date_inputs
+from hpckit.cubes.made import Made
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.cubes.verify import Fault
@@ -55,6 +56,12 @@ class Signatures(Stage):
         self.most_indexes = _CACHED_INDEXES
         """Zone indexes that are kept in memory."""
         self._indexes: OrderedDict[Path, ZoneIndex] = OrderedDict()
+
+    def made(self, tiles: Tiles) -> Iterable[Made]:
+        """Signatures of each reduction and tile."""
+        from hpckit.reduce.signatures.outputs import made
+
+        return made(tiles.run)
 
     def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
         """A unit for each reduction, group of tiles and acquisition."""

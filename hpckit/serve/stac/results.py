@@ -149,7 +149,7 @@ def _composite_items(
             derived_from(f"{dataset.name}-cube", f"{dataset.name}-cube-{path.relative_to(folder).parts[0]}")
         ]
         item["properties"] |= _made(edition)
-        item["stac_extensions"] = [*item.get("stac_extensions", []), PROCESSING]
+        item["stac_extensions"] = list(dict.fromkeys([*item.get("stac_extensions", []), PROCESSING]))
         for asset in item["assets"].values():
             asset["href"] = f"{FILE}files-{composite.name}/{place}/{quote(asset['href'].removeprefix('./'))}"
         yield item

@@ -131,6 +131,8 @@ class Sighting:
     """Cores that were allocated."""
     max_rss: int | None = None
     """Largest memory of any process (Slurm) or of the job (PBS), bytes."""
+    energy_j: float | None = None
+    """What the nodes consumed meanwhile; None where the scheduler does not measure it."""
     denied: bool = False
     """The scheduler that gave the id says that it has no such job (any more); no end, until more is known."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -81,6 +82,10 @@ _ACCEPTED: Final = re.compile(
 )
 _LIVE_FORMAT: Final = "%i|%T|%r|%N"
 _PAST_FORMAT: Final = "JobID,State,ExitCode,Start,End,ElapsedRaw,NodeList,AllocCPUS,TotalCPU,MaxRSS,Submit"
+_ENERGY: Final = "ConsumedEnergyRaw"
+_CLUSTER: Final = "Cluster"
+_NO_ENERGY: Final = (0, 2**32 - 2, 2**32 - 1, 2**64 - 2, 2**64 - 1)
+"""Joules of jobs that nobody measured: none, and Slurm's marks for "no value" of 32 and 64 bits."""
 
 
 class Slurm(Scheduler):
@@ -172,15 +177,16 @@ class Slurm(Scheduler):
         """`sacct`, with steps, whose memory and CPU time count."""
         clusters = at(split_id(job)[1] for job in jobs)
         ids = ",".join(split_id(job)[0] for job in jobs)
-        columns = _PAST_FORMAT + (",Cluster" if clusters else "")
+        columns = ",".join([_PAST_FORMAT, *([_CLUSTER] if clusters else []), _ENERGY])
         return Command(("sacct", *clusters, "-n", "-P", "-j", ids, "-o", columns), {"SLURM_TIME_FORMAT": "%s"})
 
     def read_history(self, answer: Answer) -> list[Sighting]:
         """Elements with the usage of their steps."""
         _require(answer)
         found: dict[tuple[str, int | None], Sighting] = {}
+        columns = _columns(answer.command)
         for line in answer.stdout.splitlines():
-            _past(line, found)
+            _past(line, columns, found)
         return list(found.values())
 
     def cancel(self, jobs: Sequence[str]) -> Command:
@@ -336,19 +342,25 @@ def _place(text: str, cluster: str) -> tuple[str, int | None] | None:
     return join_id(match.group(1), cluster), int(index) if index is not None and index.isdigit() else None
 
 
-def _past(line: str, found: dict[tuple[str, int | None], Sighting]) -> None:
+def _columns(command: Command) -> list[str]:
+    """What sacct was asked for."""
+    argv = command.argv
+    return argv[argv.index("-o") + 1].split(",") if "-o" in argv else [*_PAST_FORMAT.split(","), _CLUSTER]
+
+
+def _past(line: str, columns: Sequence[str], found: dict[tuple[str, int | None], Sighting]) -> None:
     fields = line.split("|")
     if len(fields) < 11:
         return
+    more = dict(zip(columns[11:], fields[11:], strict=False))
     text, _, step = fields[0].partition(".")
-    place = _place(text, fields[11] if len(fields) > 11 else "")
+    place = _place(text, more.get(_CLUSTER, ""))
     if place is None:
         return
-    max_rss = _bytes(fields[9])
+    max_rss, energy_j = _bytes(fields[9]), _joules(more.get(_ENERGY, ""))
     if step:
-        known = found.get(place)
-        if known is not None and max_rss is not None:
-            found[place] = _with_rss(known, max(max_rss, known.max_rss or 0))
+        if place in found:
+            found[place] = _with_step(found[place], max_rss, energy_j)
         return
     code, _, number = fields[2].partition(":")
     word = fields[1].partition(" ")[0]
@@ -366,13 +378,25 @@ def _past(line: str, found: dict[tuple[str, int | None], Sighting]) -> None:
         cores=int(fields[7]) if fields[7].isdigit() else None,
         cpu_s=_cpu_seconds(fields[8]),
         max_rss=max_rss,
+        energy_j=energy_j,
     )
 
 
-def _with_rss(sighting: Sighting, max_rss: int) -> Sighting:
-    from dataclasses import replace
+def _with_step(sighting: Sighting, max_rss: int | None, energy_j: float | None) -> Sighting:
+    """An element with the largest memory of its steps, and the largest energy.
 
-    return replace(sighting, max_rss=max_rss)
+    Steps run at the same time on the same nodes, and each is given the energy of whole nodes: a sum counts it twice.
+    """
+    rss = [value for value in (max_rss, sighting.max_rss) if value is not None]
+    joules = [value for value in (energy_j, sighting.energy_j) if value is not None]
+    return replace(sighting, max_rss=max(rss, default=None), energy_j=max(joules, default=None))
+
+
+def _joules(text: str) -> float | None:
+    """Energy as sacct prints it; 0, nothing, and marks for "no value" mean that no plugin measures it."""
+    found = re.fullmatch(r"(\d+)(?:\.\d+)?", text.strip())
+    value = int(found[1]) if found else 0
+    return None if value in _NO_ENERGY else float(value)
 
 
 def _epoch(text: str) -> float | None:

@@ -1,0 +1,1 @@
+"""How outputs of a run were made: crates, and runs that are made again from them."""

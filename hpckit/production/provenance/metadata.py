@@ -1,0 +1,181 @@
+"""RO-Crate metadata of a run: Process Run Crate 0.5 on RO-Crate 1.1, with terms of W3C PROV beside them.
+
+Sources: RO-Crate 1.1 (w3id.org/ro/crate/1.1), Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5), PROV-O
+(www.w3.org/TR/prov-o). Products and outputs that lie outside of the crate are contextual entities: they have
+identifiers and digests, and no path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from hpckit.cubes.made import Made
+from hpckit.inputs.uri import is_remote
+from hpckit.production.provenance import crate, entities
+from hpckit.production.provenance.entities import HPCKIT, About, Entity
+from hpckit.production.provenance.inputs import OtherFile, Product
+from hpckit.production.provenance.record import Record, text_of
+
+_SPECIFICATION: Final = "https://w3id.org/ro/crate/1.1"
+_PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
+_TERMS: Final = "https://w3id.org/ro/terms/workflow-run#"
+_ACTION: Final = "#run"
+_CONTEXT: Final = [
+    f"{_SPECIFICATION}/context",
+    {
+        "prov": "http://www.w3.org/ns/prov#",
+        "sha256": "https://schema.org/sha256",
+        "containerImage": f"{_TERMS}containerImage",
+        "ContainerImage": f"{_TERMS}ContainerImage",
+        "resourceUsage": f"{_TERMS}resourceUsage",
+    },
+]
+_WORDS: Final = {"shards": "array, by its shards", "signatures": "signatures of a tile", "file": "file"}
+
+
+def metadata(record: Record, files: Mapping[str, bytes], about: About) -> dict[str, Any]:
+    """Content of `ro-crate-metadata.json`.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        All other files of the crate.
+    """
+    inputs = [*map(_product, record.products), *map(_other, record.others)]
+    results = [_output(item) for item in record.outputs if item.digest]
+    parts = [_file(name, content) for name, content in sorted(files.items())]
+    used = [*inputs, *(part for part in parts if part["@id"] == crate.CAMPAIGN or part["@id"].startswith("inputs/"))]
+    made = [*results, *(part for part in parts if part["@id"] == crate.OUTPUTS)]
+    people, licence, usage = entities.people(about), entities.licence(about), list(entities.usage(record))
+    programs = list(entities.programs(record.software))
+    images = [entities.container(image) for image in record.software.images]
+    action = _action(record, used, made, [people] if people else [], images, usage)
+    for item in made:
+        item["prov:wasGeneratedBy"] = {"@id": _ACTION}
+        item["prov:wasDerivedFrom"] = _refer(inputs) if item in results else {"@id": _ACTION}
+    return {
+        "@context": _CONTEXT,
+        "@graph": [
+            {
+                "@id": crate.METADATA,
+                "@type": "CreativeWork",
+                "about": {"@id": "./"},
+                "conformsTo": {"@id": _SPECIFICATION},
+            },
+            _root(record, parts, licence),
+            {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+            action,
+            *programs,
+            *images,
+            *([people] if people else []),
+            *([licence] if licence else []),
+            *usage,
+            *parts,
+            *inputs,
+            *results,
+        ],
+    }
+
+
+def _root(record: Record, parts: Sequence[Entity], licence: Entity) -> Entity:
+    name = record.run.campaign.name
+    return {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Campaign {name}",
+        "description": f"How the outputs of run {record.run.run_id} of campaign {name} were made by hpckit: inputs, "
+        "settings, software, resources, and digests of all outputs. `hpckit reproduce` makes them again.",
+        "datePublished": text_of(record.end),
+        "license": {"@id": licence["@id"]},
+        "conformsTo": {"@id": _PROFILE},
+        "hasPart": _refer(parts),
+        "mentions": {"@id": _ACTION},
+    }
+
+
+def _action(
+    record: Record,
+    used: Sequence[Entity],
+    made: Sequence[Entity],
+    people: Sequence[Entity],
+    images: Sequence[Entity],
+    usage: Sequence[Entity],
+) -> Entity:
+    failed = {"error": record.lacks} if record.lacks else {}
+    state = "FailedActionStatus" if record.lacks else "CompletedActionStatus"
+    units = ", ".join(f"{stage} {count}" for stage, count in record.units.items())
+    return {
+        "@id": _ACTION,
+        "@type": ["CreateAction", "prov:Activity"],
+        "identifier": record.run.run_id,
+        "name": f"Run {record.run.run_id} of campaign {record.run.campaign.name}",
+        "description": f"hpckit run, from frozen inputs {record.run.frozen}; units done: {units}",
+        "startTime": text_of(record.start),
+        "endTime": text_of(record.end),
+        "actionStatus": f"http://schema.org/{state}",
+        **failed,
+        "instrument": {"@id": HPCKIT},
+        **({"agent": _refer(people)} if people else {}),
+        **({"containerImage": _refer(images)} if images else {}),
+        **({"resourceUsage": _refer(usage)} if usage else {}),
+        "object": _refer(used),
+        "result": _refer(made),
+        "prov:used": _refer(used),
+        "prov:wasAssociatedWith": _refer([{"@id": HPCKIT}, *people]),
+    }
+
+
+def _refer(entities: Iterable[Entity]) -> list[Entity] | Entity:
+    """References; a single one is no list, as RO-Crate recommends."""
+    found = [{"@id": item["@id"]} for item in entities]
+    return found[0] if len(found) == 1 else found
+
+
+def _file(name: str, content: bytes) -> Entity:
+    known = {".parquet": "application/vnd.apache.parquet", ".geojson": "application/geo+json"}
+    ending = f".{name.rpartition('.')[2]}"
+    return {
+        "@id": quote(name),
+        "@type": "File",
+        "name": name,
+        "encodingFormat": known.get(ending) or mimetypes.guess_type(name)[0] or "text/plain",
+        "contentSize": str(len(content)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _product(product: Product) -> Entity:
+    known = {"url": product.place} if is_remote(product.place) else {"disambiguatingDescription": product.place}
+    return {
+        "@id": f"#product/{quote(product.id)}",
+        "@type": ["CreativeWork", "prov:Entity"],
+        "name": product.id,
+        "identifier": [product.id, *([f"hpckit-content:{product.digest}"] if product.digest else [])],
+        "temporalCoverage": product.sensed,
+        **known,
+    }
+
+
+def _other(other: OtherFile) -> Entity:
+    return {
+        "@id": f"#file/{quote(other.field)}",
+        "@type": ["CreativeWork", "prov:Entity"],
+        "name": f"{other.field}: {other.name}",
+        "identifier": f"hpckit-content:{other.digest}",
+        "disambiguatingDescription": other.place,
+    }
+
+
+def _output(made: Made) -> Entity:
+    digest = {"sha256": made.digest} if made.kind == "file" else {"identifier": f"hpckit-content:{made.digest}"}
+    return {
+        "@id": f"#output/{quote(made.name)}",
+        "@type": ["CreativeWork", "prov:Entity"],
+        "name": made.name,
+        "description": f"{_WORDS[made.kind]}; {made.count} in all",
+        **digest,
+    }
