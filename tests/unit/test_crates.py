@@ -155,6 +155,15 @@ def test_outputs_go_into_the_folder_and_never_into_a_database(tmp_path):
     assert told["reductions"][0]["outputs"]["path"] == "out"
 
 
+@pytest.mark.parametrize("path", ["..", "../..", "/", "~", "a/../..", "/a/.."])
+def test_no_output_leaves_the_folder(tmp_path, path):
+    reductions = [{"name": "m", "kind": "composite", "outputs": {"path": path}}]
+    made = document(reductions=reductions, cube={"path": path})
+    told = json.loads(campaign_of(made, tmp_path, find(made, Given()), run_code=False).partition("\n")[2])
+    for found in (told["cube"]["path"], told["reductions"][0]["outputs"]["path"]):
+        assert (tmp_path / found).resolve().is_relative_to(tmp_path) and (tmp_path / found).resolve() != tmp_path
+
+
 @pytest.mark.parametrize("field", ["steps", "extensions"])
 def test_commands_of_others_are_not_run(tmp_path, field):
     made = document(**{field: [{"name": "x", "command": "rm -rf /"}]})
@@ -162,9 +171,11 @@ def test_commands_of_others_are_not_run(tmp_path, field):
         campaign_of(made, tmp_path, find(made, Given()), run_code=True)
 
 
-@pytest.mark.parametrize("kind", ["function", "predict"])
-def test_code_of_others_needs_a_word(tmp_path, kind):
-    made = document(reductions=[{"name": "f", "kind": kind}])
+@pytest.mark.parametrize(
+    "settings", [{"kind": "function"}, {"kind": "predict"}, {"kind": "graph", "udf": {"images": {}}}]
+)
+def test_code_of_others_needs_a_word(tmp_path, settings):
+    made = document(reductions=[{"name": "f", **settings}])
     with pytest.raises(CrateError, match="runs code") as caught:
         campaign_of(made, tmp_path, find(made, Given()), run_code=False)
     assert "--run-code" in str(caught.value.hint)

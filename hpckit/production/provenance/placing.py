@@ -12,8 +12,8 @@ from hpckit.production.provenance.crate import BY_HAND, CAMPAIGN, Crate, unpack
 from hpckit.production.provenance.finding import Found
 from hpckit.production.provenance.inputs import AOI, code_path, graph_path, zones_path
 
-_OF_READING: Final = ("layer", "crs", "encoding")
-"""How a zone layer is read; that of the crate is read in one way only."""
+_OF_READING: Final = ("layer", "crs", "encoding", "buffer", "attributes")
+"""How a zone layer is read; that of the crate is what was read, with its buffer and without attributes."""
 _HEAD: Final = "# Made by `hpckit reproduce` from a crate; the settings are those of the crate.\n"
 
 
@@ -50,12 +50,18 @@ def _require_pure(crate: Crate, values: dict[str, Any], run_code: bool) -> None:
     for field in ("steps", "extensions"):
         if values.get(field):
             raise CrateError(f"{crate.path}: the campaign has {field}, which are not made again", hint=BY_HAND)
-    code = [item.get("name") for item in values.get("reductions", ()) if item.get("kind") in ("function", "predict")]
+    code = [item.get("name") for item in values.get("reductions", ()) if _runs_code(crate, item)]
     if code and not run_code:
         raise CrateError(
             f"{crate.path}: reduction {code[0]!r} runs code of the crate's author",
             hint="look at `inputs/code` of the crate and at its models; with --run-code it is run, as you",
         )
+
+
+def _runs_code(crate: Crate, reduction: dict[str, Any]) -> bool:
+    """Whether a reduction runs a function, a model, or code within a graph."""
+    graph = crate.files.get(graph_path(str(reduction.get("name"))), b"")
+    return reduction.get("kind") in ("function", "predict") or bool(reduction.get("udf")) or b"run_udf" in graph
 
 
 def _place(crate: Crate, values: dict[str, Any], folder: Path, found: Found) -> None:
@@ -85,7 +91,9 @@ def _place(crate: Crate, values: dict[str, Any], folder: Path, found: Found) -> 
 def _own(path: str) -> str:
     """A path within the folder: the one that the campaign had, if it was within its own."""
     known = PurePosixPath(path)
-    return path if not known.is_absolute() and ".." not in known.parts and known.parts[:1] != ("~",) else known.name
+    if not known.is_absolute() and ".." not in known.parts and known.parts[:1] != ("~",):
+        return path
+    return known.name.replace("..", "") or "outputs"
 
 
 def _signatures(crate: Crate, reduction: dict[str, Any], folder: Path, found: Found) -> None:
