@@ -21,7 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.base.files import digest_file, digest_json
-from hpckit.base.reading import is_there, unavailable
+from hpckit.base.reading import is_there, refusal, unavailable
 from hpckit.base.seen import Seen
 from hpckit.base.xmltext import parse_xml
 from hpckit.errors import SceneError
@@ -149,7 +149,18 @@ def _open(path: Path) -> Any:
             return rasterio.open(path, driver=driver)
         except RasterioError as error:
             fault = error
-    raise SceneError(f"{path}: cannot be read as what its name, ending in {ending}, says", hint=_REMEDY) from fault
+    raise SceneError(f"{path}: cannot be read as what its name, ending in {ending}, says", hint=_REMEDY) from (
+        refusal(path) or fault
+    )
+
+
+def fault_behind_heights(path: Path, error: Exception) -> Exception:
+    """What stands behind an error of GDAL: that a file system refused heights, or what they join; else the error."""
+    refused = refusal(path)
+    if refused is None and path.suffix.lower() == _VRT:
+        files = (source.path for source in _joined(path, path.stat().st_mtime_ns))
+        refused = next((found for file in files if (found := refusal(file)) is not None), None)
+    return refused or error
 
 
 def require_sources(path: Path, window: Window) -> None:

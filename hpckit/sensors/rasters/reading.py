@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 
 from hpckit.base.quantities import format_count
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.rasters.bands import BandFile
 from hpckit.sensors.rasters.lattice import frame_of, size_m
@@ -105,7 +105,7 @@ def _assets(bands: Sequence[BandFile], text: str, path: Path) -> Iterator[tuple[
                     asset = _asset(wanted, path, source)
                     yield f"{wanted.band.name}@{size_m(asset)}m", asset
         except RasterioError as error:
-            raise SceneError(f"{path.name} cannot be read") from error
+            raise SceneError(f"{path.name} cannot be read") from fault_behind(str(path), error)
 
 
 def _asset(wanted: BandFile, path: Path, source: Any) -> Asset:

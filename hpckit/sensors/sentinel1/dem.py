@@ -10,7 +10,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
-from hpckit.inputs.heights import open_heights, require_sources
+from hpckit.inputs.heights import fault_behind_heights, open_heights, require_sources
 from hpckit.space.footprint import outline
 
 
@@ -46,4 +46,4 @@ def describe(path: Path) -> Heights:
             place = outline(raster.crs.to_wkt(), tuple(raster.transform)[:6], raster.shape)
             return Heights(tuple(raster.shape), raster.crs.to_string(), place)
     except RasterioError as error:
-        raise SceneError(f"{path}: the heights cannot be read", hint=hint) from error
+        raise SceneError(f"{path}: the heights cannot be read", hint=hint) from fault_behind_heights(path, error)

@@ -18,7 +18,7 @@ import shapely
 from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.model import (
     OrbitState,
@@ -71,7 +71,7 @@ class RasterGrid:
                 itemsize = np.dtype(source.dtypes[0]).itemsize
                 descriptions = tuple(text or "" for text in source.descriptions)
         except RasterioError as error:
-            raise SceneError(f"{path.name} cannot be read") from error
+            raise SceneError(f"{path.name} cannot be read") from fault_behind(str(path), error)
         if has_points and crs is None:
             raise SceneError(
                 f"{path.name} has ground control points only: it is in radar geometry",

@@ -18,8 +18,8 @@ from rasterio.windows import Window
 from hpckit.errors import SceneError
 from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.files import Files
-from hpckit.inputs.heights import open_heights, read_heights
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.heights import fault_behind_heights, open_heights, read_heights
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.stored import files_at
 from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
@@ -119,7 +119,9 @@ def _raster_on(path: str, target: GeoBox) -> Power:
             values = read_heights(raster, part)
     except RasterioError as error:
         hint = "correct `scenes.radar.dem` or `geoid`"
-        raise SceneError(f"{path}: the heights cannot be read", hint=hint) from error
+        raise SceneError(f"{path}: the heights cannot be read", hint=hint) from fault_behind_heights(
+            Path(path), error
+        )
     return warp(values, source[rows, columns], target, "bilinear", nodata=np.nan)
 
 
@@ -161,15 +163,16 @@ def _read(
     if measurement.array:
         return _read_array(scene, measurement, rows, columns)
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+    uri = _nearest(scene, measurement)
     try:
-        with open_raster(_nearest(scene, measurement), of=scene.id) as source:
+        with open_raster(uri, of=scene.id) as source:
             if source.shape != shape:
                 raise SceneError(
                     f"{scene.id}: {name} has another size than its annotation says; it was cut or edited"
                 )
             values: npt.NDArray[np.uint16] = source.read(1, window=window)
     except RasterioError as error:
-        raise SceneError(f"{scene.id}: {name} cannot be read") from error
+        raise SceneError(f"{scene.id}: {name} cannot be read") from fault_behind(uri, error)
     return values
 
 

@@ -16,7 +16,7 @@ import shapely.geometry
 from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import open_raster
+from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.remote import opened
 from hpckit.inputs.transfer import ETAG, without_secrets
 from hpckit.inputs.uri import is_remote, name_of
@@ -259,7 +259,7 @@ class _Reader:
                 crs, transform, shape = source.crs, tuple(source.transform)[:6], source.shape
                 dtype, nodata, count = source.dtypes[0], source.nodata, source.count
         except RasterioError as error:
-            raise SceneError(f"{name} cannot be read") from error
+            raise SceneError(f"{name} cannot be read") from fault_behind(uri, error)
         except OSError as error:
             raise SceneError(f"{without_secrets(uri)} cannot be read") from error
         if count != 1:
