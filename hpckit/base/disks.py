@@ -16,26 +16,29 @@ class Disk:
     """A folder on it, the first one that is written to."""
     wanted_bytes: int
     free_bytes: int
+    wanted_files: int = 0
 
 
-def disks(wanted: Iterable[tuple[Path, int]]) -> tuple[Disk, ...]:
+def disks(wanted: Iterable[tuple[Path, int, int]]) -> tuple[Disk, ...]:
     """Add up what is to be written, by file system.
 
     Parameters
     ----------
-    wanted : iterable of (Path, int)
-        Folders, which need not be there yet, and bytes.
+    wanted : iterable of (Path, int, int)
+        Folders, which need not be there yet, bytes and files.
     """
     first: dict[int, Path] = {}
     total: dict[int, int] = {}
-    for path, nbytes in wanted:
+    files: dict[int, int] = {}
+    for path, nbytes, count in wanted:
         device = existing(path).stat().st_dev
         first.setdefault(device, path)
         total[device] = total.get(device, 0) + nbytes
+        files[device] = files.get(device, 0) + count
     found = []
     for device, path in first.items():
         space = os.statvfs(existing(path))
-        found.append(Disk(path, total[device], space.f_bavail * space.f_frsize))
+        found.append(Disk(path, total[device], space.f_bavail * space.f_frsize, files[device]))
     return tuple(found)
 
 

@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from hpckit.base.mounts import mount_of
+
 _STRIPE: Final = ("-c", "1", "-S", "4M")
 """One target per file: shards are some MiB each, and there are many, so files spread over the targets."""
 
@@ -25,5 +27,5 @@ def stripe(folder: Path, mounts: Path = Path("/proc/mounts")) -> bool:
 
 def _is_lustre(folder: Path, mounts: Path) -> bool:
     """Whether the nearest mount point above a folder is of that kind."""
-    kinds = dict(line.split()[1:3] for line in mounts.read_text().splitlines() if len(line.split()) > 2)
-    return next((kinds[str(p)] == "lustre" for p in (folder, *folder.parents) if str(p) in kinds), False)
+    mount = mount_of(folder, mounts)
+    return mount is not None and mount.kind == "lustre"

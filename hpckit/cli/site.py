@@ -171,10 +171,12 @@ def check(name: str, as_json: bool) -> None:
     from hpckit.sites.limits import limit_findings
     from hpckit.sites.probe.compare import compare
     from hpckit.sites.probe.gather import gather
+    from hpckit.sites.probe.quotas import quota_findings
     from hpckit.sites.site import find_site
 
     found = find_site(name, [Path.cwd()])
-    findings = [*compare(found, gather(scheduler=found.scheduler)), check_kernels(found), *limit_findings(found)]
+    findings = [*compare(found, gather(scheduler=found.scheduler)), check_kernels(found)]
+    findings += [*limit_findings(found), *quota_findings(found)]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:

@@ -59,6 +59,7 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
         print_out(f"results of graphs: {format_bytes(estimate.graph_bytes)}, stored and as files")
     if estimate.composite_bytes:
         print_out(f"composites: {format_bytes(estimate.composite_bytes)}, with temporary files")
+    _show_quotas(estimate)
     if unread:
         print_out(f"{unread_products(unread)}, so the plan may lack work")
     if layout is not None:
@@ -69,6 +70,14 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
         f"time: about {format_duration(sum(s.core_hours for s in estimate.stages) * 3600 / estimate.workers)} "
         f"with {format_count(estimate.workers, 'worker')}"
     )
+
+
+def _show_quotas(estimate: Estimate) -> None:
+    from hpckit.production.quotas import describe_quotas
+
+    for disk, room in zip(estimate.disks, estimate.quotas, strict=True):
+        for line in describe_quotas(disk, room):
+            print_out(line)
 
 
 def show_result(result: Result, console: Console) -> None:
