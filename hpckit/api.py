@@ -866,6 +866,50 @@ def reproduce(
     return again(Path(crate), Path(folder), given, console, workers=workers, run_code=run_code, expected=expected)
 
 
+def metrics(
+    runs: Sequence[str | Path],
+    *,
+    output: str | Path | None = None,
+    ask_scheduler: bool = True,
+    console: Console = QUIET,
+) -> str:
+    """State of runs in Prometheus' text format, for the textfile collector of node_exporter.
+
+    Parameters
+    ----------
+    runs : sequence of str or Path
+        Campaign files or run directories. One that cannot be read is told and becomes a metric, not an error.
+    output : str or Path, optional
+        File `*.prom`, written by a rename.
+    ask_scheduler : bool
+        Whether to ask for the state of elements.
+
+    Raises
+    ------
+    HpckitError
+        If the file cannot be written.
+    """
+    from hpckit.runs.run import find_run
+    from hpckit.runs.status import read_status
+    from hpckit.submissions.metrics import RunState, as_text, write
+    from hpckit.submissions.submission import latest
+
+    states = []
+    for one in map(Path, runs):
+        try:
+            found = find_run(one)
+            last = latest(found.path)
+            seen = refresh(found, last, console) if last is not None and ask_scheduler else []
+            states.append(RunState(found.path.absolute(), read_status(found), last, seen))
+        except (HpckitError, OSError) as error:
+            console.warn(f"{one}: {error}")
+            states.append(RunState(one.absolute()))
+    text = as_text(states)
+    if output is not None:
+        write(Path(output), text)
+    return text
+
+
 def follow(
     run: str | Path, *, unanswered: Callable[[SchedulerUnavailableError], None] = lambda error: None
 ) -> Iterator[Progress]:

@@ -34,6 +34,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "plan": ("hpckit.cli.run:plan", "Show the work and the cost of a run."),
         "run": ("hpckit.cli.run:run", "Run all stages on this machine, and load the results."),
         "status": ("hpckit.cli.run:status", "Show the progress and the failures of a run."),
+        "metrics": ("hpckit.cli.metrics:metrics", "Write the state of runs as metrics for Prometheus."),
         "graph": ("hpckit.cli.graph:graph", "Compute process graphs of openEO on the cubes of campaigns."),
         "update": ("hpckit.cli.update:update", "Work on what is new, if anything is; for cron."),
         "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale files of the cube and composites."),
