@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import select
 import sys
@@ -22,6 +23,7 @@ from typing import Final
 from hpckit.base.claims import hold
 from hpckit.errors import BusyError, HpckitError
 from hpckit.serve.openeo import advance
+from hpckit.serve.openeo.expiring import ends_at, remove_results
 from hpckit.serve.openeo.jobfolder import BUSY, JobFolder, folders, tidy
 
 _AT_ONCE: Final = 4
@@ -38,13 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="follower", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--poll", type=float, default=15.0)
+    parser.add_argument("--result-days", type=float, default=None)
     arguments = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, format="hpckit: follower: %(message)s", level=logging.WARNING)
     while True:
         try:
             with hold(arguments.folder / LOCK, "the jobs of this server"):
                 tidy(arguments.folder)
-                Follower(arguments.folder, arguments.poll).run()
+                Follower(arguments.folder, arguments.poll, arguments.result_days).run()
             return
         except BusyError:  # of a server that was killed, whose last steps are not done yet
             if not _wait_for_input(1.0):
@@ -60,10 +63,15 @@ class Follower:
         Of the jobs.
     poll_s : float
         Longest time between two queries of the scheduler.
+    result_days : float, optional
+        Days after which results are removed; they stay if it is not given.
     """
 
-    def __init__(self, folder: Path, poll_s: float) -> None:
+    def __init__(self, folder: Path, poll_s: float, result_days: float | None = None) -> None:
         self.folder = folder
+        self._result_days = result_days
+        self._ends: dict[str, tuple[int, float]] = {}
+        """Of jobs that rest, the wish that is fulfilled and when their results end."""
         self._poll_s = poll_s
         self._interval_s = min(_LEAST_POLL_S, poll_s)
         self._asked = 0.0
@@ -83,7 +91,11 @@ class Follower:
     def look(self) -> None:
         """Do what there is to do now."""
         self._collect()
-        idle = [job for job in folders(self.folder) if job.id not in self._errands and not self._rests(job)]
+        free = [job for job in folders(self.folder) if job.id not in self._errands]
+        idle = [job for job in free if not self._rests(job)]
+        for job in free:
+            if self._has_ended(job):
+                self._send(job, self._remove)
         watched = []
         for job in idle:
             if advance.is_wish_open(job):
@@ -116,6 +128,22 @@ class Follower:
             return False
         self._quiet[job.id] = wanted.number
         return True
+
+    def _has_ended(self, job: JobFolder) -> bool:
+        """Whether the results of a job that rests are to be removed."""
+        number = self._quiet.get(job.id)
+        if self._result_days is None or number is None:
+            return False
+        if self._ends.get(job.id, (0, 0.0))[0] != number:
+            state = job.state()
+            end = None if state is None or state.expired else ends_at(state, self._result_days)
+            self._ends[job.id] = number, math.inf if end is None else end
+        return time.time() >= self._ends[job.id][1]
+
+    def _remove(self, job: JobFolder) -> None:
+        assert self._result_days is not None
+        self._ends.pop(job.id, None)
+        remove_results(job, self._result_days, time.time())
 
     def _send(self, job: JobFolder, errand: advance.Errand) -> None:
         self._interval_s = min(_LEAST_POLL_S, self._poll_s)

@@ -27,11 +27,14 @@ class FollowerProcess:
         Of the jobs.
     poll_s : float
         Longest time between two queries of the scheduler.
+    result_days : float, optional
+        Days after which results are removed; they stay if it is not given.
     """
 
-    def __init__(self, folder: Path, poll_s: float) -> None:
+    def __init__(self, folder: Path, poll_s: float, result_days: float | None = None) -> None:
         self.folder = folder
         self._poll_s = poll_s
+        self._result_days = result_days
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
@@ -75,6 +78,8 @@ class FollowerProcess:
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         words = [str(self.folder.absolute()), "--poll", str(self._poll_s)]
+        if self._result_days is not None:
+            words += ["--result-days", str(self._result_days)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hpckit.serve.openeo.follower", *words],
             stdin=subprocess.PIPE,

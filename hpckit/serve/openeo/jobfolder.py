@@ -26,7 +26,7 @@ Status = Literal["created", "queued", "running", "canceled", "finished", "error"
 IDENTIFIER: Final = re.compile(r"j-[0-9]{12}-[0-9a-f]{8}")
 BUSY: Final = ("queued", "running")
 _NEW: Final = ".new-"
-_GONE: Final = ".gone-"
+GONE: Final = ".gone-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ class State:
     said: str = ""
     """What the log said last of the queue."""
     usage: dict[str, Any] = field(default_factory=dict)
+    expired: bool = False
+    """Whether its results were removed after their time."""
 
 
 class JobFolder:
@@ -161,6 +163,10 @@ class JobFolder:
         write_json(self.path / "state.json", asdict(state))
         return state
 
+    def write_expired(self, state: State) -> None:
+        """Write that its results were removed; when it ended stays as it was."""
+        write_json(self.path / "state.json", asdict(replace(state, expired=True)))
+
     def shown(self) -> State:
         """What clients see: a wish that the follower has not seen yet counts as taken up."""
         wanted, state = self.wanted(), self.state()
@@ -172,7 +178,7 @@ class JobFolder:
 
     def remove(self) -> None:
         """Remove the folder; it is no job any more from the first moment on."""
-        gone = self.path.with_name(f"{_GONE}{self.path.name}-{secrets.token_hex(4)}")
+        gone = self.path.with_name(f"{GONE}{self.path.name}-{secrets.token_hex(4)}")
         self.path.rename(gone)
         remove_tree(gone)
 
@@ -203,7 +209,7 @@ def folders(folder: Path) -> Iterator[JobFolder]:
 
 def tidy(folder: Path) -> None:
     """Remove what was half made or half removed when a process was killed."""
-    for pattern in (f"{_NEW}*", f"{_GONE}*"):
+    for pattern in (f"{_NEW}*", f"{GONE}*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
 

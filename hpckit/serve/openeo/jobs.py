@@ -19,7 +19,7 @@ from hpckit.serve.openeo.bodies import metadata_in, options_in, process_in
 from hpckit.serve.openeo.errors import OpenEoError
 from hpckit.serve.openeo.followerprocess import FollowerProcess
 from hpckit.serve.openeo.graphs import Graphs
-from hpckit.serve.openeo.jobfolder import BUSY, IDENTIFIER, Job, JobFolder, create, folders, new_id, stamp
+from hpckit.serve.openeo.jobfolder import BUSY, IDENTIFIER, Job, JobFolder, State, create, folders, new_id, stamp
 from hpckit.serve.openeo.joblog import LEVELS, Level, entries, note
 from hpckit.serve.openeo.options import read_options, write_site
 from hpckit.serve.openeo.paging import page
@@ -95,13 +95,13 @@ class Jobs:
     def listed(self, request: Request, user: User) -> Response:
         """All jobs (GET /jobs), newest first."""
         found, links = page(request, self._of(user)[::-1])
-        return JSONResponse({"jobs": [_described(item) for item in found], "links": links})
+        return JSONResponse({"jobs": [_described(item.job(), item.shown()) for item in found], "links": links})
 
     def described(self, folder: JobFolder) -> Response:
         """A job (GET /jobs/{id})."""
-        job = folder.job()
-        found = _described(folder) | {"process": job.process, "log_level": job.log_level}
-        usage = folder.shown().usage
+        job, state = folder.job(), folder.shown()
+        found = _described(job, state) | {"process": job.process, "log_level": job.log_level}
+        usage = state.usage
         more = {"description": job.description, "job_options": job.options or None, "usage": usage or None}
         return JSONResponse(found | {name: value for name, value in more.items() if value is not None})
 
@@ -245,9 +245,8 @@ class Jobs:
         self.service.audit.note(user.name, client_address(request), what, job=job)
 
 
-def _described(folder: JobFolder) -> dict[str, Any]:
+def _described(job: Job, state: State) -> dict[str, Any]:
     """A job without what is long."""
-    job, state = folder.job(), folder.shown()
     found: dict[str, Any] = {
         "id": job.id,
         "status": state.status,

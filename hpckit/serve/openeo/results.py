@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from hpckit.serve.files import send_file
 from hpckit.serve.identity.links import Links
 from hpckit.serve.openeo.errors import OpenEoError
+from hpckit.serve.openeo.expiring import are_over, ends_at
 from hpckit.serve.openeo.jobfolder import Job, JobFolder, State, stamp
 from hpckit.serve.openeo.joblog import last_error
 from hpckit.serve.openeo.resultdocs import (
@@ -54,6 +55,8 @@ class Results:
         is_partial = request.query_params.get("partial", "false").lower() in ("", "true", "1")
         if state.status != "finished" and not is_partial:
             raise OpenEoError("JobNotFinished", f"the job is {state.status}, and its results are not complete")
+        if self._are_over(state):
+            raise _ended()
         files = listed_results(folder) if state.status == "finished" else []
         wants_item = _GEOJSON in request.headers.get("accept", "")
         found = self._document(request, job, state, files, as_item=wants_item or len(files) == 1)
@@ -79,6 +82,8 @@ class Results:
         if job.key != key:
             raise _expired()
         state = folder.shown()
+        if self._are_over(state):
+            raise _ended()
         if state.status != "finished":  # it runs again
             raise _expired()
         return self._send(request, folder, job, state, path)
@@ -109,10 +114,10 @@ class Results:
             name = next(iter(names_of(files)), "")
             found = item_of(job, state, name, files, address)
             found["id"] = job.id
-            found["properties"]["expires"] = self._expires()
+            found["properties"]["expires"] = self._expires(state)
         else:
             found = collection_of(job, state, files, address)
-            found["expires"] = self._expires()
+            found["expires"] = self._expires(state)
         root = f"{self.service.address(request)}/openeo/1.2"
         own = f"{root}/jobs/{job.id}/results"
         found["links"] = [
@@ -131,9 +136,18 @@ class Results:
     def _links(self) -> Links:
         return self.service.links
 
-    def _expires(self) -> str:
+    def _expires(self, state: State) -> str:
+        """When links end, or results before them."""
         now, days = self._links.now(), self._links.days
-        return stamp((now // 86400 + 1 + days) * 86400)
+        link, end = (now // 86400 + 1 + days) * 86400, ends_at(state, self._days)
+        return stamp(link if end is None else min(link, end))
+
+    def _are_over(self, state: State) -> bool:
+        return are_over(state, self._days, self._links.now())
+
+    @property
+    def _days(self) -> float | None:
+        return self.service.settings.openeo.result_days
 
 
 def _job(folder: JobFolder) -> Job | None:
@@ -146,3 +160,8 @@ def _job(folder: JobFolder) -> Job | None:
 def _expired() -> OpenEoError:
     hint = "GET the results of the job again for new links"
     return OpenEoError("ResultLinkExpired", "the link is not valid any more", hint=hint)
+
+
+def _ended() -> OpenEoError:
+    hint = "start the job again to compute them again"
+    return OpenEoError("ResultLinkExpired", "the time is over for which results of jobs are kept", hint=hint)

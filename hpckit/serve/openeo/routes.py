@@ -72,7 +72,7 @@ class OpenEoDoor:
         self.collections = Collections(service)
         self.processes = UserProcesses(self.folder / "processes", frozenset(documents()))
         self.files = UserFiles(self.folder / "files", settings.quota_mib * 2**20)
-        self.follower = FollowerProcess(self.folder / "jobs", settings.poll_s)
+        self.follower = FollowerProcess(self.folder / "jobs", settings.poll_s, settings.result_days)
         graphs = Graphs(self.collections, self.processes, settings.hosts)
         self.graphs = graphs
         self.jobs = Jobs(service, self.folder / "jobs", graphs, self.follower)

@@ -111,6 +111,8 @@ class OpenEo(Part):
     """Seconds between two queries of the scheduler, one for all jobs."""
     quota_mib: int = Field(1024, ge=0)
     """Space for the files of a user."""
+    result_days: float | None = Field(None, gt=0)
+    """Days after which the files of results are removed; they stay until their job is deleted if it is not given."""
     graph_kib: int = Field(16 * 1024, ge=16)
     """Longest body with a process graph."""
     hosts: tuple[str, ...] = ()
