@@ -87,6 +87,8 @@ def show_result(result: Result, console: Console) -> None:
     if result.sync is not None:
         rows, loaded = format_count(result.sync.rows, "record"), format_count(result.sync.loaded, "spool file")
         console.say(f"store: {rows} loaded from {loaded}")
+        if result.sync.markers is not None:
+            console.say(result.sync.markers.describe())
     if result.stopped:
         console.say("stopped before the end; the same command continues")
     if result.unread:

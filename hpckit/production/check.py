@@ -87,6 +87,7 @@ def check_campaign(campaign: Campaign) -> list[FieldCheck]:
             for finding in _guard(f"reductions.{reduction.name}", lambda r=reduction: _zones(campaign, r, scenes))  # type: ignore[misc]
         ),
         *_graphs(campaign),
+        *_markers(campaign),
         *_guard("store", lambda: _store(campaign)),
         *_places(campaign),
     ]
@@ -286,6 +287,16 @@ def _cube(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
     disk = os.statvfs(folder)
     free = format_bytes(disk.f_bavail * disk.f_frsize)
     yield FieldCheck("cube", "ok", f"{', '.join(map(str, refs))} to {campaign.cube_path}; {free} free")
+
+
+def _markers(campaign: Campaign) -> Iterator[FieldCheck]:
+    """Rules, and those whose numbers are all of a preset."""
+    for rule in campaign.markers:
+        what = f"markers.{rule.name}"
+        given = [f"{name} {value:g}" for name in ("drop", "rise", "above", "below") if (value := getattr(rule, name))]
+        text = f"{rule.band} of {rule.reduction}: {', '.join(given) or f'{rule.kind} 0'}"
+        remedy = "calibrate them with fields whose dates are known" if rule.preset is not None else ""
+        yield FieldCheck(what, "ok", f"{text}; numbers of a preset" if remedy else text, remedy)
 
 
 def _extensions(campaign: Campaign) -> Iterator[FieldCheck]:

@@ -10,7 +10,7 @@ from hpckit.campaign.campaign import Campaign, SignatureReduction
 from hpckit.campaign.composite import Composite
 from hpckit.production.tasks import FLOATS, TASKS
 
-_SHARED: Final = {"pixels centre", "pixels fraction", "gather uint16", "gather uint8", "classes"}
+_SHARED: Final = {"events", "pixels centre", "pixels fraction", "gather uint16", "gather uint8", "classes"}
 
 _OF_LOWERED: Final = {"percentiles uint16", "summary uint16"}
 """Of reductions over time that graphs are lowered to."""
@@ -24,6 +24,7 @@ def of_campaign(campaign: Campaign) -> list[str]:
     for composite in campaign.composites:
         names |= _of_composite(composite)
     names |= set(of_graphs()) if campaign.graphs else set()
+    names |= {"events"} if campaign.markers else set()
     return sorted(names)
 
 

@@ -48,6 +48,13 @@ def _classes() -> None:
     cpu.histogram(np.zeros(4, np.uint8), np.array([0, 1], np.int64), np.zeros(1, np.uint32), None)
 
 
+def _events() -> None:
+    from hpckit.reduce.kernels import events
+
+    rule, days, numbers = events.EventRule(0.1, 0.0, 30, 1, 0, 0, first=True), np.arange(2), np.zeros(2)
+    events.find_events(numbers, numbers, days, days, np.array([0, 2]), rule)
+
+
 def _stored(dtype: str) -> None:
     from hpckit.reduce.kernels import stored
 
@@ -123,6 +130,7 @@ TASKS: Final[dict[str, tuple[float, Callable[[], None]]]] = {
     "pixels fraction": (1.5, partial(_pixels, "fraction")),
     **{f"gather {dtype}": (0.3, partial(_gather, dtype)) for dtype in ("uint16", "uint8")},
     "classes": (0.3, _classes),
+    "events": (1.0, _events),
     **{f"graph stored {dtype}": (1.0, partial(_stored, dtype)) for dtype in ("uint16", "uint8")},
     **{
         f"graph {step} {dtype}": (seconds, partial(_pixels_of_graphs, step, dtype))

@@ -74,12 +74,12 @@ def find_events(
     EventPlaces
         In the order of series and time.
     """
-    places = np.empty((3, len(values)), np.int64)
-    least = np.empty(len(values))
-    count = _find(
+    places, least, counted = np.empty((3, len(values)), np.int64), np.empty(len(values)), np.zeros(1, np.int64)
+    _find(
         values, share, days, seasons, offsets, rule.change, rule.level, rule.within, rule.hold, rule.hold_days,
-        rule.apart, rule.first, places, least,
+        rule.apart, rule.first, places, least, counted,
     )  # fmt: skip
+    count = int(counted[0])
     start, main, end = places[:, :count].copy()
     return EventPlaces(start, main, end, least[:count].copy())
 
@@ -98,9 +98,23 @@ def _end_of(values, days, stop, start, main, change, level, hold, hold_days):  #
 
 @compiled(nogil=True)
 def _find(  # type: ignore[no-untyped-def]
-    values, share, days, seasons, offsets, change, level, within, hold, hold_days, apart, first, places, least
+    values,
+    share,
+    days,
+    seasons,
+    offsets,
+    change,
+    level,
+    within,
+    hold,
+    hold_days,
+    apart,
+    first,
+    places,
+    least,
+    counted,
 ):
-    """Write the positions of events, and return how many there are; a series has less events than observations."""
+    """Write the positions of events, and how many there are; a series has less events than observations."""
     count = 0
     for series in range(len(offsets) - 1):
         begin, stop = offsets[series], offsets[series + 1]
@@ -123,4 +137,4 @@ def _find(  # type: ignore[no-untyped-def]
             least[count] = share[start : end + 1].min()
             count += 1
             bound, last, season = main, main, seasons[main]
-    return count
+    counted[0] = count
