@@ -28,7 +28,8 @@ def crate(run: Path, output: Path | None, agent: str, agent_id: str, license: st
 
     The crate holds the campaign as it was frozen, zones (identifiers and outlines only), graphs and code, and names
     products by id and digest; it holds no product and no output. `hpckit reproduce` makes the outputs again.
-    Prints the digest of the crate.
+    Folders with files of composites and graphs get an `ro-crate-metadata.json` of their own. Prints the digest of
+    the crate.
 
     RUN is a campaign file or a run directory.
 
@@ -43,6 +44,8 @@ def crate(run: Path, output: Path | None, agent: str, agent_id: str, license: st
     if made.record.lacks:
         Console().warn(f"the run is not complete: {made.record.lacks}; the crate says so")
     click.echo(f"{made.path}: sha256 {made.digest}")
+    for path in made.beside:
+        click.echo(path)
 
 
 @click.command()

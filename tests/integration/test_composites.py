@@ -14,6 +14,7 @@ import rasterio.shutil
 import xarray
 from rasterio.enums import ColorInterp
 
+from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cubes.stage import Planning
@@ -21,6 +22,7 @@ from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import PlanError
 from hpckit.production.driver import run_campaign
 from hpckit.reduce.composites.sizes import size
+from hpckit.reduce.composites.stac import read_items
 from hpckit.reduce.composites.stage import stages
 from hpckit.runs.run import find_run
 from hpckit.runs.status import read_status
@@ -229,6 +231,31 @@ def test_stac_validates_and_leads_to_the_files(done):
                 href = Path(asset.get_absolute_href())
                 with rasterio.open(href) as source:
                     assert list(source.shape) == asset.extra_fields["proj:shape"]
+
+
+def test_items_lead_to_the_products_that_they_are_made_from(done):
+    """By processing extension 1.2.0: fields, and links to what can be read there."""
+    import pystac
+
+    campaign = load_campaign(done / "campaign.yaml")
+    scenes = {scene["id"]: scene for scene in api.items(campaign.path)}
+    paths = [path for path, _ in read_items(done / "composites" / "best")]
+    assert paths
+    for path in paths:
+        item = pystac.Item.from_file(str(path))
+        links = [link for link in item.links if link.rel == "derived_from"]
+        assert len(links) >= item.properties["hpckit:acquisitions"] > 0
+        assert any(address.endswith("/processing/v1.2.0/schema.json") for address in item.stac_extensions)
+        assert item.properties["processing:level"] == "L3" and "geomad" in item.properties["processing:lineage"]
+        assert set(item.properties["processing:software"]) == {"hpckit"}
+        for link in links:
+            file, _, identifier = link.get_absolute_href().partition("#")
+            content = Path(file).read_text()
+            assert str(done) not in content  # no path of this machine
+            features = {feature["id"]: feature for feature in json.loads(content)["features"]}
+            product = pystac.Item.from_dict(features[identifier])
+            assert product.datetime == pystac.Item.from_dict(scenes[identifier]).datetime
+            assert product.properties["hpckit:content"] == link.extra_fields["hpckit:content"]
 
 
 def test_nothing_is_done_twice_and_changes_are_found(done):

@@ -17,6 +17,7 @@ from hpckit.look.timeline import busy_seconds, draw_timeline, spans
 from hpckit.runs.journal import Entry, Journal
 from hpckit.runs.plan import Unit, write_plan
 from hpckit.runs.run import Run, find_run
+from hpckit.sites.parts import Energy
 from tests.frozen_samples import freeze
 from tests.unit.look_samples import CAMPAIGN, make_campaign
 
@@ -105,6 +106,15 @@ def test_page_tells_how_the_units_went(full):
     assert "2.0 Mpx/s, 1.0 MB/s" in text
     assert re.search(r"ingest 4 2 2 0 4\.0 s 75 % 2\.0 s 2\.0 s 2\.0 s", text)
     assert re.search(r"signatures 2 1 0 1 ", text)
+
+
+def test_page_tells_energy_only_by_figures(run, full):
+    assert "Energy: unknown (work outside of jobs not measured, and no site file has figures (energy))" in text_of(
+        full
+    )
+    record(run, ["ingest/a"], [entry("ingest/a", seconds=7200)])
+    page = text_of(write_report(run, figures={"": Energy(watt_per_core=5, g_co2_per_kwh=300)}).read_text())
+    assert "Energy: 0.01 kWh , 0.003 kg CO₂e (estimated from 2 core-hours for work outside of jobs;" in page
 
 
 def test_page_groups_failures_by_reason(full):

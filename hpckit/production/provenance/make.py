@@ -12,6 +12,7 @@ from hpckit.base.reading import read_bytes
 from hpckit.cubes.made import Made
 from hpckit.inputs.uri import is_remote, public
 from hpckit.production.provenance import crate
+from hpckit.production.provenance.beside import write_beside
 from hpckit.production.provenance.entities import About
 from hpckit.production.provenance.inputs import described, files
 from hpckit.production.provenance.metadata import metadata
@@ -30,10 +31,12 @@ class Written:
     digest: str
     """SHA-256 of its list of digests."""
     record: Record
+    beside: tuple[Path, ...]
+    """Metadata that were written into folders of result files."""
 
 
 def make(run: Run, path: Path, about: About, figures: Mapping[str, Energy] | None = None) -> Written:
-    """Write the crate of a run.
+    """Write the crate of a run, and metadata beside its result files.
 
     Parameters
     ----------
@@ -51,7 +54,8 @@ def make(run: Run, path: Path, about: About, figures: Mapping[str, Energy] | Non
     content = _documents(found) | dict(files(run))
     content[crate.PREVIEW] = preview(found, content)
     content[crate.METADATA] = crate.as_json(metadata(found, content, about))
-    return Written(path, crate.write(path, content), found)
+    digest = crate.write(path, content)
+    return Written(path, digest, found, tuple(write_beside(found, about)))
 
 
 def _documents(found: Record) -> dict[str, bytes]:

@@ -45,18 +45,53 @@ def metadata(record: Record, files: Mapping[str, bytes], about: About) -> dict[s
     files : mapping of str to bytes
         All other files of the crate.
     """
-    inputs = [*map(_product, record.products), *map(_other, record.others)]
-    results = [_output(item) for item in record.outputs if item.digest]
     parts = [_file(name, content) for name, content in sorted(files.items())]
-    used = [*inputs, *(part for part in parts if part["@id"] == crate.CAMPAIGN or part["@id"].startswith("inputs/"))]
-    made = [*results, *(part for part in parts if part["@id"] == crate.OUTPUTS)]
+    results = [_output(item) for item in record.outputs if item.digest]
+    used = [part for part in parts if part["@id"] == crate.CAMPAIGN or part["@id"].startswith("inputs/")]
+    return _graph(record, about, parts, used, results, [part for part in parts if part["@id"] == crate.OUTPUTS])
+
+
+def of_folder(record: Record, about: About, made: Mapping[str, Made]) -> dict[str, Any]:
+    """Metadata of a folder of result files, for those who get only these.
+
+    Parameters
+    ----------
+    made : mapping of str to Made
+        Files, by their path in the folder.
+    """
+    parts = [_result_file(name, item) for name, item in sorted(made.items())]
+    return _graph(record, about, parts, [], parts, [])
+
+
+def _graph(
+    record: Record,
+    about: About,
+    parts: Sequence[Entity],
+    used: Sequence[Entity],
+    results: Sequence[Entity],
+    lists: Sequence[Entity],
+) -> dict[str, Any]:
+    """The whole document.
+
+    Parameters
+    ----------
+    parts : sequence of Entity
+        Files of the crate.
+    used, lists : sequence of Entity
+        Those of them that the run used, and that list its outputs.
+    results : sequence of Entity
+        Outputs, which may be files of the crate.
+    """
+    inputs = [*map(_product, record.products), *map(_other, record.others)]
     people, licence, usage = entities.people(about), entities.licence(about), list(entities.usage(record))
-    programs = list(entities.programs(record.software))
     images = [entities.container(image) for image in record.software.images]
-    action = _action(record, used, made, [people] if people else [], images, usage)
+    agents = [people] if people else []
+    made = [*results, *lists]
+    action = _action(record, [*inputs, *used], made, agents, images, usage)
     for item in made:
         item["prov:wasGeneratedBy"] = {"@id": _ACTION}
-        item["prov:wasDerivedFrom"] = _refer(inputs) if item in results else {"@id": _ACTION}
+        item["prov:wasDerivedFrom"] = _refer(inputs)
+    outside = [item for item in results if item not in parts]
     return {
         "@context": _CONTEXT,
         "@graph": [
@@ -69,14 +104,14 @@ def metadata(record: Record, files: Mapping[str, bytes], about: About) -> dict[s
             _root(record, parts, licence),
             {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
             action,
-            *programs,
+            *entities.programs(record.software),
             *images,
-            *([people] if people else []),
-            *([licence] if licence else []),
+            *agents,
+            licence,
             *usage,
             *parts,
             *inputs,
-            *results,
+            *outside,
         ],
     }
 
@@ -145,6 +180,18 @@ def _file(name: str, content: bytes) -> Entity:
         "encodingFormat": known.get(ending) or mimetypes.guess_type(name)[0] or "text/plain",
         "contentSize": str(len(content)),
         "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _result_file(name: str, made: Made) -> Entity:
+    kind = "image/tiff; application=geotiff; profile=cloud-optimized" if name.endswith(".tif") else ""
+    return {
+        "@id": quote(name),
+        "@type": "File",
+        "name": made.name,
+        "encodingFormat": kind or mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "contentSize": str(made.nbytes),
+        "sha256": made.digest,
     }
 
 

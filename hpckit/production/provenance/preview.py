@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from hpckit.base.quantities import format_bytes, format_duration
+from hpckit.base.quantities import format_bytes, format_count, format_duration
 from hpckit.cubes.made import Made
 from hpckit.production.provenance.record import Record
 
@@ -34,12 +34,13 @@ def preview(record: Record, files: Mapping[str, bytes]) -> bytes:
         files=[(name, len(content)) for name, content in sorted(files.items())],
         lasted_s=(record.end - record.start).total_seconds(),
         amount=_amount,
+        count=format_count,
         shown=_SHOWN,
     )
     return text.encode()
 
 
 def _amount(made: Made) -> str:
-    what = {"shards": "shards", "signatures": "rows", "file": "file"}[made.kind]
+    what = {"shards": "shard", "signatures": "row", "file": "file"}[made.kind]
     size = f", {format_bytes(made.nbytes)}" if made.nbytes else ""
-    return f"{made.count:,} {what}{size}"
+    return format_count(made.count, what) + size
