@@ -504,23 +504,18 @@ def find_markers(campaign: str | Path, *, console: Console = QUIET) -> MarkerRep
         If the store has results of another campaign under these names, or cannot be written.
     """
     from hpckit.production.markers import refresh_campaign
+    from hpckit.runs.run import find_run
 
-    return refresh_campaign(*_with_run(campaign), console)
+    found = find_run(Path(campaign))
+    loaded = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
+    return refresh_campaign(loaded, found, console)
 
 
 def has_current_markers(campaign: str | Path) -> bool:
     """Whether `find_markers` would change nothing."""
     from hpckit.production.markers import is_campaign_current
 
-    return is_campaign_current(*_with_run(campaign))
-
-
-def _with_run(campaign: str | Path) -> tuple[Campaign, Run]:
-    """A campaign as its file is now, and its run; of a run directory the frozen one."""
-    from hpckit.runs.run import find_run
-
-    found = find_run(Path(campaign))
-    return (found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))), found
+    return is_campaign_current(open_campaign(campaign).campaign)
 
 
 def store_state(

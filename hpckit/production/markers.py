@@ -107,11 +107,11 @@ def refresh_campaign(campaign: Campaign, run: Run, console: Console) -> MarkerRe
         store.close()
 
 
-def is_campaign_current(campaign: Campaign, run: Run) -> bool:
-    """Whether the markers of a campaign are up to date; changes nothing."""
+def is_campaign_current(campaign: Campaign) -> bool:
+    """Whether the markers of a campaign are up to date; changes nothing, and needs no run directory."""
     store = open_store(campaign)
     try:
-        return are_current(store, campaign.markers, [item.name for item in run.campaign.signatures])
+        return are_current(store, campaign.markers, [item.name for item in campaign.signatures])
     finally:
         store.close()
 

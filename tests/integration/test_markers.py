@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -263,6 +265,18 @@ def test_a_band_that_the_store_lacks_yet(campaign: Path) -> None:
     report = api.sync(campaign, console=QUIET).report
     assert report is not None and report.markers is not None
     assert report.markers.made["bright"] == 0 and report.markers.made["cut"] > 0
+
+
+def test_an_archive_without_the_run(campaign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The store alone still says what was found."""
+    api.sync(campaign, console=QUIET)
+    found = rows(campaign)
+    shutil.rmtree(campaign.parent / "events.run")
+    pd.testing.assert_frame_equal(rows(campaign), found)
+    code, out, err = run(capsys, campaign, "--as-is", "--csv")
+    assert code == 0 and len(pd.read_csv(io.StringIO(out))) == len(found) and "up to date" not in err
+    code, _, err = run(capsys, campaign)
+    assert code == 1 and "no run there" in err
 
 
 def test_a_store_of_an_earlier_version(campaign: Path) -> None:
