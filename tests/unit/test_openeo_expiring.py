@@ -1,4 +1,4 @@
-"""Results of jobs end after some days: who is told what, and when files are removed."""
+"""Results of jobs end after some days: who is told what, when files are removed, and what polling clients see."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hpckit.serve.openeo import jobs
 from hpckit.serve.openeo.expiring import remove_results
 from hpckit.serve.openeo.follower import Follower
 from hpckit.serve.openeo.jobfolder import Job, JobFolder, State, create, new_id, stamp, tidy
@@ -107,14 +108,14 @@ def test_the_follower_removes_what_has_ended_and_nothing_without_the_setting(tmp
 def test_links_and_documents_end_with_the_results(tmp_path: Path) -> None:
     (tmp_path / "sample").mkdir()
     campaign = make_campaign(tmp_path / "sample")
-    jobs = tmp_path / "jobs"
+    folder = tmp_path / "jobs"
     service, app = serve(
-        tmp_path / "served", campaign, doors=["openeo"], openeo={"result_days": DAYS, "jobs": str(jobs)}
+        tmp_path / "served", campaign, doors=["openeo"], openeo={"result_days": DAYS, "jobs": str(folder)}
     )
     try:
         anna = token_of(app, ANNA)
         user = ask(app, f"{ROOT}/me", headers=anna).json["user_id"]
-        old, new = (finished(jobs / "jobs", days, user) for days in (DAYS + 1, DAYS - 3))
+        old, new = (finished(folder / "jobs", days, user) for days in (DAYS + 1, DAYS - 3))
         told = ask(app, f"{ROOT}/jobs/{new.id}/results", headers=anna).json
         left = time.mktime(time.strptime(told["properties"]["expires"], "%Y-%m-%dT%H:%M:%SZ")) - time.time()
         assert 2.9 < (left - time.timezone) / DAY_S < 3.1, "sooner than the links"
@@ -126,5 +127,31 @@ def test_links_and_documents_end_with_the_results(tmp_path: Path) -> None:
         ended(new, DAYS + 1)
         assert ask(app, f"/{address}").status == 410
         assert ask(app, f"{ROOT}/jobs/{old.id}", headers=anna).json["status"] == "finished"
+    finally:
+        service.close()
+
+
+def test_clients_that_poll_are_told_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_KEPT", 1)
+    (tmp_path / "sample").mkdir()
+    campaign, folder = make_campaign(tmp_path / "sample"), tmp_path / "jobs"
+    service, app = serve(tmp_path / "served", campaign, doors=["openeo"], openeo={"jobs": str(folder)})
+    try:
+        anna = token_of(app, ANNA)
+        user = ask(app, f"{ROOT}/me", headers=anna).json["user_id"]
+        one, other = (finished(folder / "jobs", 1, user) for _ in range(2))
+
+        def told(job: JobFolder) -> tuple[str, float, str | None]:
+            found = ask(app, f"{ROOT}/jobs/{job.id}", headers=anna).json
+            return found["status"], found["progress"], found.get("title")
+
+        for job in (one, other, one):
+            assert told(job) == told(job) == ("finished", 100.0, None)
+        one.write_job(replace(one.job(), title="Früchte"))
+        assert told(one) == ("finished", 100.0, "Früchte")
+        one.want("run")
+        assert told(one) == ("queued", 0.0, "Früchte")
+        one.write_state(State(2, "running", 0.0, progress=30))
+        assert told(one) == ("running", 30.0, "Früchte") and told(other) == ("finished", 100.0, None)
     finally:
         service.close()

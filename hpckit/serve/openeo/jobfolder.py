@@ -23,6 +23,7 @@ from hpckit.base.reading import typed
 
 Want = Literal["run", "stop", "delete"]
 Status = Literal["created", "queued", "running", "canceled", "finished", "error"]
+Marks = tuple[tuple[int, int, int] | None, ...]
 IDENTIFIER: Final = re.compile(r"j-[0-9]{12}-[0-9a-f]{8}")
 BUSY: Final = ("queued", "running")
 _NEW: Final = ".new-"
@@ -122,6 +123,17 @@ class JobFolder:
     def log(self) -> Path:
         """Its log."""
         return self.path / "log.jsonl"
+
+    def marks(self) -> Marks:
+        """What differs once one of the files of the job was written again: each is replaced by a new one."""
+        found: list[tuple[int, int, int] | None] = []
+        for name in ("job.json", "wanted.json", "state.json"):
+            try:
+                status = (self.path / name).stat()
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+            except FileNotFoundError:
+                found.append(None)
+        return tuple(found)
 
     def job(self) -> Job:
         """What was asked for.

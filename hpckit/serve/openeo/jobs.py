@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,18 @@ from hpckit.serve.openeo.bodies import metadata_in, options_in, process_in
 from hpckit.serve.openeo.errors import OpenEoError
 from hpckit.serve.openeo.followerprocess import FollowerProcess
 from hpckit.serve.openeo.graphs import Graphs
-from hpckit.serve.openeo.jobfolder import BUSY, IDENTIFIER, Job, JobFolder, State, create, folders, new_id, stamp
+from hpckit.serve.openeo.jobfolder import (
+    BUSY,
+    IDENTIFIER,
+    Job,
+    JobFolder,
+    Marks,
+    State,
+    create,
+    folders,
+    new_id,
+    stamp,
+)
 from hpckit.serve.openeo.joblog import LEVELS, Level, entries, note
 from hpckit.serve.openeo.options import read_options, write_site
 from hpckit.serve.openeo.paging import page
@@ -29,6 +41,9 @@ from hpckit.serve.service import Service
 from hpckit.sites.site import Site
 
 _MOST_LINES: Final = 10_000
+_KEPT: Final = 500
+_KEPT_BYTES: Final = 1 << 17
+"""Jobs whose descriptions are kept, and the longest one."""
 
 
 class Jobs:
@@ -55,6 +70,8 @@ class Jobs:
         self._owners: dict[str, str] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._bodies: dict[str, tuple[Marks, bytes]] = {}
+        """What clients that poll are told of jobs, while their files are the same."""
 
     # -- finding -----------------------------------------------------------------------------------------------------
     def find(self, user: User, name: str) -> JobFolder:
@@ -99,11 +116,21 @@ class Jobs:
 
     def described(self, folder: JobFolder) -> Response:
         """A job (GET /jobs/{id})."""
-        job, state = folder.job(), folder.shown()
-        found = _described(job, state) | {"process": job.process, "log_level": job.log_level}
-        usage = state.usage
-        more = {"description": job.description, "job_options": job.options or None, "usage": usage or None}
-        return JSONResponse(found | {name: value for name, value in more.items() if value is not None})
+        marks = folder.marks()
+        known, body = self._bodies.get(folder.id, (None, b""))
+        if known != marks:
+            body = _body(folder.job(), folder.shown())
+            self._keep(folder.id, marks, body)
+        return Response(body, media_type="application/json")
+
+    def _keep(self, name: str, marks: Marks, body: bytes) -> None:
+        """Keep what was told of a job; of too many the one that was kept first goes."""
+        if len(body) > _KEPT_BYTES:
+            return
+        with self._lock:
+            if len(self._bodies) >= _KEPT:
+                self._bodies.pop(next(iter(self._bodies)))
+            self._bodies[name] = marks, body
 
     def log(self, request: Request, folder: JobFolder) -> Response:
         """The log (GET /jobs/{id}/logs), from an entry on."""
@@ -243,6 +270,13 @@ class Jobs:
         from hpckit.serve.identity.access import client_address
 
         self.service.audit.note(user.name, client_address(request), what, job=job)
+
+
+def _body(job: Job, state: State) -> bytes:
+    found = _described(job, state) | {"process": job.process, "log_level": job.log_level}
+    more = {"description": job.description, "job_options": job.options or None, "usage": state.usage or None}
+    content = found | {name: value for name, value in more.items() if value is not None}
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _described(job: Job, state: State) -> dict[str, Any]:
