@@ -212,6 +212,70 @@ def members(
         _show_members(found)
 
 
+@login.command()
+@click.argument("site")
+@click.option("--co", default="mycrop", show_default=True, help="Short name of a collaboration.")
+@click.option("--uid", default="jdoe", show_default=True, help="User name in SRAM.")
+@click.option("--org", default="org", show_default=True, help="Short name of an organisation.")
+@click.option("--auto", is_flag=True, help="Answer the questions of the login; so it is without a terminal.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the configurations there. Default: nowhere.",
+)
+def rehearse(site: str, co: str, uid: str, org: str, auto: bool, folder: Path | None) -> None:
+    """Go through an SRAM login with all its steps, before users are asked to: for operators.
+
+    Shows what the user does and sees, what is asked, which files are written, and what login node and SRAMsync
+    need, from the site file. The code is asked for as pam-weblogin does it, with a small server on this machine in
+    the place of SRAM: open its link in a browser here. No name leaves the machine, and your settings stay as they are.
+
+    \b
+    Example:
+      hpckit login rehearse sram-slurm
+      hpckit login rehearse ./mycluster.yaml --co soil --uid ada --folder rehearsal
+    """
+    from pydantic import ValidationError
+
+    from hpckit.errors import LoginError
+    from hpckit.sites.login.names import Choice
+    from hpckit.sites.login.rehearse import members_example, rehearse_login, steps_of, write_files
+    from hpckit.sites.site import find_site
+
+    found = find_site(site, [Path.cwd()])
+    try:
+        choice = Choice(co=co, uid=uid, org=org, user=uid)
+    except ValidationError as error:
+        raise LoginError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from None
+    steps = steps_of(found, choice)
+    for number, step in enumerate(steps, 1):
+        click.echo(f"{number}. {step.title}")
+        click.echo("".join(f"   {line}\n" for line in step.text.splitlines()))
+    click.echo(f"{len(steps) + 1}. The operator looks who may log in (`hpckit login members`); these are made up")
+    _show_members(members_example(found, choice))
+    click.echo(f"\n{len(steps) + 2}. The user logs in: `hpckit login open {found.name}`")
+    if found.login is not None and found.login.interactive:
+        chosen = rehearse_login(found, choice, click.echo, _answers(auto or not sys.stdin.isatty()))
+        click.echo(f"{found.name}: open, as {steps[1].text.split()[-1]}, for {chosen}")
+    else:
+        click.echo("   nothing is asked: the key suffices")
+    click.echo("\nThis was a rehearsal: SRAM, LDAP and login node were not asked.", err=True)
+    for path in write_files(steps, folder) if folder is not None else ():
+        click.echo(f"{path} written", err=True)
+
+
+def _answers(auto: bool) -> Callable[[str, str], str]:
+    """How questions of the rehearsal are answered: by the person, or as a person would."""
+
+    def answer(prompt: str, known: str) -> str:
+        if not auto:
+            return str(click.prompt(prompt.rstrip(": "), default="", show_default=False))
+        click.echo(f"{prompt}{known}")
+        return known
+
+    return answer
+
+
 def _show_members(found: Sequence[Member]) -> None:
     from rich.console import Console
     from rich.table import Table

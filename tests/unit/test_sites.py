@@ -27,7 +27,7 @@ from hpckit.sites.site import find_site, load_site
 SHIPPED = sorted(shipped_folder().glob("*.yaml"))
 EXPECTED = {
     "snellius", "spider", "vsc5", "aris", "metacentrum", "gadi", "lumi", "lotus2", "karolina", "raven", "cirrus",
-    "slurm-generic", "pbs-generic", "localhost",
+    "slurm-generic", "pbs-generic", "localhost", "sram-slurm",
 }  # fmt: skip
 
 

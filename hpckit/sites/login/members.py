@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,21 +130,39 @@ def read_members(
 
 def _members(connection: Any, site: Site, login: Login, org: str, co: str, dn: str) -> Iterator[Member]:
     groups = _groups(connection, dn)
-    wanted = {line.group for line in login.accounts if line.co == co and line.group}
     people = list(_search(connection, f"ou=People,{dn}", "(uid=*)"))
     for entry, facts in sorted(people, key=lambda person: _first(person[1], "uid")):
-        uid = _first(facts, "uid")
-        keys = tuple(_key(value) for value in facts.get("sshpublickey", ()))
         own = tuple(sorted(name for name, dns in groups.items() if _plain(entry) in dns and name != _EVERYBODY))
-        status = _first(facts, "vopersonstatus") or "unknown"
-        agreed = _agreed(facts)
-        name, fault = _login_name(site, login, Choice.model_construct(org=org, co=co, uid=uid))
-        missing = [
-            *_missing(status, agreed, keys, login),
-            *([f"is in none of the groups {', '.join(sorted(wanted))}"] if wanted and not wanted & set(own) else []),
-            *([fault] if fault else []),
-        ]
-        yield Member(org, co, uid, name, status, agreed, keys, own, tuple(missing))
+        yield member_of(site, login, (org, co), facts, own)
+
+
+def member_of(
+    site: Site, login: Login, whose: tuple[str, str], facts: Mapping[str, Sequence[str]], own: tuple[str, ...]
+) -> Member:
+    """A member, and what a login lacks, from the attributes of SRAM's LDAP.
+
+    Parameters
+    ----------
+    whose : tuple of str
+        Short names of organisation and collaboration.
+    facts : mapping
+        Attributes, their names in small letters.
+    own : tuple of str
+        Groups of the member.
+    """
+    org, co = whose
+    uid = _first(facts, "uid")
+    wanted = {line.group for line in login.accounts if line.co == co and line.group}
+    keys = tuple(_key(value) for value in facts.get("sshpublickey", ()))
+    status = _first(facts, "vopersonstatus") or "unknown"
+    agreed = _agreed(facts)
+    name, fault = _login_name(site, login, Choice.model_construct(org=org, co=co, uid=uid))
+    missing = [
+        *_missing(status, agreed, keys, login),
+        *([f"is in none of the groups {', '.join(sorted(wanted))}"] if wanted and not wanted & set(own) else []),
+        *([fault] if fault else []),
+    ]
+    return Member(org, co, uid, name, status, agreed, keys, own, tuple(missing))
 
 
 def _missing(status: str, agreed: datetime | None, keys: tuple[MemberKey, ...], login: Login) -> Iterator[str]:
@@ -178,7 +196,7 @@ def _key(value: str) -> MemberKey:
     return MemberKey(key.kind, key.fingerprint, key.objection)
 
 
-def _agreed(facts: Mapping[str, list[str]]) -> datetime | None:
+def _agreed(facts: Mapping[str, Sequence[str]]) -> datetime | None:
     """The latest time in `voPersonPolicyAgreement;time-<seconds>`."""
     times = [match[1] for name in facts if (match := re.fullmatch(r"vopersonpolicyagreement;time-(\d{1,11})", name))]
     return datetime.fromtimestamp(max(map(int, times)), UTC) if times else None
@@ -297,5 +315,5 @@ def _base_dn(site: Site, login: Login) -> str:
     )
 
 
-def _first(facts: Mapping[str, list[str]], name: str) -> str:
+def _first(facts: Mapping[str, Sequence[str]], name: str) -> str:
     return next(iter(facts.get(name, ())), "")

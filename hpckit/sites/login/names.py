@@ -144,7 +144,7 @@ def find_access(site: Site, given: Mapping[str, str | None] | None = None) -> Ac
         )
     before = recall(site.name)
     choice = _choose(before, given or {})
-    access = _resolve(site, site.login, choice)
+    access = resolve(site, site.login, choice)
     if choice != before:
         remember(site.name, choice)
     return access
@@ -220,7 +220,14 @@ def login_name(site: Site, login: Login, choice: Choice) -> str:
     return name
 
 
-def _resolve(site: Site, login: Login, choice: Choice) -> Access:
+def resolve(site: Site, login: Login, choice: Choice) -> Access:
+    """The way into a site for a choice, which is not remembered.
+
+    Raises
+    ------
+    LoginError
+        If a word of the template is missing, or the site file names no host.
+    """
     name = login_name(site, login, choice)
     if not re.fullmatch(_HOST, login.host):
         raise LoginError(f"{login.host!r} cannot be the name of a host", hint=f"correct `login.host` in {site.path}")
