@@ -228,7 +228,7 @@ def rehearse(site: str, co: str, uid: str, org: str, auto: bool, folder: Path | 
 
     Shows what the user does and sees, what is asked, which files are written, and what login node and SRAMsync
     need, from the site file. The code is asked for as pam-weblogin does it, with a small server on this machine in
-    the place of SRAM: open its link in a browser here. No name leaves the machine, and your settings stay as they are.
+    the place of SRAM: open its link in a browser here. No name leaves the machine; your settings stay as they are.
 
     \b
     Example:
