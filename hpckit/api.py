@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hpckit.jobs.update import Update
     from hpckit.look.notebook.view import NotebookView
     from hpckit.production.check import FieldCheck
+    from hpckit.production.clean import CleanReport
     from hpckit.production.copies import Removed, Verified
     from hpckit.production.driver import Result
     from hpckit.production.estimate import Estimate
@@ -493,6 +494,35 @@ def sync(campaign: str | Path, *, submission: int | None = None, console: Consol
     loads = bool(present.signatures) or not present.of_pixels
     with group_files(present, console.warn):
         return Synced(publish(present), load(present, found, console) if loads else None)
+
+
+def clean(
+    campaign: str | Path,
+    *,
+    older_than_days: float = 7,
+    what: Collection[str] | None = None,
+    remove: bool = False,
+) -> CleanReport:
+    """Find what of a run is needed no more, and remove it if asked to; see `hpckit.production.clean.clean`.
+
+    Parameters
+    ----------
+    what : collection of str, optional
+        Of *spool*, *outdated*, *logs*, *inputs* and *scratch*; the first, third and fourth if not given.
+    remove : bool
+        Off: nothing is changed.
+
+    Raises
+    ------
+    BusyError
+        If somebody works on the run, or a submission may not have ended.
+    """
+    from hpckit.production.clean import DEFAULT, KINDS
+    from hpckit.production.clean import clean as clean_run
+
+    wanted = [kind for kind in KINDS if kind in (DEFAULT if what is None else what)]
+    present, run = _with_run(campaign)
+    return clean_run(present, run, older_than_days, wanted, remove=remove)
 
 
 def find_markers(campaign: str | Path, *, console: Console = QUIET) -> MarkerReport:

@@ -39,6 +39,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "update": ("hpckit.cli.update:update", "Work on what is new, if anything is; for cron."),
         "verify": ("hpckit.cli.run:verify", "Find missing, corrupt and stale files of the cube and composites."),
         "sync": ("hpckit.cli.sync:sync", "Load spooled results into the store."),
+        "clean": ("hpckit.cli.clean:clean", "Remove spool, logs and inputs that are needed no more."),
         "store": ("hpckit.cli.store:store", "Show who uses a store, and upgrade its tables."),
         "markers": ("hpckit.cli.markers:markers", "Find events in series: mowing, ploughing, harvest, own rules."),
     },

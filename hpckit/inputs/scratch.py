@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ _KEPT_BYTES: Final = 20 * 10**9
 _FREE_SHARE: Final = 0.5
 """Of the space that is free, at most."""
 _VARIABLE: Final = "HPCKIT_SCRATCH"
+_KEY: Final = 32
+_OURS: Final = re.compile(rf"[0-9a-f]{{{_KEY}}}(\.(?!lock$)[a-z0-9]+)?")
+"""Names of files in the folder; others are not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,25 @@ class Scratch:
                 self._evict(path)
             os.utime(path)
         return path
+
+    def unused(self, before: float) -> list[Path]:
+        """Whole files, and parts of files, that nobody has used since a time (seconds since 1970)."""
+        with suppress(OSError):
+            found = [path for path in self.folder.iterdir() if _OURS.fullmatch(path.name)]
+            return sorted(path for path in found if path.stat().st_mtime < before)
+        return []
+
+    def remove(self, path: Path, before: float) -> bool:
+        """Remove a file that nobody has used since a time; False if somebody brings or uses it now."""
+        with (self.folder / f"{path.name[:_KEY]}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            if path.stat().st_mtime >= before:
+                return False
+            path.unlink()
+            return True
 
     def _make(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

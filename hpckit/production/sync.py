@@ -19,7 +19,8 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, FileUnavailableError, SpoolError, SpoolFormatError, StoreError
 from hpckit.production.markers import MarkerReport, are_current, refresh
 from hpckit.reduce.composites.publish import is_published
-from hpckit.reduce.signatures.results import UnitResult, results_of, set_aside
+from hpckit.reduce.signatures.cleaned import forget_cleaned, keep_cleaned
+from hpckit.reduce.signatures.results import UnitResult, planned_inputs, results_of, set_aside
 from hpckit.reduce.signatures.spool import Segment, read_segment, segments
 from hpckit.runs.run import Run
 from hpckit.space.crops import zone_labels
@@ -94,6 +95,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
         known = store.owners()
         require_own(run, campaign, known)
         wanted = results_of(run)
+        keep_cleaned(run, planned_inputs(run))
         names = [reduction.name for reduction in run.campaign.signatures]
         for name in known.keys() - set(names):
             if known[name].campaign and known[name].is_same(owner):
@@ -202,12 +204,16 @@ def _paths(run: Run, missing: Mapping[str, UnitResult], report: SyncReport) -> d
     present = {path.name for path in segments(run.spool)} if missing else set()
     paths: dict[Path, dict[str, str]] = {}
     gone: dict[str, str] = {}
+    lacking: list[str] = []
     for unit, result in sorted(missing.items()):
         name = next((name for name in result.segments if name in present), None)
         if name is not None:
             paths.setdefault(run.spool / name, {})[unit] = result.inputs
         elif result.segments:
             gone.setdefault(result.segments[0], unit)
+            lacking.append(unit)
+    if gone:
+        forget_cleaned(run, {unit: missing[unit].inputs for unit in lacking})
     report.failures += [
         f"{run.spool / name}: gone, with the result of {unit}; {_AGAIN}" for name, unit in gone.items()
     ]

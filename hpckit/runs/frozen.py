@@ -82,11 +82,15 @@ def adopt(run: Run, *, works: bool) -> None:
 
 def prune(run: Run, keep: Collection[str]) -> None:
     """Remove frozen inputs that nothing names any more. Only under the run's claim."""
+    for folder in unnamed(run, keep):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def unnamed(run: Run, keep: Collection[str]) -> list[Path]:
+    """Folders of frozen inputs that neither the run names, nor `keep`, which is of its submissions."""
     known = read_run_json(run.path)
     named = {run.frozen, known.get("frozen"), known.get("planned"), *keep}
-    for folder in (run.path / FROZEN).glob("*"):
-        if folder.name not in named:
-            shutil.rmtree(folder, ignore_errors=True)
+    return sorted(folder for folder in (run.path / FROZEN).glob("*") if folder.name not in named)
 
 
 def _digests(folder: Path) -> dict[str, str]:

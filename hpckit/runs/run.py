@@ -17,6 +17,7 @@
       index/               zone indexes
       journal/*.jsonl      what became of the units, one file per writer
       spool/*.h5           sealed results, loaded by `sync`
+      cleaned/             results whose spool file `clean` removed, since the store holds them
       seen/                files that were compared with a checksum and found right
       tile-parts/          where the tiles of JPEG 2000 files on servers lie
       logs/                messages of the workers

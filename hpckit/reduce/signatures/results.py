@@ -14,6 +14,7 @@ from hpckit.base.quantities import reading_threads
 from hpckit.base.seen import Seen, note
 from hpckit.cubes.verify import Fault, Kind
 from hpckit.errors import FileUnavailableError, SpoolError, SpoolFormatError
+from hpckit.reduce.signatures.cleaned import cleaned
 from hpckit.reduce.signatures.spool import DAMAGED, read_segment
 from hpckit.runs.journal import Entry, read_journal
 from hpckit.runs.plan import read_inputs
@@ -54,16 +55,22 @@ def results(entries: Iterable[Entry], inputs: Mapping[str, str]) -> dict[str, Un
 
 def results_of(run: Run) -> dict[str, UnitResult]:
     """Results of all reduce units of a run's plan."""
+    return results(read_journal(run.path), planned_inputs(run))
+
+
+def planned_inputs(run: Run) -> dict[str, str]:
+    """Digest of the inputs of each reduce unit of a run's plan."""
     units, stages, inputs = (column.to_pylist() for column in read_inputs(run.plan))
-    wanted = {unit: made for unit, stage, made in zip(units, stages, inputs, strict=True) if stage == STAGE}
-    return results(read_journal(run.path), wanted)
+    return {unit: made for unit, stage, made in zip(units, stages, inputs, strict=True) if stage == STAGE}
 
 
 def lost(run: Run, known: Mapping[str, UnitResult]) -> set[str]:
-    """Units whose result is in none of its segments any more.
+    """Units whose result is in none of its segments any more, nor was cleaned away since the store holds it.
 
     Segments that were not looked at since they were written are read; a damaged one is set aside.
     """
+    stored = cleaned(run)
+    known = {unit: result for unit, result in known.items() if (unit, result.inputs) not in stored}
     names = {name for result in known.values() for name in result.segments}
     damaged = {name for name, (kind, _) in damage(run, sorted(names)).items() if kind != "unread"}
     sound = names - damaged
@@ -156,7 +163,8 @@ def verify_segments(run: Run, progress: Callable[[int, int], None] = lambda done
         *missing*: the file is gone. *corrupt*: other bytes than were written; it is set aside. *unread*: it cannot be
         read at the moment.
     """
-    known = results_of(run)
+    stored = cleaned(run)
+    known = {unit: result for unit, result in results_of(run).items() if (unit, result.inputs) not in stored}
     of_segment: dict[str, str] = {}
     for unit, result in known.items():
         for name in result.segments:

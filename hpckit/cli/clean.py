@@ -1,0 +1,82 @@
+"""`hpckit clean`: remove what is needed no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_WHAT = {
+    "spool": "spool files whose results the store holds",
+    "outdated": "spool files with results of earlier settings, and damaged ones",
+    "logs": "logs, except those of the last submission",
+    "inputs": "frozen inputs that nothing names, and rests of killed writers",
+    "scratch": "remote files in the scratch folder of this machine",
+}
+
+
+@click.command()
+@click.argument("campaign", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--what",
+    multiple=True,
+    type=click.Choice(list(_WHAT)),
+    help="What to remove; may be repeated. Default: spool, logs and inputs.",
+)
+@click.option(
+    "--older-than",
+    "days",
+    type=click.FloatRange(min=0),
+    default=7,
+    show_default=True,
+    metavar="DAYS",
+    help="Only what was not changed for so many days.",
+)
+@click.option("--yes", is_flag=True, help="Remove it. Without this option nothing is changed.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
+def clean(campaign: Path, what: tuple[str, ...], days: float, yes: bool, as_json: bool) -> None:
+    """Show what of a run is needed no more, and remove it with --yes.
+
+    Only what is certainly ours and certainly not needed goes: spool files go when the store holds all their results,
+    made from the same inputs. What is unknown, young or in use stays, and while somebody works on the run, or a
+    submission may not have ended, nothing is removed. The store, the cube, composites and journals are never touched.
+
+    Results whose spool file is gone are in the store alone: back it up. A store that loses them gets them from the
+    next runs, which compute them again.
+
+    CAMPAIGN is a campaign file or a run directory.
+
+    \b
+    Example:
+      hpckit clean campaign.yaml
+      hpckit clean campaign.yaml --older-than 30 --what spool --what outdated --yes
+    """
+    import json
+
+    from hpckit import api
+    from hpckit.base.console import Console
+    from hpckit.base.quantities import format_bytes, format_count
+    from hpckit.errors import EX_FAILED, EX_TEMPFAIL
+
+    report = api.clean(campaign, older_than_days=days, what=what or None, remove=yes)
+    console = Console()
+    if as_json:
+        items = [{"what": item.kind, "path": str(item.path), "bytes": item.nbytes} for item in report.items]
+        rest = {"kept": dict(report.kept), "unknown": report.unknown, "failures": report.failures}
+        click.echo(json.dumps({"removed": report.removed, "items": items, **rest}, indent=1))
+    else:
+        for kind, text in _WHAT.items():
+            if found := [item for item in report.items if item.kind == kind]:
+                size = format_bytes(sum(item.nbytes for item in found))
+                click.echo(
+                    f"{kind:<9} {format_count(len(found), 'file or folder', 'files and folders')}, {size}: {text}"
+                )
+        for reason, count in report.kept.items():
+            click.echo(f"kept      {format_count(count, 'spool file')}: {reason}")
+        if not report.items:
+            click.echo("nothing to remove")
+        elif not yes:
+            click.echo("nothing was removed; --yes removes it")
+    for text in [*report.unknown, *report.failures]:
+        console.warn(text)
+    raise SystemExit(EX_FAILED if report.failures else EX_TEMPFAIL if report.unknown else 0)
