@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from hpckit.jobs.jobarrays import Chain, Request
 
 RUN = click.argument("run", type=click.Path(path_type=Path, exists=True))
+MAIL = click.option(
+    "--mail", metavar="ADDRESS", help="Let the scheduler send mail to this address when the last job has ended."
+)
 SITE = click.option("--site", metavar="SITE", help="Name or file of the site. Default: the site of this machine.")
 
 
@@ -39,6 +42,7 @@ def resources(command: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="Signatures wait for the whole ingest, or (Slurm) each element only for the ingest of its tiles.",
 )
+@MAIL
 @click.option("--dry-run", is_flag=True, help="Write the scripts, but submit nothing.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the scripts of a dry run.")
 def submit(
@@ -49,6 +53,7 @@ def submit(
     qos: str | None,
     max_elements: int | None,
     chain: Chain,
+    mail: str | None,
     dry_run: bool,
     output: Path | None,
 ) -> None:
@@ -68,7 +73,7 @@ def submit(
     from hpckit.cli.follow import exit_code, show_dry_run, show_submission
 
     console = Console()
-    request = replace(make_request(account, partition, qos, max_elements), chain=chain)
+    request = replace(make_request(account, partition, qos, max_elements), chain=chain, mail=mail)
     if dry_run:
         made = api.write_jobs(campaign, site, request=request, folder=output, console=console)
         if made is not None:

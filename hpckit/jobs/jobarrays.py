@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,8 @@ class Request:
     most_elements: int | None = None
     """Of a stage."""
     chain: Chain = "stages"
+    mail: str | None = None
+    """Address to which the scheduler writes when the last jobs have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,31 @@ def jobs(
         ends = tuple(stage.stage for stage in layout.stages if layout.kinds[stage.stage].in_store)
         last = ends or tuple(dict.fromkeys(job.stage for job in made))
         made.append(_helper(site, request, "sync", folder, job_name(run_id, number, "sync"), last))
-    return made
+    return made if request.mail is None else _with_mail(made, site, request.mail)
+
+
+def _with_mail(made: Sequence[Job], site: Site, address: str) -> list[Job]:
+    """Jobs of which the last ones, those that none follows, send mail when they end.
+
+    Raises
+    ------
+    PlanError
+        If the address is none, or the scheduler sends no mail.
+    """
+    if not re.fullmatch(r"[^\s,;<>\"'@]+@[^\s,;<>\"'@]+", address):
+        raise PlanError(f"{address!r} is no mail address", hint="write one, as gis@agency.example")
+    directives = scheduler_of(site).mail(address)
+    if not directives:
+        raise PlanError(
+            f"{scheduler_of(site).title} sends no mail", hint="`hpckit update --notify mailto:…` sends it by sendmail"
+        )
+    followed = {stage for job in made for stage in job.follows}
+    return [
+        job
+        if job.stage in followed
+        else replace(job, resources=replace(job.resources, directives=(*job.resources.directives, *directives)))
+        for job in made
+    ]
 
 
 def share(site: Site, request: Request, cores: int, memory_mib: int, walltime_s: int) -> Resources:

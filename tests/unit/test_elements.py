@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,25 @@ def test_every_unit_is_in_exactly_one_element(costs, ranks, target, most):
         assert element.cost == pytest.approx(sum(unit.cost for unit in element.units))
         shown = [round(unit.cost, 1) for unit in element.units]
         assert shown == sorted(shown, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "directives"),
+    [
+        ("slurm", ("--mail-type=END,FAIL", "--mail-user=gis@agency.example")),
+        ("pbs", ("-m ae", "-M gis@agency.example")),
+    ],
+)
+def test_the_last_jobs_alone_send_mail(tmp_path: Path, scheduler: str, directives: tuple[str, ...]) -> None:
+    site, request = make_site(scheduler=scheduler), Request(mail="gis@agency.example")
+    layout = laid(scheduler=scheduler)
+    for sync, last in ((True, "sync"), (False, layout.stages[-1].stage)):
+        made = jobs(layout, site, request, tmp_path, "run", 1, sync=sync)
+        mailing = {job.stage for job in made if job.resources.directives[-2:] == directives}
+        assert mailing == {last}
+    for address in ("gis", "a b@c.example", "a@b.example\n#SBATCH --x", "a@b,c@d"):
+        with pytest.raises(PlanError, match="is no mail address"):
+            jobs(layout, site, Request(mail=address), tmp_path, "run", 1, sync=True)
 
 
 def test_elements_end_together():

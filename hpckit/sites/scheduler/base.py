@@ -231,6 +231,10 @@ class Scheduler(ABC):
         """Directives that this environment adds to those of the site file."""
         return []
 
+    def mail(self, address: str) -> tuple[str, ...]:
+        """Directives that let the scheduler send mail when a job, or a whole array, has ended; empty if it cannot."""
+        return ()
+
     def place(self, job: Job) -> str:
         """Cluster that a job asks for, where there are several; empty for the default one."""
         return ""

@@ -201,6 +201,10 @@ class Pbs(Scheduler):
         """`umask`."""
         return {"umask": _umask(job.resources.directives)}
 
+    def mail(self, address: str) -> tuple[str, ...]:
+        """At the end and when it is aborted; without `j` not for subjobs."""
+        return ("-m ae", f"-M {address}")
+
     def probe(self, runner: Runner) -> Facts:
         """By qstat and pbsnodes."""
         return probe.gather(runner)

@@ -239,6 +239,10 @@ class Slurm(Scheduler):
         """Clusters that the environment names, where directives name none."""
         return clusters_of_environment(environment, directives)
 
+    def mail(self, address: str) -> tuple[str, ...]:
+        """One mail for an array: without ARRAY_TASKS there is none for its elements."""
+        return ("--mail-type=END,FAIL", f"--mail-user={address}")
+
     def place(self, job: Job) -> str:
         """No job can wait for one of another cluster."""
         return asked_clusters(job.resources.directives)
