@@ -1393,7 +1393,7 @@ def estimate_graph(
     from hpckit.reduce.graphs.estimating import estimate
     from hpckit.reduce.graphs.job import job_on
 
-    return estimate(job_on(graph, collections, parameters, hosts=hosts))
+    return estimate(job_on(graph, collections, parameters, hosts=hosts, reads_pixels=False))
 
 
 def compute_graph(

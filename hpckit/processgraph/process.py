@@ -103,6 +103,10 @@ class Request:
 class Environment(Protocol):
     """What processes need of the world."""
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether pixels may be read to know what a cube is; not where a graph is only checked or estimated."""
+
     def load_collection(self, name: str, request: Request) -> Source:
         """Open a collection for an extent, a period, bands and properties.
 

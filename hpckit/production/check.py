@@ -127,7 +127,9 @@ def _graph(campaign: Campaign, reduction: OfWindows) -> Iterator[FieldCheck]:
         job = block_job_on(campaign, reduction, collections)
     else:
         text = reduction.text(campaign.folder)
-        job = job_on(text, collections, reduction.parameters, udf=reduction.udf, hosts=reduction.hosts)
+        job = job_on(
+            text, collections, reduction.parameters, udf=reduction.udf, hosts=reduction.hosts, reads_pixels=False
+        )
     faults = [described(fault) for fault in job.evaluation.faults()]
     yield from (FieldCheck(what, "error", fault) for fault in faults)
     if not faults:

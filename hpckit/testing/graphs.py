@@ -82,6 +82,8 @@ class MemoryEnvironment:
     messages: list[tuple[str, str, str, Value]] = field(default_factory=list)
     runs: Callable[[UserCode, Cube, Callable[[], Cube]], Cube] | None = None
     """Runs code of users; None refuses it."""
+    reads_pixels: bool = True
+    """Whether pixels may be read to know what a cube is."""
 
     def load_collection(self, name: str, request: Request) -> MemorySource:
         """A collection with the times and bands that are wanted."""

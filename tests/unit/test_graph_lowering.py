@@ -14,6 +14,7 @@ from hpckit.processgraph.parse import parse
 from hpckit.reduce.graphs.collection import Collection
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.job import Job
+from hpckit.reduce.graphs.source import CollectionSource
 from hpckit.space.box import Box
 from tests.graph_examples import Graph, calling, load, node, of
 from tests.unit.test_graph_sources import sample  # noqa: F401 -- a fixture
@@ -190,3 +191,22 @@ def test_what_takes_several_bands_is_no_table(sample: Any) -> None:  # noqa: F81
     graph["mask"]["result"] = True
     one, _ = jobs(sample, graph)
     assert one.lowered is not None and not one.lowered.faster
+
+
+def test_a_graph_that_is_only_checked_reads_no_pixel(sample: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    graph = {
+        "load": load("sample", bands=["B04"]),
+        "trim": {**node("trim_cube", data=of("load")), "result": True},
+    }
+    read: list[Box] = []
+    real = CollectionSource.read
+
+    def noted(self: CollectionSource, box: Box) -> Any:
+        read.append(box)
+        return real(self, box)
+
+    monkeypatch.setattr(CollectionSource, "read", noted)
+    for reads_pixels in (False, True):
+        environment = GraphEnvironment({}, opened={"sample": sample[0]}, reads_pixels=reads_pixels)
+        (output,) = Job(parse(graph), environment).outputs
+        assert bool(read) == reads_pixels and output.is_raster

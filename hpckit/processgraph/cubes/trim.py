@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.processgraph.cube import Cube
+from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.cubes.parts import cut_out
 from hpckit.processgraph.process import Call, on_cubes
 from hpckit.processgraph.replacing import is_null
@@ -21,8 +21,11 @@ _STRIP_VALUES = 1 << 24
 def trim_cube(call: Call) -> Cube:
     """Drop labels that hold only null: of x, y, z and time at both ends, of other dimensions anywhere.
 
-    What a trimmed cube is depends on all of its values, so all are computed once before any part of it.
+    What a trimmed cube is depends on all of its values, so all are computed once before any part of it. Where a graph
+    is only checked, the cube stands for what it will be at most.
     """
+    if call.asked == NOTHING and not call.environment.reads_pixels:
+        return call.cube("data")
     kept: _Kept = call.once(lambda: _kept(call))
     cube = cut_out(call, "data", kept.box) if kept.box is not None else call.cube("data")
     for name, places in kept.places.items():

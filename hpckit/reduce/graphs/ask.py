@@ -25,7 +25,7 @@ _REDUCTION: Final = "result"
 def check(document: Any, collections: Mapping[str, Path], hosts: Collection[str] = ()) -> list[GraphError]:
     """All faults of a graph: of its form, its arguments, and the types of its cubes; nothing is computed."""
     graph, found = read_text(_text(document))
-    environment = GraphEnvironment(collections, hosts=frozenset(hosts), udf=settings_here())
+    environment = GraphEnvironment(collections, hosts=frozenset(hosts), udf=settings_here(), reads_pixels=False)
     return [*found, *faults_of_types(graph, environment)]
 
 

@@ -57,6 +57,8 @@ class GraphEnvironment:
     """Where code of users runs."""
     runs_code: bool = False
     """Whether it is run; where not, what it makes is only assumed."""
+    reads_pixels: bool = True
+    """Whether pixels may be read to know what a cube is."""
     trials: Path | None = None
     """Folder with what code of users made of samples, for all processes of a run."""
 

@@ -213,6 +213,7 @@ def job_on(
     udf: Udf | None = None,
     runs_code: bool = False,
     hosts: Collection[str] = (),
+    reads_pixels: bool = True,
 ) -> Job:
     """A graph on campaigns as they are now.
 
@@ -227,13 +228,21 @@ def job_on(
         Whether it is run; where not, what it makes is only assumed.
     hosts : collection of str
         From which `load_stac` and `load_url` may read.
+    reads_pixels : bool
+        Whether pixels may be read to know what a cube is.
 
     Raises
     ------
     GraphError
         Its first fault of form.
     """
-    environment = GraphEnvironment(collections, hosts=frozenset(hosts), udf=settings_here(udf), runs_code=runs_code)
+    environment = GraphEnvironment(
+        collections,
+        hosts=frozenset(hosts),
+        udf=settings_here(udf),
+        runs_code=runs_code,
+        reads_pixels=reads_pixels,
+    )
     return Job(parsed(document, parameters), environment)
 
 
