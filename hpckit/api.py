@@ -519,10 +519,12 @@ def clean(
     """
     from hpckit.production.clean import DEFAULT, KINDS
     from hpckit.production.clean import clean as clean_run
+    from hpckit.runs.run import find_run
 
     wanted = [kind for kind in KINDS if kind in (DEFAULT if what is None else what)]
-    present, run = _with_run(campaign)
-    return clean_run(present, run, older_than_days, wanted, remove=remove)
+    found = find_run(Path(campaign))
+    present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
+    return clean_run(present, found, older_than_days, wanted, remove=remove)
 
 
 def find_markers(campaign: str | Path, *, console: Console = QUIET) -> MarkerReport:
