@@ -7,7 +7,6 @@ machine. Arrays are files on node-local disk: what is written there stays in mem
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from hpckit.base.apptainer import find_program, mount
-from hpckit.base.quantities import format_count
 from hpckit.errors import UserCodeError
+from hpckit.reduce.udf.answers import block_of, fault_of, record_of
 from hpckit.reduce.udf.block import Block, read_array, write_array
 from hpckit.reduce.udf.container import Container
 from hpckit.sites.udf import Limits
@@ -30,7 +29,6 @@ _INSIDE: Final = "/hpckit"
 _PASSED: Final = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "LD_LIBRARY_PATH")
 """Variables that Apptainer itself may need. Its first process stays visible inside with its variables."""
 _KEPT_SETTINGS: Final = ("TMPDIR", "CACHEDIR", "CONFIGDIR")
-_RECORD: Final = "\x1e"
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -134,7 +132,7 @@ class Sandbox:
             answer = container.ask(command, self.limits.seconds)
             self._require_success(answer)
             values = read_array(self._folder("out") / "block.npy", self.limits.output_bytes)
-            return _block(values, answer, block)
+            return block_of(values, answer, block)
         except UserCodeError:
             # What it has started or changed until then must not meet the next block.
             container.close()
@@ -229,7 +227,7 @@ class Sandbox:
         if fault is None:
             return
         said, trace = str(answer.get("message"))[:2000], str(answer.get("traceback", ""))[:8000]
-        message, hint = _fault(str(fault), said, self.limits)
+        message, hint = fault_of(str(fault), said, self.limits)
         raise UserCodeError(message, hint=hint, kind=str(fault), traceback=trace)
 
     def _forward_log(self) -> None:
@@ -241,72 +239,9 @@ class Sandbox:
             if self.log is None:
                 return
             for line in text.removesuffix("\n").split("\n") if text else ():
-                self.log(*_record(line))
+                self.log(*record_of(line))
             if rest > 0:
                 self.log("warning", f"{rest} further bytes of output are left out (limit: {self.limits.log_kib} KiB)")
-
-
-def _block(values: Any, answer: Mapping[str, Any], given: Block) -> Block:
-    """The block of an answer, which user code may have forged."""
-    dims, labels = answer.get("dims"), answer.get("labels")
-    unfit = UserCodeError("the user code returned dimensions that do not fit its values", kind="output")
-    if not isinstance(dims, list) or not isinstance(labels, dict):
-        raise unfit
-    if not len(dims) == len(set(map(str, dims))) == values.ndim:
-        raise unfit
-    for dim, found in labels.items():
-        if not isinstance(found, list) or dim not in dims or len(found) != values.shape[dims.index(dim)]:
-            raise unfit
-    named = {
-        str(dim): tuple(one if isinstance(one, float) else str(one) for one in found) for dim, found in labels.items()
-    }
-    return Block(values, tuple(map(str, dims)), named, given.times & named.keys())
-
-
-def _fault(kind: str, said: str, limits: Limits) -> tuple[str, str | None]:
-    """Message and remedy of what the host program reports."""
-    passed = {
-        "memory": f"more than {limits.memory_mib} MiB of memory",
-        "processes": f"more than {limits.processes} processes or threads",
-        "disk": f"more than {limits.disk_mib} MiB in a file or in its folder",
-        "files": f"more than {format_count(limits.files, 'open file')}",
-    }
-    match kind:
-        case "memory" | "processes" | "disk" | "files":
-            more = "ask the site for a higher limit, or need less"
-            return f"the user code needs {passed[kind]} (limit: {kind}): {said}", more
-        case "output":
-            return (
-                f"{said.replace('it', 'the user code', 1)}, more than {limits.output_mib} MiB (limit: output)",
-                None,
-            )
-        case "syntax":
-            return f"the user code is not valid Python: {said}", None
-        case "no-function":
-            return f"there is nothing to call: {said}", "define apply_datacube(cube: xarray.DataArray, context: dict)"
-        case "network":
-            return (
-                f"user code has no network (limit: network): {said}",
-                "give what it needs as `context`, or in its image",
-            )
-        case "outside":
-            seen = "user code sees its image and the block, and can write to /tmp (limit: files of the machine)"
-            return f"the user code failed: {said}", seen
-        case "package":
-            return f"the user code failed: {said}", "name it under `dependencies` in a block `# /// script` (PEP 723)"
-        case "type":
-            return said.replace("it returned", "the user code returned"), "convert it with `astype`"
-    return f"the user code failed: {said}", None
-
-
-def _record(line: str) -> tuple[str, str]:
-    """Level and text of a line of the log."""
-    if line.startswith(_RECORD):
-        with suppress(ValueError):
-            said = json.loads(line[1:])
-            data = f" {said['data']}" if "data" in said else ""
-            return str(said["level"]), f"{said['message']}{data}".strip()
-    return "info", line
 
 
 def _environment() -> dict[str, str]:
