@@ -34,6 +34,8 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
+from hpckit.demo.lessons import LESSONS
+
 ROOT: Final = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 
@@ -72,6 +74,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
             shutil.rmtree(old)
         folder.mkdir(parents=True)
         _draw(folder)
+    # Data of the teaching notebooks, which the first of them makes.
+    os.environ[LESSONS] = str(folder / "lessons")
     return config
 
 

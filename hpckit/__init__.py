@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         tile,
         update,
         verify,
+        watch,
         zones,
     )
     from hpckit.jobs.interactive import cluster, connect
@@ -51,6 +52,7 @@ _VERBS: Final = (
         "tile",
         "update",
         "verify",
+        "watch",
         "zones",
     ),
 )
@@ -80,6 +82,7 @@ __all__ = [
     "tile",
     "update",
     "verify",
+    "watch",
     "zones",
 ]
 

@@ -1,7 +1,7 @@
 """The door: everything that the command line, servers and notebooks do with a campaign.
 
 Functions take the path of a campaign file; functions that only read also take a run directory. They print nothing
-unless they get a console. They work in any thread, and raise errors of `hpckit.errors`, each with a stable `code`.
+X
 
 Examples
 --------
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from hpckit.submissions.submission import Submission
 
 QUIET: Final = Console(quiet=True)
+"""The default: quiet, except in the kernel of a notebook. `Console(quiet=True)` is quiet there as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,11 @@ class Forecast:
     unread: int = 0
     """Products and folders that cannot be read at the moment, so that the plan may lack work."""
 
+    def _repr_html_(self) -> str:
+        from hpckit.look.card import plan_card
+
+        return plan_card(self.estimate, self.layout, self.site, self.unread)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -142,7 +148,11 @@ class Progress:
     """What it consumed so far; None while it is followed."""
 
     def _repr_html_(self) -> str:
-        return self.status._repr_html_()
+        if self.submission is None:
+            return self.status._repr_html_()
+        from hpckit.look.card import submission_card
+
+        return self.status._repr_html_() + submission_card(self.submission, self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +229,7 @@ def scan(
     from hpckit.catalogue.catalogue import write
     from hpckit.sensors.stored import Sought
 
-    with console.progress("scan products") as progress:
+    with _shown(console).progress("scan products") as progress:
         first, last = period or (date.min, None)
         sought = Sought(first, last or date.max, frozenset(tiles) or None)
         report = scan_products(paths, previous=Path(catalogue), progress=progress, sought=sought)
@@ -331,7 +341,7 @@ def plan(
     """
     from hpckit.production.driver import plan_campaign
 
-    loaded = load_campaign(Path(campaign))
+    console, loaded = _shown(console), load_campaign(Path(campaign))
     if site is not None:
         return _plan_on_site(loaded, find_site(site, loaded.folder, console), console)
     with group_files(loaded, console.warn):
@@ -374,7 +384,7 @@ def fetch(
     folder = _fetched_folder(loaded, to)
     if folder != loaded.fetched_path:
         console.warn(f"ingest looks for copies in {loaded.fetched_path}: set `scenes.fetched` to {folder}")
-    return bring(loaded, folder, connections, requests_per_minute, console)
+    return bring(loaded, folder, connections, requests_per_minute, _shown(console))
 
 
 def fetch_list(
@@ -458,7 +468,7 @@ def run(
     """
     from hpckit.production.driver import run_campaign
 
-    loaded = load_campaign(Path(campaign))
+    console, loaded = _shown(console), load_campaign(Path(campaign))
     with group_files(loaded, console.warn):
         return run_campaign(loaded, console, workers=workers, with_sync=with_sync)
 
@@ -467,7 +477,7 @@ def verify(campaign: str | Path, *, console: Console = QUIET) -> list[Fault]:
     """Find faulty files of cube, composites and results; the next run writes them again."""
     from hpckit.production.driver import verify_campaign
 
-    loaded = load_campaign(Path(campaign))
+    console, loaded = _shown(console), load_campaign(Path(campaign))
     with group_files(loaded, console.warn):
         return verify_campaign(loaded, console)
 
@@ -632,7 +642,7 @@ def submit(
     from hpckit.jobs.jobarrays import Request
     from hpckit.jobs.submit import submit_campaign
 
-    loaded = load_campaign(Path(campaign))
+    console, loaded = _shown(console), load_campaign(Path(campaign))
     target = find_site(site, loaded.folder, console)
     with group_files(loaded, console.warn, site_wants=target.group):
         return submit_campaign(loaded, target, console, request=request or Request())
@@ -960,6 +970,31 @@ def follow(
         yield Progress(read_status(found, None if last.is_over else last.created), last, seen)
 
 
+def watch(run: str | Path, *, console: Console = QUIET) -> Progress:
+    """Follow the last submission of a run, and show how far it is, until all its jobs are over.
+
+    In a notebook, the state of stages and jobs is updated in place. Interrupt the kernel to stop: jobs go on.
+
+    Returns
+    -------
+    Progress
+        At the end.
+
+    Raises
+    ------
+    SubmissionError
+        If nothing was submitted.
+    """
+    shown, found = _shown(console), None
+    with shown.progress("units") as advance:
+        for found in follow(run, unanswered=lambda error: shown.warn(f"{error}; it is asked again")):
+            stages = found.status.stages
+            done = sum(stage.done for stage in stages)
+            advance(done, done + sum(stage.failed + stage.waiting for stage in stages))
+            shown.state(found)
+    return found if found is not None else status(run, console=console)
+
+
 def retry(
     run: str | Path,
     site: str | None = None,
@@ -1268,6 +1303,15 @@ def refresh(run: Run, submission: Submission, console: Console, *, details: bool
     except HpckitError as error:
         console.warn(f"{error}; the journals say what is done")
         return []
+
+
+def _shown(console: Console) -> Console:
+    """The console that was given; in a notebook, instead of the default, the output of the cell."""
+    if console is not QUIET:
+        return console
+    from hpckit.look.notebook.progress import NotebookConsole, in_notebook
+
+    return NotebookConsole() if in_notebook() else console
 
 
 def _area(aoi: str, layer: str | None, crs: str | None) -> shapely.Geometry:

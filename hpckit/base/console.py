@@ -36,6 +36,9 @@ class Console:
         """Print what went wrong and was got over; always shown."""
         self._print(f"warning: {text}")
 
+    def state(self, what: object) -> None:
+        """Show the state of something that is followed, where a display can keep it in one place."""
+
     @contextmanager
     def progress(self, what: str, *, total: float | None = None, unit: str = "") -> Iterator[Advance]:
         """Show the progress of something long while the block lasts."""

@@ -24,6 +24,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "demo": ("hpckit.cli.demo:demo", "Make a small Sentinel-2 series and run a campaign on it."),
         "completion": ("hpckit.cli.completion:completion", "Print the script that completes commands in a shell."),
         "doctor": ("hpckit.cli.doctor:doctor", "Examine the environment, and say what to do about it."),
+        "notebooks": ("hpckit.cli.demo:notebooks", "Copy the teaching notebooks into a folder."),
     },
     "Data": {
         "tile": ("hpckit.cli.tile:tile", "Cut an area of interest into tiles."),

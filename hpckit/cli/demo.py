@@ -37,3 +37,32 @@ def demo(folder: Path, seed: int, dates: int | None, workers: int, only_data: bo
         console.say(f"now: hpckit run {path}")
         return
     raise SystemExit(run_demo(folder, console, seed=seed, dates=dates, workers=workers))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("hpckit-notebooks"))
+@click.option("--data", is_flag=True, help="Make their data as well; else the first notebook does.")
+def notebooks(folder: Path, data: bool) -> None:
+    """Copy the teaching notebooks into FOLDER.
+
+    They run there without a network, in JupyterLab or any other notebook, within a minute or two each. Notebooks
+    that you have changed stay as they are.
+
+    \b
+    Example:
+      pip install 'hpckit-eo[lessons]'
+      hpckit notebooks course && jupyter lab course
+    """
+    from hpckit.base.console import Console
+    from hpckit.demo.lessons import copy_notebooks, lesson_data
+
+    console = Console()
+    written, kept = copy_notebooks(folder)
+    if kept:
+        names = ", ".join(path.name for path in kept)
+        console.warn(f"not copied, since other files of these names are there: {names}")
+    if data:
+        lesson_data(folder / "data", console=console)
+    for path in written:
+        click.echo(path)
+    console.say(f"now: jupyter lab {folder}")

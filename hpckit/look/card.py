@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from hpckit.base.card import card
+from hpckit.base.quantities import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
     from hpckit.campaign.campaign import Campaign, Period
+    from hpckit.jobs.jobarrays import Layout
     from hpckit.look.style import Picture
+    from hpckit.production.estimate import Estimate
     from hpckit.runs.status import Status
+    from hpckit.sites.site import Site
+    from hpckit.submissions.follow import ElementState
+    from hpckit.submissions.submission import Submission
 
 _MOST_TILES: Final = 12
 _PICTURE_DPI: Final = 80
@@ -36,6 +43,34 @@ def campaign_card(
     rows += [("run", state)] if isinstance(state, str) else [(stage.stage, stage.text) for stage in state.stages]
     shown = "" if picture is None else _image(_small(picture))
     return card(campaign.name, rows, shown)
+
+
+def plan_card(estimate: Estimate, layout: Layout | None, site: Site | None, unread: int) -> str:
+    """Units, time and memory of a plan; on a site, also its job arrays."""
+    rows = []
+    for stage in estimate.stages:
+        work = f", {stage.pending:,} to do" if stage.pending else ", all done"
+        time = f", {format_duration(stage.core_hours * 3600)} of one core" if stage.pending else ""
+        rows.append((stage.stage, f"{format_count(stage.units, 'unit')}{work}{time}"))
+    if estimate.peak_memory:
+        workers = f" for {format_count(estimate.workers, 'worker')}" if layout is None else ""
+        rows.append(("memory", f"{format_bytes(estimate.peak_memory)}{workers}"))
+    if estimate.files:
+        rows.append(("cube", f"{format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')}"))
+    if unread:
+        rows.append(("unread", f"{unread:,} products or folders cannot be read at the moment: work may be missing"))
+    for array in layout.stages if layout is not None else ():
+        asked = array.resources
+        node = f"{asked.nodes} × {asked.ranks} ranks, {asked.memory_mib:,} MiB, {format_duration(asked.walltime_s)}"
+        rows.append((f"array {array.stage}", f"{format_count(array.elements, 'element')} of {node}"))
+    return card("Plan" if site is None else f"Plan for {site.title or site.name}", rows)
+
+
+def submission_card(submission: Submission, seen: Sequence[ElementState]) -> str:
+    """Elements of a submission by what the scheduler says of them."""
+    states = Counter((item.stage, item.state.name.lower().replace("_", " ")) for item in seen)
+    rows = [(stage, f"{format_count(count, 'element')} {state}") for (stage, state), count in states.items()]
+    return card(f"Submission {submission.number} on {submission.site.name}", rows)
 
 
 def _image(data: str) -> str:

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from hpckit.base import seen
+from hpckit.base.card import card
 from hpckit.base.console import Console
 from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import PARTIAL
-from hpckit.base.quantities import available_cores
+from hpckit.base.quantities import available_cores, format_count
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.tiles import read_tiles
 from hpckit.cubes.verify import Fault
@@ -29,6 +31,9 @@ from hpckit.runs.journal import Entry
 from hpckit.runs.run import Run, campaign_digest, claim, find_run, open_run
 from hpckit.steps.command import scratch_prefix
 from hpckit.submissions.idle import require_no_jobs, submitted
+
+_SHOWN: Final = 8
+"""Failures that notebooks list."""
 
 
 @dataclass(slots=True)
@@ -54,6 +59,16 @@ class Result:
         if not all(entry.temporary for entry in self.failed if entry.stage == self.failed[0].stage):
             return 1
         return (self.sync.exit_code if self.sync is not None else 0) or (75 if self.unread or self.failed else 0)
+
+    def _repr_html_(self) -> str:
+        rows = [(stage, f"{format_count(count, 'unit')} done") for stage, count in self.done.items()]
+        rows = rows or [("units", "nothing was left to do" if not self.failed else "none done")]
+        rows += [(entry.unit, f"failed: {entry.reason}") for entry in self.failed[:_SHOWN]]
+        if len(self.failed) > _SHOWN:
+            rows.append(("", f"{len(self.failed) - _SHOWN:,} more failed: `status` lists them"))
+        if self.stopped:
+            rows.append(("stopped", "before the end; call `run` again to continue"))
+        return card(f"Run of {self.run.campaign.name}", rows)
 
 
 def plan_campaign(campaign: Campaign, console: Console, workers: int | None = None) -> tuple[Planned, Estimate]:

@@ -28,7 +28,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from hpckit.base.account import login_name
+from hpckit.base.card import card
 from hpckit.base.files import append_line, write_json
+from hpckit.base.quantities import format_count
 from hpckit.base.reading import folders_in, is_there, read_bytes, read_json, typed
 from hpckit.base.version import __version__
 from hpckit.errors import SubmissionError
@@ -36,6 +38,7 @@ from hpckit.sites.scheduler.model import Job, Resources
 from hpckit.sites.site import Site, site_from
 
 Mark = Literal["committed", "released", "cancelling", "cancelled", "abandoned", "ended"]
+_LISTED: Final = 6
 _OVER: Final[tuple[Mark, ...]] = ("cancelled", "abandoned", "ended")
 
 
@@ -121,6 +124,15 @@ class Submission:
         """Seconds since 1970."""
         return datetime.fromisoformat(self.described["created"]).timestamp()
 
+    def _repr_html_(self) -> str:
+        ids: dict[str, list[str]] = {}
+        for job in self.submitted():
+            ids.setdefault(job.stage, []).append(job.id)
+        sizes = {item.stage: f"{format_count(item.elements, 'element')}, " for item in self.stages}
+        rows = [(stage, f"{sizes.get(stage, '')}{_listed(jobs)}") for stage, jobs in ids.items()]
+        rows = rows or [("jobs", "none were submitted")]
+        return card(f"Submission {self.number} on {self.site.name}", rows)
+
     def stage(self, name: str) -> StageLayout | None:
         """A stage, if it has anything to do."""
         return next((item for item in self.stages if item.stage == name), None)
@@ -164,6 +176,11 @@ class Submission:
         """Output of an element; the script says the same."""
         number = submitted.index if submitted.index is not None else index or 0
         return self.path / "logs" / f"{Path(submitted.script).stem}.{number}.out"
+
+
+def _listed(jobs: list[str]) -> str:
+    more = f" and {len(jobs) - _LISTED:,} more" if len(jobs) > _LISTED else ""
+    return f"job{'s' if len(jobs) > 1 else ''} {', '.join(jobs[:_LISTED])}{more}"
 
 
 def create(run_dir: Path) -> Path:

@@ -123,15 +123,15 @@ class Landscape:
         """Median NDVI of each parcel's pixels on a day, without clouds and noise; NaN for the sliver."""
         green = self.green(day)
         red, infrared = (_SOIL[b] + green * (_LEAF[b] - _SOIL[b]) for b in ("B04", "B08"))
-        ndvi = ((infrared - red) / (infrared + red))[self._owner >= 0]
-        owner = self._owner[self._owner >= 0]
+        ndvi = ((infrared - red) / (infrared + red))[self.owner >= 0]
+        owner = self.owner[self.owner >= 0]
         order = np.lexsort((ndvi, owner))
         starts = np.searchsorted(owner[order], np.arange(len(self.parcels) + 1))
         medians = [np.median(ndvi[order[start:stop]]) if stop > start else np.nan for start, stop in pairwise(starts)]
         return np.array(medians)
 
     @cached_property
-    def _owner(self) -> npt.NDArray[np.int32]:
+    def owner(self) -> npt.NDArray[np.int32]:
         """Parcel of each pixel, -1 for none."""
         shapes = ((shape, number) for number, shape in enumerate(self.parcels[:-1]))
         return np.asarray(
@@ -188,9 +188,9 @@ class Landscape:
     def green(self, day: int) -> Field:
         """Green cover of each pixel."""
         wood = np.clip(0.35 + 0.5 * _season((110, 300, 14, 18, 1.0), day) + 0.25 * self._texture, 0.05, 0.98)
-        covers = np.append(self.cover(day), 0.0).astype(np.float32)[self._owner]
+        covers = np.append(self.cover(day), 0.0).astype(np.float32)[self.owner]
         fields = np.clip(covers * (1 + 0.06 * self._texture), 0.02, 1.0)
-        return np.where(self._owner >= 0, fields, wood).astype(np.float32)
+        return np.where(self.owner >= 0, fields, wood).astype(np.float32)
 
     def _surface(self, band: str, green: Field, wet: npt.NDArray[np.bool_]) -> Field:
         surface = _SOIL[band] + green * (_LEAF[band] - _SOIL[band])
@@ -205,7 +205,7 @@ class Landscape:
     @cached_property
     def town(self) -> npt.NDArray[np.bool_]:
         """Built-up pixels."""
-        return (self._owner < 0) & (noise(self.edge, 2.4, self.seed + 4) > 1.25)
+        return (self.owner < 0) & (noise(self.edge, 2.4, self.seed + 4) > 1.25)
 
     def _sky(self, overpass: Pass) -> tuple[Field, Field]:
         """Opacity of clouds and darkness of their shadows, 0 to 1."""

@@ -84,7 +84,7 @@ def backscatter(landscape: Landscape, day: int, polarisation: str, seed: int | N
     green = landscape.green(day)
     power = _BARE[polarisation] + green * (_LEAFY[polarisation] - _BARE[polarisation])
     power[landscape.town] = _BUILT[polarisation]
-    power[landscape.water] = _WET[polarisation]
+    power[landscape.wet(day)] = _WET[polarisation]
     if seed is not None:
         power *= np.random.default_rng(seed).gamma(_LOOKS, 1 / _LOOKS, power.shape)
     return np.asarray(power, dtype=np.float32)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from hpckit.errors import CampaignError
 from hpckit.look.view import CampaignView
 
 if TYPE_CHECKING:
+    import xarray
+
     from hpckit.look.layers import Layer
     from hpckit.look.notebook.calendar import Calendar
     from hpckit.look.notebook.chart import Chart
@@ -119,6 +122,36 @@ class NotebookView(CampaignView):
             format=format,
             window=window,
         )
+
+    def result(self, name: str | None = None) -> xarray.Dataset:
+        """Open the result of a reduction of `kind: function` or `kind: predict`, lazily.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the reduction; may be left out where the campaign has one.
+
+        Returns
+        -------
+        xarray.Dataset
+            A variable for each band that the function or model makes.
+
+        Raises
+        ------
+        CampaignError
+            If there is no such reduction.
+        UserCodeError
+            If it is not computed yet.
+        """
+        from hpckit.reduce.blocks.apply import open_result
+
+        known = {reduction.name: reduction for reduction in self.campaign.of_blocks}
+        if name not in known and (name is not None or len(known) != 1):
+            raise CampaignError(
+                f"{self.campaign.path}: there is no function or model {name or ''}".rstrip(),
+                hint=f"name one of {', '.join(known)}" if known else "`composite` and `cube` open other results",
+            )
+        return open_result(self.campaign, known[name] if name is not None else next(iter(known.values())))
 
     def calendar(
         self,

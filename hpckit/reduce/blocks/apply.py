@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hpckit.base.files import write_text
-from hpckit.campaign.blocks import FunctionReduction, Makes
+from hpckit.campaign.blocks import BlockReduction, FunctionReduction, Makes
 from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.errors import UserCodeError
 from hpckit.processgraph.cube import NODATA
@@ -61,16 +61,26 @@ class Applied:
         UserCodeError
             If it is not computed yet.
         """
-        import xarray
-
         campaign = load_campaign(self.path)
-        (reduction,) = campaign.of_blocks
-        path = zarr_path(campaign, reduction)
-        groups = sorted(item.name for item in path.glob("*/") if (item / "zarr.json").exists())
-        if not groups:
-            raise UserCodeError(f"{path} is not computed yet", hint="hpckit.run or hpckit.submit computes it")
-        found: xarray.Dataset = xarray.open_zarr(path / groups[0], consolidated=False, chunks=None)
-        return found
+        return open_result(campaign, campaign.of_blocks[0])
+
+
+def open_result(campaign: Campaign, reduction: BlockReduction) -> xarray.Dataset:
+    """The result of a function or model as xarray, lazily from its Zarr group.
+
+    Raises
+    ------
+    UserCodeError
+        If it is not computed yet.
+    """
+    import xarray
+
+    path = zarr_path(campaign, reduction)
+    groups = sorted(item.name for item in path.glob("*/") if (item / "zarr.json").exists())
+    if not groups:
+        raise UserCodeError(f"{path} is not computed yet", hint="hpckit.run or hpckit.submit computes it")
+    found: xarray.Dataset = xarray.open_zarr(path / groups[0], consolidated=False, chunks=None)
+    return found
 
 
 def apply(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from functools import cache
@@ -76,7 +76,7 @@ def make_data(
             hint="give another folder, or delete it",
         )
     landscape, passes = Landscape(seed=seed, reservoir=reservoir), season()[:dates]
-    _write_products(folder / "scenes", landscape, passes, console, workers)
+    write_products(folder / "scenes", landscape, passes, console, workers)
     _write_parcels(folder / "parcels.gpkg", landscape)
     write_text(folder / "campaign.yaml", CAMPAIGN)
     write_json(mark, settings)
@@ -187,9 +187,10 @@ def parcel_id(number: int) -> str:
     return f"P{number:04d}"
 
 
-def _write_products(
+def write_products(
     folder: Path, landscape: Landscape, passes: Sequence[Pass], console: Console, workers: int
 ) -> None:
+    """Write the products of overpasses, in processes of their own."""
     context = multiprocessing.get_context("spawn")
     with (
         console.progress("make scenes") as progress,
@@ -203,21 +204,30 @@ def _write_products(
 
 
 def _write_parcels(path: Path, landscape: Landscape) -> None:
+    shapes = landscape.parcels
+    fields = {
+        "parcel_id": [parcel_id(number) for number in range(len(shapes))],
+        "crop": landscape.crops,
+        "area_ha": [shape.area / 10_000 for shape in shapes],
+    }
+    write_layer(path, shapes, fields, landscape.epsg)
+
+
+def write_layer(
+    path: Path, shapes: Sequence[shapely.Geometry], fields: Mapping[str, Sequence[str | float]], epsg: int
+) -> None:
+    """Write polygons with fields of text or numbers as a GeoPackage, its layer named like the file."""
     import pyogrio
 
-    shapes = [_as_multi(shape) for shape in landscape.parcels]
+    columns = [np.array(column, dtype=object if isinstance(column[0], str) else None) for column in fields.values()]
     pyogrio.raw.write(
         path,
-        geometry=np.array(shapely.to_wkb(shapes), dtype=object),
-        field_data=[
-            np.array([parcel_id(number) for number in range(len(shapes))], dtype=object),
-            np.array(landscape.crops, dtype=object),
-            np.array([shape.area / 10_000 for shape in shapes]),
-        ],
-        fields=["parcel_id", "crop", "area_ha"],
+        geometry=np.array(shapely.to_wkb([_as_multi(shape) for shape in shapes]), dtype=object),
+        field_data=columns,
+        fields=list(fields),
         geometry_type="MultiPolygon",
-        crs=f"EPSG:{landscape.epsg}",
-        layer="parcels",
+        crs=f"EPSG:{epsg}",
+        layer=path.stem,
         driver="GPKG",
     )
 
