@@ -1,7 +1,8 @@
 """The door: everything that the command line, servers and notebooks do with a campaign.
 
 Functions take the path of a campaign file; functions that only read also take a run directory. They print nothing
-X
+unless they get a console; in the kernel of a notebook, those that take long show their progress below the cell. They
+work in any thread, and raise errors of `hpckit.errors`, each with a stable `code`.
 
 Examples
 --------
@@ -132,7 +133,8 @@ class Forecast:
     def _repr_html_(self) -> str:
         from hpckit.look.card import plan_card
 
-        return plan_card(self.estimate, self.layout, self.site, self.unread)
+        arrays = () if self.layout is None else self.layout.stages
+        return plan_card(self.estimate, arrays, self.site, self.unread)
 
 
 @dataclass(frozen=True, slots=True)

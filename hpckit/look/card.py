@@ -13,13 +13,12 @@ from hpckit.base.quantities import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
     from hpckit.campaign.campaign import Campaign, Period
-    from hpckit.jobs.jobarrays import Layout
     from hpckit.look.style import Picture
     from hpckit.production.estimate import Estimate
     from hpckit.runs.status import Status
     from hpckit.sites.site import Site
     from hpckit.submissions.follow import ElementState
-    from hpckit.submissions.submission import Submission
+    from hpckit.submissions.submission import StageLayout, Submission
 
 _MOST_TILES: Final = 12
 _PICTURE_DPI: Final = 80
@@ -45,7 +44,7 @@ def campaign_card(
     return card(campaign.name, rows, shown)
 
 
-def plan_card(estimate: Estimate, layout: Layout | None, site: Site | None, unread: int) -> str:
+def plan_card(estimate: Estimate, arrays: Sequence[StageLayout], site: Site | None, unread: int) -> str:
     """Units, time and memory of a plan; on a site, also its job arrays."""
     rows = []
     for stage in estimate.stages:
@@ -53,13 +52,13 @@ def plan_card(estimate: Estimate, layout: Layout | None, site: Site | None, unre
         time = f", {format_duration(stage.core_hours * 3600)} of one core" if stage.pending else ""
         rows.append((stage.stage, f"{format_count(stage.units, 'unit')}{work}{time}"))
     if estimate.peak_memory:
-        workers = f" for {format_count(estimate.workers, 'worker')}" if layout is None else ""
+        workers = f" for {format_count(estimate.workers, 'worker')}" if site is None else ""
         rows.append(("memory", f"{format_bytes(estimate.peak_memory)}{workers}"))
     if estimate.files:
         rows.append(("cube", f"{format_bytes(estimate.cube_bytes)} in {format_count(estimate.files, 'file')}"))
     if unread:
         rows.append(("unread", f"{unread:,} products or folders cannot be read at the moment: work may be missing"))
-    for array in layout.stages if layout is not None else ():
+    for array in arrays:
         asked = array.resources
         node = f"{asked.nodes} × {asked.ranks} ranks, {asked.memory_mib:,} MiB, {format_duration(asked.walltime_s)}"
         rows.append((f"array {array.stage}", f"{format_count(array.elements, 'element')} of {node}"))
