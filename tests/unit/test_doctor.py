@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hpckit.base.findings import Finding, failed
+from hpckit.base.quotas import headroom
+from hpckit.jobs.doctor import quotas as doctor_quotas
 from hpckit.jobs.doctor.examine import PROBES, Probe, examine
+from hpckit.sites.probe import quotas
 
 BY_NAME = {probe.name: probe for probe in PROBES}
 ROOT = Path(__file__).parents[2]
@@ -125,6 +129,22 @@ def test_locale_limits_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert space["$SCRATCH"].ok is False and space["temporary folder"].ok is True
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert found("kernels")["compiled kernels"].ok is False
+
+
+def test_a_quota_that_is_nearly_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "lfs"
+    program.write_text('#!/bin/sh\necho "$5 990 0 1000 - 1 0 0 -"\n')
+    program.chmod(0o755)
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"10.0.0.1@o2ib:/work {tmp_path} lustre rw,usrquota 0 0\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quotas, "headroom", partial(headroom, mounts=mounts))
+    findings = list(doctor_quotas.examine())
+    assert findings and {finding.what for finding in findings} == {"quota of this folder"}, "once for a file system"
+    assert findings[0].ok is False and not failed(findings)
+    assert "10 KiB of 1000 KiB" in findings[0].says.replace(".0", "") and findings[0].remedy
 
 
 def doctor(*words: str, before: str = "") -> subprocess.CompletedProcess[str]:

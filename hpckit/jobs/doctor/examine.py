@@ -46,6 +46,7 @@ PROBES: Final = (
     Probe("mpi", "hpckit.jobs.doctor.mpi", "MPI"),
     Probe("locale", "hpckit.jobs.doctor.encoding", "locale"),
     Probe("space", "hpckit.jobs.doctor.space", "space"),
+    Probe("quotas", "hpckit.jobs.doctor.quotas", "quotas"),
     Probe("limits", "hpckit.jobs.doctor.limits", "limits"),
     Probe("cluster", "hpckit.jobs.doctor.cluster", "cluster"),
     Probe("stores", "hpckit.jobs.doctor.stores", "stores"),

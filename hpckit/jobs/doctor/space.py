@@ -15,7 +15,7 @@ from hpckit.sites.probe.here import parallel_file_systems, shared_kind
 
 _LEAST_BYTES: Final = 2**30
 _LEAST_FILES: Final = 10_000
-_SCRATCH: Final = ("SCRATCH", "SCRATCHDIR", "WORK", "PROJECT")
+SCRATCH: Final = ("SCRATCH", "SCRATCHDIR", "WORK", "PROJECT")
 """Variables by which sites name large folders."""
 
 
@@ -35,7 +35,7 @@ def examine() -> Iterator[Finding]:
             yield Finding("TMPDIR", False, says, "create it, or unset TMPDIR", needed=False)
     yield from _folder("this folder", Path.cwd(), kinds)
     yield from _folder("home folder", account.home(), kinds)
-    for name in _SCRATCH:
+    for name in SCRATCH:
         if os.environ.get(name):
             yield from _folder(f"${name}", Path(os.environ[name]), kinds)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from hpckit.base.account import expand
@@ -27,14 +28,18 @@ def quota_findings(site: Site) -> Iterator[Finding]:
         path = expand(os.path.expandvars(text))
         if not path.is_dir():
             continue
-        what = f"storage.{name}: quota"
-        room = headroom(path)
-        for quota in room.quotas:
-            says = describe(quota)
-            if says:
-                yield Finding(f"{what}", _is_roomy(quota), says, _REMEDY, needed=False)
-        for reason in room.unknown:
-            yield Finding(what, None, f"unknown, since {reason}", "ask the site's own quota command", needed=False)
+        yield from findings_of(f"storage.{name}: quota", path)
+
+
+def findings_of(what: str, folder: Path) -> Iterator[Finding]:
+    """What quotas leave in a folder."""
+    room = headroom(folder)
+    for quota in room.quotas:
+        says = describe(quota)
+        if says:
+            yield Finding(what, _is_roomy(quota), says, _REMEDY, needed=False)
+    for reason in room.unknown:
+        yield Finding(what, None, f"unknown, since {reason}", "ask the site's own quota command", needed=False)
 
 
 def describe(quota: Quota) -> str:
