@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hpckit.cubes.read import Chunks
     from hpckit.cubes.verify import Fault
     from hpckit.errors import SchedulerUnavailableError
+    from hpckit.jobs.federation.follow import GrantState
+    from hpckit.jobs.federation.share import Handed
     from hpckit.jobs.jobarrays import Layout, Request
     from hpckit.jobs.update import Update
     from hpckit.look.notebook.view import NotebookView
@@ -148,6 +150,8 @@ class Progress:
     """The state of its elements in the scheduler."""
     energy: EnergyUse | None = None
     """What it consumed so far; None while it is followed."""
+    grants: Sequence[GrantState] = ()
+    """Where several sites share the campaign: who has which tiles, and how far each site is."""
 
     def _repr_html_(self) -> str:
         if self.submission is None:
@@ -165,6 +169,8 @@ class Synced:
     """STAC collections of composites."""
     report: SyncReport | None
     """Report on signatures; None for a campaign without signatures."""
+    away: Sequence[str] = ()
+    """Why sites that share the campaign do not answer: what they did since the last visit is missing."""
 
 
 def tile(
@@ -500,12 +506,14 @@ def sync(campaign: str | Path, *, submission: int | None = None, console: Consol
     from hpckit.submissions.submission import load as load_submission
 
     found = find_run(Path(campaign))
+    grants = _visit(found, console) if submission is None else []
     if submission is not None:
         found = open_frozen(found.path, load_submission(found.path / "submissions" / f"{submission:04d}").frozen)
     present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
     loads = bool(present.signatures) or not present.of_pixels
     with group_files(present, console.warn):
-        return Synced(publish(present), load(present, found, console) if loads else None)
+        away = [grant.fault for grant in grants if grant.fault is not None]
+        return Synced(publish(present), load(present, found, console) if loads else None, away)
 
 
 def clean(
@@ -796,9 +804,10 @@ def status(run: str | Path, *, console: Console = QUIET) -> Progress:
     found = find_run(Path(run))
     last = latest(found.path)
     with group_files(found.campaign, site_wants=last is not None and last.site.group):
-        seen = refresh(found, last, console) if last is not None else []
+        grants = _visit(found, console)
+        seen = refresh(found, last, console) if last is not None and not grants else []
     since = last.created if last is not None and not last.is_over else None
-    return Progress(read_status(found, since), last, seen, energy_of(found))
+    return Progress(read_status(found, since), last, seen, energy_of(found), grants)
 
 
 def energy_of(run: Run) -> EnergyUse:
@@ -820,9 +829,11 @@ def energy_of(run: Run) -> EnergyUse:
 
 def energy_figures(run: Run) -> dict[str, Energy]:
     """What the sites of a run draw, by the site files as they are now; the empty name is the site of this machine."""
+    from hpckit.runs.part import is_home
     from hpckit.submissions.submission import submissions
 
-    names = {"": None, **{item.site.name: item.site.name for item in submissions(run.path)}}
+    here = {} if is_home(run.path) else {"": None}  # units of a home were computed at other sites
+    names = {**here, **{item.site.name: item.site.name for item in submissions(run.path)}}
     found = {}
     for key, name in names.items():
         try:
@@ -947,6 +958,107 @@ def metrics(
     if output is not None:
         write(Path(output), text)
     return text
+
+
+def _visit(run: Run, console: Console) -> list[GrantState]:
+    """Visit the sites that share a campaign; none if there are no such."""
+    from hpckit.errors import BusyError
+    from hpckit.jobs.federation.follow import collect_all
+    from hpckit.runs.part import is_home
+
+    if not is_home(run.path):
+        return []
+    try:
+        return collect_all(run, console)
+    except BusyError as error:
+        console.warn(f"{error}; this is as of the last visit of the sites")
+        return []
+
+
+def share(
+    campaign: str | Path,
+    sites: Sequence[str],
+    *,
+    request: Request | None = None,
+    console: Console = QUIET,
+) -> Handed:
+    """Share a campaign among sites, by their scenes, free cores and costs, and submit a part to each.
+
+    Parameters
+    ----------
+    sites : sequence of str
+        Names or files of sites.
+
+    Raises
+    ------
+    FederationError
+        If they cannot share it; nothing is submitted then.
+    MemberUnavailableError
+        If a site does not answer.
+    """
+    from hpckit.jobs.federation.share import share as share_among
+    from hpckit.jobs.jobarrays import Request
+
+    loaded = load_campaign(Path(campaign))
+    found = [find_site(site, loaded.folder) for site in sites]
+    with group_files(loaded, console.warn):
+        return share_among(loaded, found, request or Request(), console)
+
+
+def take_over(
+    run: str | Path,
+    site: str,
+    *,
+    unreachable: bool = False,
+    request: Request | None = None,
+    console: Console = QUIET,
+) -> Handed:
+    """Take all tiles from a site that shares a campaign, and give them to others that have their scenes.
+
+    Parameters
+    ----------
+    site : str
+        Name of the site that loses them.
+    unreachable : bool
+        Go on if it does not answer: what it does from then on is never loaded.
+
+    Raises
+    ------
+    MemberUnavailableError
+        If it does not answer, and `unreachable` was not given.
+    FederationError
+        If it has no tiles.
+    """
+    from hpckit.jobs.federation.follow import take_over as take
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.runs.run import find_run
+
+    return take(find_run(Path(run)), site, request or Request(), console, unreachable=unreachable)
+
+
+def is_shared(run: str | Path) -> bool:
+    """Whether several sites share a campaign."""
+    from hpckit.runs.part import is_home
+
+    path = Path(run)
+    return is_home(path if path.is_dir() else load_campaign(path).run_dir)
+
+
+def retry_shared(run: str | Path, *, request: Request | None = None, console: Console = QUIET) -> Handed:
+    """Submit what is left at all sites that share a campaign, and place tiles that none of them has."""
+    from hpckit.jobs.federation.follow import resubmit_all
+    from hpckit.jobs.jobarrays import Request
+    from hpckit.runs.run import find_run
+
+    return resubmit_all(find_run(Path(run)), request or Request(), console)
+
+
+def cancel_shared(run: str | Path, *, console: Console = QUIET) -> dict[str, str]:
+    """Cancel the jobs of all sites that share a campaign; a sentence for each site."""
+    from hpckit.jobs.federation.follow import cancel_all
+    from hpckit.runs.run import find_run
+
+    return cancel_all(find_run(Path(run)), console)
 
 
 def follow(

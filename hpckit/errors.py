@@ -216,6 +216,16 @@ class SubmissionError(HpckitError):
     """Jobs cannot be submitted, followed or retried."""
 
 
+class FederationError(HpckitError):
+    """Sites of a federation cannot share a campaign, or one of them must not work any more."""
+
+
+class MemberUnavailableError(FederationError):
+    """A site of a federation does not answer at the moment; what it has in work continues."""
+
+    exit_code = EX_TEMPFAIL
+
+
 class ImageError(HpckitError):
     """An image cannot be described, built or used."""
 

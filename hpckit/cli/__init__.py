@@ -53,6 +53,7 @@ _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "Resubmit unfinished units, with more memory or time where they ran out.",
         ),
         "cancel": ("hpckit.cli.cluster:cancel", "Cancel the jobs of a run."),
+        "federation": ("hpckit.cli.federation:federation", "Share a campaign among several sites."),
         "site": ("hpckit.cli.site:site", "List, show, validate, probe and check site files."),
         "image": ("hpckit.cli.image:image", "Build, test and copy the Apptainer image in which jobs run."),
         "dask": ("hpckit.cli.dask:dask", "Start Dask workers on a cluster, for notebooks."),
@@ -76,6 +77,7 @@ _HIDDEN: Final = {
     "worker": "hpckit.cli.cluster:worker",
     "gate": "hpckit.cli.cluster:gate",
     "kernels": "hpckit.cli.cluster:kernels",
+    "part": "hpckit.cli.federation:part",
 }
 """Called by job scripts, `submit` and definition files of images."""
 _ASKED: Final = "_HPCKIT_COMPLETE"

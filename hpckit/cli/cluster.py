@@ -33,7 +33,13 @@ def resources(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("campaign", type=click.Path(path_type=Path, dir_okay=False))
-@SITE
+@click.option(
+    "--site",
+    "sites",
+    metavar="SITE",
+    multiple=True,
+    help="Name or file of the site; several share the campaign. Default: the site of this machine.",
+)
 @resources
 @click.option(
     "--chain",
@@ -47,7 +53,7 @@ def resources(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the scripts of a dry run.")
 def submit(
     campaign: Path,
-    site: str | None,
+    sites: tuple[str, ...],
     account: str | None,
     partition: str | None,
     qos: str | None,
@@ -63,17 +69,26 @@ def submit(
     results. Either all jobs are accepted or none runs. Exit code 75 if products cannot be read at the moment; jobs
     of the others are submitted.
 
+    Several sites share the campaign: each gets tiles whose scenes lie there, by free cores and cost.
+
     \b
     Example:
       hpckit submit campaign.yaml --site snellius --account myproject
+      hpckit submit campaign.yaml --site spider --site cirrus
       hpckit submit campaign.yaml --site pbs-generic --dry-run -o scripts/
     """
     from hpckit import api
     from hpckit.base.console import Console
     from hpckit.cli.follow import exit_code, show_dry_run, show_submission
+    from hpckit.cli.grants import show_handed
 
     console = Console()
     request = replace(make_request(account, partition, qos, max_elements), chain=chain, mail=mail)
+    if len(sites) > 1:
+        if dry_run or chain != "stages":
+            raise click.UsageError("--dry-run and --chain are for one site.")
+        show_handed(api.share(campaign, sites, request=request, console=console), campaign)
+    site = sites[0] if sites else None
     if dry_run:
         made = api.write_jobs(campaign, site, request=request, folder=output, console=console)
         if made is not None:
@@ -112,9 +127,14 @@ def retry(
     from hpckit import api
     from hpckit.base.console import Console
     from hpckit.cli.follow import exit_code, show_submission
+    from hpckit.cli.grants import show_handed
 
     console = Console()
     request = make_request(account, partition, qos, max_elements)
+    if api.is_shared(run):
+        if site is not None or which == "failed":
+            raise click.UsageError("Several sites share this campaign: --site and --failed are for one site.")
+        show_handed(api.retry_shared(run, request=request, console=console), run)
     submission = api.retry(run, site, request=request, only_failed=which == "failed", console=console)
     show_submission(submission, run)
     raise SystemExit(exit_code(submission, console))
@@ -133,6 +153,10 @@ def cancel(run: Path) -> None:
     from hpckit.base.console import Console
     from hpckit.base.quantities import format_count
 
+    if api.is_shared(run):
+        for name, said in api.cancel_shared(run, console=Console()).items():
+            Console().say(f"site {name}: {said}")
+        return
     submission, count = api.cancel(run)
     if count is None:
         Console().say(f"submission {submission.number} is over already")

@@ -110,6 +110,7 @@ def status(run: Path, as_json: bool) -> None:
     from hpckit import api
     from hpckit.base.console import Console
     from hpckit.cli.follow import show_activity
+    from hpckit.cli.grants import show_grants
     from hpckit.cli.tables import show_status
     from hpckit.submissions.follow import count
 
@@ -117,3 +118,5 @@ def status(run: Path, as_json: bool) -> None:
     show_status(found.status, count(found.seen), found.energy, as_json=as_json)
     if found.submission is not None and not as_json:
         show_activity(found.submission, found.seen)
+    if found.grants and not as_json:
+        show_grants(found.grants)

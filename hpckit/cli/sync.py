@@ -41,4 +41,6 @@ def sync(campaign: Path, as_json: bool, submission: int | None) -> None:
         click.echo(json.dumps(asdict(done.report), indent=1))
     else:
         click.echo(done.report.describe(), err=True)
-    raise SystemExit(done.report.exit_code)
+    for fault in done.away:
+        click.echo(f"warning: {fault}; what it did since the last visit is loaded another time", err=True)
+    raise SystemExit(done.report.exit_code or (75 if done.away else 0))

@@ -30,6 +30,7 @@ from hpckit.production.memory import unit_memory_mib
 from hpckit.production.stop import Stop
 from hpckit.runs.group import group_files
 from hpckit.runs.journal import Entry, flat, read_attempts
+from hpckit.runs.part import is_fenced
 from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of
 from hpckit.runs.run import open_frozen
 from hpckit.steps.command import MEMORY_MIB
@@ -107,6 +108,8 @@ def _refusal(submission: Submission, stage: str, frozen: str | None) -> str | No
         return f"submission {submission.number} was not accepted as a whole"
     if submission.has("ended"):
         return f"submission {submission.number} is over; `hpckit retry` submits what it left"
+    if is_fenced(submission.run_dir):
+        return "other sites of the federation have its tiles"
     gate = submission.gate(stage)
     if gate is not None and not gate.get("open", False):
         return f"the gate before {stage} is closed: {gate.get('reason', 'no reason was given')}"

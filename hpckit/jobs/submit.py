@@ -20,7 +20,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.paths import folders_of
 from hpckit.campaign.stages import STAGES
 from hpckit.cubes.manifest import Manifest
-from hpckit.errors import FileUnavailableError, SubmissionError
+from hpckit.errors import FederationError, FileUnavailableError, SubmissionError
 from hpckit.jobs.elements import write_elements
 from hpckit.jobs.jobarrays import Layout, Request, jobs, lay_out, require_known
 from hpckit.jobs.usercode import computes_user_code, with_user_code
@@ -30,9 +30,10 @@ from hpckit.production.estimate import stage_memory
 from hpckit.production.kernels import of_campaign
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
 from hpckit.production.stages import stages_of
-from hpckit.production.sync import is_synced
+from hpckit.production.sync import is_synced, layer_digests
 from hpckit.runs.frozen import adopt, prune
 from hpckit.runs.journal import compact
+from hpckit.runs.part import Part, read_part, require_no_ledger, require_unfenced, units_digest
 from hpckit.runs.run import Run, claim, open_run
 from hpckit.sites.command import hpckit_command
 from hpckit.sites.image.sif import read_header
@@ -102,8 +103,10 @@ def draft(
     site = site_here(site)
     require_known(site, [*STAGES, *(stage.name for stage in stages_of(run.campaign))])
     planned = _plan(run, console)
-    plan = planned.plan
+    plan, part = planned.plan, read_part(run.path)
     wanted = plan.pending if chosen is None else plan.pending & chosen
+    if part is not None:
+        wanted &= _of_part(planned, part, site)
     if skipped is not None:
         left_out = skipped(run)
         wanted -= {unit.id for unit in plan.units if (unit.id, unit.inputs) in left_out}
@@ -113,9 +116,29 @@ def draft(
     devices = [*(item.device for item in campaign.signatures), *(item.device for item in campaign.composites)]
     layout = lay_out(work, site, request, cuda="cuda" in devices)
     why_left = "they failed lately" if chosen is None else "no unit has failed"
+    if part is not None:
+        why_left = "the home of the federation has their results, or other sites have their tiles"
+        return Draft(planned, site, request, layout, "the home of the federation loads the results", why_left)
     if chosen is not None and not work and plan.pending:
         return Draft(planned, site, request, layout, "only failed units were asked for", why_left)
     return Draft(planned, site, request, layout, _synced(planned, layout), why_left)
+
+
+def _of_part(planned: Planned, part: Part, site: Site) -> frozenset[str]:
+    """Ids of the units that are to be done here, of a plan that several sites share.
+
+    Raises
+    ------
+    FederationError
+        If this site plans other units than the home of the federation: their results would be of something else.
+    """
+    units = planned.plan.units
+    if units_digest(units, part.tiles, layer_digests(planned.run)) != part.units:
+        raise FederationError(
+            f"site {site.name} plans other units than the home of the federation",
+            hint="files that the campaign names outside of its folder (zones, elevations) must be equal at all sites",
+        )
+    return frozenset(unit.id for unit in units if part.wants(unit))
 
 
 def _is_loaded(campaign: Campaign) -> bool:
@@ -188,7 +211,9 @@ def submit_campaign(
     runner = runner or runner_of(site, scheduler)
     run = open_run(campaign)
     _look_at_image(site, console)
+    require_no_ledger(run.path, campaign.path)
     with claim(run):
+        require_unfenced(run.path)
         require_idle(run, scheduler, runner)
         tidy_up(run, console)
         drafted = draft(run, site, request, console, chosen, skipped)

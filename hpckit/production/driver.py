@@ -28,6 +28,7 @@ from hpckit.production.stages import stages_of
 from hpckit.production.sync import SyncReport, sync
 from hpckit.runs.frozen import adopt, prune
 from hpckit.runs.journal import Entry
+from hpckit.runs.part import require_no_ledger, require_no_part
 from hpckit.runs.run import Run, campaign_digest, claim, find_run, open_run
 from hpckit.steps.command import scratch_prefix
 from hpckit.submissions.idle import require_no_jobs, submitted
@@ -109,6 +110,8 @@ def run_campaign(
     """
     workers = workers or available_cores()
     run = open_run(campaign)
+    require_no_ledger(run.path, campaign.path)
+    require_no_part(run.path, campaign.path)
     make_ready(max(1, available_cores() // workers))
     with claim(run), gdal_without_locks(not locks_work(run.path)):
         require_no_jobs(run)

@@ -22,6 +22,7 @@ from hpckit.reduce.composites.publish import is_published
 from hpckit.reduce.signatures.cleaned import forget_cleaned, keep_cleaned
 from hpckit.reduce.signatures.results import UnitResult, planned_inputs, results_of, set_aside
 from hpckit.reduce.signatures.spool import Segment, read_segment, segments
+from hpckit.runs.part import require_no_part
 from hpckit.runs.run import Run
 from hpckit.space.crops import zone_labels
 from hpckit.space.zones import ZoneLayer, load_zones
@@ -87,6 +88,7 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
     StoreError
         If the store refuses, or has results of another campaign under these names.
     """
+    require_no_part(run.path, campaign.path)
     report = SyncReport()
     store, owner = open_store(campaign, console.warn), StoreOwner.of(run, campaign)
     try:
@@ -154,6 +156,11 @@ def is_synced(campaign: Campaign, run: Run) -> bool | None:
     if any(known[name].campaign and known[name].is_same(mine) for name in known.keys() - names):
         return False
     return has_markers and _is_equal(run, names, layers, attributes, have)
+
+
+def layer_digests(run: Run) -> dict[str, str]:
+    """Digest of the frozen zone layer of each reduction."""
+    return {item.name: load_zones(run.zones(item.name)).digest for item in run.campaign.signatures}
 
 
 def _is_equal(

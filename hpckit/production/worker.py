@@ -24,6 +24,7 @@ from hpckit.inputs.httpfiles import permit
 from hpckit.production.stages import execute, execute_bundle, load_context
 from hpckit.production.stop import GiveBack, Stop
 from hpckit.runs.journal import Entry, Journal, flat
+from hpckit.runs.part import is_fenced, read_part, require_unfenced
 from hpckit.runs.plan import Bundle, shares
 from hpckit.sensors.verified import keep_notes
 
@@ -55,6 +56,7 @@ class Worker:
         keep_notes(run_dir / "seen" / "products", flat(name))
         tileraster.keep_notes(self.context.run.tile_parts, flat(name))
         self.journal = Journal(run_dir, name)
+        self._is_part = read_part(run_dir) is not None
         self._unsealed = _Unsealed()
 
     def work(self, drawn: Iterable[Bundle], report: Callable[[Entry], None]) -> None:
@@ -63,6 +65,8 @@ class Worker:
         Asked to stop, it seals what is done and returns; the bundle in work is finished or given back.
         """
         for bundle in drawn:
+            if self._is_part and is_fenced(self.context.run.path):
+                break
             start, clock = datetime.now(UTC), time.perf_counter()
             try:
                 with self.stop.unit():
@@ -125,6 +129,7 @@ class Worker:
         unsealed, self._unsealed = self._unsealed, _Unsealed()
         entries = unsealed.entries
         try:
+            require_unfenced(self.context.run.path)
             segment_of: dict[str, str] = {}
             for name, records in unsealed.records.items():
                 segment_of |= self.context.stages[name].seal(self.context, records)

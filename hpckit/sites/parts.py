@@ -221,6 +221,28 @@ class Login(Part):
         return user
 
 
+class Federation(Part):
+    """What a campaign of several sites needs of one of them (`hpckit submit --site A --site B`)."""
+
+    scenes: Annotated[list[OneLine], Field(min_length=1)] | None = None
+    """Where products lie at this site: folders, or a catalogue that `hpckit scenes scan` wrote there. Those that the
+    campaign names, unless given."""
+    cost: Annotated[float, Field(gt=0, le=1e6)] = 1
+    """Price of a core-hour, in whatever all sites count in: of equally free sites, one of twice the cost gets
+    half as much."""
+    folder: OneLine | None = None
+    """Folder of a site without `login`, which this machine sees: an absolute path. Else `login.folder` counts."""
+    command: OneLine | None = None
+    """hpckit for such a folder; the one that submits, unless given."""
+
+    @field_validator("folder")
+    @classmethod
+    def _whole(cls, folder: str | None) -> str | None:
+        if folder is not None and not folder.startswith("/"):
+            raise ValueError("must be an absolute path")
+        return folder
+
+
 class Identify(Part):
     """How one knows that one stands on this cluster."""
 

@@ -21,6 +21,7 @@ from hpckit.sites.parts import (
     Arrays,
     Container,
     Energy,
+    Federation,
     Identify,
     Login,
     Mpi,
@@ -89,6 +90,7 @@ class Site(Part):
     storage: Storage = Field(default_factory=Storage)
     energy: Energy = Field(default_factory=Energy)
     login: Login | None = None
+    federation: Federation = Field(default_factory=Federation)
     notes: list[OneLine] = Field(default_factory=list)
     """What a user should know; shown by `hpckit site show`."""
 

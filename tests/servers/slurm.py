@@ -158,6 +158,10 @@ class SlurmCluster:
         self._daemons["slurmctld"].wait(timeout=30)
         self._kill("slurmctld")
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld, as a power cut would."""
+        self._kill("slurmctld")
+
     def start_node(self, node: str) -> None:
         """Start a node."""
         self._start(node, ["slurmd", "-D", "-N", node, "-f", self.env["SLURM_CONF"]])

@@ -1,278 +1,331 @@
-"""Searches of several STAC APIs at once, on loopback: all items once, in order, whatever a member does."""
+"""Sites die, are cut off and come back, homes are killed, tiles are taken over: nothing is doubled, nothing lost."""
 
 from __future__ import annotations
 
 import json
-import time
-from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
+import numpy as np
 import pytest
-import shapely
-from hypothesis import given
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-pytest.importorskip("httpx", reason="httpx is not installed")
-pytest.importorskip("cql2", reason="cql2 is not installed")
+from hpckit import api
+from hpckit.base.console import Console
+from hpckit.base.version import __version__
+from hpckit.campaign.campaign import load_campaign
+from hpckit.errors import FederationError, HpckitError, MemberUnavailableError
+from hpckit.jobs.federation import follow, part, share
+from hpckit.jobs.federation.ledger import Grant, Ledger, load, save
+from hpckit.jobs.federation.member import Member, _copy
+from hpckit.jobs.federation.members import folder_of
+from hpckit.jobs.jobarrays import Request
+from hpckit.production.sync import sync
+from hpckit.reduce.signatures.results import results_of
+from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
+from hpckit.runs.journal import Entry, Journal, read_journal
+from hpckit.runs.part import fence as fence_run
+from hpckit.runs.part import is_fenced, read_part, require_unfenced
+from hpckit.runs.plan import Unit, read_plan
+from hpckit.runs.run import find_run
+from hpckit.sites.site import Site, load_site
+from hpckit.space.zones import load_zones
+from hpckit.store import open_store
+from tests.federation_samples import TILES, make, write_site
 
+pytestmark = pytest.mark.slow
 
-from hpckit.catalogue.federation import product_of, search, write
-from hpckit.catalogue.moments import time_of
-from hpckit.errors import CatalogueError
-from hpckit.inputs import web
-from tests.servers.stac import FILTER, StacServer, cut, page_of_text, send, serve, silent, status
-
-AOI = shapely.box(5.0, 52.0, 6.0, 53.0)
-PERIOD = (date(2024, 3, 1), date(2024, 5, 31))
-L2A = "sentinel-2-l2a"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Pauses between tries are those of the members, and short ones."""
-    monkeypatch.setattr(web, "_LONGEST_PAUSE_S", 0.02)
-
-
-def item(number: int, *, cloud: float = 10.0, west: float = 5.2, collection: str = L2A, **changes) -> dict:
-    when = datetime(2024, 3, 1, 10, 30, tzinfo=UTC) + timedelta(hours=7 * number)
-    name = f"S2A_MSIL2A_{when:%Y%m%dT%H%M%S}_N0510_R051_T31UFU_{when + timedelta(hours=3):%Y%m%dT%H%M%S}"
-    shape = shapely.box(west, 52.2, west + 0.1, 52.3)
-    return {
-        "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": collection,
-        "geometry": shapely.geometry.mapping(shape), "bbox": list(shape.bounds),
-        "properties": {"datetime": when.isoformat(), "eo:cloud_cover": cloud}, "assets": {},
-        "links": [{"rel": "self", "href": f"https://catalogue.example/{name}"}], **changes,
-    }  # fmt: skip
+SITES = ("a", "b", "c")
+QUIET = Console(quiet=True)
 
 
-def names(items) -> list[str]:
-    return [one["id"] for one in items]
+class Killed(BaseException):
+    """The home's process ends here."""
 
 
-def find(*servers: StacServer, **options):
-    return search([server.url for server in servers], [L2A], AOI, PERIOD, timeout_s=1.0, **options)
+class Cluster(Member):
+    """A site in this process: what the home asks is done at once, but units only when the test says so."""
+
+    def __init__(self, site: Site, base: Path, name: str) -> None:
+        super().__init__(site, str(base / name))
+        self.away = False
+        self.calls_left: int | None = None
+        """Requests after which the home is killed; before the last one is done if `early`."""
+        self.early = False
+
+    def run(self, words: Sequence[str], below: str = "") -> CompletedProcess[str]:
+        self._require()
+        folder = Path(self.folder) / below
+        answer: Any = {"elements": {}, "over": False, "submission": 1}
+        if words == ["--version"]:
+            return CompletedProcess([], 0, f"hpckit, version {__version__}\n", "")
+        if not folder.is_dir():
+            return CompletedProcess([], 2, "", f"hpckit: {folder}: no such folder")
+        if words[1] == "survey":
+            answer = part.survey(load_campaign(folder / words[2]), self.site, QUIET)
+        run_dir = folder / "shared.run"
+        if words[1] == "submit":
+            require_unfenced(run_dir)
+            for name in ("journal", "spool"):
+                (run_dir / name).mkdir(exist_ok=True)
+            answer = {"submission": 1, "busy": None}
+        elif words[1] == "fence":
+            fence_run(run_dir, "test")
+            answer = {"cancelled": 0, "silent": ""}
+        self._end()
+        return CompletedProcess([], 0, json.dumps(answer), "")
+
+    def push(self, folder: Path) -> None:
+        self._require()
+        _copy(folder, Path(self.folder) / folder.name)
+        self._end()
+
+    def pull(self, names: Sequence[str], local: Path) -> None:
+        self._require()
+        for name in names:
+            _copy(Path(self.folder) / name, local / Path(name).name)
+        self._end()
+
+    def _require(self) -> None:
+        if self.away:
+            raise MemberUnavailableError(f"site {self.name} is cut off")
+        if self.calls_left == 0 and self.early:
+            raise Killed
+
+    def _end(self) -> None:
+        if self.calls_left is not None:
+            if self.calls_left <= 0:
+                raise Killed
+            self.calls_left -= 1
+
+    def parts(self) -> list[Path]:
+        """Run directories of parts that were submitted here."""
+        return sorted(path.parent for path in Path(self.folder).glob("*/shared.run/journal"))
+
+    def do(self, run_dir: Path, unit: Unit, mark: float) -> None:
+        """What an element does with a unit, with its own mark in the numbers."""
+        require_unfenced(run_dir)
+        name = f"fields-{len(list((run_dir / 'spool').iterdir())):04d}.h5"
+        write_segment(run_dir / "spool" / name, _header(run_dir), [_batch(unit, mark)])
+        # Its clock is wrong, and differs from site to site.
+        start = datetime(1990 + 20 * SITES.index(self.name), 1, 1, tzinfo=UTC).isoformat()
+        entry = Entry(unit.id, unit.stage, "done", unit.inputs, start, 1.0, "s0001", segment=name)
+        Journal(run_dir, "s0001").append(entry)
 
 
-def test_members_are_merged_in_order_and_copies_are_linked():
-    both = [item(n) for n in range(30)]
-    by_name = [{**one, "id": f"x{n}", "properties": {**one["properties"], "s2:product_uri": f"{one['id']}.SAFE"}}
-               for n, one in enumerate(both)]  # fmt: skip
-    first = StacServer(both[::2], page=4)
-    second = StacServer(by_name[5:25][::-1], page=3, post=False)
-    with serve(first), serve(second):
-        found = find(first, second)
-    assert [product_of(one) for one in found.items] == sorted({*names(both[::2]), *names(both[5:25])})
-    times = [one["properties"]["datetime"] for one in found.items]
-    assert times == sorted(times)
-    copies = [one for one in found.items if any(link["rel"] == "alternate" for link in one["links"])]
-    assert len(copies) == 0, "both members have one host name here"
-    reports = found.members
-    assert [(r.found, r.copies, r.error) for r in reports] == [(15, 0, ""), (20, 10, "")]
-    assert reports[0].pages == 4 and reports[1].pages == 7
-    assert {request.partition(" ")[0] for request in second.requests} == {"GET"}
+def _header(run_dir: Path) -> SpoolHeader:
+    home = run_dir.parents[3] / "home" / "shared.run"
+    return SpoolHeader("shared", "0", "r", "fields", load_zones(find_run(home).zones("fields")).digest, "0")
 
 
-@given(st.lists(st.sets(st.integers(0, 25), max_size=20), min_size=1, max_size=3), st.integers(1, 9))
-def test_every_product_once_whoever_has_it(holdings, page):
-    servers = [StacServer([item(n) for n in sorted(held)], page=page, post=n % 2 == 0, collections=[L2A])
-               for n, held in enumerate(holdings)]  # fmt: skip
-    with ExitStack() as stack:
-        for server in servers:
-            stack.enter_context(serve(server))
-        found = find(*servers)
-    assert names(found.items) == names(item(n) for n in sorted(set().union(*holdings)))
-    assert not found.failed
-    assert sum(r.found - r.copies for r in found.members) == len(found.items)
+def _batch(unit: Unit, mark: float) -> SignatureBatch:
+    acquisition = unit.id.rpartition("/")[2]
+    time = datetime.strptime(acquisition.split("_")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    tile = unit.id.split("/")[2]
+    info = AcquisitionInfo(acquisition, time, "S2A", "L2A", tile, "05.10", 51, ("p",))
+    # Zones of no two units of an acquisition are the same, as in a plan.
+    names = ["31UFT+31UGT", *TILES]
+    zone = np.array([3 * names.index(tile), 3 * names.index(tile) + 1], dtype=np.int32)
+    ones = np.ones((2, 1), np.float32)
+    return SignatureBatch(
+        unit.id, info, zone, ("B04",), ("mean",), ones, ones, np.full((2, 1, 1), mark, np.float32), inputs=unit.inputs
+    )
 
 
-def test_what_is_asked_for_is_checked_here_too():
-    wrong = [
-        item(1, cloud=80), item(2, west=8.0), item(900), item(4, properties={"datetime": "yesterday"}),
-        item(5, geometry=None), item(6, properties={**item(6)["properties"], "eo:cloud_cover": None}),
-        {"type": "Feature"}, "text",
-    ]  # fmt: skip
-    for conforms in (FILTER, ()):
-        server = StacServer([item(0), *wrong], conforms=conforms, collections=[L2A])
-        with serve(server):
-            found = find(server, cql2="eo:cloud_cover < 40")
-        assert names(found.items) == names([item(0)]) and found.members[0].unfit == 6
-        assert ("filter" in server.searches[0]) == bool(conforms)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> Path:
+    """A folder with a home and three sites that have all scenes; the campaign is shared."""
+    folder = tmp_path_factory.mktemp("shared")
+    make(folder / "home", keep=False)
+    api.scan([folder / "home" / "all"], folder / "scenes.parquet")
+    for name in ("west", "east", "all"):
+        shutil.rmtree(folder / "home" / name)  # a home needs no products, and no copy of a plan does
+    for name in SITES:
+        write_site(folder / "home", name, scenes=folder / "scenes.parquet", base=folder / name)
+    sites = [load_site(folder / "home" / f"{name}.yaml") for name in SITES]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(share, "member_of", lambda site, name: Cluster(site, folder / site.name, name))
+        made = share.share(load_campaign(folder / "home" / "campaign.yaml"), sites, Request(), QUIET)
+    assert made.exit_code == 0 and len(made.said) == 3
+    return folder
 
 
-def test_members_that_cannot_hold_the_answer_are_not_searched():
-    def extent_of(*box: float, until: str | None = None) -> dict:
-        return {"spatial": {"bbox": [box]}, "temporal": {"interval": [["2015-01-01T00:00:00Z", until]]}}
+def machine(template: Path) -> type[RuleBasedStateMachine]:  # noqa: C901
+    class Federation(RuleBasedStateMachine):
+        @initialize()
+        def start(self) -> None:
+            self.folder = Path(tempfile.mkdtemp(prefix="hpckit-federation-"))
+            shutil.rmtree(self.folder)
+            shutil.copytree(template, self.folder, copy_function=shutil.copy2)
+            self.home = self.folder / "home" / "shared.run"
+            ledger = load(self.home)
+            save(self.home, Ledger(ledger.federation, _moved(ledger, self.folder), ledger.tiles, ledger.grants))
+            name = folder_of(find_run(self.home))
+            self.clusters = {
+                site: Cluster(load_site(self.folder / "home" / f"{site}.yaml"), self.folder / site, name)
+                for site in SITES
+            }
+            self.patch = pytest.MonkeyPatch()
+            self.patch.setattr(follow, "members_of", lambda run, ledger: self.clusters)
+            self.at_home: dict[int, set[str]] = {}
+            """Lines of revoked epochs that were at home when they were revoked."""
 
-    far, old = extent_of(100, -10, 120, 10), extent_of(0, 50, 10, 60, until="2020-01-01T00:00:00Z")
-    near = extent_of(0, 50, -100, 10, 60, 4000)
-    for extent, searches in ((far, 0), (old, 0), (near, 1), ({"spatial": None}, 1)):
-        server = StacServer([item(0)], extent=extent)
-        with serve(server):
-            assert len(find(server).items) == searches
-        assert len(server.searches) == searches
-    other = StacServer([item(0)], collections=["landsat"])
-    with serve(other):
-        found = find(other)
-    assert (found.items, found.members[0].error, other.searches) == ([], "", [])
+        def teardown(self) -> None:
+            try:
+                if hasattr(self, "patch"):
+                    self.to_the_end()
+                    self.patch.undo()
+            finally:
+                if hasattr(self, "folder"):
+                    shutil.rmtree(self.folder, ignore_errors=True)
+
+        @rule(site=st.sampled_from(SITES), data=st.data())
+        def work(self, site: str, data: st.DataObject) -> None:
+            """A unit is done at a site, cut off or not."""
+            runs = [run for run in self.clusters[site].parts() if not is_fenced(run)]
+            if runs:
+                run = data.draw(st.sampled_from(runs))
+                unit = data.draw(st.sampled_from(self.wanted(run)))
+                self.clusters[site].do(run, unit, SITES.index(site))
+
+        @rule(site=st.sampled_from(SITES))
+        def cut_or_back(self, site: str) -> None:
+            self.clusters[site].away = not self.clusters[site].away
+
+        @rule()
+        def visit(self) -> None:
+            states = follow.collect_all(find_run(self.home), QUIET)
+            for state in states:
+                if state.fault is not None and not self.clusters[state.grant.member].away:
+                    assert "not handed over" in state.fault, state.fault
+
+        @rule()
+        def retry(self) -> None:
+            follow.resubmit_all(find_run(self.home), Request(), QUIET)
+
+        @rule(site=st.sampled_from(SITES), unreachable=st.booleans())
+        def take_over(self, site: str, unreachable: bool) -> None:
+            before = load(self.home)
+            try:
+                follow.take_over(find_run(self.home), site, Request(), QUIET, unreachable=unreachable)
+            except MemberUnavailableError:
+                assert self.clusters[site].away and not unreachable and load(self.home) == before, "nothing changed"
+            except FederationError as error:
+                assert "no tiles" in str(error)
+            else:
+                assert not load(self.home).of(site)
+            self.note()
+
+        @rule(
+            site=st.sampled_from(SITES),
+            at=st.sampled_from(SITES),
+            calls=st.integers(0, 6),
+            early=st.booleans(),
+            what=st.sampled_from(["take over", "retry", "visit"]),
+        )
+        def killed(self, site: str, at: str, calls: int, early: bool, what: str) -> None:
+            """The home is killed between two requests, or before it hears an answer."""
+            run, cluster = find_run(self.home), self.clusters[at]
+            cluster.calls_left, cluster.early = calls, early
+            try:
+                if what == "take over":
+                    follow.take_over(run, site, Request(), QUIET, unreachable=True)
+                elif what == "retry":
+                    follow.resubmit_all(run, Request(), QUIET)
+                else:
+                    follow.collect_all(run, QUIET)
+            except (Killed, HpckitError):
+                pass
+            finally:
+                cluster.calls_left = None
+            self.note()
+
+        def wanted(self, run_dir: Path) -> list[Unit]:
+            mine = read_part(run_dir)
+            assert mine is not None
+            units = [unit for unit in read_plan(find_run(self.home).plan) if unit.stage == "signatures"]
+            return [unit for unit in units if mine.owns(unit)]
+
+        def note(self) -> None:
+            for grant in load(self.home).grants:
+                if grant.revoked is not None:
+                    self.at_home.setdefault(grant.epoch, self.lines(grant))
+
+        def lines(self, grant: Grant) -> set[str]:
+            path = self.home / "journal" / f"g{grant.epoch:04d}-{grant.member}.jsonl"
+            return set(path.read_text().splitlines()) if path.exists() else set()
+
+        @invariant()
+        def nothing_of_a_revoked_epoch_comes_home(self) -> None:
+            if not hasattr(self, "at_home"):
+                return
+            for epoch, known in self.at_home.items():
+                assert self.lines(load(self.home).grant(epoch)) == known
+
+        @invariant()
+        def each_tile_is_of_one_site_at_most(self) -> None:
+            if hasattr(self, "home"):
+                load(self.home)  # refuses two owners
+
+        def to_the_end(self) -> None:
+            """All sites come back, all is submitted and done, and the results are loaded."""
+            for cluster in self.clusters.values():
+                cluster.away = False
+            handed = follow.resubmit_all(find_run(self.home), Request(), QUIET)
+            assert handed.exit_code == 0 and not handed.faults
+            follow.collect_all(find_run(self.home), QUIET)
+            ledger = load(self.home)
+            assert all(grant.fenced for grant in ledger.grants if grant.revoked), "who came back was told"
+            for grant in ledger.standing:
+                cluster = self.clusters[grant.member]
+                run_dir = Path(cluster.folder) / f"{grant.epoch:04d}" / "shared.run"
+                mine = read_part(run_dir)
+                assert mine is not None and not is_fenced(run_dir)
+                done = {entry.unit for entry in read_journal(run_dir)}
+                for unit in self.wanted(run_dir):
+                    if mine.wants(unit) and unit.id not in done:
+                        cluster.do(run_dir, unit, SITES.index(grant.member))
+            follow.collect_all(find_run(self.home), QUIET)
+            self.nothing_of_a_revoked_epoch_comes_home()
+            run = find_run(self.home)
+            units = {unit.id: unit for unit in read_plan(run.plan) if unit.stage == "signatures"}
+            assert results_of(run).keys() == units.keys(), "nothing is lost"
+            report = sync(run.campaign, run, QUIET)
+            assert report.exit_code == 0, report.failures
+            store = open_store(run.campaign)
+            try:
+                made = store.made_from("fields")
+                rows = sum(len(store.series("fields", zone)) for zone in store.zone_ids("fields"))
+            finally:
+                store.close()
+            assert made == {name: unit.inputs for name, unit in units.items()}
+            assert rows == report.rows == 2 * len(units), "each once"
+
+    return Federation
 
 
-def test_pages_come_by_get_where_post_is_promised_and_not_kept():
-    server = StacServer([item(n) for n in range(7)], page=3)
-    server.faults = {0: status(405)}
-    with serve(server):
-        found = find(server)
-    assert len(found.items) == 7 and not found.failed
+def _moved(ledger: Ledger, folder: Path) -> dict[str, str]:
+    return {name: str(folder / "home" / Path(path).name) for name, path in ledger.sites.items()}
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        status(429, Retry_After="1"),
-        status(429),
-        status(503, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"),
-        status(500),
-        cut,
-    ],
-)
-def test_what_passes_is_tried_again(fault):
-    server = StacServer([item(n) for n in range(9)], page=3)
-    server.faults = {1: fault, 2: fault}
-    with serve(server):
-        found = find(server)
-    assert len(found.items) == 9 and not found.failed and found.members[0].pages == 3
+def test_whatever_happens_each_unit_is_in_the_store_once(shared):
+    options = settings(
+        max_examples=int(os.environ.get("HPCKIT_FEDERATIONS", "8")),
+        stateful_step_count=12,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine(shared), settings=options)
 
 
-@pytest.mark.parametrize(
-    ("change", "words", "passes", "kept"),
-    [
-        ({"faults": dict.fromkeys(range(1, 9), status(429))}, "HTTP status 429, 5 times in a row", True, 3),
-        ({"faults": dict.fromkeys(range(1, 9), cut)}, "cuts its answers off, 5 times", True, 3),
-        ({"faults": {0: status(403)}}, "HTTP status 403: status 403", False, 0),
-        ({"faults": {0: status(404)}, "post": False}, "HTTP status 404", False, 0),
-        ({"faults": {1: page_of_text}}, "its answer is no JSON", False, 3),
-        ({"faults": {1: lambda h: send(h, ["a"])}}, "no JSON object", False, 3),
-        ({"faults": {1: lambda h: send(h, {"type": "x"})}}, "has no features", False, 3),
-        ({"faults": {1: silent(3)}}, "no answer in time", True, 3),
-        ({"faults": {1: status(302, Location="/search")}}, "redirects", False, 3),
-        ({"faults": {1: status(302, Location="file:///etc/passwd")}}, "file address", False, 3),
-        ({"faults": {1: status(302, Location="http://169.254.169.254/meta")}}, "private address 169.254", False, 3),
-        ({"faults": {1: status(302, Location="http://[::1]:80/")}}, "private address ::1", False, 3),
-        ({"next_link": lambda n: {"rel": "next", "href": "?same"}}, "run in circles", False, 3),
-        ({"next_link": lambda n: {"rel": "next", "href": f"?{time.monotonic()}"}}, "hold nothing new", False, 3),
-        ({"next_link": lambda n: {"rel": "next", "href": "http://10.0.0.1/"}}, "private address 10.0.0.1", False, 3),
-        ({"next_link": lambda n: {"rel": "next", "href": "x", "method": "DELETE"}}, "'DELETE'", False, 3),
-        ({"every": silent(3)}, "no answer in time", True, 0),
-        ({"every": status(401)}, "HTTP status 401", False, 0),
-        ({"every": status(302, Location="/")}, "redirects", False, 0),
-    ],
-)
-def test_a_member_that_fails_is_told_and_takes_no_other_down(change, words, passes, kept):
-    if "next_link" in change:
-        change = {**change, "post": False}
-    bad, good = StacServer([item(n) for n in range(9)], page=3, **change), StacServer([item(20)])
-    if 1 in bad.faults and "Location" in str(bad.faults[1]):
-        bad.faults = dict.fromkeys(range(1, 20), bad.faults[1])
-    if words == "redirects":
-        bad.faults = dict.fromkeys(range(1, 20), *bad.faults.values()) if bad.faults else {}
-    with serve(bad), serve(good):
-        found = find(bad, good)
-    report = found.members[0]
-    assert words in report.error and report.passes is passes and report.name in report.error, report.error
-    assert report.found == kept and names(found.items)[-1] == item(20)["id"]
-    assert found.failed == [report]
-
-
-def test_a_dead_member_costs_one_timeout():
-    slow = StacServer([item(n) for n in range(60)], page=3, every=silent(5))
-    with serve(slow):
-        began = time.monotonic()
-        find(slow)
-        assert time.monotonic() - began < 3 and len(slow.requests) == 1
-    gone = search([slow.url], [L2A], AOI, PERIOD, timeout_s=1)
-    assert gone.failed[0].error.startswith("127.0.0.1: no connection") and gone.failed[0].passes
-
-
-def test_names_of_products():
-    grd = "S1A_IW_GRDH_1SDV_20240501T171523_20240501T171548_053676_0684B2"
-    assert product_of({"id": grd, "properties": {}}) == grd
-    assert product_of({"id": "x", "properties": {"s1:product_identifier": f"{grd}_1A2B_COG.SAFE"}}) == grd
-    assert product_of({"id": f"{grd}_rtc", "properties": {}}) is None
-    assert product_of({"id": "S2B_24MWV_20250731_0_L2A", "properties": {}}) is None
-
-
-def test_mistakes_of_the_person():
-    for urls, cql2, words in (
-        (["file:///etc"], None, "is no catalogue"),
-        (["earthsearch"], None, "cdse, earth-search"),
-        (["http://127.0.0.1:1"], "cloud <", "is no CQL2 filter"),
-    ):
-        with pytest.raises(CatalogueError) as caught:
-            search(urls, [L2A], AOI, PERIOD, cql2=cql2)
-        assert words in f"{caught.value} {caught.value.hint}"
-
-
-def test_items_of_unlike_members_become_one_file(tmp_path):
-    import pyarrow.parquet as pq
-
-    mixed = [item(0), item(1), item(2)]
-    mixed[0]["properties"]["x:row"] = 3
-    mixed[1]["properties"]["x:row"] = "three"
-    mixed[2]["properties"]["x:list"] = [1.5]
-    write(tmp_path / "items.parquet", mixed)
-    table = pq.read_table(tmp_path / "items.parquet").to_pydict()
-    assert table["id"] == names(mixed) and table["x:row"] == ["3", "three", None]
-    with pytest.raises(CatalogueError, match="nothing was found"):
-        write(tmp_path / "none.parquet", [])
-
-
-def test_real_items_of_all_dialects_become_one_file(shared_data: Path, tmp_path):
-    import pyarrow.parquet as pq
-
-    found = {}
-    for path in sorted((shared_data / "stac-items").rglob("*.json")):
-        content = json.loads(path.read_bytes())
-        for one in content.get("features", [content]) if isinstance(content, dict) else []:
-            if (
-                isinstance(one, dict)
-                and one.get("type") == "Feature"
-                and time_of(one) is not None
-                and one.get("bbox")
-                and one.get("geometry")
-            ):
-                found[f"{path}{one['id']}"] = {**one, "collection": one.get("collection") or "x"}
-    sentinel = [one for one in found.values() if str(one["collection"]).startswith("sentinel")]
-    assert len(sentinel) > 40
-    write(tmp_path / "items.parquet", sentinel)
-    assert pq.read_table(tmp_path / "items.parquet")["id"].to_pylist() == names(sentinel)
-    assert sum(product_of(one) is not None for one in sentinel) > len(sentinel) / 2
-
-
-def test_the_command_writes_what_was_found_and_names_who_failed(tmp_path, capsys):
-    from hpckit.cli import main
-
-    output = tmp_path / "items.parquet"
-
-    def call(*servers: StacServer, more: tuple[str, ...] = ()) -> tuple[int, str, str]:
-        options = [word for server in servers for word in ("--member", server.url)]
-        area = ("--aoi", "5,52,6,53", "--period", "2024-03-01/..", "-o", str(output))
-        with pytest.raises(SystemExit) as caught:
-            main(["scenes", "search", *options, *area, *more])
-            raise SystemExit(0)
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    good, bad = StacServer([item(n, cloud=10 * n) for n in range(9)]), StacServer([item(0)])
-    bad.faults = dict.fromkeys(range(9), status(403))
-    empty = StacServer([])
-    empty.collections = [L2A]
-    with serve(good), serve(bad), serve(empty):
-        code, out, err = call(good, bad, more=("--max-cloud", "50", "--json"))
-        assert code == 1 and json.loads(out)["items"] == 6
-        assert [one["error"] != "" for one in json.loads(out)["members"]] == [False, True]
-        assert output.exists()
-        code, out, err = call(good, bad, more=("--partial", "--filter", "platform IS NULL OR eo:cloud_cover >= 0"))
-        assert code == 0 and out == "" and "9 items on 1 page" in err and "FAILED: 127.0.0.1: HTTP status 403" in err
-        assert call(empty)[0] == 1
-        bad.faults = {}
-        bad.every = silent(0)
-        assert call(good, bad)[0] == 75
+def test_zones_of_the_plan_are_known(shared):
+    run = find_run(shared / "home" / "shared.run")
+    assert len(load_zones(run.zones("fields")).ids) >= 15, "as many as the batches of these tests name"

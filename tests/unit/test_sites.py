@@ -19,8 +19,9 @@ from hpckit.sites.probe.compare import compare
 from hpckit.sites.probe.here import flavour, module_system, parallel_file_systems, read_mpirun
 from hpckit.sites.probe.sitefile import site_file
 from hpckit.sites.scheduler.facts import Facts
-from hpckit.sites.scheduler.model import Job
+from hpckit.sites.scheduler.model import Answer, Job
 from hpckit.sites.scheduler.pbs import probe as pbs
+from hpckit.sites.scheduler.slurm import Slurm
 from hpckit.sites.scheduler.slurm import probe as slurm
 from hpckit.sites.site import find_site, load_site
 
@@ -177,6 +178,15 @@ class TestSlurmProbe:
         assert slurm.read_array_size({"MaxArraySize": "1001"}) == 1001 and slurm.read_array_size({}) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "cores"), [("12/52/0/64\n", 52), ("1/2/0/3\n4/5/6/15\n", 7), ("", None), ("n/a\n", None)]
+)
+def test_free_cores_of_slurm(text, cores):
+    asked = Slurm().free_cores("short")
+    assert asked.argv == ("sinfo", "-h", "-o", "%C", "-p", "short")
+    assert Slurm().read_free_cores(Answer(asked, 0, text, "")) == cores
+
+
 class TestPbsProbe:
     QUEUES = """Queue: workq
     queue_type = Execution
@@ -219,6 +229,13 @@ n2
         names = [("g1[0]", "free", "g1"), ("g1[1]", "job-busy", "g1"), ("g2", "down,offline", "g2")]
         text = "".join(node.format(name=name, state=state, host=host) for name, state, host in names)
         assert pbs.read_nodes(text) == [pbs.Node(16, 2048)]
+
+    def test_free_cores_are_those_of_nodes_that_take_jobs_less_the_assigned_ones(self):
+        node = "{name}\n     state = {state}\n     resources_available.ncpus = 32\n"
+        node += "     resources_assigned.ncpus = {used}\n\n"
+        nodes = [("n1", "free", 0), ("n2", "free", 20), ("n3", "job-busy", 32), ("n4", "offline", 0)]
+        assert pbs.read_free_cores("".join(node.format(name=n, state=s, used=u) for n, s, u in nodes)) == 44
+        assert pbs.read_free_cores(self.NODES) == 64 and pbs.read_free_cores("") is None
 
     def test_torque_is_refused_also_by_what_its_server_says(self):
         with pytest.raises(SiteError, match="Torque"):

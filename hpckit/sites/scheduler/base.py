@@ -277,6 +277,26 @@ class Scheduler(ABC):
         """What that command printed."""
         return ()
 
+    def free_cores(self, partition: str) -> Command | None:
+        """Command that says how many cores are free now; None if it cannot be asked.
+
+        Parameters
+        ----------
+        partition : str
+            Partition or queue; empty for all.
+        """
+        return None
+
+    def read_free_cores(self, answer: Answer) -> int | None:
+        """How many; None if the answer does not say it.
+
+        Raises
+        ------
+        SchedulerUnavailableError
+            If the scheduler does not answer.
+        """
+        return None
+
     def submit_script(self, script: Path) -> Command:
         """Command that submits a script as it is."""
         raise SchedulerError(f"{self.title} takes no scripts that hpckit has not written")

@@ -97,6 +97,15 @@ class Local(Scheduler):
         """`7[3]`."""
         return job if index is None else f"{job}[{index}]"
 
+    def free_cores(self, partition: str) -> Command:
+        """`nproc`: this machine is not shared."""
+        return Command(("nproc",))
+
+    def read_free_cores(self, answer: Answer) -> int | None:
+        """A number."""
+        _require(answer)
+        return int(answer.stdout) if answer.stdout.strip().isdigit() else None
+
     def dask_cluster(self) -> type[Any]:
         """`distributed.LocalCluster`."""
         import distributed

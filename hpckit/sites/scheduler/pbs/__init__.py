@@ -209,6 +209,15 @@ class Pbs(Scheduler):
         """By qstat and pbsnodes."""
         return probe.gather(runner)
 
+    def free_cores(self, partition: str) -> Command:
+        """`pbsnodes -av`; queues share nodes, so all are counted."""
+        return Command(("pbsnodes", "-av"))
+
+    def read_free_cores(self, answer: Answer) -> int | None:
+        """Of all nodes."""
+        _require(answer)
+        return probe.read_free_cores(answer.stdout)
+
     def submit_script(self, script: Path) -> Command:
         """`qsub`."""
         return Command(("qsub", str(script)))

@@ -114,6 +114,18 @@ def read_nodes(text: str) -> list[Node]:
     return list(hosts.values())
 
 
+def read_free_cores(text: str) -> int | None:
+    """`pbsnodes -av`: cores of nodes that take jobs, less those that are assigned."""
+    free = []
+    for part in re.split(r"^(?=\S)", text, flags=re.MULTILINE):
+        values = _attributes(part)
+        cores, used = (values.get(f"resources_{what}.ncpus", "") for what in ("available", "assigned"))
+        if cores.isdigit():
+            takes = values.get("state", "free") == "free"
+            free.append(max(0, int(cores) - int(used if used.isdigit() else 0)) if takes else 0)
+    return sum(free) if free else None
+
+
 def read_partition(
     name: str, values: Mapping[str, str], server: Mapping[str, str], nodes: Sequence[Node], who: str
 ) -> Partition:

@@ -264,6 +264,17 @@ class Slurm(Scheduler):
             if account
         )
 
+    def free_cores(self, partition: str) -> Command:
+        """`sinfo`: allocated, idle, other, total; idle ones are of nodes that take jobs."""
+        return Command(("sinfo", "-h", "-o", "%C", *(("-p", partition) if partition else ())))
+
+    def read_free_cores(self, answer: Answer) -> int | None:
+        """`12/52/0/64`, a line for each kind of nodes."""
+        _require(answer)
+        rows = [line.strip().split("/") for line in answer.stdout.splitlines()]
+        known = [int(row[1]) for row in rows if len(row) == 4 and row[1].isdigit()]
+        return sum(known) if known else None
+
     def submit_script(self, script: Path) -> Command:
         """`sbatch`."""
         return Command(("sbatch", "--parsable", str(script)))

@@ -1,0 +1,1 @@
+"""One campaign over several sites: who has which tiles, and everything that they computed in one place."""

@@ -1,0 +1,159 @@
+"""Campaigns that sites share, with queues of this machine as clusters: the results of one, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hpckit import api
+from hpckit.base.console import Console
+from hpckit.base.version import __version__
+from hpckit.campaign.campaign import load_campaign
+from hpckit.errors import FederationError, MemberUnavailableError, SiteError
+from hpckit.jobs.federation.ledger import load
+from hpckit.production.driver import run_campaign
+from hpckit.runs.journal import read_journal
+from tests.federation_samples import hpckit, make, write_program, write_site
+from tests.integration.campaigns import made_once
+from tests.small_campaign import results, same
+from tests.waiting import until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """The folder of the campaign, to copy, and its results at one place."""
+
+    def run(folder: Path) -> None:
+        make(folder, keep=False)
+        campaign = load_campaign(folder / "campaign.yaml")
+        assert run_campaign(campaign, Console(quiet=True), workers=2).exit_code == 0
+        results(campaign).to_pickle(folder / "results.pickle")
+        shutil.rmtree(campaign.run_dir)
+        campaign.store_path.unlink()
+
+    folder = made_once(tmp_path_factory, "federation", run)
+    return folder, pd.read_pickle(folder / "results.pickle")
+
+
+@pytest.fixture
+def home(whole, tmp_path: Path) -> Path:
+    """Home of a federation of `a`, which has the scenes of the west, and `b`, which has those of the east."""
+    folder = tmp_path / "home"
+    shutil.copytree(whole[0], folder)
+    write_site(folder, "a", scenes=folder / "west", base=tmp_path / "at a")
+    write_site(folder, "b", scenes=folder / "east", base=tmp_path / "at b")
+    return folder
+
+
+def over(home: Path) -> bool:
+    shown = json.loads(hpckit(home, "federation", "show", "campaign.yaml", "--json").stdout)
+    return all(item["told"].get("over") or item["grant"]["revoked"] for item in shown)
+
+
+def share(home: Path, *words: str) -> None:
+    done = hpckit(home, "submit", "campaign.yaml", "--site", "a", "--site", "b", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def synced(home: Path) -> pd.DataFrame:
+    done = hpckit(home, "sync", "campaign.yaml")
+    assert done.returncode == 0, done.stderr
+    return results(load_campaign(home / "campaign.yaml"))
+
+
+def test_two_sites_give_the_results_of_one(home, whole):
+    share(home)
+    ledger = load(home / "shared.run")
+    assert {grant.member: grant.tiles for grant in ledger.grants} == {
+        "a": ("31UFU", "31UGU"),
+        "b": ("31UFT", "31UGT"),
+    }
+    until(lambda: over(home), 120, "for the end of both")
+    same(synced(home), whole[1])
+    status = hpckit(home, "status", "campaign.yaml")
+    assert status.returncode == 0 and "over" in status.stdout, status.stdout + status.stderr
+    done = [entry.unit for entry in read_journal(home / "shared.run") if entry.stage == "signatures"]
+    assert len(done) == len(set(done)), "no unit was done twice"
+    report = hpckit(home, "report", "campaign.yaml")
+    assert report.returncode == 0, report.stderr
+    again = hpckit(home, "sync", "campaign.yaml")
+    assert "0 spool files loaded" in again.stderr
+
+
+def test_sites_that_cannot_share_are_refused_in_one_sentence(home, tmp_path):
+    campaign = home / "campaign.yaml"
+    east = home / "east"
+    older = write_program(tmp_path / "older", {}, "import hpckit.base.version as v; v.__version__ = '0.0.9'")
+    write_site(home, "older", scenes=east, base=tmp_path / "at older", command=older)
+    write_site(home, "mute", scenes=east, base=tmp_path / "at mute", command="/bin/true")
+    write_site(home, "bare", scenes=tmp_path / "at a", base=tmp_path / "at bare")
+    write_site(home, "nowhere", scenes=tmp_path / "gone", base=tmp_path / "at nowhere")
+    write_site(home, "alias", scenes=east, base=tmp_path / "at a")
+    write_site(home, "away", scenes=east, base=tmp_path / "at away")
+    (tmp_path / "at away").rmdir()
+    (home / "closed.yaml").write_text("name: closed\nscheduler: local\n")
+    for other, error, sentence in (
+        ("zz", SiteError, "no site 'zz'"),
+        ("a", FederationError, "site a is named twice"),
+        ("closed", FederationError, "site closed says neither how to log in there, nor where its folder lies"),
+        ("older", FederationError, f"site older has hpckit 0.0.9 and this machine {__version__}"),
+        ("mute", FederationError, "site mute: what answers there is not hpckit"),
+        ("bare", FederationError, "site bare: there is no product below"),
+        ("nowhere", FederationError, "site nowhere: .*gone: no such folder"),
+        ("alias", FederationError, "sites alias and a are the same folder of one machine"),
+        ("away", MemberUnavailableError, "its folder .* is not there"),
+    ):
+        with pytest.raises(error, match=sentence):
+            api.share(campaign, [other, "a"])
+        assert not (home / "shared.run" / "federation" / "ledger.json").exists(), "nothing is shared"
+    # Tiles that share a zone have scenes at both, and neither has all.
+    (home / "rest").mkdir()
+    moved = max(east.iterdir())
+    moved.rename(home / "rest" / moved.name)
+    write_site(home, "most", scenes=east, base=tmp_path / "at most")
+    write_site(home, "rest", scenes=home / "rest", base=tmp_path / "at rest")
+    sentence = "no site has all scenes of tiles 31UFT, 31UGT, which share zones; site most lacks 1 scene of 6"
+    with pytest.raises(FederationError, match=sentence):
+        api.share(campaign, ["most", "rest"])
+
+
+def test_what_makes_files_is_refused(home):
+    path = home / "campaign.yaml"
+    composite = "  - {name: m, kind: composite, methods: [median], bands: [B04], period: month}\n"
+    path.write_text(path.read_text().replace("keep: false, ", "") + composite)
+    with pytest.raises(FederationError, match="sites share signatures of zones only, and 'm' is of kind composite"):
+        api.share(path, ["a", "b"])
+
+
+def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_path, capsys):
+    ahead = "import time; now = time.time; time.time = lambda: now() + 7200"
+    program = write_program(tmp_path / "ahead", {}, ahead)
+    write_site(home, "b", scenes=home / "all", base=tmp_path / "at b", command=program, cost=9)
+    made = api.share(home / "campaign.yaml", ["a", "b"], console=Console())
+    assert made.exit_code == 0
+    assert "site b: its clock is 2 h ahead" in capsys.readouterr().err
+    run = home / "shared.run"
+    # The site is cut off before anything comes home, and goes on by itself.
+    (tmp_path / "at a").rename(tmp_path / "cut off")
+    with pytest.raises(MemberUnavailableError, match="nothing was changed"):
+        api.take_over(home / "campaign.yaml", "a")
+    taken = api.take_over(home / "campaign.yaml", "a", unreachable=True)
+    assert taken.exit_code == 0 and len(taken.said) == 1
+    with pytest.raises(FederationError, match="several sites share this campaign"):
+        api.submit(home / "campaign.yaml", "a")
+    (tmp_path / "cut off").rename(tmp_path / "at a")
+    until(lambda: over(home), 240, "for the end of b")
+    assert (next((tmp_path / "at a").glob("*/0001/shared.run")) / "fence.json").exists()
+    same(synced(home), whole[1])
+    writers = {entry.writer.split("/")[0] for entry in read_journal(run)}
+    assert writers == {"g0002", "g0003"}, "nothing of the part that was revoked"
+    there = next((tmp_path / "at a").glob("*/0001"))
+    for words in (("retry",), ("sync",), ("run",)):
+        done = hpckit(there, *words, "campaign.yaml")
+        assert done.returncode == 1 and "hpckit: " in done.stderr, words
