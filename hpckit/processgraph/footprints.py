@@ -172,7 +172,7 @@ def footprints_of(geometries: Geometries, grid: Grid) -> Footprints:
     GraphError
         As `Footprints`.
     """
-    for known, made in _LAST:
+    for known, made in tuple(_LAST):  # other threads may add to it
         if known is geometries and made.grid == grid:
             return made
     made = Footprints(geometries, grid)

@@ -95,6 +95,11 @@ GRAPHS: dict[str, Graph] = {
         "named": node("rename_labels", data=of("roots"), dimension="bands", target=["root"]),
         "over": last(node("merge_cubes", cube1=of("named"), cube2=of("load"))),
     },
+    "saved": {
+        **BASE,
+        "scaled": node("apply", data=of("load"), process=calling("sqrt", "x")),
+        "over": last(node("save_result", data=of("scaled"), format="GTiff")),
+    },
     "coarser": {**BASE, **over("load", "resample_spatial", resolution=20, method="average")},
 }
 

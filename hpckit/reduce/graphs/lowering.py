@@ -20,15 +20,13 @@ from hpckit.processgraph.cubes.temporal import groups_of_intervals, groups_of_pe
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import ChildGraph, FromNode, FromParameter, Graph, Node, needed, used_nodes
 from hpckit.reduce.graphs.environment import GraphEnvironment
-from hpckit.reduce.graphs.memory import LOWERED
+from hpckit.reduce.graphs.memory import LOWERED, SELECTED
 from hpckit.reduce.graphs.patterns import Reduction, Selection
 from hpckit.reduce.graphs.source import CollectionSource
 from hpckit.reduce.graphs.tables import LookUp, looked_up
 from hpckit.sensors.bands import BandRef
 
 STATISTICS: Final = ("median", "mean", "min", "max", "count")
-SELECTED: Final = "hpckit:selection"
-"""Process of a node that reads a part of a collection."""
 _SELECTING: Final = ("filter_bands", "filter_temporal", "filter_bbox")
 _OVER_TIME: Final = ("reduce_dimension", "aggregate_temporal", "aggregate_temporal_period")
 

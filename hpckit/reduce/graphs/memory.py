@@ -10,6 +10,8 @@ from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import Graph, children, needed, used_nodes
 from hpckit.processgraph.kinds import is_pixelwise
 
+SELECTED: Final = "hpckit:selection"
+"""Process of a node that reads a part of a collection (`lowering`)."""
 LOWERED: Final = "hpckit:composite"
 """Process of a node that stands for a pattern (`lowering`), and says what it takes."""
 _TEMPORARY: Final = 2.0
@@ -35,7 +37,7 @@ _READING: Final = 2.0
 _VIEWS: Final = frozenset(
     {
         *("filter_bands", "filter_temporal", "filter_labels", "filter_bbox"),
-        *("rename_labels", "rename_dimension", "add_dimension", "drop_dimension"),
+        *("rename_labels", "rename_dimension", "add_dimension", "drop_dimension", "save_result"),
     }
 )
 """Processes whose result is a part of their input, which lives as long as it does."""
@@ -87,7 +89,9 @@ def _temporary(evaluation: Evaluation, name: str, largest: float) -> float:
     node = evaluation.graph.nodes[name]
     if node.process == LOWERED:
         return float(node.arguments.get("nbytes", 0))
-    if node.process.startswith(("load_", "hpckit:")):
+    if node.process in _VIEWS:
+        return 0.0
+    if node.process.startswith("load_") or node.process == SELECTED:
         found = evaluation.type_of(name)
         bands = next(found.of_kind("bands"), None) if isinstance(found, Cube) else None
         return _READING * largest / max(1, len(bands.labels) if bands is not None else 1)
