@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import resource
 
+import numpy as np
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
@@ -37,7 +38,7 @@ scenes: {{paths: [scenes]}}
 cube: {{bands: [B04, B08]}}
 store: {{path: {store}}}
 reductions:
-  - {{name: parcels, zones: zones.gpkg, id: name, bands: [B04, B08], indices: {{NDVI: B08 - B04}}}}
+  - {{name: parcels, zones: zones.gpkg, id: name, bands: [B04, B08], indices: {{NDVI: B08 - B04}}, mask: null}}
 """
 
 
@@ -67,7 +68,7 @@ def main() -> None:
 
 def write_zones(path: Path, rows: int) -> None:
     layer = zone_layer(rows // (DATES * len(BANDS)))
-    ids = [list(layer.ids)]
+    ids = [np.array(layer.ids, dtype=object)]
     pyogrio.raw.write(
         path,
         shapely.to_wkb(layer.geometries),

@@ -26,6 +26,7 @@ import pytest
 from hpckit.campaign.markers import MarkerRule
 from hpckit.errors import SpoolError, StoreError
 from hpckit.reduce.signatures.spool import Segment, SignatureBatch
+from hpckit.space.attributes import NO_ATTRIBUTES, Attributes
 from hpckit.store.batches import record_batches, schema, to_frame
 from hpckit.store.markerrows import MARKER_COLUMNS, MarkerRows, joined
 from hpckit.store.model import Store
@@ -124,6 +125,36 @@ class StoreTests:
         pd.testing.assert_frame_equal(one_band, frame[frame["band"] == "NDVI"].reset_index(drop=True))
         assert set(frame["run_id"]) == {"run-1"}
         assert (count("record"), count("ledger")) == (19, 1)
+
+    def test_attributes_are_known_by_their_digest_and_keep_results(
+        self, fresh: Fresh, store: Store, count: Count, seal: Seal
+    ) -> None:
+        store.load_segment(seal(batch(0), batch(1)))
+        assert store.attributes() == {REDUCTION: ""}
+        crops = Attributes({"crop": pa.array([f"crop {n}" for n in range(len(LAYER))])})
+        for attributes in (crops, crops, NO_ATTRIBUTES, crops):
+            store.note_attributes(REDUCTION, attributes)
+            other = fresh.open()
+            assert other.attributes() == {REDUCTION: attributes.digest}
+            assert set(other.made_from(REDUCTION)) == {batch(0).unit, batch(1).unit}
+            other.close()
+        assert count("record") == 16
+        store.load_zones(REDUCTION, LAYER)
+        assert store.attributes() == {REDUCTION: crops.digest}
+        store.load_zones(REDUCTION, zone_layer(["other"]))
+        assert store.attributes() == {REDUCTION: ""}
+
+    def test_blocks_of_some_zones_and_bands(self, store: Store, seal: Seal) -> None:
+        store.load_segment(seal(batch(0), batch(1, range(0, len(LAYER), 2))))
+        for wanted in ([0], [2, 3], [1, 5, 6], list(range(len(LAYER))), []):
+            blocks = store.blocks(REDUCTION, ["NDVI", "B04"], rows=4, zones=np.array(wanted, np.int64))
+            assert blocks.layout.bands == ("B04", "NDVI")
+            found: dict[str, int] = {}
+            for block in blocks:
+                for zone in block.zone.tolist():
+                    found[block.names[zone]] = found.get(block.names[zone], 0) + 1
+            assert {LAYER.ids[row] for row in wanted} <= set(found)
+            assert all(found[LAYER.ids[row]] == (2 if row % 2 == 0 else 1) for row in wanted)
 
     def test_layers_are_known_by_their_digests(self, fresh: Fresh, store: Store) -> None:
         assert store.layers() == {REDUCTION: LAYER.digest}
