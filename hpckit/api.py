@@ -351,7 +351,9 @@ def plan(
 
     console, loaded = _shown(console), load_campaign(Path(campaign))
     if site is not None:
-        return _plan_on_site(loaded, find_site(site, loaded.folder, console), console)
+        target = find_site(site, loaded.folder, console)
+        with group_files(loaded, console.warn, site_wants=target.group):
+            return _plan_on_site(loaded, target, console)
     with group_files(loaded, console.warn):
         planned, found = plan_campaign(loaded, console, workers)
     return Forecast(found, unread=planned.unread)
@@ -1266,7 +1268,9 @@ def overviews(campaign: str | Path, *, cache: str | Path | None = None, console:
     """
     from hpckit.look.makeoverviews import make
 
-    return make(open_campaign(campaign).campaign, None if cache is None else Path(cache), console)
+    opened = open_campaign(campaign).campaign
+    with group_files(opened, console.warn):
+        return make(opened, None if cache is None else Path(cache), console)
 
 
 def cube(

@@ -54,7 +54,7 @@ def calls_of(path: Path) -> list[tuple[str, list[str]]]:
     tree = ast.parse(path.read_text(), path.name)
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
     return [
-        (call.func.id, [item.value for item in call.args if isinstance(item, ast.Constant)])
+        (call.func.id, [str(item.value) for item in call.args if isinstance(item, ast.Constant)])
         for call in calls
         if isinstance(call.func, ast.Name)
     ]
