@@ -75,7 +75,7 @@ def show_plan(estimate: Estimate, layout: Layout | None = None, unread: int = 0,
 def _show_quotas(estimate: Estimate) -> None:
     from hpckit.production.quotas import describe_quotas
 
-    for disk, room in zip(estimate.disks, estimate.quotas, strict=True):
+    for disk, room in estimate.quotas:
         for line in describe_quotas(disk, room):
             print_out(line)
 

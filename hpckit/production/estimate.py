@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from hpckit.base.disks import Disk, disks, existing
 from hpckit.base.quantities import available_memory, format_bytes, format_count
-from hpckit.base.quotas import Headroom, headroom
+from hpckit.base.quotas import Headroom
 from hpckit.cubes.stage import Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
 from hpckit.production.fetchable import fetchable, missing_files
 from hpckit.production.memory import LIBRARIES
 from hpckit.production.planning import Planned
-from hpckit.production.quotas import require_quota
+from hpckit.production.quotas import by_quota, require_quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Estimate:
     """Bytes that results of process graphs, functions and models must find free, stored and as files."""
     disks: tuple[Disk, ...] = ()
     """All of that, by file system."""
-    quotas: tuple[Headroom, ...] = ()
-    """What quotas leave on these file systems, in the same order."""
+    quotas: tuple[tuple[Disk, Headroom], ...] = ()
+    """The same by quotas, and what these leave."""
     extent: str = "granule"
     """What chose the windows that are decoded."""
     windows: int = 0
@@ -107,7 +107,7 @@ class Estimate:
                     f"{format_bytes(disk.free_bytes)} are free",
                     hint="choose another `outputs.path`, fewer methods or periods, or `outputs: {cog: false}`",
                 )
-        for disk, room in zip(self.disks, self.quotas, strict=True):
+        for disk, room in self.quotas:
             require_quota(disk, room)
         if self.free_inodes is not None and self.files > self.free_inodes:
             raise PlanError(
@@ -126,7 +126,7 @@ def estimate(planned: Planned, workers: int) -> Estimate:
     in_cube = [item for item in written if item.what == "cube"]
     disk = os.statvfs(existing(cube))
     windows, all_windows = _windows(tiles)
-    full = disks([(item.folder, item.nbytes, item.files) for item in written])
+    sizes = [(item.folder, item.nbytes, item.files) for item in written]
     remote = [] if tiles is None else missing_files(planned.run.campaign.fetched_path, fetchable(tiles))
     return Estimate(
         stages=tuple(_stage(planned, stage, workers) for stage in planned.with_units),
@@ -139,8 +139,8 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         keeps_cube=planned.run.campaign.cube.keep,
         composite_bytes=sum(item.nbytes for item in written if item.what not in ("cube", "graphs")),
         graph_bytes=sum(item.nbytes for item in written if item.what == "graphs"),
-        disks=full,
-        quotas=tuple(headroom(disk.path) for disk in full),
+        disks=disks(sizes),
+        quotas=by_quota(sizes),
         extent=planned.run.campaign.cube.windows_by,
         windows=windows,
         all_windows=all_windows,

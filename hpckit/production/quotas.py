@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from hpckit.base.disks import Disk
+from collections.abc import Iterable
+from pathlib import Path
+
+from hpckit.base.disks import Disk, disks, existing
 from hpckit.base.quantities import format_bytes, format_count
-from hpckit.base.quotas import Headroom
+from hpckit.base.quotas import Headroom, headroom
 from hpckit.errors import PlanError
 
 _HINT = "delete what is not needed, ask for a larger quota, or choose a folder of another project"
+
+
+def by_quota(written: Iterable[tuple[Path, int, int]]) -> tuple[tuple[Disk, Headroom], ...]:
+    """Add up what is to be written, by quotas: folders of one file system may belong to several projects.
+
+    Parameters
+    ----------
+    written : iterable of (Path, int, int)
+        Folders, bytes and files.
+    """
+    groups: dict[object, list[tuple[Path, int, int]]] = {}
+    rooms: dict[object, Headroom] = {}
+    for path, nbytes, files in written:
+        room = headroom(path)
+        limits = [(quota.what, quota.limit_bytes, quota.limit_files) for quota in room.quotas]
+        key = (existing(path).stat().st_dev, tuple(limits), room.unknown)
+        rooms.setdefault(key, room)
+        groups.setdefault(key, []).append((path, nbytes, files))
+    return tuple((disk, rooms[key]) for key, group in groups.items() for disk in disks(group))
 
 
 def require_quota(disk: Disk, room: Headroom) -> None:

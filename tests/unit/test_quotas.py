@@ -16,7 +16,7 @@ from hpckit.base.mounts import mount_of
 from hpckit.base.quotaformats import Quota, read_lfs, read_mmlsquota, read_quota, read_xfs
 from hpckit.base.quotas import Headroom, UnknownError, ask, headroom
 from hpckit.errors import PlanError
-from hpckit.production.quotas import describe_quotas, require_quota
+from hpckit.production.quotas import by_quota, describe_quotas, require_quota
 from hpckit.sites.probe.quotas import quota_findings
 from hpckit.sites.site import site_from
 
@@ -242,6 +242,23 @@ def test_a_plan_that_fits_or_of_which_nothing_is_known_is_not_refused() -> None:
     (line,) = describe_quotas(disk, Headroom(Path("/work"), (ROOM,)))
     assert "10 files left" in line and "beyond its soft limit" in line
     require_quota(disk, Headroom(Path("/work"), (), ("it hangs",)))
+
+
+def test_folders_of_two_projects_on_one_file_system_are_added_up_by_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(folder: Path) -> Headroom:
+        return Headroom(folder, (Quota(f"project {folder.name[0]}", 0, None, 1000, 0, None, None),))
+
+    monkeypatch.setattr("hpckit.production.quotas.headroom", of)
+    found = by_quota([(tmp_path / "a1", 600, 1), (tmp_path / "b", 900, 2), (tmp_path / "a2", 500, 4)])
+    assert [(disk.wanted_bytes, disk.wanted_files, room.quotas[0].what) for disk, room in found] == [
+        (1100, 5, "project a"),
+        (900, 2, "project b"),
+    ]
+    with pytest.raises(PlanError, match="project a leaves"):
+        require_quota(*found[0])
+    require_quota(*found[1])
 
 
 def test_site_check_reports_what_is_left_and_what_is_unknown(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
