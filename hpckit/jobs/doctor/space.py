@@ -12,7 +12,6 @@ from hpckit.base import account
 from hpckit.base.findings import Finding
 from hpckit.base.quantities import format_bytes, format_count
 from hpckit.sites.probe.here import parallel_file_systems, shared_kind
-from hpckit.sites.probe.quotas import folder_quotas
 
 _LEAST_BYTES: Final = 2**30
 _LEAST_FILES: Final = 10_000
@@ -50,7 +49,6 @@ def _folder(what: str, folder: Path, kinds: dict[str, str], *, needed: bool = Fa
     except OSError as error:
         yield Finding(what, False, f"{folder}: {error.strerror}", "choose a folder that you may write", needed)
         return
-    yield from folder_quotas(f"{what}: quota", folder)
     free, files = space.f_bavail * space.f_frsize, space.f_favail
     kind = shared_kind(folder, kinds)
     says = f"{folder}: {format_bytes(free)} free" + (f", {kind}" if kind else "")
