@@ -130,6 +130,22 @@ def test_crate_is_the_same_to_the_byte_whenever_it_is_written(done, crate):
     assert other.path.read_bytes() == crate.read_bytes()
 
 
+def test_status_tells_energy_by_the_figures_of_the_site(done):
+    def told():
+        return json.loads(CliRunner().invoke(cli, ["status", str(done / "campaign.yaml"), "--json"]).stdout)["energy"]
+
+    assert told()["kwh"] is None and told()["here"] == "unknown"
+    site = done / "here.yaml"
+    figures = "{watt_per_core: 5, pue: 1.5, g_co2_per_kwh: 300}"
+    site.write_text(f"name: here\nscheduler: local\nidentify: {{hostname: '.*'}}\nenergy: {figures}\n")
+    try:
+        found = told()
+    finally:
+        site.unlink()
+    assert found["here"] == "estimated" and found["kwh"] == pytest.approx(1.5 * 5 * found["core_hours"] / 1000)
+    assert found["kg_co2"] == pytest.approx(0.3 * found["kwh"]) and found["basis"].endswith("PUE 1.5")
+
+
 def changed(crate: Path, target: Path, name: str, change) -> Path:
     """A crate whose file was changed, and whose list of digests was made again for that."""
     files = dict(crates.read(crate).files)
