@@ -128,7 +128,7 @@ class GraphEnvironment:
         if not self.hosts:
             raise GraphError(
                 f"{without_secrets(url)} is not read: hosts for {process} are not configured here",
-                hint=f"name the server by --host, or in `hosts` of the reduction or of a server's `openeo`; or {hint}",
+                hint=f"name the server by --host, or in `hosts` of the reduction or of the door `openeo`; or {hint}",
                 fault="ProcessParameterInvalid",
             )
 
