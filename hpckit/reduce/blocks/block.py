@@ -67,7 +67,7 @@ def values_of(made: object, block: xarray.DataArray, makes: Makes, name: str) ->
         kind = type(made)
         raise _unfit(f"{name} returned {kind.__module__}.{kind.__qualname__}, and not an xarray.DataArray")
     if "band" not in made.dims and len(makes.bands) == 1:
-        made = made.drop_vars("band", errors="ignore").expand_dims(band=makes.bands)
+        made = made.drop_vars("band", errors="ignore").expand_dims("band")
     order = (*(["time"] if makes.keeps_time else []), "band", "y", "x")
     if set(made.dims) != set(order):
         raise _unfit(
