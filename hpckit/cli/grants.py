@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from hpckit.cli.tables import print_out, table
-
 if TYPE_CHECKING:
     from hpckit.jobs.federation.follow import GrantState
     from hpckit.jobs.federation.share import Handed
@@ -15,6 +13,8 @@ if TYPE_CHECKING:
 
 def show_handed(handed: Handed, campaign: Path) -> NoReturn:
     """Say what each site did, and end with the exit code."""
+    from hpckit.cli.tables import print_out
+
     for line in handed.said:
         print_out(line)
     if handed.unplaced:
@@ -27,6 +27,8 @@ def show_handed(handed: Handed, campaign: Path) -> NoReturn:
 
 def show_grants(grants: Sequence[GrantState]) -> None:
     """Who has which tiles, and how far each site is."""
+    from hpckit.cli.tables import print_out, table
+
     made = table("part", "site", "tiles", "state", left=True)
     for item in grants:
         names = ", ".join(item.grant.tiles[:3]) + (", …" if len(item.grant.tiles) > 3 else "")

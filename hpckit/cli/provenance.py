@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hpckit.base.quantities import format_count
-from hpckit.cli.tables import print_out, table
 from hpckit.errors import EX_FAILED
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ def _pair(text: str) -> tuple[str, Path]:
 
 
 def _show(done: Reproduction) -> None:
+    from hpckit.cli.tables import print_out, table
+
     odd = [item for item in done.outputs if item.state != "equal"]
     if odd:
         made = table("output", "state", "digest in the crate", "digest now", left=True)

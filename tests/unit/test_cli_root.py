@@ -40,6 +40,17 @@ def test_the_local_queue_starts_by_the_standard_library_alone():
     assert set(result.stdout.split()) - sys.stdlib_module_names == {"hpckit"}
 
 
+def test_all_commands_are_imported_by_click_alone():
+    # pip builds the manual pages in an environment that has hatchling and click.
+    code = (
+        "import sys\nimport click\nfrom hpckit.cli import cli\nbefore = set(sys.modules)\n"
+        "context = click.Context(cli)\nfor name in cli.list_commands(context): cli.get_command(context, name)\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) - sys.stdlib_module_names <= {"hpckit", "click"}
+
+
 def commands():
     context = click.Context(cli)
     for section in _COMMANDS.values():
