@@ -163,8 +163,9 @@ def state(campaign: Path) -> None:
 @part.command()
 @_CAMPAIGN
 @click.option("--why", default="", help="Why.")
-def fence(campaign: Path, why: str) -> None:
-    """Let nothing more be done in this part, and cancel its jobs.
+@click.option("--at-once", is_flag=True, help="Do not wait until elements have sealed their results.")
+def fence(campaign: Path, why: str, at_once: bool) -> None:
+    """Cancel the jobs of this part, and let nothing more be done in it.
 
     \b
     Example:
@@ -173,4 +174,4 @@ def fence(campaign: Path, why: str) -> None:
     from hpckit.campaign.campaign import load_campaign
     from hpckit.jobs.federation import part as work
 
-    click.echo(json.dumps(work.fence(load_campaign(campaign), why)))
+    click.echo(json.dumps(work.fence(load_campaign(campaign), why, at_once=at_once)))

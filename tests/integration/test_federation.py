@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -137,9 +138,9 @@ def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_pat
     write_site(home, "b", scenes=home / "all", base=tmp_path / "at b", command=program, cost=9)
     made = api.share(home / "campaign.yaml", ["a", "b"], console=Console())
     assert made.exit_code == 0
-    assert "site b: its clock is 2 h ahead" in capsys.readouterr().err
+    assert re.search(r"site b: its clock is (2 h|1 h 5\d min).* ahead", capsys.readouterr().err)
     run = home / "shared.run"
-    # The site is cut off before anything comes home, and goes on by itself.
+    # The site is cut off before anything comes home.
     (tmp_path / "at a").rename(tmp_path / "cut off")
     with pytest.raises(MemberUnavailableError, match="nothing was changed"):
         api.take_over(home / "campaign.yaml", "a")

@@ -9,6 +9,7 @@ arrived and is sound. From then on the run at home is like any other: `status`, 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from hpckit.reduce.signatures.results import lost, results_of
 from hpckit.reduce.signatures.spool import read_segment
 from hpckit.runs.journal import Entry, line_of, read_journal
 from hpckit.runs.part import is_of
-from hpckit.runs.plan import read_plan
+from hpckit.runs.plan import Unit
 from hpckit.runs.run import Run
 
 _MIRROR: Final = Path("federation") / "mirror"
@@ -41,8 +42,13 @@ class Collected:
     """Segments that did not arrive as they were written."""
 
 
-def visit(run: Run, grant: Grant, member: Member) -> Collected:
+def visit(run: Run, units: Iterable[Unit], grant: Grant, member: Member) -> Collected:
     """Copy the journals and segments of a grant, and take in what counts.
+
+    Parameters
+    ----------
+    units : iterable of Unit
+        The plan of the home.
 
     Raises
     ------
@@ -54,7 +60,7 @@ def visit(run: Run, grant: Grant, member: Member) -> Collected:
     # In this order: what journals name is there before they name it.
     for name in ("journal", "spool"):
         member.pull([f"{there}/{name}"], mirror)
-    return take_in(run, grant, mirror)
+    return take_in(run, planned_inputs(units, grant), grant, mirror)
 
 
 def folder_name(grant: Grant) -> str:
@@ -62,11 +68,13 @@ def folder_name(grant: Grant) -> str:
     return f"{grant.epoch:04d}"
 
 
-def take_in(run: Run, grant: Grant, mirror: Path) -> Collected:
+def take_in(run: Run, planned: Mapping[str, str], grant: Grant, mirror: Path) -> Collected:
     """Take in what counts of a copy of a site's journals and segments.
 
     Parameters
     ----------
+    planned : mapping of str to str
+        Digests of the inputs of the grant's units, by unit.
     mirror : Path
         Folder with `journal` and `spool`.
 
@@ -77,7 +85,6 @@ def take_in(run: Run, grant: Grant, mirror: Path) -> Collected:
     """
     if grant.revoked is not None:
         raise ValueError(f"grant {grant.epoch} was revoked")
-    planned = planned_inputs(run, grant)
     found, known = Collected(), _known_lines(run, grant)
     lines, there = dict.fromkeys(known), dict[str, bool]()
     for entry in read_journal(mirror):
@@ -101,10 +108,10 @@ def take_in(run: Run, grant: Grant, mirror: Path) -> Collected:
     return found
 
 
-def planned_inputs(run: Run, grant: Grant) -> dict[str, str]:
-    """Digests of the inputs of the units of a grant, by unit, as the home planned them."""
+def planned_inputs(units: Iterable[Unit], grant: Grant) -> dict[str, str]:
+    """Digests of the inputs of those units of a plan that are of a grant, by unit."""
     tiles = frozenset(grant.tiles)
-    return {unit.id: unit.inputs for unit in read_plan(run.plan) if is_of(unit, tiles)}
+    return {unit.id: unit.inputs for unit in units if is_of(unit, tiles)}
 
 
 def _renamed(entry: Entry, grant: Grant) -> Entry:
@@ -162,9 +169,9 @@ def _link(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def done_of(run: Run, grant: Grant) -> dict[str, str]:
+def done_of(run: Run, units: Iterable[Unit], grant: Grant) -> dict[str, str]:
     """Units of a grant whose results are at home already, with the digests of their inputs."""
-    planned = planned_inputs(run, grant)
+    planned = planned_inputs(units, grant)
     known = {unit: result for unit, result in results_of(run).items() if unit in planned}
     gone = lost(run, known)
     return {unit: result.inputs for unit, result in known.items() if unit not in gone}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from hpckit.jobs.federation.member import Member
 from hpckit.jobs.federation.members import Offer, members_of, require_same_version, survey
 from hpckit.jobs.federation.share import Handed, hand_over, place_unplaced, sent_folder
 from hpckit.jobs.jobarrays import Request
+from hpckit.runs.plan import Unit, read_plan
 from hpckit.runs.run import Run, claim
 
 
@@ -36,7 +38,7 @@ def collect_all(run: Run, console: Console) -> list[GrantState]:
     A site that does not answer keeps the others not back; its state has the fault.
     """
     with claim(run):
-        ledger = load(run.path)
+        ledger, units = load(run.path), read_plan(run.plan)
         members, states = members_of(run, ledger), list[GrantState]()
         for grant in ledger.grants:
             if grant.revoked is not None and grant.fenced:
@@ -50,7 +52,7 @@ def collect_all(run: Run, console: Console) -> list[GrantState]:
                 elif not grant.submitted:
                     states.append(GrantState(grant, fault="its part was not handed over yet; `hpckit retry` does it"))
                 else:
-                    _bring(run, grant, member, console)
+                    _bring(run, units, grant, member, console)
                     told = member.ask(["part", "state", run.campaign.path.name], folder_name(grant))
                     states.append(GrantState(grant, told))
             except HpckitError as error:
@@ -137,7 +139,7 @@ def _fence(run: Run, ledger: Ledger, grant: Grant, member: Member, console: Cons
         _say_fenced(member.name, _ask_fence(run, grant, member), console)
         fenced = True
         if grant.submitted:
-            _bring(run, grant, member, console)
+            _bring(run, read_plan(run.plan), grant, member, console)
     except HpckitError as error:
         if not unreachable:
             kind = MemberUnavailableError if is_temporary(error) else FederationError
@@ -169,6 +171,7 @@ def _ask_fence(run: Run, grant: Grant, member: Member) -> dict[str, Any]:
     if not grant.submitted:
         member.push(folder)
     words = ["part", "fence", run.campaign.path.name, "--why", f"epoch {grant.epoch} of {run.run_id} was revoked"]
+    words += ["--at-once"] if grant.revoked is not None else []
     return member.ask(words, folder_name(grant))
 
 
@@ -182,8 +185,8 @@ def _say_fenced(name: str, told: dict[str, Any], console: Console) -> None:
         console.say(f"site {name}: it is fenced, and {format_count(told['cancelled'], 'job')} cancelled")
 
 
-def _bring(run: Run, grant: Grant, member: Member, console: Console) -> None:
-    found = visit(run, grant, member)
+def _bring(run: Run, units: Sequence[Unit], grant: Grant, member: Member, console: Console) -> None:
+    found = visit(run, units, grant, member)
     for fault in found.faults:
         console.warn(f"site {grant.member}: {fault}; the next visit copies it again")
 

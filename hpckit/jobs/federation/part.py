@@ -29,6 +29,8 @@ from hpckit.submissions.idle import cancel, runner_of
 from hpckit.submissions.submission import latest
 
 CATALOGUE: Final = "catalogue.parquet"
+_SEALS_S: Final = 30
+"""That elements get to seal their results when jobs are cancelled."""
 
 
 def survey(campaign: Campaign, site: Site, console: Console) -> dict[str, Any]:
@@ -97,27 +99,45 @@ def state(campaign: Campaign) -> dict[str, Any]:
     return {**facts, "submission": last.number, "over": last.is_over, "elements": dict(counts)}
 
 
-def fence(campaign: Campaign, why: str) -> dict[str, Any]:
-    """Let nothing more be done here: elements stop by themselves, and jobs are cancelled where that is possible.
+def fence(campaign: Campaign, why: str, *, at_once: bool) -> dict[str, Any]:
+    """Cancel the jobs of this part, let elements seal what they have, and let nothing more be done here.
+
+    Where the scheduler does not confirm that jobs are cancelled, the fence alone stops elements: before their next
+    unit, and what they have not sealed is not kept.
+
+    Parameters
+    ----------
+    at_once : bool
+        Put up the fence first: results of this part do not count any more.
 
     Returns
     -------
     dict
-        `fenced`; `cancelled`: number of jobs, None if the scheduler did not confirm it; `working`: elements that gave
-        a sign of life lately, and end before their next unit.
+        `cancelled`: number of jobs, None if the scheduler did not confirm it, and why in `silent`; `working`:
+        elements that gave a sign of life lately.
     """
     make_folder(campaign.run_dir)
-    fence_run(campaign.run_dir, why)
+    if at_once:
+        fence_run(campaign.run_dir, why)
     last, silent = latest(campaign.run_dir), ""
     cancelled: int | None = 0
     if last is not None and not last.is_over:
         scheduler = scheduler_of(last.site)
         try:
             cancelled = cancel(last, scheduler, runner_of(last.site, scheduler))
+            if not at_once:
+                _wait_for_seals(campaign.run_dir)
         except HpckitError as error:
             cancelled, silent = None, str(error)
-    working = len(working_in(campaign.run_dir))
-    return {"fenced": True, "cancelled": cancelled, "working": working, "silent": silent}
+    fence_run(campaign.run_dir, why)
+    return {"cancelled": cancelled, "working": len(working_in(campaign.run_dir)), "silent": silent}
+
+
+def _wait_for_seals(run_dir: Path) -> None:
+    """Wait until no element gives a sign of life, or as long as schedulers let elements end."""
+    limit = time.monotonic() + _SEALS_S
+    while working_in(run_dir) and time.monotonic() < limit:
+        time.sleep(0.5)
 
 
 def _place(word: str) -> Path | str:

@@ -123,7 +123,7 @@ def place_unplaced(run: Run, ledger: Ledger, offers: Mapping[str, Offer]) -> Led
     load_s = dict.fromkeys(offers, 0.0)
     for grant in ledger.standing:
         if grant.member in load_s:
-            known = planned_inputs(run, grant)
+            known = planned_inputs(units, grant)
             load_s[grant.member] += sum(unit.cost for unit in units if unit.id in known)
     return ledger.granting(place(found, _holders(run, found, holdings, list(offers)), capacities, load_s))
 
@@ -227,7 +227,7 @@ def _send(run: Run, grant: Grant, member: Member, holdings: Holdings) -> None:
         epoch=grant.epoch,
         tiles=grant.tiles,
         units=units_digest(units, grant.tiles, layer_digests(run)),
-        done=done_of(run, grant),
+        done=done_of(run, units, grant),
     )
     write_part(folder / f"{campaign.name}.run", part)
     member.push(folder)
