@@ -25,6 +25,8 @@ def doctor(as_json: bool, timeout: float) -> None:
     import json
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from hpckit.base.findings import failed
     from hpckit.cli.tables import print_out, table
     from hpckit.jobs.doctor.examine import examine
@@ -36,8 +38,8 @@ def doctor(as_json: bool, timeout: float) -> None:
         made = table("", "what", "found", left=True)
         for finding in findings:
             word = "ERROR" if finding.needed and finding.ok is False else _WORDS[finding.ok]
-            made.add_row(word, finding.what, finding.says)
+            made.add_row(word, finding.what, escape(finding.says))
             if finding.ok is not True and finding.remedy:
-                made.add_row("", "", f"-> {finding.remedy}")
+                made.add_row("", "", escape(f"-> {finding.remedy}"))
         print_out(made)
     raise SystemExit(1 if failed(findings) else 0)

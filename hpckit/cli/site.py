@@ -165,6 +165,8 @@ def check(name: str, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from hpckit.base.findings import failed
     from hpckit.cli.tables import print_out, table
     from hpckit.jobs.warm import check_kernels
@@ -183,7 +185,7 @@ def check(name: str, as_json: bool) -> None:
         made = table("", "what", "found", "remedy", left=True)
         for finding in findings:
             word = {True: "yes", False: "NO", None: "?"}[finding.ok]
-            made.add_row(word, finding.what, finding.says, "" if finding.ok else finding.remedy)
+            made.add_row(word, finding.what, escape(finding.says), escape("" if finding.ok else finding.remedy))
         print_out(made)
     raise SystemExit(1 if failed(findings) else 0)
 

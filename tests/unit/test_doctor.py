@@ -164,5 +164,7 @@ def test_the_command(tmp_path: Path) -> None:
     shown = doctor("--timeout=0.1")
     assert shown.returncode == 0 and "no answer within 0.1 s" in shown.stdout and "->" in shown.stdout
     assert doctor("--timeout=0").returncode == 2
+    without = "export TMPDIR=/tmp/[bold];"
+    assert "/tmp/[bold] cannot be written" in doctor("--timeout=120", before=without).stdout, "brackets are text"
     broken = doctor("--timeout=120", before=f"export PROJ_DATA={tmp_path} PROJ_LIB={tmp_path};")
     assert broken.returncode == 1 and "ERROR" in broken.stdout

@@ -1,0 +1,234 @@
+"""Commands of the documentation, in the order of each page, and what its comments say about running them.
+
+Commands are the lines of blocks in `bash`, those after `$ ` of blocks in `console`, and lines of blocks without a
+language of which one begins with a program. HTML comments of a page, which readers do not see, say what a test must
+know:
+
+    <!-- test: skip "hpckit submit" because cluster: it needs Slurm with the partitions of Snellius -->
+    <!-- test: skip block because secrets: it asks for a password -->
+    <!-- test: exit 1 "hpckit verify" -->
+    <!-- test: serve "hpckit serve" -->
+    <!-- test: first cp -r $PREPARED/farm/. . -->
+    <!-- test: after "hpckit init" cp $PREPARED/farm/campaign.yaml . -->
+    <!-- test: file campaign.yaml -->
+
+A text in quotes is the beginning of commands; it counts for all of the page after the comment, `block` for the next
+block. `first` runs a line of shell before the next command, and `after` one after a command. `file` writes the next
+block, in any language, to a file before the next command.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+KINDS: Final = {
+    "cluster": "needs the cluster that it names",
+    "network": "needs a server on the internet",
+    "secrets": "needs a password or an account",
+    "system": "changes the machine, or needs a program that tests do not install",
+    "elsewhere": "another test runs it, which the comment names",
+}
+"""Reasons for which a command may be left out."""
+PROGRAMS: Final = (
+    *("hpckit", "make", "pip", "apptainer", "docker", "systemctl", "loginctl", "python", "mkdir", "cp", "export"),
+    *(
+        "gdal_translate",
+        "gdalinfo",
+        "qgis",
+        "jq",
+        "curl",
+        "psql",
+        "ssh",
+        "rsync",
+        "module",
+        "spack",
+        "eb",
+        "man",
+        "eval",
+    ),
+)
+_DIRECTIVE: Final = re.compile(r"<!-- test: (.*?) -->", re.DOTALL)
+_SKIP: Final = re.compile(
+    r'skip (?:"(?P<begin>[^"]*)"|(?P<block>block)) because (?P<kind>\w+): (?P<why>.+)', re.DOTALL
+)
+_EXIT: Final = re.compile(r'exit (?P<code>\d+) "(?P<begin>[^"]*)"')
+_SERVE: Final = re.compile(r'serve "(?P<begin>[^"]*)"')
+_AFTER: Final = re.compile(r'after "(?P<begin>[^"]*)" (?P<line>.+)', re.DOTALL)
+_FILE: Final = re.compile(r"file (?P<name>\S+)")
+_FIRST: Final = re.compile(r"first (?P<line>.+)", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Command:
+    """A command of a page."""
+
+    page: str
+    line: int
+    text: str
+    block: int
+    skipped: str = ""
+    """Kind of reason for which it is left out."""
+    code: int = 0
+    serves: bool = False
+    before: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+
+
+def pages() -> list[Path]:
+    """README and all pages."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(path: Path) -> list[Command]:
+    """All commands of a page."""
+    return read(path)[0]
+
+
+def read(path: Path) -> tuple[list[Command], list[str]]:
+    """All commands of a page, and comments that are none of the known ones or concern no command."""
+    wrong: list[str] = []
+    rules: list[tuple[int, str]] = []
+    text = path.read_text()
+    for match in _DIRECTIVE.finditer(text):
+        rules.append((text.count("\n", 0, match.start()) + 1, " ".join(match.group(1).split())))
+    found = list(_commands(path.relative_to(ROOT).as_posix(), text))
+    for line, rule in rules:
+        if reason := _apply(_as_shell(rule, text, line), line, found):
+            wrong.append(f"{path.relative_to(ROOT)}:{line}: {reason}: {rule}")
+    return found, wrong
+
+
+def _as_shell(rule: str, text: str, line: int) -> str:
+    """`file NAME` as a line of shell that writes the next block; other rules as they are."""
+    match = _FILE.fullmatch(rule)
+    if match is None:
+        return rule
+    rest = "\n".join(text.split("\n")[line:])
+    block = re.search(r"^```[^\n]*\n(.*?)^```", rest, re.DOTALL | re.MULTILINE)
+    content = "" if block is None else block.group(1)
+    return f"first printf %s {shlex.quote(content)} > {match['name']}"
+
+
+def _apply(rule: str, line: int, found: list[Command]) -> str:
+    """Do what a comment says; why it cannot be done, or an empty text."""
+    later = [command for command in found if command.line > line]
+    for pattern, act in _RULES:
+        if match := pattern.fullmatch(rule):
+            return "" if act(match, later) else "it concerns no command, or its reason is none of the known kinds"
+    return "no such rule"
+
+
+def _skip(match: re.Match[str], later: list[Command]) -> bool:
+    block = [command for command in later if command.block == later[0].block]
+    concerned = block if match["block"] else _that_begin(later, match["begin"])
+    if match["kind"] not in KINDS:
+        return False
+    for command in concerned:
+        command.skipped = match["kind"]
+    return bool(concerned)
+
+
+def _exit(match: re.Match[str], later: list[Command]) -> bool:
+    concerned = _that_begin(later, match["begin"])
+    for command in concerned:
+        command.code = int(match["code"])
+    return bool(concerned)
+
+
+def _serve(match: re.Match[str], later: list[Command]) -> bool:
+    concerned = _that_begin(later, match["begin"])
+    for command in concerned:
+        command.serves = True
+    return bool(concerned)
+
+
+def _after(match: re.Match[str], later: list[Command]) -> bool:
+    concerned = _that_begin(later, match["begin"])[:1]
+    for command in concerned:
+        command.after.append(match["line"])
+    return bool(concerned)
+
+
+def _first(match: re.Match[str], later: list[Command]) -> bool:
+    for command in later[:1]:
+        command.before.append(match["line"])
+    return bool(later)
+
+
+_RULES: Final = ((_SKIP, _skip), (_EXIT, _exit), (_SERVE, _serve), (_AFTER, _after), (_FIRST, _first))
+
+
+def _that_begin(found: list[Command], begin: str) -> list[Command]:
+    return [command for command in found if command.text.startswith(begin)]
+
+
+def _commands(page: str, text: str) -> Iterator[Command]:
+    for number, (line, lines) in enumerate(_blocks(text)):
+        begun = ""
+        for offset, each in enumerate(lines):
+            begun = f"{begun}{each.strip()}" if begun else each
+            if begun.endswith("\\"):
+                begun = begun.removesuffix("\\")
+                continue
+            if begun:
+                yield Command(page, line + offset, begun, number)
+            begun = ""
+
+
+def _blocks(text: str) -> Iterator[tuple[int, list[str]]]:
+    """First line's number, and lines of commands, of each block; other lines are empty and left out later."""
+    fence, language, begin = "", "", 0
+    lines: list[str] = []
+    indented: list[tuple[int, str]] = []
+    previous = ""
+    for number, raw in enumerate([*text.split("\n"), ""], 1):
+        stripped = raw.strip()
+        if fence:
+            if stripped == fence:
+                yield from _chosen(language, begin + 1, lines)
+                fence = ""
+            else:
+                lines.append(raw)
+        elif match := re.match(r"\s*(`{3,})(.*)", raw):
+            fence, language, begin, lines = match.group(1), match.group(2).strip(), number, []
+        elif (
+            raw.startswith("    ") and (indented or not previous.strip()) and not re.match(r"\s*(?:[-*]|\d+\.) ", raw)
+        ):
+            indented.append((number, raw[4:]))
+        elif stripped:
+            if indented:
+                yield from _chosen("", indented[0][0], _dense(indented))
+            indented = []
+        previous = raw
+    if indented:
+        yield from _chosen("", indented[0][0], _dense(indented))
+
+
+def _dense(numbered: list[tuple[int, str]]) -> list[str]:
+    by_number = dict(numbered)
+    return [by_number.get(number, "") for number in range(numbered[0][0], numbered[-1][0] + 1)]
+
+
+def _chosen(language: str, begin: int, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """The block, if it has commands; each run of lines that are commands is a part of its own."""
+    if language not in ("", "bash", "console", "sh"):
+        return
+    prompts = any(line.startswith("$ ") for line in lines)
+    marked = prompts or language in ("bash", "sh")
+    if not marked and not any(line.split(" ")[0] in PROGRAMS for line in lines):
+        return
+    chosen, continued = [], False
+    for line in lines:
+        is_command = continued or (
+            line.startswith("$ ") if prompts else bool(line.strip()) and not line.lstrip().startswith("#")
+        )
+        text = line.removeprefix("$ ") if prompts and not continued else line
+        continued = is_command and text.endswith("\\")
+        chosen.append(text if is_command else "")
+    yield begin, chosen
