@@ -817,7 +817,7 @@ def energy_of(run: Run) -> EnergyUse:
 
     The scheduler is asked once for the jobs of submissions that are over.
     """
-    from hpckit.runs.journal import read_journal
+    from hpckit.runs.journal import seconds_by_writer
     from hpckit.submissions.energy import energy
     from hpckit.submissions.follow import remembered
     from hpckit.submissions.submission import submissions
@@ -826,7 +826,7 @@ def energy_of(run: Run) -> EnergyUse:
     for submission in known:
         if submission.is_over and not any(item.sighting.elapsed_s for item in remembered(submission)):
             refresh(run, submission, QUIET, details=True)
-    return energy(known, read_journal(run.path), energy_figures(run))
+    return energy(known, seconds_by_writer(run.path), energy_figures(run))
 
 
 def energy_figures(run: Run) -> dict[str, Energy]:

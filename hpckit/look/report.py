@@ -28,7 +28,7 @@ from hpckit.runs.journal import Entry, outcomes, read_journal
 from hpckit.runs.plan import Unit, read_plan
 from hpckit.runs.run import Run
 from hpckit.sites.parts import Energy
-from hpckit.submissions.energy import EnergyUse, energy
+from hpckit.submissions.energy import EnergyUse, by_writer, energy
 from hpckit.submissions.submission import submissions
 from hpckit.submissions.usage import StageUsage, usage
 
@@ -168,7 +168,7 @@ def collect(run: Run, figures: Mapping[str, Energy] | None = None) -> Report:
         report.zones = list(_zones(run, known.values()))
     with _noting(report, "jobs"):
         report.usage = [item for submission in submissions(run.path) for item in usage(submission, entries)]
-        report.energy = energy(submissions(run.path), entries, figures)
+        report.energy = energy(submissions(run.path), by_writer(entries), figures)
     with _noting(report, "store"):
         report.store = _store_summary(run)
     if entries:

@@ -20,6 +20,7 @@ from hpckit.submissions.submission import StageLayout, Submission
 
 _J_PER_KWH: Final = 3.6e6
 _OF_ELEMENT: Final = re.compile(r"s\d{4,}-.+/")
+"""Writers that are elements of a submission: see `attempts.writer_name`."""
 _MOST_W_PER_NODE: Final = 20_000.0
 """No node draws more: a larger number is a counter that was reset, or no number."""
 
@@ -93,7 +94,7 @@ class EnergyUse:
 
 
 def energy(
-    submissions: Sequence[Submission], entries: Iterable[Entry], figures: Mapping[str, Energy] | None = None
+    submissions: Sequence[Submission], worked: Mapping[str, float], figures: Mapping[str, Energy] | None = None
 ) -> EnergyUse:
     """Energy of a run.
 
@@ -101,8 +102,8 @@ def energy(
     ----------
     submissions : sequence of Submission
         With what was last seen of their elements (`follow.look` with details).
-    entries : iterable of Entry
-        Journal of the run.
+    worked : mapping of str to float
+        Seconds of all attempts at units, by writer.
     figures : mapping of str to Energy, optional
         Of site files as they are now, by site, instead of those that submissions were made with. The empty name is
         this machine, for units that were computed outside of jobs.
@@ -113,10 +114,18 @@ def energy(
         for submission in submissions
         for item in _used(submission)
     ]
-    alone_h = sum(entry.seconds for entry in entries if not _is_of_job(entry)) / 3600
+    alone_h = sum(seconds for writer, seconds in worked.items() if not _OF_ELEMENT.match(writer)) / 3600
     if alone_h:
         parts.append(replace(_estimate(now.get("", Energy()), alone_h, 0.0), is_job=False))
     return _sum(parts)
+
+
+def by_writer(entries: Iterable[Entry]) -> dict[str, float]:
+    """Seconds of all attempts, by writer, of a journal that was read."""
+    found: dict[str, float] = {}
+    for entry in entries:
+        found[entry.writer] = found.get(entry.writer, 0.0) + entry.seconds
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +203,3 @@ def _whole(part: _Part) -> float | None:
 def _emitted(part: _Part) -> float | None:
     kwh, grams = _whole(part), part.figures.g_co2_per_kwh
     return None if kwh is None or grams is None else kwh * grams / 1000
-
-
-def _is_of_job(entry: Entry) -> bool:
-    """Whether an element of a submission did it: see `attempts.writer_name`."""
-    return _OF_ELEMENT.match(entry.writer) is not None

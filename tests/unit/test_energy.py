@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hpckit.runs.journal import Entry
+from hpckit.runs.journal import Entry, Journal, seconds_by_writer
 from hpckit.sites.parts import Energy
 from hpckit.sites.scheduler.model import Answer, Job, Resources, Sighting, State
 from hpckit.sites.scheduler.slurm import Slurm
 from hpckit.sites.site import Site
-from hpckit.submissions.energy import energy
+from hpckit.submissions.energy import by_writer, energy
 from hpckit.submissions.follow import ElementState, look
 from hpckit.submissions.submission import StageLayout, Submission, Submitted, create, save
 
@@ -75,7 +75,7 @@ def test_steps_on_the_same_nodes_are_not_added():
 def test_all_measured(tmp_path):
     made = submission(tmp_path)
     sacct(made, "".join(line(n, joules="3600000") for n in range(3)))
-    used = energy([made], [])
+    used = energy([made], {})
     assert (used.measured, used.estimated, used.unknown) == (3, 0, 0)
     assert used.kwh == pytest.approx(3 * 1.2) and used.kg_co2 == pytest.approx(3 * 1.2 * 0.3)
     assert used.basis == "measured by Slurm for 3 of 3 jobs; PUE 1.2"
@@ -84,7 +84,7 @@ def test_all_measured(tmp_path):
 def test_some_measured_others_estimated(tmp_path):
     made = submission(tmp_path, gpus=1)
     sacct(made, line(0, joules="3600000") + line(1) + line(2, joules="0"))
-    used = energy([made], [])
+    used = energy([made], {})
     assert (used.measured, used.estimated, used.core_hours, used.gpu_hours) == (1, 2, 8.0, 2.0)
     assert used.kwh == pytest.approx(1.2 * (1 + (8 * 5 + 2 * 300) / 1000))
     assert "measured by Slurm for 1 of 3 jobs; estimated from 8 core-hours and 2 GPU-hours for 2 of 3" in used.basis
@@ -93,7 +93,7 @@ def test_some_measured_others_estimated(tmp_path):
 def test_nothing_is_assumed_without_figures(tmp_path):
     made = submission(tmp_path, {})
     sacct(made, line(0, joules="3600000") + line(1) + line(2))
-    used = energy([made], [])
+    used = energy([made], {})
     assert (used.measured_kwh, used.unknown, used.kwh, used.kg_co2) == (1.0, 2, None, None)
     assert used.text.startswith("unknown (measured by Slurm for 1 of 3 jobs; 2 of 3 jobs not measured")
 
@@ -101,13 +101,13 @@ def test_nothing_is_assumed_without_figures(tmp_path):
 def test_gpus_without_a_figure_are_unknown(tmp_path):
     made = submission(tmp_path, {"watt_per_core": 5.0}, gpus=2)
     sacct(made, line(0))
-    assert energy([made], []).kwh is None
+    assert energy([made], {}).kwh is None
 
 
 def test_emissions_need_a_figure_of_their_own(tmp_path):
     made = submission(tmp_path, {"watt_per_core": 5.0})
     sacct(made, line(0))
-    used = energy([made], [])
+    used = energy([made], {})
     assert used.kwh == pytest.approx(0.02) and used.kg_co2 is None
     assert "emissions unknown" in used.text and "without cooling" in used.text
 
@@ -115,14 +115,14 @@ def test_emissions_need_a_figure_of_their_own(tmp_path):
 def test_more_than_a_node_can_draw_is_no_measurement(tmp_path):
     made = submission(tmp_path)
     sacct(made, line(0, joules="4000000000"))  # a counter that began at another value: 1.1 MW for an hour
-    used = energy([made], [])
+    used = energy([made], {})
     assert (used.measured, used.estimated) == (0, 1)
 
 
 def test_figures_of_today_count_for_jobs_of_before(tmp_path):
     made = submission(tmp_path, {})
     sacct(made, line(0))
-    assert energy([made], [], {"s": Energy(**FIGURES)}).kwh == pytest.approx(0.02 * 1.2)
+    assert energy([made], {}, {"s": Energy(**FIGURES)}).kwh == pytest.approx(0.02 * 1.2)
 
 
 def entry(writer: str, seconds: float) -> Entry:
@@ -131,12 +131,25 @@ def entry(writer: str, seconds: float) -> Entry:
 
 def test_work_outside_of_jobs(tmp_path):
     entries = [entry("20261130T200000-0", 3600.0), entry("s0001-ingest-000/000001", 9e9)]
-    used = energy([], entries, {"": Energy(watt_per_core=10)})
+    used = energy([], by_writer(entries), {"": Energy(watt_per_core=10)})
     assert used.kwh == pytest.approx(0.01) and used.here == "estimated"
     assert used.basis.startswith("estimated from 1 core-hours for work outside of jobs")
-    lost = energy([], entries)
+    lost = energy([], by_writer(entries))
     assert lost.kwh is None and lost.here == "unknown" and "no site file has figures" in lost.basis
-    assert energy([], []).basis == "no work yet" and energy([], []).kwh is None
+    assert energy([], {}).basis == "no work yet" and energy([], {}).kwh is None
+
+
+def test_journals_are_added_up_by_writer(tmp_path):
+    entries = [entry("a-0", 1.5), entry("s0001-ingest-000/000001-r0", 2.0), entry("a-0", 2.0)]
+    for item in entries:
+        Journal(tmp_path, item.writer).append(item)
+    assert seconds_by_writer(tmp_path) == by_writer(entries) == {"a-0": 3.5, "s0001-ingest-000/000001-r0": 2.0}
+    assert seconds_by_writer(tmp_path / "none") == {}
+    line = json.dumps(
+        {"unit": "u", "stage": "ingest", "state": "done", "inputs": "x", "start": "2026", "seconds": 4.0}
+    )
+    (tmp_path / "journal" / "odd.jsonl").write_text(f"{line}\nnull\n{{\n")
+    assert seconds_by_writer(tmp_path)[""] == 4.0
 
 
 @given(
@@ -151,7 +164,7 @@ def test_parts_add_up(tmp_path_factory, jobs, pue):
     ]
     content = {"time": 0.0, "seen": [asdict(item) for item in seen]}
     (made.path / "seen.json").write_text(json.dumps(content))
-    used = energy([made], [])
+    used = energy([made], {})
     joules = sum(j if j is not None and j <= 20_000 * s else s * c * 7.0 for s, c, j in jobs)
     if jobs:
         assert used.kwh == pytest.approx(pue * joules / 3.6e6)

@@ -20,7 +20,7 @@ from hpckit.runs.journal import Entry, outcomes, read_journal
 from hpckit.runs.plan import Unit, read_plan
 from hpckit.runs.run import Run
 from hpckit.sites.parts import Energy
-from hpckit.submissions.energy import EnergyUse, energy
+from hpckit.submissions.energy import EnergyUse, by_writer, energy
 from hpckit.submissions.submission import Submission, submissions
 from hpckit.submissions.usage import usage
 
@@ -115,7 +115,7 @@ def record(run: Run, figures: Mapping[str, Energy] | None = None) -> Record:
         worker_s=sum(entry.seconds for entry in entries),
         software=software(run, jobs, end.timestamp()),
         places=tuple(_places(jobs, entries)),
-        energy=energy(jobs, entries, figures),
+        energy=energy(jobs, by_writer(entries), figures),
         products=tuple(products(tiles)),
         others=tuple(other_files(run)),
         campaigns=collections(run.campaign),
