@@ -394,7 +394,8 @@ def fetch(
     folder = _fetched_folder(loaded, to)
     if folder != loaded.fetched_path:
         console.warn(f"ingest looks for copies in {loaded.fetched_path}: set `scenes.fetched` to {folder}")
-    return bring(loaded, folder, connections, requests_per_minute, _shown(console))
+    with group_files(loaded, console.warn):
+        return bring(loaded, folder, connections, requests_per_minute, _shown(console))
 
 
 def fetch_list(

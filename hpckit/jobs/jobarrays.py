@@ -218,20 +218,8 @@ def jobs(
 
 
 def _with_mail(made: Sequence[Job], site: Site, address: str) -> list[Job]:
-    """Jobs of which the last ones, those that none follows, send mail when they end.
-
-    Raises
-    ------
-    PlanError
-        If the address is none, or the scheduler sends no mail.
-    """
-    if not re.fullmatch(r"[^\s,;<>\"'@]+@[^\s,;<>\"'@]+", address):
-        raise PlanError(f"{address!r} is no mail address", hint="write one, as gis@agency.example")
+    """Jobs of which the last ones, those that none follows, send mail when they end."""
     directives = scheduler_of(site).mail(address)
-    if not directives:
-        raise PlanError(
-            f"{scheduler_of(site).title} sends no mail", hint="`hpckit update --notify mailto:…` sends it by sendmail"
-        )
     followed = {stage for job in made for stage in job.follows}
     return [
         job
@@ -239,6 +227,24 @@ def _with_mail(made: Sequence[Job], site: Site, address: str) -> list[Job]:
         else replace(job, resources=replace(job.resources, directives=(*job.resources.directives, *directives)))
         for job in made
     ]
+
+
+def require_mail(site: Site, address: str | None) -> None:
+    """Refuse an address for mail that is none, and a scheduler that sends none.
+
+    Raises
+    ------
+    PlanError
+        If the address is none, or the scheduler sends no mail.
+    """
+    if address is None:
+        return
+    if not re.fullmatch(r"[^\s,;<>\"'@]+@[^\s,;<>\"'@]+", address):
+        raise PlanError(f"{address!r} is no mail address", hint="write one, as gis@agency.example")
+    scheduler = scheduler_of(site)
+    if not scheduler.mail(address):
+        hint = "`hpckit update --notify mailto:…` sends it by sendmail"
+        raise PlanError(f"{scheduler.title} sends no mail", hint=hint)
 
 
 def share(site: Site, request: Request, cores: int, memory_mib: int, walltime_s: int) -> Resources:

@@ -22,7 +22,7 @@ from hpckit.campaign.stages import STAGES
 from hpckit.cubes.manifest import Manifest
 from hpckit.errors import FederationError, FileUnavailableError, SubmissionError
 from hpckit.jobs.elements import write_elements
-from hpckit.jobs.jobarrays import Layout, Request, jobs, lay_out, require_known
+from hpckit.jobs.jobarrays import Layout, Request, jobs, lay_out, require_known, require_mail
 from hpckit.jobs.usercode import computes_user_code, with_user_code
 from hpckit.jobs.warm import warm_site
 from hpckit.production.driver import tidy
@@ -101,6 +101,7 @@ def draft(
         If the site cannot run it.
     """
     site = site_here(site)
+    require_mail(site, request.mail)
     require_known(site, [*STAGES, *(stage.name for stage in stages_of(run.campaign))])
     planned = _plan(run, console)
     plan, part = planned.plan, read_part(run.path)

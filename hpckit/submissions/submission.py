@@ -187,7 +187,8 @@ def create(run_dir: Path) -> Path:
     """Make the folder of the next submission."""
     known = [submission.number for submission in submissions(run_dir)]
     path = run_dir / "submissions" / f"{max(known, default=0) + 1:04d}"
-    (path / "logs").mkdir(parents=True)
+    # One that was killed before it described its submission left the folder, and submitted nothing.
+    (path / "logs").mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from hpckit.cubes.ingest_stage import Ingest
 from hpckit.errors import PlanError, SiteError, SubmissionError
 from hpckit.jobs.elements import Element, pack, read_element, read_membership, walltime, write_elements
-from hpckit.jobs.jobarrays import Request, jobs, lay_out, require_known
+from hpckit.jobs.jobarrays import Request, jobs, lay_out, require_known, require_mail
 from hpckit.reduce.composites.stage import Composites, Export
 from hpckit.reduce.signatures.inputs import ZoneInputs
 from hpckit.reduce.signatures.stage import Signatures
 from hpckit.reduce.signatures.zone_stage import Zones
 from hpckit.runs.plan import Unit
 from hpckit.sites.site import Site
+from hpckit.submissions.submission import create
 
 HOUR = 3600
 
@@ -81,7 +82,15 @@ def test_the_last_jobs_alone_send_mail(tmp_path: Path, scheduler: str, directive
         assert mailing == {last}
     for address in ("gis", "a b@c.example", "a@b.example\n#SBATCH --x", "a@b,c@d"):
         with pytest.raises(PlanError, match="is no mail address"):
-            jobs(layout, site, Request(mail=address), tmp_path, "run", 1, sync=True)
+            require_mail(site, address)
+    with pytest.raises(PlanError, match="sends no mail"):
+        require_mail(make_site(scheduler="local"), "gis@agency.example")
+
+
+def test_the_folder_of_a_submission_that_was_killed_at_its_begin_is_used_again(tmp_path: Path) -> None:
+    first = create(tmp_path)
+    (first / "elements.parquet").touch()
+    assert create(tmp_path) == first
 
 
 def test_elements_end_together():
