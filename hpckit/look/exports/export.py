@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,7 @@ def export(
         if of_zones is not None:
             columns, batches = _with_zones(of_zones, columns, batches)
         with whole_file(path, overwrite=overwrite) as temporary:
-            return write(temporary, columns, batches, of_zones, reduction.name)
+            return write(temporary, columns, _ahead(batches), of_zones, reduction.name)
     finally:
         store.close()
 
@@ -86,6 +87,15 @@ def _batches(
     observed = partial(observed_of, masked=reduction.mask is not None)
     made = record_batches(blocks, observed)
     return pa.schema([known.field(name) for name in names]), (batch.select(names) for batch in made)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, the next one made by another thread while the one before is written."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = pool.submit(next, batches, None)
+            yield batch
 
 
 def _followed(blocks: Blocks, total: int, progress: Progress) -> Iterator[RecordBlock]:
