@@ -33,6 +33,8 @@ _RESERVED: Final = frozenset(
 _PERCENTILE: Final = re.compile(r"p\d+(\.\d+)?", re.IGNORECASE)
 _LONGEST: Final = 40
 """Characters of a value in a title."""
+_LONGEST_TITLE: Final = 60
+"""Characters of all values in a title, which pictures have room for."""
 _PREFIX: Final = "attribute:"
 
 Wanted = Literal["all"] | Sequence[str] | Mapping[str, str]
@@ -85,7 +87,12 @@ class Attributes:
             if value is not None and str(value).strip():
                 text = f"{value:g}" if isinstance(value, float) else str(value).strip()
                 said.append(_short(text if name in first else f"{name} {text}"))
-        return " · ".join(said[:most]) or None
+        shown: list[str] = []
+        for text in said[:most]:
+            if shown and len(" · ".join([*shown, text])) > _LONGEST_TITLE:
+                break
+            shown.append(text)
+        return " · ".join(shown) or None
 
     def texts(self, name: str) -> list[str | None]:
         """Values of an attribute as text."""
