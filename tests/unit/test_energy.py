@@ -145,10 +145,9 @@ def test_journals_are_added_up_by_writer(tmp_path):
         Journal(tmp_path, item.writer).append(item)
     assert seconds_by_writer(tmp_path) == by_writer(entries) == {"a-0": 3.5, "s0001-ingest-000/000001-r0": 2.0}
     assert seconds_by_writer(tmp_path / "none") == {}
-    line = json.dumps(
-        {"unit": "u", "stage": "ingest", "state": "done", "inputs": "x", "start": "2026", "seconds": 4.0}
-    )
-    (tmp_path / "journal" / "odd.jsonl").write_text(f"{line}\nnull\n{{\n")
+    known = {"unit": "u", "stage": "ingest", "state": "done", "inputs": "x", "start": "2026", "seconds": 4.0}
+    line = json.dumps(known, separators=(",", ":"))
+    (tmp_path / "journal" / "odd.jsonl").write_text(f"{line}\n{line[:40]}")
     assert seconds_by_writer(tmp_path)[""] == 4.0
 
 
