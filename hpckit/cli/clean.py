@@ -68,15 +68,15 @@ def clean(campaign: Path, what: tuple[str, ...], days: float, yes: bool, as_json
         for kind, text in _WHAT.items():
             if found := [item for item in report.items if item.kind == kind]:
                 size = format_bytes(sum(item.nbytes for item in found))
-                click.echo(
-                    f"{kind:<9} {format_count(len(found), 'file or folder', 'files and folders')}, {size}: {text}"
-                )
-        for reason, count in report.kept.items():
-            click.echo(f"kept      {format_count(count, 'spool file')}: {reason}")
+                one = "folder or file" if kind == "inputs" else "file"
+                count = format_count(len(found), one, "folders and files" if kind == "inputs" else None)
+                click.echo(f"{kind:<9} {count}, {size}: {text}")
+        for reason, files in report.kept.items():
+            click.echo(f"kept      {format_count(files, 'spool file')}: {reason}")
         if not report.items:
             click.echo("nothing to remove")
-        elif not yes:
-            click.echo("nothing was removed; --yes removes it")
+        else:
+            click.echo("removed" if yes else "nothing was removed; --yes removes it")
     for text in [*report.unknown, *report.failures]:
         console.warn(text)
     raise SystemExit(EX_FAILED if report.failures else EX_TEMPFAIL if report.unknown else 0)
