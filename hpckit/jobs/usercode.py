@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.graph import GraphReduction
-from hpckit.processgraph.usercode import PROCESS
+from hpckit.processgraph.parse import read_text
+from hpckit.processgraph.taken import runs_user_code
 from hpckit.sites.site import Site
 from hpckit.sites.udf import UDF_SETTINGS
 
@@ -13,11 +14,8 @@ def computes_user_code(campaign: Campaign, stage: str) -> bool:
     """Whether units of a stage run code of users, in an image of its own."""
     if stage != "graph":
         return False
-    return any(
-        f'"{PROCESS}"'.encode() in graph.text(campaign.folder)
-        for graph in campaign.graphs
-        if isinstance(graph, GraphReduction)
-    )
+    graphs = (graph for graph in campaign.graphs if isinstance(graph, GraphReduction))
+    return any(runs_user_code(read_text(graph.text(campaign.folder), graph.parameters)[0]) for graph in graphs)
 
 
 def with_user_code(site: Site) -> Site:
