@@ -17,7 +17,7 @@ from hpckit.runs.journal import read_journal
 from tests.integration.people import GROUP, Person, hpckit, people, share
 from tests.small_campaign import make, results, same
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 class Group:
