@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 from pathlib import Path
 from typing import Final
@@ -97,13 +98,33 @@ def format_exit(code: int | None) -> str:
 def available_memory() -> int:
     """Memory in bytes that processes here may use now: free memory, or what the control group leaves."""
     free = _meminfo().get("MemAvailable", 0)
-    for path in _CGROUP_LIMITS:
+    limits = []
+    for path in (*_CGROUP_LIMITS, *_own_groups()):
         try:
-            limit = int(path.read_text())
+            limits.append(int(path.read_text()))
         except (OSError, ValueError):
             continue
-        return min(free, limit)
-    return free
+    return min([free, *limits])
+
+
+def process_memory() -> int:
+    """Memory in bytes that this process may still take: what is available, within its own limit (`ulimit -v`)."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return available_memory()
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return max(0, min(available_memory(), limit - mapped))
+
+
+def _own_groups() -> list[Path]:
+    """Limits of the control groups of this process, from its own upward: login nodes limit each user by one."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    (own, *_) = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")] or [""]
+    root = Path("/sys/fs/cgroup")
+    return [folder / "memory.max" for folder in [root / own, *(root / own).parents] if folder.is_relative_to(root)]
 
 
 def available_cores() -> int:

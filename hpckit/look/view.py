@@ -383,8 +383,10 @@ class CampaignView:
             If the store cannot be read, or results are loaded while it is read.
         CampaignError
             If there is no such reduction, band or format.
+        HpckitError
+            If the table would take more memory than this process may have.
         """
-        from hpckit.look.frames import read_signatures
+        from hpckit.look.frames import gathered, read_signatures
         from hpckit.store.batches import to_frame
 
         if format not in ("pandas", "arrow", "batches"):
@@ -393,7 +395,7 @@ class CampaignView:
         reader = read_signatures(self.campaign, chosen, self._bands(band, chosen.name))
         if format == "batches":
             return reader
-        table = reader.read_all()
+        table = gathered(reader, format)
         return table if format == "arrow" else to_frame(table)
 
     def export_signatures(

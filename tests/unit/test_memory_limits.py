@@ -1,0 +1,82 @@
+"""Ten million rows in a kernel of 2 GB, and login nodes that limit memory: a sentence, and no crash."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpckit.base import quantities
+from hpckit.base.quantities import available_memory, process_memory
+
+TEN_MILLION = """\
+import resource
+import sys
+from pathlib import Path
+import numpy as np
+import pyarrow as pa
+import pandas
+from hpckit.errors import HpckitError
+from hpckit.look.frames import gathered
+
+mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + 2 * 2**30,) * 2)
+made = 0
+
+def batches():
+    global made
+    while made < 10_000_000:
+        made += 100_000
+        yield pa.record_batch({f"c{n}": np.arange(100_000.0) + made for n in range(16)})
+
+schema = pa.schema([(f"c{n}", pa.float64()) for n in range(16)])
+try:
+    table = gathered(pa.RecordBatchReader.from_batches(schema, batches()), sys.argv[1])
+    print(table.num_rows)
+except HpckitError as error:
+    print(made, error, error.hint)
+"""
+
+
+def ten_million(kind: str) -> str:
+    command = [sys.executable, "-c", TEN_MILLION, kind]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_ten_million_rows_in_a_kernel_of_two_gigabytes():
+    rows, said = ten_million("pandas").split(" ", 1)
+    assert int(rows) < 6_000_000, "said long before memory ends"
+    assert "need more memory than the" in said and "rows fill it" in said and "format='batches'" in said
+    # As Arrow, 1.2 GiB may fit, or memory ends while they are read: then the same is said.
+    rows, _, said = ten_million("arrow").strip().partition(" ")
+    assert said == "" or ("need more memory than the" in said and int(rows) > 4_000_000)
+
+
+def test_the_limit_of_a_process_counts():
+    code = (
+        "import resource\nfrom hpckit.base.quantities import process_memory\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30,) * 2)\nprint(process_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**30 < int(done.stdout) < 4 * 2**30 or int(done.stdout) == available_memory()
+
+
+def test_the_limit_of_a_users_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Login nodes limit what all processes of a user take together."""
+    free = available_memory()
+    (tmp_path / "memory.max").write_text(f"{free // 2}\n")
+    unlimited = tmp_path / "session"
+    unlimited.mkdir()
+    (unlimited / "memory.max").write_text("max\n")
+    groups = [unlimited / "memory.max", tmp_path / "memory.max"]
+    monkeypatch.setattr(quantities, "_own_groups", lambda: groups)
+    assert available_memory() <= free // 2
+    assert process_memory() <= free // 2
+
+
+def test_control_groups_are_those_up_to_the_root():
+    found = quantities._own_groups()
+    assert all(path.name == "memory.max" and path.is_relative_to("/sys/fs/cgroup") for path in found)
+    assert found == [] or found[-1] == Path("/sys/fs/cgroup/memory.max")
