@@ -53,6 +53,12 @@ COMPOSITE: Final = """\
     mask: {dilate: 60m}
 """
 
+MARKERS: Final = """\
+markers:
+  - {name: green, band: NDVI, above: 0.6}
+  - {name: harvest, preset: harvest}
+"""
+
 CAMPAIGN: Final = "demo/campaign.yaml"
 WINDOW: Final = ("--window", "643000,5668000,648000,5673000")
 DRAWN: Final = {
@@ -113,6 +119,10 @@ def _draw(folder: Path) -> None:
         _shrink(folder / f"{name}.png", work / f"{name}.webp")
     _hpckit(folder, "report", CAMPAIGN, "-o", work / "report.html")
     _draw_graphs(folder, work)
+    campaign.write_text(campaign.read_text() + MARKERS)
+    _hpckit(folder, "markers", CAMPAIGN)
+    _hpckit(folder, "series", CAMPAIGN, "--zone", "P0176", "--plot", folder / "markers.png")
+    _shrink(folder / "markers.png", work / "markers.webp")
     work.rename(folder / "pictures")
 
 

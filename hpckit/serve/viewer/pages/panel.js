@@ -118,7 +118,7 @@ export class Panel {
     return element("section", { class: "part" }, element("h3", {}, "Series"),
       element("div", { class: "row bands", role: "group", "aria-label": "Bands and indices" }, choices, this.peerButton),
       this.chartPlace, this.peerWords,
-      element("p", { class: "key" }, element("i", { class: "dot" }), "clear, with quartiles", element("i", { class: "dot hollow" }), "partly cloudy", element("i", { class: "stroke" }), "under cloud"),
+      element("p", { class: "key" }, element("i", { class: "dot" }), "clear, with quartiles", element("i", { class: "dot hollow" }), "partly cloudy", element("i", { class: "stroke" }), "under cloud", element("i", { class: "span" }), "event that a rule found"),
       element("p", { class: "row files" }, element("span", { class: "quiet" }, "Save as"), files, element("button", { type: "button", class: "link", onclick: () => this.picture() }, "PNG")));
   }
 
