@@ -121,7 +121,7 @@ def _draw(folder: Path) -> None:
     _draw_graphs(folder, work)
     campaign.write_text(campaign.read_text() + MARKERS)
     _hpckit(folder, "markers", CAMPAIGN)
-    _hpckit(folder, "series", CAMPAIGN, "--zone", "P0176", "--plot", folder / "markers.png")
+    _hpckit(folder, "series", CAMPAIGN, "--zone", "P0537", "--plot", folder / "markers.png")
     _shrink(folder / "markers.png", work / "markers.webp")
     work.rename(folder / "pictures")
 
