@@ -45,7 +45,7 @@ def ten_million(kind: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_ten_million_rows_in_a_kernel_of_two_gigabytes():
+def test_ten_million_rows_in_a_kernel_of_two_gigabytes() -> None:
     rows, said = ten_million("pandas").split(" ", 1)
     assert int(rows) < 6_000_000, "said long before memory ends"
     assert "need more memory than the" in said and "rows fill it" in said and "format='batches'" in said
@@ -54,7 +54,7 @@ def test_ten_million_rows_in_a_kernel_of_two_gigabytes():
     assert said == "" or ("need more memory than the" in said and int(rows) > 4_000_000)
 
 
-def test_the_limit_of_a_process_counts():
+def test_the_limit_of_a_process_counts() -> None:
     code = (
         "import resource\nfrom hpckit.base.quantities import process_memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30,) * 2)\nprint(process_memory())"
@@ -63,7 +63,7 @@ def test_the_limit_of_a_process_counts():
     assert 2**30 < int(done.stdout) < 4 * 2**30 or int(done.stdout) == available_memory()
 
 
-def test_the_limit_of_a_users_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_limit_of_a_users_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Login nodes limit what all processes of a user take together."""
     free = available_memory()
     (tmp_path / "memory.max").write_text(f"{free // 2}\n")
@@ -76,7 +76,7 @@ def test_the_limit_of_a_users_control_group_counts(tmp_path: Path, monkeypatch: 
     assert process_memory() <= free // 2
 
 
-def test_control_groups_are_those_up_to_the_root():
+def test_control_groups_are_those_up_to_the_root() -> None:
     found = quantities._own_groups()
     assert all(path.name == "memory.max" and path.is_relative_to("/sys/fs/cgroup") for path in found)
     assert found == [] or found[-1] == Path("/sys/fs/cgroup/memory.max")

@@ -15,7 +15,7 @@ pytest.importorskip("sklearn", reason="needs the extra `learn`")
 skops = pytest.importorskip("skops.io", reason="needs skops")
 
 
-def test_a_model_of_skops_gives_its_probabilities(tmp_path: Path):
+def test_a_model_of_skops_gives_its_probabilities(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
     x = np.random.default_rng(0).random((200, 3))
@@ -31,14 +31,14 @@ class Unknown:
     classes_ = np.array([0])
 
 
-def test_a_type_that_is_not_trusted_is_named(tmp_path: Path):
+def test_a_type_that_is_not_trusted_is_named(tmp_path: Path) -> None:
     path = tmp_path / "unknown.skops"
     skops.dump(Unknown(), path)
     with pytest.raises(UserCodeError, match=r"no model that can be read: UntrustedTypesFoundException.*Unknown"):
         open_model(path, digest_file(path))
 
 
-def test_a_file_that_is_none_of_skops(tmp_path: Path):
+def test_a_file_that_is_none_of_skops(tmp_path: Path) -> None:
     path = tmp_path / "none.skops"
     path.write_bytes(b"nothing")
     with pytest.raises(UserCodeError, match=r"none\.skops: no model that can be read"):
