@@ -188,7 +188,7 @@ def test_the_estimate_of_the_disk_is_near_what_is_written(done, monkeypatch):
     path = done / "campaign.yaml"
     path.write_text(CAMPAIGN.replace("{dilate: 60m}", "{dilate: 20m}"))
     try:
-        with monkeypatch.context() as patched, pytest.raises(PlanError, match=r"composites need .* 400.* are free"):
+        with monkeypatch.context() as patched, pytest.raises(PlanError, match=r"need .* 400.* are free"):
             patched.setattr("hpckit.base.disks.os.statvfs", lambda _: few)
             run_campaign(load_campaign(path), QUIET, workers=2)
     finally:
