@@ -1,8 +1,8 @@
 """Marker rules: which events in the series of zones a campaign looks for.
 
 A rule is one change or one threshold of one statistic of one band. What is found with it is a marker, in the sense of
-JRC's Checks by Monitoring. Presets are starting points: each says in `PRESETS` where its numbers come from, and
-numbers without a source are examples that have to be calibrated with fields whose dates are known.
+JRC's Checks by Monitoring. Presets are starting points: `data/markers.yaml` says where the numbers of each come from,
+and numbers without a source are examples that have to be calibrated with fields whose dates are known.
 """
 
 from __future__ import annotations
@@ -10,45 +10,28 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Collection, Mapping
+from functools import cache
+from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hpckit.base.yamltext import read_yaml
 
 Kind = Literal["drop", "rise", "above", "below"]
 Orbits = Literal["each", "all"]
 Preset = Literal["mowing", "ploughing", "harvest", "coherence_rise"]
 
-PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
-    # NDVI drops by 0.15 in the mean of nearly 10,000 labelled mowing events, and recovers within 20 days: Sinergise,
-    # area-monitoring.sinergise.com/docs/markers/mowing-marker. JRC's example of a drop detector
-    # (github.com/ec-jrc/cbm, scripts/signal_marker_processing/notebook/config/main.json) has these months, events of
-    # 14 days, and a drop of 0.1 of smoothed NDVI. Pixels, share and days between observations are examples.
-    "mowing": {
-        "band": "NDVI", "drop": 0.15, "within": 20, "season": "04-01/10-31", "min_pixels": 8, "min_share": 0.75,
-        "apart": 14, "events": "all", "practice": "mowing",
-    },
-    # All numbers are examples.
-    "ploughing": {
-        "band": "NDVI", "drop": 0.3, "below": 0.3, "within": 30, "hold": 2, "min_pixels": 8, "min_share": 0.75,
-        "practice": "ploughing",
-    },
-    # All numbers are examples.
-    "harvest": {
-        "band": "NDVI", "drop": 0.3, "below": 0.4, "within": 30, "season": "06-01/10-31", "hold": 2, "min_pixels": 8,
-        "min_share": 0.75, "practice": "harvest",
-    },
-    # Coherence is higher after mowing (Tamm et al. 2016, Remote Sensing 8, 802). JRC's example of a peak detector (as
-    # above) has these months, and a rise of 0.08 of smoothed coherence that is normalised by parcel; for coherence as
-    # it is, 0.1 and all other numbers are examples.
-    "coherence_rise": {
-        "band": "COH_VV", "rise": 0.1, "within": 24, "season": "04-01/10-31", "min_pixels": 8, "min_share": 0.75,
-        "apart": 14, "events": "all",
-    },
-}  # fmt: skip
-"""Fields of a rule that a preset gives, where the rule does not say them itself."""
-
 _SEASON: Final = re.compile(r"(\d\d)-(\d\d)/(\d\d)-(\d\d)")
 _LEAP: Final = 2024
+
+
+@cache
+def presets() -> Mapping[str, Mapping[str, Any]]:
+    """Fields of a rule that a preset gives, where the rule does not say them itself; by name of the preset."""
+    text = resources.files("hpckit").joinpath("data/markers.yaml").read_text(encoding="utf-8")
+    found: Mapping[str, Mapping[str, Any]] = read_yaml(text)[0]
+    return found
 
 
 class MarkerRule(BaseModel):
@@ -102,7 +85,7 @@ class MarkerRule(BaseModel):
     @classmethod
     def _with_preset(cls, values: Any) -> Any:
         preset = values.get("preset") if isinstance(values, dict) else None
-        known = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+        known = presets().get(preset, {}) if isinstance(preset, str) else {}
         return {**known, **values} if known else values
 
     @field_validator("season")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hpckit.campaign.campaign import load_campaign
-from hpckit.campaign.markers import PRESETS, MarkerRule
+from hpckit.campaign.markers import MarkerRule, presets
 from hpckit.errors import CampaignError
 from hpckit.reduce.markers.detect import Markers, Observations, detect, seasons_of
 from tests.unit.marker_reference import Found, Seen, markers_of, season_of
@@ -166,7 +166,7 @@ def test_decibels():
     assert found_in(series(0.1, 0.0, -1.0), rule(drop=1, decibels=True)) == []
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", presets())
 def test_presets_find_what_they_are_for(name):
     chosen = MarkerRule.model_validate({"name": "x", "preset": name, "orbits": "all"})
     summer = datetime(2024, 6, 1)

@@ -109,7 +109,7 @@ def test_no_sensor_is_named_outside_its_room() -> None:
     """Where sensors differ, their objects are asked: names of bands, levels, collections stand nowhere else."""
     package = Path(hpckit.__file__).parent
     # JRC's interface has its own names for series and bands, which are words of its addresses.
-    apart = [package / name for name in ("sensors", "testing", "demo.py", "serve/jrc")]
+    apart = [package / name for name in ("sensors", "testing", "demo", "serve/jrc")]
     named = {
         *(name for sensor in SENSORS for name in (sensor.name, sensor.origin.mission, *sensor.bands)),
         *(name for sensor in SENSORS for pair in sensor.collections.items() for name in pair),
