@@ -28,7 +28,7 @@ from hpckit.runs.run import claim, find_run
 from tests.integration.campaigns import made_once
 from tests.small_campaign import copy, results, same
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 QUIET = Console(quiet=True)
 

@@ -26,7 +26,7 @@ from hpckit.space.zones import read_zones
 from hpckit.store.geopackage import GeoPackage
 from hpckit.testing.signatures import batch, segment
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 COUNT = 40
 CROPS = ["wheat", "maize", None, ""]

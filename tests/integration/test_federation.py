@@ -23,7 +23,7 @@ from tests.integration.campaigns import made_once
 from tests.small_campaign import results, same
 from tests.waiting import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_two_sites_give_the_results_of_one(home, whole):
         "a": ("31UFU", "31UGU"),
         "b": ("31UFT", "31UGT"),
     }
-    until(lambda: over(home), 120, "for the end of both")
+    until(lambda: over(home), 300, "for the end of both")
     same(synced(home), whole[1])
     status = hpckit(home, "status", "campaign.yaml")
     assert status.returncode == 0 and "over" in status.stdout, status.stdout + status.stderr
@@ -149,7 +149,7 @@ def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_pat
     with pytest.raises(FederationError, match="several sites share this campaign"):
         api.submit(home / "campaign.yaml", "a")
     (tmp_path / "cut off").rename(tmp_path / "at a")
-    until(lambda: over(home), 240, "for the end of b")
+    until(lambda: over(home), 480, "for the end of b")
     assert (next((tmp_path / "at a").glob("*/0001/shared.run")) / "fence.json").exists()
     same(synced(home), whole[1])
     writers = {entry.writer.split("/")[0] for entry in read_journal(run)}

@@ -22,7 +22,7 @@ from tests.servers.files import FileServer, serve
 from tests.unit.test_graph_stac import DATES, HERE, made  # noqa: F401 -- a fixture
 from tests.unit.test_stac_items import pixels
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUIET = Console(quiet=True)
 

@@ -20,7 +20,7 @@ from hpckit.demo.lessons import OPTICAL, write_data
 from hpckit.testing.landscape import season
 from tests.integration.campaigns import made_once
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(hpckit.__file__).parents[1]
 PAGE = ROOT / "docs/how-to/learn.md"

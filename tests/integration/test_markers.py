@@ -35,7 +35,7 @@ from hpckit.testing.signatures import REDUCTION, batch, zone_layer
 from tests.integration.test_sync import compute
 from tests.unit.marker_reference import Seen, markers_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 LAYER = zone_layer()
 QUIET = Console(quiet=True)

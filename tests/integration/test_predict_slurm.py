@@ -17,7 +17,7 @@ from tests.integration.test_functions import mapped, predicting, read  # noqa: F
 from tests.integration.test_graphs import ingested  # noqa: F401 -- a fixture
 from tests.integration.test_slurm_run import finish, site, slow, undone
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 THIS_CODE = f"environment: {{PYTHONPATH: {json.dumps(str(Path(hpckit.__file__).parents[1]))}}}\n"
 

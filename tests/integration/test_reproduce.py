@@ -17,7 +17,7 @@ from hpckit.errors import CrateError
 from hpckit.production.provenance import crate as crates
 from tests import products, small_campaign
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUIET = Console(quiet=True)
 AGENT = {"agent": "Ada", "agent_id": "https://orcid.org/0000-0002-1825-0097"}

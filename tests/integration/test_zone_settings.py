@@ -21,7 +21,7 @@ from hpckit.runs.run import find_run
 from hpckit.store import open_store
 from tests.small_campaign import copy, same, zones
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SHAPES = zones(12)
 
