@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import subprocess
 
 _hiding: Final = threading.Lock()
 
@@ -55,6 +59,15 @@ def runs(pid: object, started: object) -> bool | None:
     except PermissionError:
         return None  # /proc hides processes of others
     return None
+
+
+def abandon(process: subprocess.Popen[str]) -> None:
+    """Kill the leader of a session and what it started, without waiting: what hangs in the kernel does not end."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 @contextmanager

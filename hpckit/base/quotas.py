@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from hpckit.base.disks import existing
 from hpckit.base.mounts import Mount, mount_of
+from hpckit.base.processes import abandon
 from hpckit.base.quotaformats import Quota, read_lfs, read_mmlsquota, read_quota, read_xfs
 
 _PATIENCE_S: Final = 5.0
@@ -169,12 +168,7 @@ def ask(words: Sequence[str], patience_s: float = _PATIENCE_S) -> str:
     try:
         out, err = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        # Not waited for: a process that hangs in the kernel, on a file system that is gone, does not end.
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        abandon(process)
         raise UnknownError(f"`{words[0]}` did not answer within {patience_s:g} s") from None
     # `quota` ends with 1 where a limit is exceeded, and says so on its standard output.
     if process.returncode != 0 and not (words[0] == "quota" and out.strip() and not err.strip()):

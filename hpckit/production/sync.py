@@ -20,8 +20,9 @@ from hpckit.errors import EX_FAILED, EX_TEMPFAIL, FileUnavailableError, SpoolErr
 from hpckit.production.markers import MarkerReport, are_current, refresh
 from hpckit.reduce.composites.publish import is_published
 from hpckit.reduce.signatures.cleaned import forget_cleaned, keep_cleaned
-from hpckit.reduce.signatures.results import UnitResult, planned_inputs, results_of, set_aside
+from hpckit.reduce.signatures.results import UnitResult, planned_inputs, results, results_of, set_aside
 from hpckit.reduce.signatures.spool import Segment, read_segment, segments
+from hpckit.runs.journal import read_journal
 from hpckit.runs.part import require_no_part
 from hpckit.runs.run import Run
 from hpckit.space.crops import zone_labels
@@ -96,8 +97,9 @@ def sync(campaign: Campaign, run: Run, console: Console) -> SyncReport:
         store.prepare()
         known = store.owners()
         require_own(run, campaign, known)
-        wanted = results_of(run)
-        keep_cleaned(run, planned_inputs(run))
+        planned = planned_inputs(run)
+        wanted = results(read_journal(run.path), planned)
+        keep_cleaned(run, planned)
         names = [reduction.name for reduction in run.campaign.signatures]
         for name in known.keys() - set(names):
             if known[name].campaign and known[name].is_same(owner):

@@ -40,6 +40,8 @@ _PREFIX: Final = "attribute:"
 Wanted = Literal["all"] | Sequence[str] | Mapping[str, str]
 """Fields; or fields by the name that each gets; or all."""
 
+Kind = Literal["integer", "decimal", "boolean", "day", "time", "text"]
+
 
 @dataclass(frozen=True)
 class Attributes:
@@ -135,6 +137,22 @@ class Names:
         if plain in _RESERVED or _PERCENTILE.fullmatch(plain):
             return True
         return any(plain.startswith(f"{band.casefold()}_") for band in self.bands)
+
+
+def kind_of(column: pa.Array) -> Kind:
+    """Kind of an attribute, for which stores have types of their own."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return "integer"
+    if pa.types.is_floating(kind):
+        return "decimal"
+    if pa.types.is_boolean(kind):
+        return "boolean"
+    if pa.types.is_date(kind):
+        return "day"
+    return "time" if pa.types.is_timestamp(kind) else "text"
 
 
 def require_names(names: Sequence[str], taken: Names) -> None:

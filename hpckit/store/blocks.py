@@ -62,15 +62,18 @@ class RecordBlock:
 
     def ordered(self) -> RecordBlock:
         """The same records, sorted."""
-        order = sorting(self.zone, self.origin, self.origins)
+        return self.taken(sorting(self.zone, self.origin, self.origins))
+
+    def taken(self, rows: npt.NDArray[np.intp]) -> RecordBlock:
+        """Some of the records, in this order."""
         return replace(
             self,
-            zone=self.zone[order],
-            origin=self.origin[order],
-            valid=self.valid[order],
-            total=self.total[order],
-            values=self.values[:, order],
-            classes={band: counts[order] for band, counts in self.classes.items()},
+            zone=self.zone[rows],
+            origin=self.origin[rows],
+            valid=self.valid[rows],
+            total=self.total[rows],
+            values=self.values[:, rows],
+            classes={band: counts[rows] for band, counts in self.classes.items()},
         )
 
 

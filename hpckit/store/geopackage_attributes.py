@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from hpckit.errors import StoreError
-from hpckit.space.attributes import Attributes
+from hpckit.space.attributes import Attributes, Kind, kind_of
 from hpckit.store.geopackage_names import column_names, quote
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 DROPS_COLUMNS: Final = (3, 35, 0)
 """First version of SQLite that can."""
 _ROWS_AT_A_TIME: Final = 20_000
+_TYPES: Final[Mapping[Kind, str]] = {
+    "integer": "INTEGER",
+    "decimal": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "day": "DATE",
+    "time": "DATETIME",
+    "text": "TEXT",
+}
 
 
 def attribute_names(db: sqlite3.Connection, reduction: str) -> list[str]:
@@ -46,7 +51,7 @@ def write_attributes(db: sqlite3.Connection, reduction: str, attributes: Attribu
     columns = {name: present.get(name.casefold(), name) for name in attributes.columns}
     for name, column in columns.items():
         if name.casefold() not in present:
-            kind = _kind(attributes.columns[name])
+            kind = _TYPES[kind_of(attributes.columns[name])]
             db.execute(f"ALTER TABLE {quote(layer)} ADD COLUMN {quote(name)} {kind}")
         elif column not in kept:
             raise StoreError(
@@ -56,7 +61,7 @@ def write_attributes(db: sqlite3.Connection, reduction: str, attributes: Attribu
     if columns:
         forbid_index_changes(db)
         _fill(db, layer, attributes, list(columns.values()))
-    listed = [(columns[name], _kind(column)) for name, column in attributes.columns.items()]
+    listed = [(columns[name], _TYPES[kind_of(column)]) for name, column in attributes.columns.items()]
     listed += [(name, "") for name in kept if name not in columns.values()]
     change = "UPDATE hpckit_reduction SET attributes = ?, attributes_digest = ? WHERE name = ?"
     db.execute(change, [json.dumps(listed), attributes.digest, reduction])
@@ -93,21 +98,6 @@ def _drop(db: sqlite3.Connection, layer: str, names: Iterable[str]) -> list[str]
         forbid_index_changes(db)
         db.execute(f"UPDATE {quote(layer)} SET {', '.join(f'{quote(name)} = NULL' for name in found)}")
     return found
-
-
-def _kind(column: pa.Array) -> str:
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_integer(kind):
-        return "INTEGER"
-    if pa.types.is_floating(kind):
-        return "DOUBLE"
-    if pa.types.is_boolean(kind):
-        return "BOOLEAN"
-    if pa.types.is_date(kind):
-        return "DATE"
-    return "DATETIME" if pa.types.is_timestamp(kind) else "TEXT"
 
 
 def _fill(db: sqlite3.Connection, layer: str, attributes: Attributes, columns: list[str]) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from hpckit.space.attributes import Attributes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from hpckit.space.attributes import Attributes, Kind, kind_of
 
 _ROWS_AT_A_TIME: Final = 10_000
+_TYPES: Final[Mapping[Kind, str]] = {
+    "integer": "bigint",
+    "decimal": "double precision",
+    "boolean": "boolean",
+    "day": "date",
+    "time": "timestamp",
+    "text": "text",
+}
 _UPDATE: Final = """
 UPDATE zone z SET attributes = n.attributes
   FROM unnest(%s::integer[], %s::jsonb[]) AS n (id, attributes) WHERE z.id = n.id
@@ -30,25 +36,9 @@ def write_attributes(cursor: Any, reduction: str, attributes: Attributes) -> Non
         parts = [column.slice(start, _ROWS_AT_A_TIME).to_pylist() for column in columns.values()]
         rows = [json.dumps(dict(zip(columns, map(_stored, row), strict=True))) for row in zip(*parts, strict=True)]
         cursor.execute(_UPDATE, [list(range(first + start, first + start + len(rows))), rows])
-    listed = json.dumps([[name, _kind(column)] for name, column in columns.items()])
+    listed = json.dumps([[name, _TYPES[kind_of(column)]] for name, column in columns.items()])
     change = "UPDATE reduction SET attributes = %s, attributes_digest = %s WHERE id = %s"
     cursor.execute(change, [listed, attributes.digest, number])
-
-
-def _kind(column: pa.Array) -> str:
-    """Type of an attribute in views."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_integer(kind):
-        return "bigint"
-    if pa.types.is_floating(kind):
-        return "double precision"
-    if pa.types.is_boolean(kind):
-        return "boolean"
-    if pa.types.is_date(kind):
-        return "date"
-    return "timestamp" if pa.types.is_timestamp(kind) else "text"
 
 
 def _stored(value: Any) -> Any:

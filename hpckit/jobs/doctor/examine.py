@@ -6,7 +6,6 @@ Libraries that are examined may crash when they are imported, and commands and f
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hpckit.base.findings import Finding
+from hpckit.base.processes import abandon
 
 TIMEOUT_S: Final = 15.0
 """For all probes together: importing from a busy parallel file system takes some seconds."""
@@ -101,11 +101,7 @@ def _ask(probe: Probe, deadline: float, timeout_s: float) -> list[Finding]:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """Kill a probe and what it started; one that hangs in the kernel is left behind, not waited for."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    abandon(process)
     with suppress(subprocess.TimeoutExpired):
         process.wait(0.2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,19 +79,7 @@ class Chosen:
             if kept.all():
                 yield block
             elif kept.any():
-                yield _kept(block, np.flatnonzero(kept))
-
-
-def _kept(block: RecordBlock, rows: npt.NDArray[np.intp]) -> RecordBlock:
-    return replace(
-        block,
-        zone=block.zone[rows],
-        origin=block.origin[rows],
-        valid=block.valid[rows],
-        total=block.total[rows],
-        values=block.values[:, rows],
-        classes={band: counts[rows] for band, counts in block.classes.items()},
-    )
+                yield block.taken(np.flatnonzero(kept))
 
 
 def _row(layer: ZoneLayer, name: str) -> int:
