@@ -145,7 +145,7 @@ def show_status(
         counts = (str(count) for count in (stage.done, stage.failed, stage.waiting))
         made.add_row(stage.stage, *counts, format_duration(stage.seconds), left)
     print_out(made)
-    if energy is not None:
+    if energy is not None and energy.begun:
         print_out(f"energy: {energy.text}")
     for reason, units in status.failures.items():
         print_out(f"{len(units)} failed: {reason}\n    {', '.join(units[:3])}{', …' if len(units) > 3 else ''}")

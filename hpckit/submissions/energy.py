@@ -53,6 +53,11 @@ class EnergyUse:
     """Units that were computed outside of jobs."""
 
     @property
+    def begun(self) -> bool:
+        """Whether a job ended or a unit was computed, so that there is something to tell."""
+        return bool(self._jobs) or self.here != "none"
+
+    @property
     def text(self) -> str:
         """In words, with what it rests on."""
         return f"{self.amount} ({self.basis})"

@@ -54,7 +54,8 @@ def test_jobs_on_another_cluster(slurm, other, victim, made, tmp_path, monkeypat
     assert f"job {victim};other" in sent.stdout and queue(slurm) == f"{victim} precious PENDING\n"
     until(lambda: "RUNNING" in queue(other), what="for jobs that were let go where they are")
     shown = call("status", "campaign.yaml").stdout
-    assert "unknown" not in shown and "running" in shown
+    elements = shown[shown.index("elements") :]
+    assert "unknown" not in elements and "running" in elements and "energy" not in shown
     assert call("submit", "campaign.yaml", "--site", "./lab.yaml").returncode == 75
     assert "of submission 1 cancelled" in call("cancel", "campaign.yaml").stderr
     until(lambda: not queue(other), what="for an empty queue")

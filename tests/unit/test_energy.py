@@ -136,7 +136,7 @@ def test_work_outside_of_jobs(tmp_path):
     assert used.basis.startswith("estimated from 1 core-hours for work outside of jobs")
     lost = energy([], by_writer(entries))
     assert lost.kwh is None and lost.here == "unknown" and "no site file has figures" in lost.basis
-    assert energy([], {}).basis == "no work yet" and energy([], {}).kwh is None
+    assert energy([], {}).basis == "no work yet" and energy([], {}).kwh is None and not energy([], {}).begun
 
 
 def test_journals_are_added_up_by_writer(tmp_path):
