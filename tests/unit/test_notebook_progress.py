@@ -17,12 +17,13 @@ pytestmark = pytest.mark.slow
 SETUP = """\
 import time
 from hpckit import api
+from hpckit.api.shown import shown
 from hpckit.base.console import Console
 from hpckit.look.notebook import progress
 progress._EVERY_S = 0
 """
 WORK = """\
-console = api._shown(api.QUIET)
+console = shown(api.QUIET)
 with console.progress("ingest", total=4) as advance:
     for done in range(1, 5):
         advance(done, 4)
@@ -30,7 +31,7 @@ with console.progress("ingest", total=4) as advance:
 """
 FAULT = """\
 try:
-    with api._shown(api.QUIET).progress("zones") as advance:
+    with shown(api.QUIET).progress("zones") as advance:
         advance(1, 4)
         raise ValueError
 except ValueError:
@@ -51,7 +52,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]
     started, client = manager.start_new_kernel(cwd=str(folder), kernel_name="python3")
     try:
         made = []
-        for code in (SETUP, WORK, FAULT, "api._shown(Console(quiet=True)).say('nothing')", REFUSED):
+        for code in (SETUP, WORK, FAULT, "shown(Console(quiet=True)).say('nothing')", REFUSED):
             said: list[dict[str, Any]] = []
             client.execute_interactive(code, timeout=60, output_hook=said.append, allow_stdin=False)
             made.append(said)
@@ -104,8 +105,9 @@ def test_an_error_ends_in_its_sentence(cells: list[list[dict[str, Any]]]) -> Non
 
 def test_outside_of_a_kernel_nothing_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from hpckit import api
+    from hpckit.api.shown import shown
 
-    assert not in_notebook() and api._shown(api.QUIET) is api.QUIET
+    assert not in_notebook() and shown(api.QUIET) is api.QUIET
     with pytest.raises(Exception, match=r"none\.yaml"):
         api.run(tmp_path / "none.yaml")
     assert capsys.readouterr() == ("", "")
