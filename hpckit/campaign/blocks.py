@@ -7,24 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpckit.base.files import digest_file
 from hpckit.campaign.functionfiles import digest_of_module, find_module
 from hpckit.campaign.graph import GraphReduction
+from hpckit.campaign.model import Model
 from hpckit.errors import CampaignError
 
 MODEL_KINDS: Final = (".joblib", ".pkl", ".pickle", ".skops", ".onnx")
 """How names of model files end."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class BlockOutputs(_Model):
+class BlockOutputs(Model):
     """Where results of blocks end."""
 
     path: Path = Path("maps")
@@ -35,7 +30,7 @@ class BlockOutputs(_Model):
     """Of the format."""
 
 
-class BlockReduction(_Model):
+class BlockReduction(Model):
     """What all reductions block by block have: pixels that they take, and where their results end."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
@@ -81,7 +76,7 @@ class BlockReduction(_Model):
         return self.model_dump(mode="json", exclude={"name", "memory_mib", "collection", "outputs"})
 
 
-class Makes(_Model):
+class Makes(Model):
     """What a function gives back."""
 
     bands: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]

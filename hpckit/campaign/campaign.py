@@ -6,19 +6,14 @@ whatever is wrong with it.
 
 from __future__ import annotations
 
-import codecs
-import datetime as dt
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Discriminator,
     Field,
-    GetJsonSchemaHandler,
     GetPydanticSchema,
     PrivateAttr,
     Tag,
@@ -26,265 +21,32 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import core_schema
 
 from hpckit.base.account import expand
-from hpckit.base.credentials import check_dsn, find_secret
 from hpckit.base.document import read_document
 from hpckit.campaign.blocks import BlockReduction, FunctionReduction, OfWindows, PredictReduction
 from hpckit.campaign.composite import Composite
+from hpckit.campaign.cube import Cube
 from hpckit.campaign.cubeless import require_no_cube_needed
 from hpckit.campaign.graph import GraphReduction, graph_faults, with_own_data
-from hpckit.campaign.indices import bands_named, require_indices, require_no_band, resolved
+from hpckit.campaign.indices import require_no_band, resolved
 from hpckit.campaign.markers import MarkerRule, settled
-from hpckit.campaign.metres import Metres
+from hpckit.campaign.model import Model
+from hpckit.campaign.period import Period
 from hpckit.campaign.scenes import Scenes
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.campaign.step import Step, require_order
-from hpckit.errors import CampaignError, GridError, VectorError
+from hpckit.campaign.storesettings import StoreSettings
+from hpckit.errors import CampaignError, GridError
 from hpckit.sensors.bands import BandRef
-from hpckit.sensors.registry import MASK, SENSORS
+from hpckit.sensors.registry import SENSORS
 from hpckit.sensors.sensor import Sensor
 from hpckit.space.areafile import Area
-from hpckit.space.attributes import Names, require_names
 from hpckit.space.grid import NATIVE, PATTERN, Grid, parse_grid
 
 if TYPE_CHECKING:
-    from hpckit.space.zones import ZoneLayer
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class Period(_Model):
-    """First and last day, both included, UTC; `2024-03-01/..` has no end."""
-
-    start: dt.date
-    end: dt.date | None = None
-    """None: what comes later belongs to it, too."""
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Text `START/END`, or the two fields."""
-        text = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}/(\d{4}-\d{2}-\d{2}|\.\.)$"}
-        return {"anyOf": [text, handler(schema)], "description": cls.__doc__}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        start, slash, end = value.partition("/")
-        if not slash:
-            raise ValueError("write START/END, for example 2024-03-01/2024-10-31, or 2024-03-01/.. without an end")
-        return {"start": start.strip(), "end": None if end.strip() == ".." else end.strip()}
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Period:
-        if self.end is not None and self.end < self.start:
-            raise ValueError(f"the period ends ({self.end}) before it starts ({self.start}); swap the dates")
-        return self
-
-    def __str__(self) -> str:
-        """Interval of days as STAC and OGC write it: ISO 8601, or `..` for no end."""
-        return f"{self.start}/{self.end or '..'}"
-
-
-class Cube(_Model):
-    """How the cube is laid out, and what it is made from."""
-
-    keep: bool = True
-    """Off: no cube is written, and statistics of zones, the same numbers, are computed straight from the products.
-    Composites, pictures of the cube, and steps that work on it need one."""
-    path: Path = Path("cube.zarr")
-    bands: Annotated[list[str], Field(min_length=1)]
-    """`B04` at its native resolution, `B04@60m` for another one that the products carry."""
-    dates_per_block: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Dates in one shard: the unit of writing. Appending later scenes rewrites the last block only."""
-    sharding: bool = True
-    """Off: one chunk per file, for readers without the sharding codec (GDAL before 3.13)."""
-    compression: Annotated[int, Field(ge=1, le=9)] = 3
-    """Zstandard level inside Blosc with bit shuffle."""
-    skip_cloudy: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Windows with at least this fraction of cloud or nodata in the mask of the products (SCL) stay nodata and are
-    never decoded."""
-    resampling: Literal["nearest", "bilinear", "cubic", "average"] = "bilinear"
-    """How pixels come onto a grid other than mgrs; classes and probabilities are always `nearest`."""
-    overlaps: Literal["newest", "least_cloudy"] = "newest"
-    """Which granule of a pass wins where several cover a tile of a grid other than mgrs."""
-    extent: Literal["aoi", "zones", "granule"] = "aoi"
-    """Windows of a tile that are ingested: those that the area of interest touches and those of the zones that share
-    area with it; only those that hold a zone of a reduction; or all. Later changes add windows, and remove none."""
-    margin_m: Annotated[float, Field(ge=0, le=1_000_000)] = 0.0
-    """Metres by which the area, or with `extent: zones` the zones, are widened to find the windows."""
-
-    @property
-    def windows_by(self) -> Literal["aoi", "zones", "granule"]:
-        """What chooses the windows that are decoded: without a cube nothing but zones needs any."""
-        return self.extent if self.keep else "zones"
-
-    @property
-    def reach_m(self) -> float:
-        """Metres around the area or the zones at which windows are decoded, too."""
-        return self.margin_m if self.keep else 0.0
-
-    @model_validator(mode="after")
-    def _margin_of_something(self) -> Cube:
-        if self.margin_m and self.extent == "granule":
-            raise ValueError("`margin_m` has no meaning with `extent: granule`, which holds all windows; remove it")
-        return self
-
-
-class Mask(_Model):
-    """Which pixels a signature leaves out, by a band of classes or bits; the defaults are those of the sensor."""
-
-    band: str = MASK.name
-    exclude: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(MASK.hide))
-    """Codes of classes, or numbers of bits, of which the lowest is 0."""
-
-
-class SignatureReduction(_Model):
-    """Statistics of zones, per acquisition and band."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-    kind: Literal["signatures"] = "signatures"
-    zones: Path
-    """Polygon layer in any format and CRS that OGR reads, or GeoParquet."""
-    layer: str | None = None
-    """Needed where the file has several."""
-    id: str
-    """Field of the layer that identifies a zone; any type, unique. `fid`: the number of the feature."""
-    crs: str | None = None
-    """CRS of the layer, where the file has none or a wrong one: `EPSG:25832`."""
-    encoding: str | None = None
-    """Encoding of text, where the file says none or a wrong one: `cp1252`, `UTF-8`."""
-    invalid: Literal["drop", "refuse"] = "drop"
-    """Features without a usable polygon (none at all, damaged, lines, points) are left out and listed, or refused."""
-    buffer: Metres = 0.0
-    """By how much zones are widened, or narrowed: `-5m`. Zones of which nothing is left are listed, and left out."""
-    attributes: Literal["all"] | list[str] | dict[str, str] = Field(default_factory=list)
-    """Fields of the layer that go with the zones into store, views and exports: `[crop, holding]`, with other names
-    `{holding: OBJ_ID}`, or `all`. By default none, since they may be personal data. They change no result."""
-    bands: Annotated[list[str], Field(min_length=1)]
-    indices: dict[str, str] = Field(default_factory=dict)
-    """Derived bands by name: expressions over bands, `(B08 - B04) / (B08 + B04)`, in reflectance. `B04@20m` is a band
-    at that resolution; without, its native one, or the only one that the cube has."""
-    mask: Mask | None = Field(default_factory=Mask)
-    coverage: Literal["centre", "fraction"] = "centre"
-    percentiles: list[Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=lambda: [25.0, 50.0, 75.0])
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-    @field_validator("crs", "encoding")
-    @classmethod
-    def _known(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.field_name == "crs":
-            from hpckit.space.vector.crs import parse_crs
-
-            try:
-                parse_crs(value)
-            except VectorError as error:
-                raise ValueError(f"{error.message}; {error.hint}") from error
-        if value is not None and info.field_name == "encoding":
-            try:
-                codecs.lookup(value)
-            except LookupError:
-                raise ValueError("no known encoding of text; write it like cp1252 or UTF-8") from None
-        return value
-
-    @field_validator("percentiles")
-    @classmethod
-    def _sorted_percentiles(cls, values: list[float]) -> list[float]:
-        return sorted(set(values))
-
-    @field_validator("indices")
-    @classmethod
-    def _expressions(cls, indices: dict[str, str]) -> dict[str, str]:
-        require_indices(indices)
-        return indices
-
-    @model_validator(mode="after")
-    def _attributes_have_free_names(self) -> SignatureReduction:
-        if self.attributes != "all":
-            require_names(list(self.attributes), self._taken)
-            if self.id in self.attributes:
-                raise ValueError(f"`attributes`: {self.id!r} is the identifier of the zones, which is there anyway")
-        return self
-
-    @property
-    def _taken(self) -> Names:
-        return Names((*self.bands, *self.indices))
-
-    def read_zones(self, path: Path) -> ZoneLayer:
-        """The zones, of the file that `zones` names.
-
-        Raises
-        ------
-        ZoneError
-            If they cannot be read.
-        """
-        from hpckit.space.zones import read_zones
-
-        return read_zones(
-            path,
-            self.id,
-            self.layer,
-            crs=self.crs,
-            encoding=self.encoding,
-            invalid=self.invalid,
-            buffer_m=self.buffer,
-            attributes=self.attributes,
-            taken=self._taken,
-        )
-
-    @property
-    def statistics(self) -> tuple[str, ...]:
-        """Names of the statistics of a continuous band, in the order in which they are stored."""
-        return ("mean", "std", "min", "max", *(f"p{value:g}" for value in self.percentiles))
-
-    def named_bands(self) -> list[str]:
-        """Every band that must be in the cube, as written: bands, those of indices, that of the mask."""
-        return bands_named(self.bands, self.indices, None if self.mask is None else self.mask.band)
-
-
-class StoreSettings(_Model):
-    """Where results end: a GeoPackage file, or a PostgreSQL database with PostGIS."""
-
-    path: Path | None = None
-    """GeoPackage file; the default is `<name>.gpkg` beside the campaign file."""
-    dsn: str | None = None
-    """`postgresql://user@host/database`; the password comes from ~/.pgpass or PGPASSWORD."""
-    db_schema: Annotated[str, Field(alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,50}$")] = "hpckit"
-    """Schema of the database."""
-
-    @field_validator("path")
-    @classmethod
-    def _file(cls, path: Path | None) -> Path | None:
-        if path is not None and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
-            raise ValueError("path is a GeoPackage file; a database is given as dsn")
-        return path
-
-    @field_validator("dsn")
-    @classmethod
-    def _sound_dsn(cls, dsn: str | None) -> str | None:
-        if dsn is not None:
-            check_dsn(dsn)
-            if find_secret(dsn) is not None:
-                raise ValueError("a password must not stand in the campaign file; put it into ~/.pgpass")
-        return dsn
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> StoreSettings:
-        if self.path is not None and self.dsn is not None:
-            raise ValueError("give either path (GeoPackage) or dsn (PostgreSQL), not both")
-        return self
-
-    @property
-    def is_file(self) -> bool:
-        """Whether results end in a file, and not on a server."""
-        return self.dsn is None
+    pass
 
 
 def _read_grid(value: Any, info: ValidationInfo) -> Grid:
@@ -350,7 +112,7 @@ def _own_data_or_graphs(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [{"required": own}, {"properties": {"reductions": graphs}, "required": ["reductions"]}]
 
 
-class Campaign(_Model):
+class Campaign(Model):
     """One production: area, period, scenes, grid, cube, reductions and store."""
 
     model_config = ConfigDict(json_schema_extra=_own_data_or_graphs)

@@ -8,10 +8,11 @@ from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hpckit.campaign.expression import Expression
 from hpckit.campaign.indices import bands_named, require_indices
+from hpckit.campaign.model import Model
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.registry import MASK
 
@@ -31,13 +32,7 @@ def _listed(resolutions: set[int]) -> str:
     return " and ".join(map(str, sorted(resolutions)))
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class Rolling(_Model):
+class Rolling(Model):
     """Periods of equal length that begin in equal steps; they overlap where the step is shorter."""
 
     window: Annotated[int, Field(ge=1, le=3660)]
@@ -56,7 +51,7 @@ def _distance(value: Any) -> Any:
     return {"metres": value} if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-class Distance(_Model):
+class Distance(Model):
     """A distance in metres or in pixels of the mask."""
 
     metres: Annotated[float, Field(ge=0, le=5000)] = 0
@@ -70,7 +65,7 @@ class Distance(_Model):
 Length = Annotated[Distance, BeforeValidator(_distance, json_schema_input_type=str | float | Distance)]
 
 
-class CompositeMask(_Model):
+class CompositeMask(Model):
     """Which observations a composite leaves out, by a band of classes or bits; defaults are those of the sensor."""
 
     band: str = MASK.name
@@ -81,7 +76,7 @@ class CompositeMask(_Model):
     dilate_classes: list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=lambda: list(MASK.spread))
 
 
-class Score(_Model):
+class Score(Model):
     """What makes an observation the best one: its day and its distance from what is masked."""
 
     day: Annotated[int, Field(ge=1, le=366)] | None = None
@@ -98,7 +93,7 @@ class Score(_Model):
         return min(250, ceil(self.cloud_distance.in_pixels(resolution_m)))
 
 
-class Smoothing(_Model):
+class Smoothing(Model):
     """How the curve of the method `smooth` runs: Whittaker's smoother with second-order differences of days."""
 
     lam: Annotated[float, Field(alias="lambda", ge=0, le=1e9)] = 1000
@@ -111,7 +106,7 @@ class Smoothing(_Model):
     """Days for which the curve continues as a line before the first and after the last observation of a pixel."""
 
 
-class Mosaic(_Model):
+class Mosaic(Model):
     """One GeoTIFF over all tiles in a CRS of your choice."""
 
     crs: Annotated[str, Field(pattern=r"^EPSG:\d{4,6}$")]
@@ -119,7 +114,7 @@ class Mosaic(_Model):
     """Metres, or degrees, as the CRS has."""
 
 
-class Outputs(_Model):
+class Outputs(Model):
     """What is written beside the Zarr group."""
 
     path: Path = Path("composites")
@@ -131,7 +126,7 @@ class Outputs(_Model):
     """Over all tiles: a VRT for each UTM zone, or one GeoTIFF in a CRS."""
 
 
-class Composite(_Model):
+class Composite(Model):
     """Reductions of each pixel over the dates of each period."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]

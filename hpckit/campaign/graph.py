@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from hpckit.campaign.model import Model
 from hpckit.errors import CampaignError, GraphError
 from hpckit.sensors.registry import SENSORS
 from hpckit.sites.udf import Udf
@@ -25,20 +26,14 @@ _OF_BLOCKS: Final = ("graph", "function", "predict")
 _MOST_BYTES: Final = 16 * 2**20
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        defer_build=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class GraphOutputs(_Model):
+class GraphOutputs(Model):
     """Where results of a graph end."""
 
     path: Path = Path("graphs")
     """Folder: `<name>.zarr` in it holds what units computed, `<name>` the files of its `save_result`."""
 
 
-class GraphReduction(_Model):
+class GraphReduction(Model):
     """A process graph of openEO, computed in blocks of pixels, or groups of geometries."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]

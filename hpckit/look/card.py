@@ -12,7 +12,8 @@ from hpckit.base.card import card
 from hpckit.base.quantities import format_bytes, format_count, format_duration
 
 if TYPE_CHECKING:
-    from hpckit.campaign.campaign import Campaign, Period
+    from hpckit.campaign.campaign import Campaign
+    from hpckit.campaign.period import Period
     from hpckit.look.style import Picture
     from hpckit.production.estimate import Estimate
     from hpckit.runs.status import Status

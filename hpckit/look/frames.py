@@ -14,7 +14,8 @@ from hpckit.store.batches import record_batches, schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hpckit.campaign.campaign import Campaign, SignatureReduction
+    from hpckit.campaign.campaign import Campaign
+    from hpckit.campaign.signatures import SignatureReduction
 
 _PEAK: Final = {"arrow": 1.1, "pandas": 5.0}
 """Most memory while a table is made, over that of its batches: of pandas also plain text and the table itself."""

@@ -16,7 +16,8 @@ from hpckit.sensors.masks import CLEAR
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hpckit.campaign.campaign import Campaign, SignatureReduction
+    from hpckit.campaign.campaign import Campaign
+    from hpckit.campaign.signatures import SignatureReduction
     from hpckit.store import Store
 
 FLAGS: Final = ("gap", "small", "outside", "heterogeneous")

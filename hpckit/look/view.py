@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, overload
 
 from hpckit.base.quantities import format_count
-from hpckit.campaign.campaign import Campaign, SignatureReduction
+from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.cubeless import REMEDY
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.errors import CampaignError, CubeError, HpckitError, RunError, StoreError, ZoneError
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from hpckit.base.disks import existing
 from hpckit.base.quantities import format_area, format_bytes, format_count
 from hpckit.campaign import owner
 from hpckit.campaign.blocks import BlockReduction, OfWindows
-from hpckit.campaign.campaign import Campaign, SignatureReduction
+from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.graph import described
 from hpckit.campaign.paths import clashes
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.campaign.step import Step
 from hpckit.catalogue import tiling
 from hpckit.catalogue.holdings import holds, instead, is_without

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from hpckit.campaign.campaign import Campaign, SignatureReduction
+from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.composite import Composite
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.production.tasks import FLOATS, TASKS
 
 _SHARED: Final = {"events", "pixels centre", "pixels fraction", "gather uint16", "gather uint8", "classes"}

@@ -16,7 +16,7 @@ from hpckit.serve.dataset import Dataset
 from hpckit.store.frames import ZoneRecords, as_utc
 
 if TYPE_CHECKING:
-    from hpckit.campaign.campaign import SignatureReduction
+    from hpckit.campaign.signatures import SignatureReduction
 
 Floats = npt.NDArray[np.float64]
 _NO_DATA: Final = 0

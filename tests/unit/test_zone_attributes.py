@@ -13,7 +13,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpckit.campaign.campaign import SignatureReduction
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.errors import HpckitError, VectorError, ZoneError
 from hpckit.space.attributes import Attributes, Names, require_names
 from hpckit.space.zones import findings, load_zones, read_zones, write_zones

@@ -21,7 +21,8 @@ from hpckit.store.frames import RowLayout
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hpckit.campaign.campaign import Campaign, SignatureReduction
+    from hpckit.campaign.campaign import Campaign
+    from hpckit.campaign.signatures import SignatureReduction
     from hpckit.space.zones import ZoneLayer
     from hpckit.store import Store
 

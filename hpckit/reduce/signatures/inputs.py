@@ -13,8 +13,9 @@ import pyproj
 
 from hpckit.base.files import digest, digest_json
 from hpckit.base.quantities import format_count
-from hpckit.campaign.campaign import Campaign, SignatureReduction
+from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.expression import Expression
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.cubes.held import Held
 from hpckit.cubes.tiles import Tiles
 from hpckit.reduce.signatures import index

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.reduce import kernels
 from hpckit.reduce.kernels import Statistics
 from hpckit.reduce.physical import physical

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from hpckit.base.files import digest_json
 from hpckit.base.version import __version__
-from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.expression import Expression
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.cubes.arrays import shard_key
 from hpckit.cubes.ingest import date_inputs
 from hpckit.cubes.made import Made

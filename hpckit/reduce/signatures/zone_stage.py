@@ -11,7 +11,7 @@ import pyproj
 import shapely
 
 from hpckit.base.files import digest_json
-from hpckit.campaign.campaign import SignatureReduction
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.cubes.held import Held
 from hpckit.cubes.stage import Context, Outcome, Planning, Stage
 from hpckit.cubes.tiles import Tiles

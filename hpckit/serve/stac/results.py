@@ -10,8 +10,8 @@ from urllib.parse import quote
 import shapely
 
 from hpckit.base.files import digest_json
-from hpckit.campaign.campaign import SignatureReduction
 from hpckit.campaign.composite import Composite
+from hpckit.campaign.signatures import SignatureReduction
 from hpckit.catalogue.moments import microseconds, moment
 from hpckit.cubes.read import Geometry, bands, geometry, tiles
 from hpckit.errors import HpckitError

@@ -15,7 +15,7 @@ from hpckit.serve.viewer.shownlayers import described, shown
 from hpckit.serve.zonemap import ZoneMap
 
 if TYPE_CHECKING:
-    from hpckit.campaign.campaign import SignatureReduction
+    from hpckit.campaign.signatures import SignatureReduction
     from hpckit.look.view import CampaignView
 
 _DIGITS: Final = 7
