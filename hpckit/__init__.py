@@ -37,25 +37,6 @@ if TYPE_CHECKING:
     )
     from hpckit.jobs.interactive import cluster, connect
 
-_VERBS: Final = (
-    *("cancel", "check", "composite", "cube", "follow", "items", "open_campaign", "plan", "retry", "run"),
-    *(
-        "sample",
-        "scan",
-        "scenes",
-        "search",
-        "series",
-        "signatures",
-        "status",
-        "submit",
-        "sync",
-        "tile",
-        "update",
-        "verify",
-        "watch",
-        "zones",
-    ),
-)
 __all__ = [
     "__version__",
     "cancel",
@@ -85,6 +66,8 @@ __all__ = [
     "watch",
     "zones",
 ]
+_OF_JOBS: Final = frozenset({"cluster", "connect"})
+_VERBS: Final = frozenset(__all__) - _OF_JOBS - {"__version__"}
 
 
 def __getattr__(name: str) -> object:
@@ -95,7 +78,7 @@ def __getattr__(name: str) -> object:
         from hpckit import api
 
         return getattr(api, name)
-    if name in ("cluster", "connect"):
+    if name in _OF_JOBS:
         from hpckit.jobs import interactive
 
         return getattr(interactive, name)
