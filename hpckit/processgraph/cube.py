@@ -61,11 +61,11 @@ class Grid:
 
     def xs(self, box: Box) -> Values:
         """Centres of columns of a part."""
-        return self.left + (np.arange(box.left, box.right) + 0.5) * self.dx
+        return centres(self.left, self.dx, box.left, box.right)
 
     def ys(self, box: Box) -> Values:
         """Centres of rows of a part."""
-        return self.top + (np.arange(box.top, box.bottom) + 0.5) * self.dy
+        return centres(self.top, self.dy, box.top, box.bottom)
 
     def part(self, box: Box) -> Grid:
         """The grid of a part of the pixels."""
@@ -99,6 +99,11 @@ class Grid:
 _SAME_PIXEL: Final = 1e-3
 """Of a pixel, by which two lattices may differ and still be one."""
 _ROUNDING: Final = 1e-6
+
+
+def centres(first: float, step: float, begin: int, end: int) -> Values:
+    """Centres of pixels along an axis, from the outer corner of its first pixel on."""
+    return first + (np.arange(begin, end) + 0.5) * step
 
 
 def _close(one: float, other: float) -> bool:

@@ -22,6 +22,7 @@ from hpckit.reduce.blocks.features import feature_names, features_of
 from hpckit.reduce.blocks.function import FunctionBlocks
 from hpckit.reduce.blocks.ownmodules import OwnModules
 from hpckit.reduce.blocks.source import source_of
+from hpckit.space.box import Box
 from hpckit.testing.graphs import bands, raster, times
 
 DATES = ("2024-05-01T10:00:00Z", "2024-05-06T10:00:00Z")
@@ -48,6 +49,29 @@ def test_a_block_has_times_bands_and_positions():
     assert block.x.values[:2].tolist() == [600005.0, 600015.0]
     assert block.y.values[:2].tolist() == [5199995.0, 5199985.0]
     assert block.attrs["crs"] == "EPSG:32632"
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 6, 5), Box(1, 2, 4, 3), Box(2, 0, 3, 1)], ids=str)
+def test_a_block_is_what_xarray_makes_of_values_and_coordinates(box: Box):
+    whole = cube()
+    assert whole.grid is not None
+    values = whole.values[..., box.top : box.bottom, box.left : box.right]
+    data = Cube(values, whole.dims, whole.grid, box)
+    coords = {
+        "time": np.array([text[:-1] for text in DATES], "datetime64[ns]"),
+        "band": ["B04", "B08"],
+        "y": whole.grid.ys(box),
+        "x": whole.grid.xs(box),
+    }
+    plain = xarray.DataArray(data.values, coords, ("time", "band", "y", "x"), attrs={"crs": "EPSG:32632"})
+    for _ in range(2):  # the second time, coordinates are known
+        block = as_block(data)
+        xarray.testing.assert_identical(block, plain)
+        assert {name: block[name].dtype for name in coords} == {name: plain[name].dtype for name in coords}
+        assert all(block.indexes[name].identical(plain.indexes[name]) for name in coords)
+        block.attrs["crs"] = "changed"
+        block.x.attrs["units"] = "m"
+        block["band"] = ["a", "b"]
 
 
 @given(st.permutations(["band", "y", "x"]), st.permutations(["B04", "B08"]))

@@ -77,8 +77,9 @@ class OwnModules:
             sys.modules.update(others)
 
     def _taken_out(self) -> dict[str, ModuleType]:
-        if not any(package in sys.modules for package in self._packages):
-            return {}  # each block asks twice, and there are thousands of modules
-        inner = tuple(f"{package}." for package in self._packages)
-        names = [name for name in sys.modules if name in self._packages or name.startswith(inner)]
+        names = [name for name in self._packages if name in sys.modules]
+        # Each block asks twice, there are thousands of modules, and only packages have others within them.
+        if any(hasattr(sys.modules[name], "__path__") for name in names):
+            inner = tuple(f"{package}." for package in self._packages)
+            names += [name for name in sys.modules if name.startswith(inner)]
         return {name: sys.modules.pop(name) for name in names}
