@@ -124,7 +124,7 @@ def test_commands_run_as_written(name: str, prepared: Path, tmp_path: Path) -> N
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,  # two cores, with other tests beside
         check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
