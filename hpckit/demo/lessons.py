@@ -6,6 +6,7 @@ import filecmp
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 LESSONS: Final = "HPCKIT_LESSONS"
 """Environment variable: folder of the data, for notebooks that several people, or a build, read with one copy."""
 _MARK: Final = "lessons.json"
+_MAKING: Final = ".making-"
+"""How folders begin in which the data are made."""
 _SETTINGS: Final = {"version": 1, "edge": 768, "seed": 7}
 _RADAR_DATES: Final = 20
 _RADAR_DAYS: Final = 12
@@ -85,6 +88,8 @@ reductions:
 def lesson_data(folder: str | Path = "data", *, console: Console | None = None) -> Path:
     """Give the folder of the data of the teaching notebooks; they are made at the first call, in half a minute.
 
+    Notebooks that ask for them at the same time do not harm each other.
+
     Parameters
     ----------
     folder : str or Path
@@ -109,17 +114,37 @@ def lesson_data(folder: str | Path = "data", *, console: Console | None = None) 
     mark = target / _MARK
     if mark.exists() and json.loads(mark.read_text()) == _SETTINGS:
         return target
-    if target.exists() and any(target.iterdir()) and not (target / f"{_MARK}.part").exists():
+    target.mkdir(parents=True, exist_ok=True)
+    if mark.exists() or not _is_ours_or_empty(target):
         raise HpckitError(
             f"{target}: not empty, and not data of the notebooks of this version of hpckit",
             hint="give another folder, or delete it",
         )
-    target.mkdir(parents=True, exist_ok=True)
-    (target / f"{_MARK}.part").touch()
-    write_data(target, console or Console(quiet=True))
-    write_json(mark, _SETTINGS)
-    (target / f"{_MARK}.part").unlink()
+    # Notebooks may start at the same time: each makes the data by itself, and the first to be done moves its own in.
+    making = Path(tempfile.mkdtemp(prefix=_MAKING, dir=target))
+    try:
+        write_data(making, console or Console(quiet=True))
+        _move_in(making, target)
+        write_json(mark, _SETTINGS)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
     return target
+
+
+def _is_ours_or_empty(folder: Path) -> bool:
+    """Whether a folder is empty, or others are making the data there or were killed at it."""
+    names = [path.name for path in folder.iterdir()]
+    return not names or any(name.startswith(_MAKING) for name in names)
+
+
+def _move_in(made: Path, target: Path) -> None:
+    """Move what was made; what another process, which makes the same, has moved there already stays."""
+    for path in sorted(made.iterdir()):
+        try:
+            path.rename(target / path.name)
+        except OSError:
+            if not (target / path.name).exists():
+                raise
 
 
 def copy_notebooks(folder: Path) -> tuple[list[Path], list[Path]]:

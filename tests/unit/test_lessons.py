@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from hpckit.base.console import Console
 from hpckit.cli import cli
+from hpckit.demo import lessons
 from hpckit.demo.lessons import LESSONS, copy_notebooks, lesson_data, notebooks_folder
 from hpckit.errors import HpckitError
 
@@ -59,3 +63,48 @@ def test_data_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(HpckitError, match="not empty"):
         lesson_data("data")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_notebooks_that_make_the_data_at_the_same_time_share_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes all files between two meetings with the others; one more comes while one of them moves its own."""
+    count = 3
+    late: list[Path] = []
+    begun, written = Barrier(count), Barrier(count)
+
+    def write(folder: Path, console: Console) -> None:
+        meet = not (tmp_path / "data" / "optical").exists()
+        if meet:
+            begun.wait(20)
+        for name in ("optical/a", "optical/b", "radar/c"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(name)
+        (folder / "weather.csv").write_text("date")
+        if meet:
+            written.wait(20)
+
+    def move(made: Path, target: Path) -> None:
+        if not late:
+            late.append(made)
+            (made / "optical").rename(target / "optical")
+            lesson_data(tmp_path / "data")
+        move_in(made, target)
+
+    move_in = lessons._move_in
+    monkeypatch.setattr(lessons, "write_data", write)
+    monkeypatch.setattr(lessons, "_move_in", move)
+    with ThreadPoolExecutor(count) as pool:
+        found = set(pool.map(lesson_data, [tmp_path / "data"] * count))
+    assert found == {tmp_path / "data"} and late
+    names = {path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*")}
+    assert names == {"lessons.json", "optical", "optical/a", "optical/b", "radar", "radar/c", "weather.csv"}
+
+
+def test_data_are_made_again_after_a_kernel_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".making-lost").mkdir()
+    monkeypatch.setattr(lessons, "write_data", lambda folder, console: (folder / "optical").mkdir())
+    assert lesson_data(tmp_path) == tmp_path and (tmp_path / "optical").is_dir()
+    (tmp_path / "lessons.json").write_text('{"version": 0}')
+    with pytest.raises(HpckitError, match="of this version"):
+        lesson_data(tmp_path)
