@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hpckit.reduce.graphs.describe import CollectionInfo
     from hpckit.reduce.graphs.estimating import GraphEstimate
     from hpckit.reduce.graphs.formats import ResultFile
+    from hpckit.reduce.graphs.ondemand.wants import Want
 
 
 def describe_collection(path: str | Path, *, name: str = "") -> CollectionInfo:
@@ -121,6 +122,27 @@ def estimate_graph(
     from hpckit.reduce.graphs.job import job_on
 
     return estimate(job_on(graph, collections, parameters, hosts=hosts, reads_pixels=False))
+
+
+def loaded_collections(graph: Any) -> set[str]:
+    """Names of the collections that a process graph loads; none of one with a fault of form."""
+    from hpckit.reduce.graphs.ask import loaded
+
+    return loaded(graph)
+
+
+def graph_wants(graph: Any, collections: Mapping[str, Path], *, hosts: Collection[str] = ()) -> list[Want]:
+    """Windows of dates that a process graph wants of collections on demand; arguments as of `check_graph`.
+
+    Raises
+    ------
+    GraphError
+        Its first fault.
+    """
+    from hpckit.reduce.graphs.job import job_on
+    from hpckit.reduce.graphs.ondemand.wants import wants_of
+
+    return wants_of(job_on(graph, collections, hosts=hosts, reads_pixels=False))
 
 
 def compute_graph(

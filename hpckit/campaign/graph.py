@@ -45,6 +45,9 @@ class GraphReduction(Model):
     collections: dict[str, Path] = Field(default_factory=dict)
     """Campaign files, or run directories, by the names of the collections that the graph loads. The campaign's own
     cube has its `name`."""
+    on_demand: list[str] = Field(default_factory=list)
+    """Names of collections whose cube is filled with what the graph wants of it, before the graph is computed. The
+    openEO door makes such collections (`openeo.on_demand` of its settings)."""
     hosts: list[str] = Field(default_factory=list)
     """Servers that `load_stac` and `load_url` may read, by name; `"*"` for all of public addresses. A server whose
     address is not public must be named."""

@@ -7,7 +7,16 @@ from typing import Final
 Stage = str
 """One of `STAGES`, or `exec-NAME`, a step of the campaign's own."""
 
-STAGES: Final[tuple[Stage, ...]] = ("ingest", "zones", "signatures", "composites", "export", "graph", "results")
+STAGES: Final[tuple[Stage, ...]] = (
+    "ingest",
+    "zones",
+    "signatures",
+    "composites",
+    "export",
+    "fill",
+    "graph",
+    "results",
+)
 """Hpckit's own, in the order in which they run; a stage begins when the one before it has ended."""
 
 STEP_PREFIX: Final = "exec-"

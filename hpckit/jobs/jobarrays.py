@@ -205,7 +205,8 @@ def jobs(
             made.append(replace(_helper(site, request, "gate", folder, name, before), gates=kind.name))
             follows = ("gate",)
         else:  # units whose inputs are not there refuse by themselves
-            follows = kind.follows if any(job.stage in kind.follows for job in made) else ()
+            there = {job.stage for job in made}
+            follows = tuple(name for name in kind.follows if name in there)
         arrays = _arrays(stage, site, folder, run_id, number, follows)
         if namesakes:
             arrays = [replace(job, mirrors=other.name) for job, other in zip(arrays, namesakes, strict=True)]

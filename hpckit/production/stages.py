@@ -17,6 +17,7 @@ from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import CubeError, PlanError, ShardError
 from hpckit.reduce.composites import stage as composites
 from hpckit.reduce.graphs import stage as graphs
+from hpckit.reduce.graphs.ondemand import stage as ondemand
 from hpckit.reduce.signatures import stages as signatures
 from hpckit.runs.plan import Bundle, Unit
 from hpckit.runs.run import find_run, open_frozen
@@ -28,7 +29,7 @@ GROUP: Final = "hpckit.stages"
 The name of the entry point is that of the extension in campaign files.
 """
 
-_OWN: Final = (ingest_stage.stages, signatures.stages, composites.stages, graphs.stages)
+_OWN: Final = (ingest_stage.stages, signatures.stages, composites.stages, ondemand.stages, graphs.stages)
 
 
 def stages_of(campaign: Campaign) -> list[Stage]:

@@ -261,6 +261,10 @@ class Settings(Part):
                 raise ValueError(f"openeo.clients names the provider {client.provider!r}, which `oidc` lacks")
         if self.openeo.run_as == "user" and not all(rule.user for rule in self.openeo.accounts):
             raise ValueError("openeo.run_as: user needs a `user` in each of openeo.accounts")
+        if self.openeo.run_as == "user" and self.openeo.on_demand:
+            raise ValueError(
+                "openeo.on_demand needs openeo.run_as: service: with `user`, users could change what others read"
+            )
         return self
 
     @field_validator("listen")

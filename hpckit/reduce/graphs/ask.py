@@ -15,6 +15,8 @@ from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.files import write_files
 from hpckit.reduce.graphs.formats import ResultFile
 from hpckit.reduce.graphs.job import EvaluatedResult, job_on, parsed
+from hpckit.reduce.graphs.ondemand.fill import fill_here
+from hpckit.reduce.graphs.ondemand.version import is_on_demand
 from hpckit.reduce.udf.settings import settings_here
 
 CAMPAIGN: Final = "campaign.yaml"
@@ -41,6 +43,7 @@ def compute(
     """
     job = job_on(document, collections, runs_code=True, hosts=hosts)
     outputs = [output for output in job.outputs if output.format]
+    fill_here(job)
     if not outputs:
         raise GraphError("the graph has no save_result", hint="end it with save_result, which names a format")
     return [file for output in outputs for file in write_files(EvaluatedResult(job, output), output, folder)]
@@ -68,6 +71,8 @@ def prepare(
     lines += ["name: job", "reductions:", f"  - name: {_REDUCTION}", "    kind: graph", f"    graph: {_GRAPH}"]
     lines += ["    collections:" if names else "    collections: {}"]
     lines += [f"      {json.dumps(name)}: {json.dumps(str(collections[name].absolute()))}" for name in names]
+    filled = [name for name in names if is_on_demand(collections[name])]
+    lines += [f"    on_demand: {json.dumps(filled)}"] if filled else []
     lines += [f"    hosts: {json.dumps(sorted(hosts))}"] if hosts else []
     write_text(folder / CAMPAIGN, "\n".join([*lines, "    outputs: {path: results}"]) + "\n")
     return folder / CAMPAIGN
@@ -78,6 +83,12 @@ def _text(document: Any) -> bytes:
     if isinstance(document, str):
         return document.encode()
     return document if isinstance(document, bytes) else json.dumps(document, indent=1, ensure_ascii=False).encode()
+
+
+def loaded(document: Any) -> set[str]:
+    """Names of the collections that a graph loads; none of one with a fault of form."""
+    graph, faults = read_text(_text(document))
+    return set() if faults else _loaded(graph)
 
 
 def _loaded(graph: Graph) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from hpckit.catalogue.stac import to_item
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import GraphError, HpckitError
+from hpckit.reduce.graphs.ondemand.lost import LOST, by_tile, read_lost
+from hpckit.reduce.graphs.ondemand.version import at_home, is_on_demand, version_of
 from hpckit.runs.run import find_run
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
@@ -33,6 +35,8 @@ class Collection:
 
     name: str
     tiles: Tiles
+    lost: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By tile, digests of what dates are made from that cannot be decoded: the collection does not have them."""
 
     @cached_property
     def bands(self) -> tuple[BandRef, ...]:
@@ -42,7 +46,7 @@ class Collection:
 
     def renamed(self, name: str) -> Collection:
         """The collection under another name."""
-        return Collection(name, self.tiles)
+        return replace(self, name=name)
 
     def spec(self, refs: Sequence[BandRef]) -> CubeSpec:
         """Layout of the cube, with the pixel sizes of bands that are decoded from products, too."""
@@ -122,7 +126,9 @@ def open_collection(name: str, path: Path) -> Collection:
         `CollectionNotFound`, if it was never planned, or cannot be read; the reason is in the message.
     """
     try:
-        return Collection(name, read_tiles(find_run(path)))
+        run = at_home(find_run(path))
+        lost = by_tile(read_lost(version_of(run.path) / LOST)) if is_on_demand(run.path) else {}
+        return Collection(name, read_tiles(run), lost)
     except HpckitError as error:
         raise GraphError(
             f"collection {name!r} cannot be opened: {error.message}",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from hpckit.cubes.ingest_stage import PIXELS_PER_S
 from hpckit.reduce.graphs.job import Job, Output
+from hpckit.reduce.graphs.ondemand.wants import lacking, wants_of
 
 BYTES_PER_S: Final = 400e6
 """That the nodes of a graph make, by one core."""
@@ -39,7 +41,9 @@ def estimate(job: Job) -> GraphEstimate:
     """
     parts = [(_pixels(job, output), job.shape(output)) for output in job.outputs]
     return GraphEstimate(
-        seconds=UNIT_S + sum(pixels * shape.nbytes / BYTES_PER_S for pixels, shape in parts),
+        seconds=UNIT_S
+        + sum(pixels * shape.nbytes / BYTES_PER_S for pixels, shape in parts)
+        + sum(want.pixels for want in lacking(wants_of(job))) / PIXELS_PER_S,
         bytes=sum(_bytes(output, pixels) for output, (pixels, _) in zip(job.outputs, parts, strict=True)),
         pixels=sum(pixels for pixels, _ in parts),
         memory_bytes=max(shape.nbytes for _, shape in parts),

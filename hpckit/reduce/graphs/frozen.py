@@ -62,11 +62,18 @@ def freeze(run: Run, reduction: OfWindows) -> None:
     if isinstance(reduction, FunctionReduction):
         _copy_code(find_module(reduction.module, run.campaign.folder), folder / _CODE)
     for name, path in sorted(reduction.collections.items()):
-        source = open_collection(name, run.campaign.resolve(path)).tiles.run
+        collection = open_collection(name, run.campaign.resolve(path))
+        source = collection.tiles.run
         target = folder / "collections" / name
         for file in _COPIED:
             write_bytes(target / file, read_bytes(source.inputs / file))
-        place = {"campaign": str(source.campaign.path), "run": str(source.path), "frozen": source.frozen}
+        place: dict[str, Any] = {
+            "campaign": str(source.campaign.path),
+            "run": str(source.path),
+            "frozen": source.frozen,
+        }
+        if collection.lost:
+            place["lost"] = {tile: sorted(inputs) for tile, inputs in collection.lost.items()}
         write_json(target / _PLACE, place)
 
 
@@ -179,7 +186,8 @@ def _thawed(name: str, folder: Path) -> Collection:
     except (KeyError, TypeError, ValueError) as error:
         raise PlanError(f"{folder}: the frozen collection does not fit this version", hint=_AGAIN) from error
     known_tiles = tiling.read(folder / "tiles.parquet", folder / "selected.parquet")
-    return Collection(name, Tiles(run, *known_tiles, held.read(folder / "windows.parquet")))
+    lost = {tile: frozenset(inputs) for tile, inputs in place.get("lost", {}).items()}
+    return Collection(name, Tiles(run, *known_tiles, held.read(folder / "windows.parquet")), lost)
 
 
 _AGAIN: Final = "`hpckit plan CAMPAIGN` freezes it again"

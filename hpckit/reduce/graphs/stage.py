@@ -240,4 +240,6 @@ def stages(campaign: Campaign) -> Sequence[Stage]:
     if not campaign.graphs:
         return []
     waits = any(item.composite is not None and item.collection is None for item in campaign.of_blocks)
-    return [Graphs(("composites",) if waits else ("ingest",)), Results(("graph",))]
+    fills = any(getattr(item, "on_demand", ()) for item in campaign.graphs)
+    before = ("composites",) if waits else ("ingest",)
+    return [Graphs((*before, "fill") if fills else before), Results(("graph",))]

@@ -17,8 +17,9 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.read import band_array
 from hpckit.cubes.records import records_of
 from hpckit.cubes.region import read_region
-from hpckit.errors import CubeError
+from hpckit.errors import CubeError, ShardError
 from hpckit.reduce.graphs.collection import Collection
+from hpckit.reduce.graphs.ondemand.version import is_on_demand
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Acquisition
 from hpckit.sensors.parts import cell_edge
@@ -72,6 +73,14 @@ class StoredBand:
         ShardError
             If a shard is gone or damaged.
         """
+        try:
+            return self._read(dates, box)
+        except ShardError:
+            if not is_on_demand(self.collection.tiles.run.path):
+                raise
+            return self._read(dates, box)  # it was removed at this moment, to make room: its record says so by now
+
+    def _read(self, dates: Sequence[int], box: Box) -> Values:
         windows = self._touched(box) & self.windows
         lacking, array = self._lacking(dates, windows), self._array
         held = len(dates) > 0 and windows.any() and not lacking.any()

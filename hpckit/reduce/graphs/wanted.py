@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from hpckit.cubes.ingest import inputs_of_dates
 from hpckit.errors import GraphError
 from hpckit.processgraph.extents import Area
 from hpckit.processgraph.process import Request, Value
@@ -66,7 +67,10 @@ def _dates(
     times: dict[str, datetime] = {}
     fulfilled = _Conditions(collection.name, conditions)
     for tile, acquisitions in sorted(collection.tiles.acquisitions.items()):
+        lost = _lost(collection, tile)
         for position, item in enumerate(acquisitions):
+            if position in lost:
+                continue
             times[item.id] = min(times.get(item.id, item.time), item.time)
             if fulfilled(item):
                 found.setdefault(item.id, {})[tile] = position
@@ -81,6 +85,15 @@ def _dates(
             fault="NoDataAvailable",
         )
     return tuple((label(times[name]), found[name]) for name in kept)
+
+
+def _lost(collection: Collection, tile: str) -> frozenset[int]:
+    """Positions of the dates of a tile that cannot be decoded."""
+    lost = collection.lost.get(tile)
+    if not lost:
+        return frozenset()
+    inputs = inputs_of_dates(collection.tiles.spec, collection.tiles.acquisitions[tile])
+    return frozenset(position for position, made_of in enumerate(inputs) if made_of in lost)
 
 
 def label(time: datetime) -> str:

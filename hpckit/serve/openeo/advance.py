@@ -17,12 +17,13 @@ from hpckit.base.console import Advance, Console
 from hpckit.base.quantities import format_count
 from hpckit.errors import HpckitError, RunError, SchedulerUnavailableError, is_temporary
 from hpckit.jobs.jobarrays import Request
+from hpckit.reduce.graphs.ondemand.lost import LOST, read_lost
 from hpckit.runs.run import Run, find_run
 from hpckit.runs.status import Status, read_status
 from hpckit.serve.openeo import runas
 from hpckit.serve.openeo.explaining import explain_failure, queue_reason, used
 from hpckit.serve.openeo.jobfolder import JobFolder, State
-from hpckit.serve.openeo.joblog import note
+from hpckit.serve.openeo.joblog import entries, note
 from hpckit.serve.openeo.options import Options, read_stored
 from hpckit.serve.openeo.resultfiles import index_results
 from hpckit.sites.scheduler.model import State as Seen
@@ -33,6 +34,7 @@ from hpckit.submissions.idle import runner_of
 from hpckit.submissions.submission import Submission, latest
 
 Errand = Callable[[JobFolder], None]
+_Submit = Callable[[JobFolder, Request, Console], Submission | None]
 _ATTEMPTS: Final = 3
 """How often a follower may be killed while it submits one job, before the job is taken for the cause."""
 _ENDING_S: Final = 120.0
@@ -214,14 +216,31 @@ def _go_on_or_fail(job: JobFolder, state: State, run: Run, last: Submission) -> 
         note(job.log, "warning", "jobs were cancelled on the cluster, not by the owner of this job")
         job.write_state(replace(state, status="canceled", usage=used(run)))
         return
+    # Dates that cannot be decoded are no dates of the collection from now on: the job is planned without them.
+    if _say_lost(job, run) and _submit_again(job, state, runas.submit):
+        return
     if state.retried < job.job().retries and _submit_again(job, state):
         return
     _fail(job, state, "units failed; the entries before say why", usage=used(run))
 
 
-def _submit_again(job: JobFolder, state: State) -> bool:
+def _say_lost(job: JobFolder, run: Run) -> bool:
+    """Note dates that could not be decoded; whether there are some that were not noted before."""
+    noted = {entry["message"] for entry in entries(job.log, "warning")}
+    found = [
+        f"collection {item.collection}: {item.acquisition} of tile {item.tile} cannot be decoded, and is left out "
+        f"from now on: {item.reason}"
+        for item in read_lost(run.path / LOST)
+    ]
+    fresh = [message for message in found if message not in noted]
+    for message in fresh:
+        note(job.log, "warning", message)
+    return bool(fresh)
+
+
+def _submit_again(job: JobFolder, state: State, again: _Submit = runas.retry) -> bool:
     try:
-        made = runas.retry(job, _request(job), LogConsole(job))
+        made = again(job, _request(job), LogConsole(job))
     except (HpckitError, OSError) as error:
         if is_temporary(error):
             raise
@@ -235,6 +254,7 @@ def _submit_again(job: JobFolder, state: State) -> bool:
 
 def _finish(job: JobFolder, state: State, run: Run) -> None:
     """Check results and list them; only then is a job finished."""
+    _say_lost(job, run)
     faults = api.verify(job.campaign)
     if faults:
         note(job.log, "warning", f"not all files are what was written ({len(faults)}): {faults[0]}")

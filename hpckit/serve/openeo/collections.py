@@ -14,6 +14,7 @@ from hpckit.errors import GraphError
 from hpckit.serve.dataset import Dataset
 from hpckit.serve.openeo.errors import OpenEoError
 from hpckit.serve.openeo.jobfolder import stamp
+from hpckit.serve.openeo.ondemand import OnDemand
 from hpckit.serve.service import Service
 
 if TYPE_CHECKING:
@@ -37,10 +38,13 @@ class Collections:
     ----------
     service : Service
         Data sets, and who may read them.
+    on_demand : OnDemand
+        Those whose cube jobs fill.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, on_demand: OnDemand) -> None:
         self.service = service
+        self._on_demand = on_demand
         self._known: dict[str, tuple[str, CollectionInfo]] = {}
         self._lock = Lock()
 
@@ -78,8 +82,8 @@ class Collections:
 
     def paths(self, request: Request) -> Mapping[str, Path]:
         """Campaigns from which the reader of a request may compute, by the names of the collections."""
-        datasets = self.service.datasets
-        return {name: item.path.absolute() for name, item in datasets.items() if self._may_compute(request, name)}
+        names = [name for name in self.service.datasets if self._may_compute(request, name)]
+        return {name: self._on_demand.path(name) for name in names}
 
     def _may_compute(self, request: Request, name: str) -> bool:
         return self.service.may(request, name, "export")
@@ -124,7 +128,7 @@ class Collections:
             "type": "Collection",
             "id": dataset.name,
             "title": dataset.title,
-            "description": _sentence(info),
+            "description": _sentence(info, is_filled=dataset.name in self._on_demand),
             "license": "proprietary",
             "keywords": [info.mission, info.level],
             "providers": [],
@@ -138,8 +142,10 @@ class Collections:
         }
 
 
-def _sentence(info: CollectionInfo) -> str:
-    held = "in a cube" if info.keeps_cube else "decoded from the products"
+def _sentence(info: CollectionInfo, *, is_filled: bool) -> str:
+    held = (
+        "in a cube that jobs fill" if is_filled else "in a cube" if info.keeps_cube else "decoded from the products"
+    )
     count = (
         f"{info.dates} date{'s' if info.dates != 1 else ''} on {len(info.tiles)} tile{'s'[: len(info.tiles) != 1]}"
     )

@@ -13,6 +13,8 @@ from hpckit.errors import GraphError
 from hpckit.serve.openeo.collections import Collections
 from hpckit.serve.openeo.errors import OpenEoError, code_of, of_fault, sentence
 from hpckit.serve.openeo.jobfolder import Job, JobFolder
+from hpckit.serve.openeo.joblog import note
+from hpckit.serve.openeo.ondemand import OnDemand
 from hpckit.serve.openeo.settings import AccountLimits
 from hpckit.serve.openeo.userprocesses import UserProcesses
 from hpckit.serve.openeo.users import User
@@ -20,8 +22,8 @@ from hpckit.serve.openeo.users import User
 if TYPE_CHECKING:
     from hpckit.reduce.graphs.estimating import GraphEstimate
 
-_OF_DATA: Final = frozenset({"NoDataAvailable", "TemporalExtentEmpty", "SpatialExtentEmpty"})
-"""Faults that other data would not have: a job may be stored with them, and not started."""
+_OF_DATA: Final = frozenset({"NoDataAvailable", "TemporalExtentEmpty", "SpatialExtentEmpty", "StorageQuotaExceeded"})
+"""Faults that pass, or that other data would not have: a job may be stored with them, and not started."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Graphs:
 
     collections: Collections
     processes: UserProcesses
+    on_demand: OnDemand
     hosts: tuple[str, ...] = ()
     """Servers that graphs may read."""
 
@@ -64,6 +67,8 @@ class Graphs:
         try:
             if limits.core_hours is not None:
                 self._require_hours(api.estimate_graph(graph, paths, hosts=self.hosts), limits.core_hours)
+            for message in self.on_demand.admit(job.id, graph, paths, self.hosts):
+                note(folder.log, "info", message)
             api.prepare_graph(graph, paths, folder.path, title=job.title or job.id, hosts=self.hosts)
         except GraphError as fault:
             raise of_fault(fault) from None
@@ -74,21 +79,46 @@ class Graphs:
         Raises
         ------
         OpenEoError
-            If the graph has a fault.
+            If the graph has a fault, or there is no room for what it wants.
         """
+        graph, paths = self._whole(user, process), self.collections.paths(request)
         try:
-            return api.estimate_graph(self._whole(user, process), self.collections.paths(request), hosts=self.hosts)
+            found = api.estimate_graph(graph, paths, hosts=self.hosts)
         except GraphError as fault:
             raise of_fault(fault) from None
+        for lacking in self.on_demand.faults(graph, paths, self.hosts):
+            raise of_fault(lacking)
+        return found
 
-    def question(self, request: Request, user: User, process: Mapping[str, Any]) -> dict[str, Any]:
-        """A graph and the paths of collections, for a process that computes it."""
-        paths = self.collections.paths(request)
+    def question(
+        self, request: Request, user: User, process: Mapping[str, Any], name: str, seconds: float
+    ) -> dict[str, Any]:
+        """A graph and the paths of collections, for a process that computes it.
+
+        Parameters
+        ----------
+        name : str
+            Of the computation, for which windows of collections on demand are kept.
+        seconds : float
+            For how long.
+
+        Raises
+        ------
+        OpenEoError
+            If there is no room for these windows.
+        """
+        graph, paths = self._whole(user, process), self.collections.paths(request)
+        try:
+            self.on_demand.admit(name, graph, paths, self.hosts, seconds)
+        except GraphError as fault:
+            raise of_fault(fault) from None
         known = {name: str(path) for name, path in paths.items()}
-        return {"graph": self._whole(user, process), "collections": known, "hosts": list(self.hosts)}
+        return {"graph": graph, "collections": known, "hosts": list(self.hosts)}
 
     def _faults(self, request: Request, user: User, process: Mapping[str, Any]) -> list[GraphError]:
-        return api.check_graph(self._whole(user, process), self.collections.paths(request), hosts=self.hosts)
+        graph, paths = self._whole(user, process), self.collections.paths(request)
+        found = api.check_graph(graph, paths, hosts=self.hosts)
+        return found or self.on_demand.faults(graph, paths, self.hosts)
 
     def _whole(self, user: User, process: Mapping[str, Any]) -> dict[str, Any]:
         return whole(process, self.processes.all(user))

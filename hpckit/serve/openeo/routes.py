@@ -28,6 +28,7 @@ from hpckit.serve.openeo.followerprocess import FollowerProcess
 from hpckit.serve.openeo.graphs import Graphs
 from hpckit.serve.openeo.jobfolder import IDENTIFIER, JobFolder
 from hpckit.serve.openeo.jobs import Jobs
+from hpckit.serve.openeo.ondemand import OnDemand
 from hpckit.serve.openeo.results import Results
 from hpckit.serve.openeo.synchronous import SynchronousGraphs
 from hpckit.serve.openeo.userfiles import UserFiles
@@ -69,11 +70,12 @@ class OpenEoDoor:
         settings, service = self.service.settings.openeo, self.service
         folder = service.settings.resolve(settings.jobs) if settings.jobs is not None else service.state / "openeo"
         self.folder = folder.absolute()
-        self.collections = Collections(service)
+        on_demand = OnDemand(service, self.folder)
+        self.collections = Collections(service, on_demand)
         self.processes = UserProcesses(self.folder / "processes", frozenset(documents()))
         self.files = UserFiles(self.folder / "files", settings.quota_mib * 2**20)
         self.follower = FollowerProcess(self.folder / "jobs", settings.poll_s, settings.result_days)
-        graphs = Graphs(self.collections, self.processes, settings.hosts)
+        graphs = Graphs(self.collections, self.processes, on_demand, settings.hosts)
         self.graphs = graphs
         self.jobs = Jobs(service, self.folder / "jobs", graphs, self.follower)
         self.results = Results(service)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from hpckit.serve.part import Part
 
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,60}|\{co\}")
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?", re.IGNORECASE)
 _USER: Final = re.compile(r"([a-z_]|\{(co|uid)\})([a-z0-9_.-]|\{(co|uid)\}){0,60}")
 
 
@@ -74,6 +75,35 @@ class Synchronous(Part):
     """Graphs that are computed at a time."""
 
 
+class OnDemandSettings(Part):
+    """A collection whose cube is filled with what jobs want of it."""
+
+    quota: str | Annotated[int, Field(ge=1)]
+    """Space for its cube: bytes, or a text such as `500GB` or `2TiB`."""
+
+    @field_validator("quota")
+    @classmethod
+    def _size(cls, quota: str | int) -> str | int:
+        _nbytes(quota)
+        return quota
+
+    @property
+    def nbytes(self) -> int:
+        """The quota in bytes."""
+        return _nbytes(self.quota)
+
+
+def _nbytes(text: str | int) -> int:
+    match = _SIZE.fullmatch(str(text).strip())
+    if match is None:
+        raise ValueError("write bytes, or a text such as 500GB or 2TiB")
+    power = " kmgtp".index(match[2].lower() or " ")
+    count = int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    if count < 1:
+        raise ValueError("write a size of one byte at least")
+    return count
+
+
 class OidcClient(Part):
     """A client of a provider that openEO's clients use by default."""
 
@@ -117,6 +147,8 @@ class OpenEo(Part):
     """Longest body with a process graph."""
     hosts: tuple[str, ...] = ()
     """Servers that graphs may read (`load_stac`, `load_url`), by name; `*` for all of public addresses."""
+    on_demand: dict[str, OnDemandSettings] = Field(default_factory=dict)
+    """Data sets whose cube is filled with what jobs want of it, by name; their campaigns need a plan and no cube."""
     synchronous: Synchronous = Synchronous()
     clients: tuple[OidcClient, ...] = ()
     """Clients for `GET /credentials/oidc`."""

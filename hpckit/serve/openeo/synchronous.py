@@ -110,7 +110,12 @@ class SynchronousGraphs:
     def _question(self, request: Request, user: User, process: dict[str, Any]) -> Path:
         make_folder(self.folder)
         folder = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=self.folder))
-        write_json(folder / QUESTION, self.graphs.question(request, user, process))
+        try:
+            asked = self.graphs.question(request, user, process, folder.name, 2 * self.limits.seconds)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        write_json(folder / QUESTION, asked)
         return folder
 
     def _compute(self, folder: Path) -> None:
