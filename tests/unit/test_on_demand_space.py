@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +22,13 @@ from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.errors import CubeError, GraphError, PlanError
 from hpckit.production.driver import plan_campaign, run_campaign
 from hpckit.reduce.graphs.collection import Collection, open_collection
-from hpckit.reduce.graphs.ondemand.fill import DATES, Piece, pieces
+from hpckit.reduce.graphs.ondemand.fill import DATES, Filler, Piece, pieces
 from hpckit.reduce.graphs.ondemand.space import Space, UsedBand
 from hpckit.reduce.graphs.ondemand.version import is_on_demand, make_version
 from hpckit.reduce.graphs.ondemand.wants import Want
 from hpckit.runs.run import find_run
+from hpckit.serve.openeo.settings import OnDemandSettings
+from hpckit.serve.settings import Settings
 from tests import graph_examples, small_campaign
 
 QUIET = Console(quiet=True)
@@ -199,7 +205,9 @@ def test_quotas_hold_and_what_jobs_need_stays(
         if keys(want) - before:
             assert size_of(collection) + sum(least.values()) <= space.quota, "room is kept for all that jobs add"
         if writes:
-            write(want.without({key: want.inputs[int(key.split("/")[4])] for key in after}), int(want.cell_bytes * 0.9))
+            write(
+                want.without({key: want.inputs[int(key.split("/")[4])] for key in after}), int(want.cell_bytes * 0.9)
+            )
 
 
 def size_of(collection: Collection) -> int:
@@ -266,3 +274,49 @@ def test_nobody_else_writes_into_the_cube(space: Space, planned: Path, tmp_path:
     campaign.write_text(text)
     with pytest.raises(CubeError, match="belongs to campaign"):
         run_campaign(load_campaign(campaign), QUIET, workers=1)
+
+
+def test_two_at_once_decode_each_window_once_and_the_dead_hold_nobody_up(space: Space):
+    collection = opened(space)
+    want = wanting(collection, [True, True, True, False] * 4, "B08")
+    (first, second) = pieces(want)
+    lock = collection.tiles.run.path.parent / "claims" / first.name
+    code = (
+        "import sys, time; from pathlib import Path; from hpckit.base import claims\n"
+        "with claims.hold(Path(sys.argv[1]), 'x'):\n    print('held', flush=True); time.sleep(600)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+
+    def fill(name: str) -> int:
+        filler = Filler(collection, name)
+        return sum(filler.fill(want, piece).shards for piece in (first, second))
+
+    with ThreadPoolExecutor(3) as pool:
+        counts = [pool.submit(fill, name) for name in ("one", "two", "three")]
+        time.sleep(1.5)
+        assert not any(count.done() for count in counts), "they wait for whoever holds the windows"
+        holder.kill()
+        holder.wait()
+        assert sum(count.result(120) for count in counts) == 12
+    lines = [line for path in (want.spec.path / ".manifest").rglob("*.jsonl") for line in path.read_text().split()]
+    known = {record.key: record.inputs[0] for record in Manifest.load(want.spec.path).records()}
+    assert len(lines) == 12 and not want.without(known).cells.any()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("500GB", 5 * 10**11), ("1.5 TiB", 3 * 2**39), (2048, 2048), ("10k", 10_000)]
+)
+def test_quotas_are_sizes(text: str | int, count: int):
+    assert OnDemandSettings(quota=text).nbytes == count
+    for wrong in ("much", "0", "-1GB", "1XB", 0):
+        with pytest.raises(ValueError, match="quota"):
+            OnDemandSettings(quota=wrong)
+
+
+def test_users_of_the_cluster_cannot_fill_what_others_read():
+    rule = {"users": ["signed-in"], "user": "eo"}
+    with pytest.raises(ValueError, match=r"needs openeo\.run_as: service"):
+        Settings.model_validate(
+            {"openeo": {"run_as": "user", "accounts": [rule], "on_demand": {"S2": {"quota": "1GB"}}}}
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpckit import api
 from hpckit.base.quantities import format_bytes
-from hpckit.errors import GraphError, ServeError
+from hpckit.errors import GraphError, HpckitError, ServeError
 from hpckit.serve.openeo.jobfolder import BUSY, IDENTIFIER, JobFolder
 from hpckit.serve.service import Service
 
@@ -49,6 +49,7 @@ class OnDemand:
                     f"openeo.on_demand names the data set {name!r}, which there is not",
                     hint=f"there is {', '.join(sorted(service.datasets)) or 'none'}",
                 )
+            _require_extent(service, name)
         self._spaces = {name: Space(name, folder / "cubes" / name, item.nbytes) for name, item in settings.items()}
 
     def __contains__(self, name: str) -> bool:
@@ -117,3 +118,16 @@ class OnDemand:
         if state.status in BUSY:
             return None
         return state.updated or time.time()
+
+
+def _require_extent(service: Service, name: str) -> None:
+    """Refuse a campaign that says of no window that it belongs to it."""
+    try:
+        campaign = service.datasets[name].edition.campaign
+    except HpckitError:
+        return  # said to whoever asks for it
+    if not campaign.has_products or not campaign.cube.keep:
+        raise ServeError(
+            f"openeo.on_demand: campaign {campaign.path} has no extent of windows",
+            hint="it needs `scenes`, and `cube.keep: true`; `hpckit plan` is enough, nothing has to be ingested",
+        )

@@ -42,7 +42,10 @@ class Fill(Stage):
         return self._wants[1]
 
     def units(self, planning: Planning) -> Iterable[tuple[Unit, bool]]:
-        """A unit for each row of windows of a band and some dates, with those that are wanted."""
+        """A unit for each row of windows of a band and some dates of which the cube lacks something.
+
+        What it holds was done by other jobs, or a synchronous result: that is no work of this run.
+        """
         pixels_per_s = planning.pace(self.name, "decoded_pixels", PIXELS_PER_S)
         manifests: dict[tuple[str, str], Manifest] = {}
         for reduction, wants in self.wants(planning.tiles):
@@ -53,10 +56,12 @@ class Fill(Stage):
                 window = want.frame.edges[want.ref.resolution_m] ** 2
                 for piece in pieces(want):
                     left = lacks(piece, want.inputs, manifests[name, want.tile])
+                    if not left:
+                        continue
                     cost = max(1, sum(map(len, left.values())) * window) / pixels_per_s
                     args = {"reduction": reduction.name, **piece.to_args()}
                     unit_id = f"{self.name}/{reduction.name}/{name}/{piece.name}"
-                    yield Unit(unit_id, self.name, cost, made_from(piece, want.inputs), args), not left
+                    yield Unit(unit_id, self.name, cost, made_from(piece, want.inputs), args), False
 
     def memory(self, tiles: Tiles) -> int:
         """As of ingest: one row of windows decoded, and one date of it compressed."""
