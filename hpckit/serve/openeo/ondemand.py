@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -96,6 +95,11 @@ class OnDemand:
                 )
         return said
 
+    def release(self, name: str) -> None:
+        """Keep no longer what was admitted under a name."""
+        for space in self._spaces.values():
+            space.release(name)
+
     def _wants(
         self, graph: Mapping[str, Any], paths: Mapping[str, Path], hosts: Collection[str]
     ) -> list[tuple[Space, list[Want]]]:
@@ -107,9 +111,9 @@ class OnDemand:
         return [(self._spaces[name], wants) for name, wants in sorted(found.items())]
 
     def _ended(self, name: str) -> float | None:
-        """When a job ended; None while it waits or runs. What is no job has ended when its time is over."""
+        """When a job last ended, 0 if it never did; None while it waits or runs. Others end when they are released."""
         if not IDENTIFIER.fullmatch(name):
-            return time.time()
+            return 0.0
         folder = JobFolder(self._jobs / name)
         try:
             state = folder.shown()
@@ -117,7 +121,7 @@ class OnDemand:
             return None  # it cannot be read at the moment
         if state.status in BUSY:
             return None
-        return state.updated or time.time()
+        return state.updated
 
 
 def _require_extent(service: Service, name: str) -> None:

@@ -80,7 +80,10 @@ class SynchronousGraphs:
                     return Response(status_code=499)
                 folder = await run_in_threadpool(self._question, request, user, process)
                 try:
-                    await run_sync(self._compute, folder, abandon_on_cancel=False)
+                    try:
+                        await run_sync(self._compute, folder, abandon_on_cancel=False)
+                    finally:
+                        self.graphs.on_demand.release(folder.name)
                     return await run_in_threadpool(self._response, folder)
                 except BaseException:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -39,7 +39,7 @@ from hpckit.runs.run import Run, find_run
 Shard = tuple[str, str]
 """Path of a window below the cube without its date, and digest of what it is made from: the same in all versions."""
 Ended = Callable[[str], float | None]
-"""When the job of a name ended; None while it waits or runs."""
+"""When the job of a name last ended, 0 if it never did; None while it waits or runs."""
 _CURRENT: Final = "current.json"
 _USES: Final = "uses"
 _PAST: Final = "past"
@@ -89,7 +89,7 @@ class Use:
     version: str
     time: float
     until: float
-    """It counts as in use until then, and until its job has ended."""
+    """It counts as in use until then, although its job does not wait or run yet."""
     bands: tuple[UsedBand, ...]
 
     def shards(self) -> Iterator[tuple[Shard, float]]:
@@ -196,6 +196,16 @@ class Space:
                 ledger.compact()
         return removed
 
+    def release(self, name: str) -> None:
+        """Keep no longer what was admitted under a name; nothing happens if there is no such use."""
+        with suppress(FileNotFoundError):
+            self._end(name, time.time())
+
+    def _end(self, name: str, at: float) -> None:
+        """Make a use a past one."""
+        uses = self.folder / _USES
+        (uses / f"{name}.json").replace(uses / _PAST / f"{at:017.3f}-{name}.json")
+
     def _require(self, balance: Balance) -> None:
         if not balance.fits:
             free = max(0.0, balance.free + balance.evictable)
@@ -257,8 +267,8 @@ class Space:
             if _is_active(use, ended) and use.name != name:
                 active.append(use)
                 continue
-            at = ended(use.name) or use.time
-            (self.folder / _USES / f"{use.name}.json").replace(past / f"{at:017.3f}-{use.name}.json")
+            with suppress(FileNotFoundError):  # it was released at this moment
+                self._end(use.name, ended(use.name) or use.time)
         for path in sorted(past.glob("*.json"))[:-_MOST_PAST]:
             path.unlink(missing_ok=True)
         return active
@@ -276,7 +286,8 @@ class Space:
 
 
 def _is_active(use: Use, ended: Ended) -> bool:
-    return time.time() < use.until or ended(use.name) is None
+    at = ended(use.name)
+    return at is None or (at < use.time and time.time() < use.until)
 
 
 def _read_uses(folder: Path) -> list[Use]:
