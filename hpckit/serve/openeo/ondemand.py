@@ -111,7 +111,7 @@ class OnDemand:
         return [(self._spaces[name], wants) for name, wants in sorted(found.items())]
 
     def _ended(self, name: str) -> float | None:
-        """When a job last ended, 0 if it never did; None while it waits or runs. Others end when they are released."""
+        """When a job last ended, 0 if it never did; None while it waits or runs. Others are released."""
         if not IDENTIFIER.fullmatch(name):
             return 0.0
         folder = JobFolder(self._jobs / name)
