@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from typing import Final
 
+_NEAR: Final = 0.7
+"""Part of the limit of the address space from which it is told: what was asked for in vain is not counted."""
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -114,6 +116,20 @@ def process_memory() -> int:
         return available_memory()
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     return max(0, min(available_memory(), limit - mapped))
+
+
+def tight_address_space() -> str:
+    """What `ulimit -v` leaves to this process, if it came near that limit; else an empty text.
+
+    Libraries tell of memory that they do not get in words of their own, or not at all.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return ""
+    found = re.search(r"VmPeak:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    if found is None or int(found[1]) * 1024 < _NEAR * limit:
+        return ""
+    return f"the address space of a process is limited to {format_bytes(limit)} here by `ulimit -v`"
 
 
 def _own_groups() -> list[Path]:

@@ -193,6 +193,7 @@ def _split_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _explain(error: Exception) -> int:
     """Say in a sentence what went wrong, and give the exit code."""
+    from hpckit.base.quantities import tight_address_space
     from hpckit.errors import EX_FAILED, EX_TEMPFAIL, HpckitError, is_temporary
 
     if isinstance(error, HpckitError):
@@ -203,6 +204,12 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError):
         click.echo(f"hpckit: {error}", err=True)
         return EX_TEMPFAIL if is_temporary(error) else EX_FAILED
+    if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+        what = "there is not enough memory" if isinstance(error, MemoryError) else "the system starts no more threads"
+        limit = tight_address_space()
+        click.echo(f"hpckit: {what}" + (f": {limit}" if limit else ""), err=True)
+        click.echo("  hint: run with fewer workers, raise the limit, or run on a compute node", err=True)
+        return EX_FAILED
     click.echo(
         f"hpckit: an error in hpckit itself: {type(error).__name__}: {error}\n"
         "  hint: run it again with `hpckit --debug …` and report the traceback",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpckit.base.compiled import keep_numba_threads, limit_threads
+from hpckit.base.quantities import tight_address_space
 from hpckit.cubes.stage import Outcome
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.inputs import tileraster
@@ -115,6 +116,8 @@ class Worker:
         except Exception as error:
             _log.error("%s: %s", bundle[0].id, traceback.format_exc())
             reason = f"{type(error).__name__}: {error} (see the log of {self.journal.writer})"
+        if limit := tight_address_space():
+            reason += f" ({limit}, which may be why; raise it, or run on a compute node)"
         return [Outcome(reason=reason, temporary=passes) for _ in bundle]
 
     def _execute(self, bundle: Bundle) -> Sequence[Outcome]:

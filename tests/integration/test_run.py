@@ -396,3 +396,17 @@ def test_a_read_only_store_keeps_the_results_in_the_spool(campaign, expected):
     same(results(campaign), expected)
     with sqlite3.connect(campaign.store_path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_address_space_of_a_login_node_is_enough(expected, campaign):
+    """`ulimit -v` of 4 GB for each process: libraries map memory for each of their threads."""
+    command = 'ulimit -v 4000000; exec "$0" -m hpckit run "$1" --workers 2'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, str(campaign.path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    same(results(campaign), expected)

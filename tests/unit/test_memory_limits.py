@@ -80,3 +80,17 @@ def test_control_groups_are_those_up_to_the_root() -> None:
     found = quantities._own_groups()
     assert all(path.name == "memory.max" and path.is_relative_to("/sys/fs/cgroup") for path in found)
     assert found == [] or found[-1] == Path("/sys/fs/cgroup/memory.max")
+
+
+@pytest.mark.parametrize("raised", ["MemoryError()", 'RuntimeError("can\'t start new thread")'])
+def test_a_limit_that_is_met_is_named(raised: str) -> None:
+    code = (
+        "import resource\nfrom hpckit.base.quantities import tight_address_space\nfrom hpckit.cli import _explain\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (100 * 2**30,) * 2)\nassert not tight_address_space()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**20,) * 2)\n"
+        f"raise SystemExit(_explain({raised}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the address space of a process is limited to 1.0 MiB here by `ulimit -v`" in done.stderr
+    assert "hint: run with fewer workers" in done.stderr and "hpckit itself" not in done.stderr
