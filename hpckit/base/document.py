@@ -9,7 +9,8 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,9 @@ from hpckit.base.yamltext import MOST_BYTES, Lines, YamlTextError, read_yaml
 from hpckit.errors import HpckitError
 
 _LONGEST_SHOWN = 80
+
+Places = dict[tuple[str | int, ...], tuple[Path, int]]
+"""File and line of fields."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -48,10 +52,90 @@ def read_document(
         The model, and the line of each field.
     """
     document, lines = _read(path, error, what, missing)
+    places = {location: (path, line) for location, line in lines.items()}
+    return _validated(Layers(document, places, (path,)), model, error, what, hint), lines
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What several files say together: each changes some fields of the one after it."""
+
+    document: dict[str, Any]
+    """Fields: mappings of all files together, anything else of the first file that has it."""
+    places: Places
+    """File and line of each field."""
+    paths: tuple[Path, ...]
+    """The files, nearest first."""
+
+
+def read_layers(
+    path: Path,
+    model: type[_Model],
+    error: type[HpckitError],
+    *,
+    what: str,
+    missing: str,
+    hint: str,
+    base: Callable[[Path, Mapping[str, Any]], Path | None],
+) -> tuple[_Model, Layers]:
+    """Read a YAML file that may change some fields of another one into a model; see `read_document`.
+
+    Parameters
+    ----------
+    base : callable
+        Gives the file that a file with these fields changes; None for a file that stands by itself.
+
+    Raises
+    ------
+    error
+        Also if a file changes itself in the end.
+    """
+    found: list[tuple[Path, dict[str, Any], Lines]] = []
+    here: Path | None = path
+    while here is not None:
+        chain = [known for known, *_ in found]
+        if here.resolve() in [known.resolve() for known in chain]:
+            shown = " → ".join(map(str, [*chain, here]))
+            raise error(f"{path}: this file extends itself: {shown}", hint=f"take `extends` out of {chain[-1]}")
+        document, lines = _read(here, error, what, missing)
+        found.append((here, document, lines))
+        here = base(here, document)
+    layers = _merged(found)
+    return _validated(layers, model, error, what, hint), layers
+
+
+def _merged(found: Sequence[tuple[Path, dict[str, Any], Lines]]) -> Layers:
+    whole: dict[str, Any] = {}
+    places: Places = {}
+    for path, document, lines in reversed(found):
+        _lay_over(whole, document, places, {place: (path, line) for place, line in lines.items()})
+    return Layers(whole, places, tuple(path for path, *_ in found))
+
+
+def _lay_over(
+    whole: dict[str, Any], nearer: Mapping[str, Any], places: Places, said: Places, at: tuple[str | int, ...] = ()
+) -> None:
+    """Lay the fields of a nearer file over a mapping; one that says null takes the field out."""
+    for name, value in nearer.items():
+        here = (*at, name)
+        known = whole.get(name)
+        if isinstance(known, dict) and isinstance(value, Mapping):
+            _lay_over(known, value, places, said, here)
+            continue
+        for place in [place for place in places if place[: len(here)] == here]:
+            del places[place]
+        if value is None:
+            whole.pop(name, None)
+            continue
+        whole[name] = value
+        places |= {place: line for place, line in said.items() if place[: len(here)] == here}
+
+
+def _validated(layers: Layers, model: type[_Model], error: type[HpckitError], what: str, hint: str) -> _Model:
     try:
-        return model.model_validate(document), lines
+        return model.model_validate(layers.document)
     except ValidationError as fault:
-        faults = "\n".join(_describe(path, lines, item, model, what) for item in fault.errors())
+        faults = "\n".join(_describe(layers, item, model, what) for item in fault.errors())
         raise error(faults, hint=hint) from None
 
 
@@ -121,9 +205,10 @@ def _read(path: Path, error: type[HpckitError], what: str, missing: str) -> tupl
     return document, lines
 
 
-def _describe(path: Path, lines: Lines, fault: Any, model: type[BaseModel], what: str) -> str:
+def _describe(layers: Layers, fault: Any, model: type[BaseModel], what: str) -> str:
     location = tuple(part for part in fault["loc"] if isinstance(part, int) or _is_written(part))
-    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+    known = (layers.places.get(location[:n]) for n in range(len(location), 0, -1))
+    path, line = next((place for place in known if place is not None), (layers.paths[0], None))
     name = ".".join(str(part) for part in location) or what
     place = f"{path}:{line}" if line else str(path)
     return f"{place}: {name}: {_reason(fault, location, model)}"

@@ -75,19 +75,23 @@ def _listed(file: SiteFile) -> tuple[str, str, str, str]:
 @site.command()
 @click.argument("name")
 @click.option("--file", "as_file", is_flag=True, help="Print the file itself, with its comments.")
+@click.option("--origin", is_flag=True, help="Show which file and line says each field (`extends`).")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
-def show(name: str, as_file: bool, as_json: bool) -> None:
+def show(name: str, as_file: bool, origin: bool, as_json: bool) -> None:
     """Show a site: partitions, limits, accounts, storage and login.
 
     \b
     Example:
       hpckit site show snellius
+      hpckit site show snellius --origin
       hpckit site show snellius --file > ~/.config/hpckit/sites/snellius.yaml
     """
     from hpckit.sites.site import find_site
 
     found = find_site(name, [Path.cwd()])
-    if as_file:
+    if origin:
+        _show_origins(found, as_json=as_json)
+    elif as_file:
         click.echo(found.path.read_text(), nl=False)
     elif as_json:
         click.echo(found.model_dump_json(indent=1))
@@ -190,12 +194,25 @@ def check(name: str, as_json: bool) -> None:
     raise SystemExit(1 if failed(findings) else 0)
 
 
+def _show_origins(found: Site, *, as_json: bool) -> None:
+    """Print the file and line of each field that some file says."""
+    import json
+
+    if as_json:
+        places = {name: {"file": str(path), "line": line} for name, (path, line) in found.origins.items()}
+        click.echo(json.dumps(places, indent=1))
+        return
+    width = max(map(len, found.origins), default=0)
+    for name, (path, line) in sorted(found.origins.items()):
+        click.echo(f"{name:<{width}}  {path}:{line}")
+
+
 def _show(found: Site) -> None:
     from hpckit.base.quantities import format_bytes, format_duration
     from hpckit.cli.tables import print_out, table
     from hpckit.sites.limits import warnings
 
-    print_out(f"{found.name}: {found.title or found.scheduler} ({found.path})")
+    print_out(f"{found.name}: {found.title or found.scheduler} ({', which extends '.join(map(str, found.paths))})")
     made = table("partition", "cores", "memory", "walltime", "GPUs", "queued jobs")
     for item in found.partitions:
         made.add_row(

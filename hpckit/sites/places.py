@@ -55,7 +55,7 @@ def all_site_files(folders: Sequence[Path] = ()) -> dict[str, list[SiteFile]]:
     found: dict[str, list[SiteFile]] = {}
     for folder, whose in _places(folders):
         for path in sorted(folder.glob("*.yaml")) if os.access(folder, os.R_OK | os.X_OK) else ():
-            # A campaign's folder holds other YAML files too: only those that say which scheduler count.
+            # A campaign's folder holds other YAML files too: those that say which scheduler, or extend one, count.
             if whose != CAMPAIGN or _says_scheduler(path):
                 found.setdefault(path.stem, []).append(SiteFile(path, whose))
     return found
@@ -135,7 +135,7 @@ def _places(folders: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def _says_scheduler(path: Path) -> bool:
-    """Whether a YAML file, in whatever style, has that field; one that is no YAML, whether it looks so."""
+    """Whether a YAML file, in whatever style, has that field or `extends`; if it is no YAML, whether it looks so."""
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES).decode("utf-8-sig")
@@ -144,5 +144,5 @@ def _says_scheduler(path: Path) -> bool:
     try:
         told = read_yaml(text)[0]
     except YamlTextError:
-        return re.search(r"""^[{\s]*["']?scheduler["']?\s*:""", text, re.MULTILINE) is not None
-    return isinstance(told, dict) and "scheduler" in told
+        return re.search(r"""^[{\s]*["']?(scheduler|extends)["']?\s*:""", text, re.MULTILINE) is not None
+    return isinstance(told, dict) and not {"scheduler", "extends"}.isdisjoint(told)

@@ -6,15 +6,17 @@ Where files are looked for is in `places`.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from hpckit.base.document import read_document
+from hpckit.base.account import expand
+from hpckit.base.document import Layers, read_layers
 from hpckit.errors import SiteError
 from hpckit.sites.parts import (
     Account,
@@ -33,7 +35,7 @@ from hpckit.sites.parts import (
     StageRequest,
     Storage,
 )
-from hpckit.sites.places import require_kept, site_files
+from hpckit.sites.places import all_site_files, require_kept, site_files
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.registry import scheduler_named
 from hpckit.sites.udf import Udf
@@ -49,6 +51,10 @@ StageName = Annotated[
 class Site(Part):
     """One cluster."""
 
+    extends: OneLine | None = None
+    """Name, or path, of a site file of which this one changes some fields: mappings are joined, lists and values
+    replaced, and null takes a field back to its default. A file that extends its own name changes that of the
+    operator, or the one of hpckit, whichever is nearer."""
     name: Name
     title: OneLine = ""
     scheduler: Name
@@ -95,6 +101,7 @@ class Site(Part):
     """What a user should know; shown by `hpckit site show`."""
 
     _path: Path = PrivateAttr(default=Path())
+    _layers: Layers | None = PrivateAttr(default=None)
 
     @field_validator("scheduler")
     @classmethod
@@ -138,6 +145,25 @@ class Site(Part):
     def path(self) -> Path:
         """The file that it was read from."""
         return self._path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """That file, and those that it extends."""
+        return (self._path,) if self._layers is None else self._layers.paths
+
+    @property
+    def origins(self) -> dict[str, tuple[Path, int]]:
+        """File and line of each field that is written, with dots and numbers: `partitions.0.cores`."""
+        places = self._layers.places if self._layers is not None else {}
+        inner = {place[:length] for place in places for length in range(1, len(place))}
+        return {".".join(map(str, place)): said for place, said in places.items() if place not in inner}
+
+    def written(self) -> str:
+        """The fields of the file, and of those that it extends, as one file that stands by itself."""
+        if self._layers is None or self._layers.paths == (self.path,):
+            return self.path.read_text()
+        fields = {name: value for name, value in self._layers.document.items() if name != "extends"}
+        return json.dumps(fields, indent=1) + "\n"  # JSON is YAML
 
     def partition(self, name: str | None) -> Partition:
         """Partition by name; one without limits if the file lists none.
@@ -191,16 +217,45 @@ def load_site(path: Path) -> Site:
     path = path.absolute()
     if path.exists():
         require_kept(path)
-    site, _ = read_document(
+    site, layers = read_layers(
         path,
         Site,
         SiteError,
         what="site",
         missing="`hpckit site list` names those that there are",
         hint="`hpckit site show NAME` prints a complete example; `hpckit schema site` the JSON schema for editors",
+        base=_extended,
     )
-    site._path = path
+    site._path, site._layers = path, layers
     return site
+
+
+def _extended(path: Path, fields: Mapping[str, Any]) -> Path | None:
+    """Site file that a site file extends.
+
+    Raises
+    ------
+    SiteError
+        If there is none of this name, or anybody may change it.
+    """
+    name = fields.get("extends")
+    if not isinstance(name, str):
+        return None
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        found = (path.parent / expand(name)).absolute()
+    else:
+        known = [file.path for file in all_site_files([path.parent]).get(name, [])]
+        after = known[known.index(path) + 1 :] if path in known else known
+        if not after:
+            other = "other " if name == path.stem else ""
+            raise SiteError(
+                f"{path}: extends: there is no {other}site file {name!r}",
+                hint="`hpckit site list` lists all",
+            )
+        found = after[0]
+    if found.exists():
+        require_kept(found)
+    return found
 
 
 def find_site(name: str, folders: Sequence[Path] = ()) -> Site:

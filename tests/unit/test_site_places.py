@@ -148,3 +148,81 @@ def test_other_yaml_files_beside_a_campaign_are_no_sites(tmp_path: Path) -> None
     for number, text in enumerate(("", "null", "42", "- scheduler", "scheduler", "other: 1", "# empty", "[")):
         (tmp_path / f"s{number}.yaml").write_text(text)
     assert site_files([tmp_path]) == before
+
+
+OPERATOR = """\
+title: of the operator
+partitions: [{name: short, cores: 64}, {name: long, cores: 64}]
+storage: {scratch: /scratch, project: /project}
+poll: {first_s: 60}
+energy: {watt_per_core: 3}
+"""
+
+
+def test_a_file_changes_some_fields_of_another_one(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mappings are joined through all files, lists and values replaced, and null takes a field back."""
+    monkeypatch.chdir(folders["campaign"])
+    operators = write(folders["system"], more=OPERATOR)
+    group = folders["first"] / "cirrus.yaml"
+    group.write_text("extends: cirrus\naccount: {default: eo}\nstorage:\n  scratch: /group\nenergy: null\n")
+    mine = folders["user"] / "cirrus.yaml"
+    mine.write_text("extends: cirrus\n\npartitions: [{name: long, cores: 32}]\n")
+    found = find_site("cirrus")
+    assert found.paths == (mine, group, operators)
+    assert (found.name, found.title, found.account.default) == ("cirrus", "of the operator", "eo")
+    assert [(item.name, item.cores) for item in found.partitions] == [("long", 32)]
+    assert (found.storage.scratch, found.storage.project) == ("/group", "/project")
+    assert found.poll.first_s == 60 and found.energy.watt_per_core is None
+    assert found.origins["scheduler"] == (operators, 2) and found.origins["partitions.0.cores"] == (mine, 3)
+    assert found.origins["storage.scratch"] == (group, 4) and found.origins["storage.project"] == (operators, 5)
+    assert not any(name.startswith("energy") for name in found.origins)
+    shown = CliRunner().invoke(cli, ["site", "show", "cirrus", "--origin", "--json"])
+    assert json.loads(shown.stdout)["account.default"] == {"file": str(group), "line": 2}
+    whole = folders["campaign"] / "whole.yaml"
+    whole.write_text(found.written())  # what is sent to other machines stands by itself
+    alone = load_site(whole)
+    assert len(alone.paths) == 1
+    assert alone.model_dump(exclude={"extends"}) == found.model_dump(exclude={"extends"})
+
+
+def test_files_of_other_names_and_paths_are_extended(folders: dict[str, Path]) -> None:
+    write(folders["system"], "base", OPERATOR)
+    path = folders["campaign"] / "mine.yaml"
+    path.write_text("extends: base\nname: mine\n")
+    assert load_site(path).partitions[0].cores == 64
+    assert "mine" in site_files([folders["campaign"]])
+    near = folders["campaign"] / "near.yaml"
+    near.write_text("extends: ./mine.yaml\nname: near\n")
+    assert [file.name for file in load_site(near).paths] == ["near.yaml", "mine.yaml", "base.yaml"]
+
+
+def test_faults_of_files_that_extend_others(folders: dict[str, Path]) -> None:
+    one, other = folders["user"] / "one.yaml", folders["user"] / "other.yaml"
+    one.write_text("extends: other\nname: one\n")
+    other.write_text("extends: one\nscheduler: slurm\n")
+    with pytest.raises(SiteError, match=r"one\.yaml: this file extends itself: .*one.yaml → .*other.yaml → "):
+        load_site(one)
+    one.write_text("extends: ./one.yaml\nname: one\n")
+    with pytest.raises(SiteError, match="this file extends itself"):
+        load_site(one)
+    one.write_text("extends: one\nname: one\n")
+    with pytest.raises(SiteError, match="extends: there is no other site file 'one'"):
+        load_site(one)
+    one.write_text("extends: ./gone.yaml\nname: one\n")
+    with pytest.raises(SiteError, match=r"gone\.yaml: no such file"):
+        load_site(one)
+    # A fault is said where it is written.
+    other.write_text("name: other\nscheduler: slurm\npoll: {first_s: -1}\n")
+    one.write_text("extends: other\n\nmemory_request: nodes\n")
+    with pytest.raises(SiteError) as caught:
+        load_site(one)
+    assert f"{other}:3: poll.first_s" in str(caught.value) and f"{one}:3: memory_request" in str(caught.value)
+
+
+def test_an_extended_file_that_anybody_may_change_is_refused(folders: dict[str, Path]) -> None:
+    path = write(folders["system"])
+    path.chmod(0o666)
+    mine = folders["user"] / "cirrus.yaml"
+    mine.write_text("extends: cirrus\n")
+    with pytest.raises(SiteError, match="anybody may change it"):
+        load_site(mine)
