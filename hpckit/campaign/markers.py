@@ -14,13 +14,28 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from hpckit.base.yamltext import read_yaml
 
 Kind = Literal["drop", "rise", "above", "below"]
 Orbits = Literal["each", "all"]
 Preset = Literal["mowing", "ploughing", "harvest", "coherence_rise"]
+
+AttributeValue = StrictBool | StrictInt | StrictFloat | StrictStr | None
+"""Of an attribute of a zone, in a rule."""
 
 _SEASON: Final = re.compile(r"(\d\d)-(\d\d)/(\d\d)-(\d\d)")
 _LEAP: Final = 2024
@@ -80,6 +95,9 @@ class MarkerRule(BaseModel):
     values. `all`: one series."""
     practice: Annotated[str, Field(max_length=100)] | None = None
     """What the event stands for, in the column `practice`."""
+    where: dict[str, Annotated[list[AttributeValue], Field(min_length=1)]] = Field(default_factory=dict)
+    """Only zones whose attributes have one of these values each: `{crop: [maize, 110], organic: [true]}`. `null` is
+    a zone without a value; such zones are left out unless it is listed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -117,6 +135,23 @@ class MarkerRule(BaseModel):
             raise ValueError("give one of drop, rise, above, below, or a preset")
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what a rule does not use, so that the digests of rules from before do not change."""
+        written: dict[str, Any] = write(self)
+        return written if self.where else {name: value for name, value in written.items() if name != "where"}
+
+    def applies_to(self, values: Mapping[str, Any]) -> bool:
+        """Whether a rule looks at a zone.
+
+        Parameters
+        ----------
+        values : mapping
+            Attributes of the zone that the rule names. Numbers and text of the same digits are equal: layers have
+            codes of crops as either.
+        """
+        return all(_plain(values[name]) in map(_plain, wanted) for name, wanted in self.where.items())
+
     @property
     def kind(self) -> Kind:
         """What is looked for."""
@@ -137,6 +172,15 @@ class MarkerRule(BaseModel):
         found = _SEASON.fullmatch(self.season or "01-01/12-31")
         assert found is not None
         return 100 * int(found[1]) + int(found[2]), 100 * int(found[3]) + int(found[4])
+
+
+def _plain(value: Any) -> str | None:
+    """An attribute's value as text, equal for equal values of any type."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def settled(

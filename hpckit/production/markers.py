@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from hpckit.base.console import Console
-from hpckit.base.files import digest_json
+from hpckit.base.files import digest, digest_json
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.markers import MarkerRule
+from hpckit.errors import StoreError
 from hpckit.reduce.markers.detect import EDITION, Observations, detect
 from hpckit.runs.run import Run
 from hpckit.store import Store, open_store
@@ -23,6 +25,9 @@ from hpckit.store.blocks import RecordBlock
 from hpckit.store.markerrows import MarkerRows, joined
 from hpckit.store.owner import StoreOwner, require_own
 from hpckit.store.upgrade import require_asked
+
+Chosen = npt.NDArray[np.bool_]
+"""Of each zone of a layer: whether a rule looks at it."""
 
 
 @dataclass(slots=True)
@@ -79,11 +84,12 @@ def refresh(store: Store, rules: Sequence[MarkerRule], reductions: Collection[st
         if removed:
             store.drop_markers(name, removed)
             report.removed += removed
-        identities = _identities(store, name, layers[name], wanted)
+        zones = _zones(store, name, wanted)
+        identities = _identities(store, name, layers[name], wanted, zones)
         report.known += [rule.name for rule in wanted if known.get(rule.name) == identities[rule.name]]
         due = [rule for rule in wanted if known.get(rule.name) != identities[rule.name]]
         if due:
-            for rule, rows in _markers(store, name, due, console):
+            for rule, rows in _markers(store, name, due, zones, console):
                 store.load_markers(name, rule, identities[rule.name], layers[name], rows)
                 report.made[rule.name] = len(rows)
     return report
@@ -122,19 +128,49 @@ def are_current(store: Store, rules: Sequence[MarkerRule], reductions: Collectio
     for name in set(reductions) & layers.keys():
         wanted = [rule for rule in rules if rule.reduction == name]
         known = store.marker_rules(name)
-        if (known or wanted) and known != _identities(store, name, layers[name], wanted):
-            return False
+        if known or wanted:
+            zones = _zones(store, name, wanted)
+            if known != _identities(store, name, layers[name], wanted, zones):
+                return False
     return True
 
 
-def _identities(store: Store, reduction: str, layer: str, rules: Sequence[MarkerRule]) -> Mapping[str, str]:
+def _zones(store: Store, reduction: str, rules: Sequence[MarkerRule]) -> Mapping[str, Chosen]:
+    """Which zones rules look at, by rule; rules for all zones are left out.
+
+    Raises
+    ------
+    StoreError
+        If zones have no attribute that a rule names.
+    """
+    limited = [rule for rule in rules if rule.where]
+    values = store.attribute_values(reduction) if limited else {}
+    found: dict[str, Chosen] = {}
+    for rule in limited:
+        missing = [name for name in rule.where if name not in values]
+        if missing:
+            raise StoreError(
+                f"marker rule {rule.name!r}: zones of reduction {reduction!r} have no attribute {missing[0]!r}",
+                hint=f"they have {', '.join(values) or 'none'}; `attributes` of the reduction says which are read",
+            )
+        rows = zip(*(values[name] for name in rule.where), strict=True)
+        found[rule.name] = np.array([rule.applies_to(dict(zip(rule.where, row, strict=True))) for row in rows], bool)
+    return found
+
+
+def _identities(
+    store: Store, reduction: str, layer: str, rules: Sequence[MarkerRule], zones: Mapping[str, Chosen]
+) -> Mapping[str, str]:
     """Digest by rule of all that its markers are made from."""
     series = digest_json([EDITION, layer, sorted(store.made_from(reduction).items())]) if rules else ""
-    return {rule.name: digest_json([series, rule.model_dump(mode="json")]) for rule in rules}
+    chosen = {name: [digest(mask.tobytes())] for name, mask in zones.items()}
+    return {
+        rule.name: digest_json([series, rule.model_dump(mode="json"), *chosen.get(rule.name, ())]) for rule in rules
+    }
 
 
 def _markers(
-    store: Store, reduction: str, rules: Sequence[MarkerRule], console: Console
+    store: Store, reduction: str, rules: Sequence[MarkerRule], zones: Mapping[str, Chosen], console: Console
 ) -> Iterator[tuple[MarkerRule, MarkerRows]]:
     """Markers of some rules: the series are read once for all of them."""
     held, ids = set(store.bands(reduction)), store.zone_ids(reduction)
@@ -145,28 +181,38 @@ def _markers(
         places = {name: row for row, name in enumerate(ids)}
         with console.progress(f"markers {reduction}", total=len(ids)) as progress:
             for block in store.blocks(reduction, bands.pop() if len(bands) == 1 else None):
+                rows = np.array([places[name] for name in block.names], np.int64)
                 for rule in rules_of_bands:
-                    parts[rule.name].append(_of_block(block, rule, places))
+                    parts[rule.name].append(_of_block(block, rule, rows, zones.get(rule.name)))
                 progress(places[block.names[-1]] + 1, len(ids))
     return ((rule, joined(parts[rule.name])) for rule in rules)
 
 
-def _of_block(block: RecordBlock, rule: MarkerRule, places: Mapping[str, int]) -> MarkerRows:
-    found = detect(_observations(block, rule), rule)
-    zones = np.array([places[name] for name in block.names], np.int64)
+def _of_block(block: RecordBlock, rule: MarkerRule, rows: npt.NDArray[np.int64], chosen: Chosen | None) -> MarkerRows:
+    """Markers of the zones of a block.
+
+    Parameters
+    ----------
+    rows : array of int
+        Rows of its zones in the layer.
+    chosen : array of bool, optional
+        Of all zones of the layer: those that the rule looks at.
+    """
+    kept = np.arange(len(block.zone)) if chosen is None else np.flatnonzero(chosen[rows][block.zone])
+    found = detect(_observations(block, rule, kept), rule)
     return MarkerRows(
-        zone=zones[found.zone],
+        zone=rows[found.zone],
         orbit=found.orbit,
         time=found.time,
         value=found.value,
         confidence=found.confidence,
         names=block.origins.provenance["acquisition"],
-        used=block.origin[found.used],
+        used=block.origin[kept[found.used]],
         offsets=found.offsets,
     )
 
 
-def _observations(block: RecordBlock, rule: MarkerRule) -> Observations:
+def _observations(block: RecordBlock, rule: MarkerRule, kept: npt.NDArray[np.intp]) -> Observations:
     place, origins = block.layout.bands.index(rule.band), block.origins
     orbit = np.array([number or 0 for number in origins.provenance["relative_orbit"]], np.int64)
     if rule.statistic in block.layout.statistics:
@@ -174,10 +220,10 @@ def _observations(block: RecordBlock, rule: MarkerRule) -> Observations:
     else:
         value = np.full(len(block.zone), np.nan)
     return Observations(
-        block.zone,
-        origins.time[block.origin],
-        orbit[block.origin],
-        block.valid[:, place],
-        block.total[:, place],
-        value,
+        block.zone[kept],
+        origins.time[block.origin[kept]],
+        orbit[block.origin[kept]],
+        block.valid[kept, place],
+        block.total[kept, place],
+        value[kept],
     )

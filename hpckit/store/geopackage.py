@@ -49,7 +49,7 @@ from hpckit.store.frames import (
     series_frame,
     statistics_columns,
 )
-from hpckit.store.geopackage_attributes import attribute_names
+from hpckit.store.geopackage_attributes import attribute_names, read_attributes
 from hpckit.store.geopackage_blocks import Reading, origins_of, records_by_zone
 from hpckit.store.geopackage_markers import drop_rules, has_markers, read_markers, rule_identities, write_markers
 from hpckit.store.geopackage_names import check_name, column_names, columns_of, quote
@@ -193,6 +193,11 @@ class GeoPackage:
             if "attributes_digest" not in column_names(self._db(), "hpckit_reduction"):
                 return {}
             return dict(self._db().execute("SELECT name, attributes_digest FROM hpckit_reduction").fetchall())
+
+    def attribute_values(self, reduction: str) -> dict[str, list[Any]]:
+        """Attributes of the zones by name; see `Store`."""
+        with self._errors():
+            return read_attributes(self._db(), reduction)
 
     def note_attributes(self, reduction: str, attributes: Attributes) -> None:
         """Make the attributes of the zones these; see `Store`."""

@@ -33,6 +33,18 @@ def attribute_names(db: sqlite3.Connection, reduction: str) -> list[str]:
     return [name for name, kind in _listed(db, reduction) if kind]
 
 
+def read_attributes(db: sqlite3.Connection, reduction: str) -> dict[str, list[Any]]:
+    """Values of the attributes of the zones of a reduction, in the order of the layer."""
+    found: dict[str, list[Any]] = {}
+    for name, kind in _listed(db, reduction):
+        if kind:
+            query = f"SELECT {quote(name)} FROM {quote(f'zones_{reduction}')} ORDER BY fid"
+            values = [value for (value,) in db.execute(query)]
+            truths = kind == _TYPES["boolean"]
+            found[name] = [bool(value) if truths and value is not None else value for value in values]
+    return found
+
+
 def write_attributes(db: sqlite3.Connection, reduction: str, attributes: Attributes) -> None:
     """Make the attributes of a reduction these; views that read the layer are dropped before.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from hpckit.campaign.markers import MarkerRule
 from hpckit.reduce.signatures.spool import Segment
@@ -86,6 +86,12 @@ class Store(Protocol):
         ------
         StoreError
             If somebody else has given the zones a field of such a name.
+        """
+
+    def attribute_values(self, reduction: str) -> dict[str, list[Any]]:
+        """Attributes of the zones of a reduction by name, in the order of the layer.
+
+        Values are text, numbers, truth values or None. Days and times are text as ISO 8601 writes them.
         """
 
     def note_crops(self, reduction: str, crops: Sequence[str | None]) -> None:

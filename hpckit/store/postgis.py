@@ -201,6 +201,15 @@ class PostGis:
             return {}
         return dict(self._rows("SELECT name, attributes_digest FROM reduction"))
 
+    def attribute_values(self, reduction: str) -> dict[str, list[Any]]:
+        """Attributes of the zones by name; see `Store`."""
+        ((listed,),) = self._rows("SELECT attributes FROM reduction WHERE name = %s", [reduction])
+        query = (
+            "SELECT z.attributes FROM zone z JOIN reduction p ON p.id = z.reduction WHERE p.name = %s ORDER BY z.id"
+        )
+        rows = [values or {} for (values,) in self._rows(query, [reduction])]
+        return {name: [row.get(name) for row in rows] for name, _ in listed or []}
+
     def note_attributes(self, reduction: str, attributes: Attributes) -> None:
         """Make the attributes of the zones these; see `Store`."""
         is_new = self.attributes().get(reduction) != attributes.digest

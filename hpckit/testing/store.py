@@ -131,11 +131,21 @@ class StoreTests:
     ) -> None:
         store.load_segment(seal(batch(0), batch(1)))
         assert store.attributes() == {REDUCTION: ""}
-        crops = Attributes({"crop": pa.array([f"crop {n}" for n in range(len(LAYER))])})
+        rows = range(len(LAYER))
+        crops = Attributes(
+            {
+                "crop": pa.array([f"crop {n}" if n else None for n in rows]),
+                "code": pa.array([100 + n for n in rows]),
+                "organic": pa.array([n % 2 == 0 if n else None for n in rows]),
+            }
+        )
         for attributes in (crops, crops, NO_ATTRIBUTES, crops):
             store.note_attributes(REDUCTION, attributes)
             other = fresh.open()
             assert other.attributes() == {REDUCTION: attributes.digest}
+            assert other.attribute_values(REDUCTION) == {
+                name: column.to_pylist() for name, column in attributes.columns.items()
+            }
             assert set(other.made_from(REDUCTION)) == {batch(0).unit, batch(1).unit}
             other.close()
         assert count("record") == 16

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import psycopg2
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,6 +29,7 @@ from hpckit.errors import StoreError, ZoneError
 from hpckit.production.sync import is_synced
 from hpckit.reduce.signatures.spool import SignatureBatch
 from hpckit.runs.run import find_run
+from hpckit.space.attributes import Attributes
 from hpckit.store import open_store
 from hpckit.store.markerrows import joined
 from hpckit.store.owner import StoreOwner
@@ -123,6 +125,41 @@ def test_markers_of_a_store_are_those_of_plain_python(either: Path) -> None:
     assert len(api.markers(either, LAYER.ids[3])) < len(found)
     with pytest.raises(ZoneError, match="nobody"):
         api.markers(either, "nobody")
+
+
+def test_rules_look_at_zones_with_these_attributes_alone(either: Path) -> None:
+    api.sync(either, console=QUIET)
+    before = rows(either)
+    crops = [["maize", "110", None, "rye"][n % 4] for n in range(len(LAYER))]
+    organic = [None if n == 0 else n % 3 != 1 for n in range(len(LAYER))]
+    where = "where: {crop: [maize, 110, null], organic: [true]}"
+    text = either.read_text().replace("bands: [B04],", "attributes: all, bands: [B04],")
+    either.write_text(text.replace("min_pixels: 30}", f"min_pixels: 30, {where}}}"))
+
+    def note(values: list[str | None]) -> set[str]:
+        store = open_store(load_campaign(either))
+        store.note_attributes(REDUCTION, Attributes({"crop": pa.array(values), "organic": pa.array(organic)}))
+        store.close()
+        return {LAYER.ids[n] for n, crop in enumerate(values) if crop != "rye" and organic[n]}
+
+    with pytest.raises(StoreError, match="marker rule 'cut': zones of reduction 'parcels' have no attribute 'crop'"):
+        api.find_markers(either)
+    for values in (crops, [*crops[:2], "rye", *crops[3:]]):
+        wanted = note(values)
+        assert 0 < len(wanted) < len(LAYER)
+        assert not api.has_current_markers(either)
+        report = api.find_markers(either)
+        assert list(report.made) == ["cut"] and report.known == ["bare", "bright"]
+        assert api.has_current_markers(either) and api.find_markers(either).is_empty
+        expected = before[(before["marker"] != "cut") | before["foi_id"].isin(wanted)].drop(columns="pid")
+        found = rows(either).drop(columns="pid")
+        order = ["marker", "foi_id", "time_main"]
+        pd.testing.assert_frame_equal(
+            found.sort_values(order, ignore_index=True), expected.sort_values(order, ignore_index=True)
+        )
+        assert set(found["foi_id"][found["marker"] == "cut"]) == wanted & set(
+            before["foi_id"][before["marker"] == "cut"]
+        )
 
 
 def test_what_did_not_change_is_not_computed(either: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,31 @@ def test_markers_are_those_of_plain_python(zones, wanted):
     assert made.zone.tolist() == sorted(made.zone.tolist())
 
 
+@pytest.mark.parametrize(
+    ("value", "wanted", "fits"),
+    [
+        ("maize", ["maize"], True), ("Maize", ["maize"], False), (110, ["110"], True), ("110", [110], True),
+        (110.0, [110], True), ("0110", [110], False), (1, [True], False), (True, [True], True),
+        (False, [True], False),
+        (None, ["maize"], False), (None, [None, "maize"], True), ("", [None], False), (0.5, [0.5], True),
+    ],
+)  # fmt: skip
+def test_zones_that_a_rule_looks_at(value, wanted, fits):
+    assert rule(drop=0.2, where={"crop": wanted}).applies_to({"crop": value}) is fits
+    both = rule(drop=0.2, where={"crop": wanted, "holding": ["h1"]})
+    assert both.applies_to({"crop": value, "holding": "h1"}) is fits
+    assert not both.applies_to({"crop": value, "holding": "h2"})
+
+
+def test_zones_are_a_part_of_a_rule():
+    """A rule for all zones is written as before, so that its markers stay."""
+    assert "where" not in rule(drop=0.2).model_dump(mode="json")
+    limited = rule(drop=0.2, where={"crop": ["maize", None]}).model_dump(mode="json")
+    assert limited["where"] == {"crop": ["maize", None]}
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        rule(drop=0.2, where={"crop": []})
+
+
 def test_the_comparison_finds_something():
     """Random series have events of all kinds, so that the test above compares more than empty lists."""
     random.seed(1)
