@@ -120,7 +120,7 @@ def verify(campaign: str | Path, *, console: Console = QUIET) -> list[Fault]:
 def clean(
     campaign: str | Path,
     *,
-    older_than_days: float = 7,
+    older_than_days: float | None = None,
     what: Collection[str] | None = None,
     remove: bool = False,
 ) -> CleanReport:
@@ -128,8 +128,11 @@ def clean(
 
     Parameters
     ----------
+    older_than_days : float, optional
+        Only what was not changed for so long; as `retention` of the campaign says if not given, else 7.
     what : collection of str, optional
-        Of *spool*, *outdated*, *logs*, *inputs* and *scratch*; the first, third and fourth if not given.
+        Of *spool*, *outdated*, *logs*, *inputs*, *indexes*, *scratch* and *run*; spool, logs, inputs, and what
+        `retention` names if not given.
     remove : bool
         Off: nothing is changed.
 
@@ -142,10 +145,12 @@ def clean(
     from hpckit.production.clean import clean as clean_run
     from hpckit.runs.run import find_run
 
-    wanted = [kind for kind in KINDS if kind in (DEFAULT if what is None else what)]
     found = find_run(Path(campaign))
     present = found.campaign if Path(campaign).is_dir() else load_campaign(Path(campaign))
-    return clean_run(present, found, older_than_days, wanted, remove=remove)
+    said = present.retention.days
+    wanted = [kind for kind in KINDS if kind in ({*DEFAULT, *said} if what is None else what)]
+    days = {kind: said.get(kind, 7.0) if older_than_days is None else older_than_days for kind in wanted}
+    return clean_run(present, found, days, remove=remove)
 
 
 def overviews(campaign: str | Path, *, cache: str | Path | None = None, console: Console = QUIET) -> Built:

@@ -34,6 +34,7 @@ from hpckit.campaign.indices import require_no_band, resolved
 from hpckit.campaign.markers import MarkerRule, settled
 from hpckit.campaign.model import Model
 from hpckit.campaign.period import Period
+from hpckit.campaign.retention import Retention
 from hpckit.campaign.scenes import Scenes
 from hpckit.campaign.signatures import SignatureReduction
 from hpckit.campaign.step import Step, require_order
@@ -138,6 +139,8 @@ class Campaign(Model):
     )
     """Stages that installed packages add, by name, each with its settings."""
     store: StoreSettings = Field(default_factory=StoreSettings)
+    retention: Retention = Field(default_factory=Retention)
+    """How long `hpckit clean` keeps what a run does not need any more; it removes nothing without `--yes`."""
     group: bool = False
     """Whether the group of the folders may change what hpckit writes there, so that several people continue one run;
     the folders must be setgid."""
@@ -204,9 +207,20 @@ class Campaign(Model):
         for number, rule in enumerate(self.markers):
             try:
                 self.markers[number] = settled(rule, series, "each" if is_radar else "all")
+                self._require_attributes(self.markers[number])
             except ValueError as error:
                 raise ValueError(f"marker rule {rule.name!r}: {error}") from error
         return self
+
+    def _require_attributes(self, rule: MarkerRule) -> None:
+        """Refuse a rule for zones whose attributes nobody reads; those of `all` are known when zones are read."""
+        known = next(item.attributes for item in self.signatures if item.name == rule.reduction)
+        missing = [name for name in rule.where if known != "all" and name not in known]
+        if missing:
+            raise ValueError(
+                f"`where` names the attribute {missing[0]!r}, which reduction {rule.reduction!r} does not read; add "
+                f"`attributes: [{missing[0]}]` to it"
+            )
 
     def _with_statistics(self, reduction: SignatureReduction) -> list[str]:
         """Bands and indices of a reduction that have statistics, by the names that they have in the store."""

@@ -11,7 +11,9 @@ _WHAT = {
     "outdated": "spool files with results of earlier settings, and damaged ones",
     "logs": "logs, except those of the last submission",
     "inputs": "frozen inputs that nothing names, and rests of killed writers",
+    "indexes": "zone indexes of earlier zones, grids and settings",
     "scratch": "remote files in the scratch folder of this machine",
+    "run": "the run directory: the period is over, and the store holds all results",
 }
 
 
@@ -21,21 +23,22 @@ _WHAT = {
     "--what",
     multiple=True,
     type=click.Choice(list(_WHAT)),
-    help="What to remove; may be repeated. Default: spool, logs and inputs.",
+    help="What to remove; may be repeated. Default: spool, logs, inputs, and what `retention` names.",
 )
 @click.option(
     "--older-than",
     "days",
     type=click.FloatRange(min=0),
-    default=7,
-    show_default=True,
     metavar="DAYS",
-    help="Only what was not changed for so many days.",
+    help="Only what was not changed for so many days. Default: `retention` of the campaign file, else 7.",
 )
 @click.option("--yes", is_flag=True, help="Remove it. Without this option nothing is changed.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
-def clean(campaign: Path, what: tuple[str, ...], days: float, yes: bool, as_json: bool) -> None:
+def clean(campaign: Path, what: tuple[str, ...], days: float | None, yes: bool, as_json: bool) -> None:
     """Show what of a run is needed no more, and remove it with --yes.
+
+    The campaign file may say how long what stays: `retention: {spool: 30, logs: 60, indexes: 30}`, in days. `--what
+    run` removes the whole run directory, once the period is over and the store holds all results.
 
     Only what is certainly ours and certainly not needed goes: spool files go when the store holds all their results,
     made from the same inputs. What is unknown, young or in use stays, and while somebody works on the run, or a
@@ -62,8 +65,15 @@ def clean(campaign: Path, what: tuple[str, ...], days: float, yes: bool, as_json
     console = Console()
     if as_json:
         items = [{"what": item.kind, "path": str(item.path), "bytes": item.nbytes} for item in report.items]
-        rest = {"kept": dict(report.kept), "unknown": report.unknown, "failures": report.failures}
-        click.echo(json.dumps({"removed": report.removed, "items": items, **rest}, indent=1))
+        rest = {
+            "kept": dict(report.kept),
+            "run": report.stays,
+            "unknown": report.unknown,
+            "failures": report.failures,
+        }
+        click.echo(
+            json.dumps({"removed": report.removed, "items": items, **rest, "failures": report.failures}, indent=1)
+        )
     else:
         for kind, text in _WHAT.items():
             if found := [item for item in report.items if item.kind == kind]:
@@ -73,6 +83,8 @@ def clean(campaign: Path, what: tuple[str, ...], days: float, yes: bool, as_json
                 click.echo(f"{kind:<9} {count}, {size}: {text}")
         for reason, files in report.kept.items():
             click.echo(f"kept      {format_count(files, 'spool file')}: {reason}")
+        if report.stays:
+            click.echo(f"kept      the run directory: {report.stays}")
         if not report.items:
             click.echo("nothing to remove")
         else:

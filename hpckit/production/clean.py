@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -16,21 +17,24 @@ from hpckit.base.claims import holder
 from hpckit.base.files import PARTIAL, server_time
 from hpckit.base.reading import folders_in, is_there
 from hpckit.campaign.campaign import Campaign
+from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import BusyError, HpckitError, StoreError
 from hpckit.inputs.scratch import scratch
 from hpckit.reduce.signatures.cleaned import note_cleaned
+from hpckit.reduce.signatures.inputs import needed_indexes
 from hpckit.reduce.signatures.spool import DAMAGED, segments
 from hpckit.runs.frozen import unnamed
 from hpckit.runs.journal import read_journal
+from hpckit.runs.part import PART, is_home
 from hpckit.runs.plan import read_inputs
-from hpckit.runs.run import LOCK, Run, claim, open_frozen, read_run_json
+from hpckit.runs.run import LOCK, Run, campaign_digest, claim, open_frozen, read_run_json
 from hpckit.store import open_store
 from hpckit.store.owner import StoreOwner, require_own
 from hpckit.submissions.attempts import describe, working_in
 from hpckit.submissions.idle import submitted
 from hpckit.submissions.submission import submissions
 
-Kind = Literal["spool", "outdated", "logs", "inputs", "scratch"]
+Kind = Literal["spool", "outdated", "logs", "inputs", "indexes", "scratch", "run"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 DEFAULT: Final[tuple[Kind, ...]] = ("spool", "logs", "inputs")
 """Kinds that are cleaned if none are named: nothing that was computed is lost with them."""
@@ -55,6 +59,8 @@ class CleanReport:
     """Spool files that stay, by the reason."""
     failures: list[str] = field(default_factory=list)
     """What could not be removed."""
+    stays: str = ""
+    """Why the run directory stays, where it was to go."""
     unknown: list[str] = field(default_factory=list)
     """What could not be looked at, so that all of its kind stays."""
     removed: bool = False
@@ -65,20 +71,21 @@ class CleanReport:
         return [item for item in self.items if item.kind == kind]
 
 
-def clean(campaign: Campaign, run: Run, days: float, kinds: Collection[Kind], *, remove: bool) -> CleanReport:
+def clean(campaign: Campaign, run: Run, ages: Mapping[Kind, float], *, remove: bool) -> CleanReport:
     """Find what of a run is needed no more, and remove it if asked to.
 
     Parameters
     ----------
     campaign : Campaign
         Whose store counts.
-    days : float
-        Only what was not changed for so long.
-    kinds : collection of str
-        *spool*: spool files whose results the store holds. *outdated*: spool files with results of earlier
-        settings, which an undone edit would need again, and damaged ones. *logs*: of the run, and of submissions that
-        have ended, except the last one. *inputs*: frozen inputs that nothing names, and what killed writers left.
-        *scratch*: whole remote files in the scratch folder of this machine.
+    ages : mapping
+        Kinds to look for, each with days: only what was not changed for so long. *spool*: spool files whose results
+        the store holds. *outdated*: spool files with results of earlier settings, which an undone edit would need
+        again, and damaged ones. *logs*: of the run, and of submissions that have ended, except the last one.
+        *inputs*: frozen inputs that nothing names, and what killed writers left. *indexes*: zone indexes that neither
+        the plan nor a later one names. *scratch*: whole remote files in the scratch folder of this machine. *run*:
+        the run directory, if the period is over, all units are done, and the store holds all results; then nothing
+        else is looked for.
     remove : bool
         Off: nothing is changed.
 
@@ -93,19 +100,66 @@ def clean(campaign: Campaign, run: Run, days: float, kinds: Collection[Kind], *,
     with claim(run) if remove else nullcontext():
         _require_quiet(run)
         report = CleanReport(removed=remove)
-        before = server_time(run.path) - days * _DAY_S if remove else _now() - days * _DAY_S
-        held = _find_spool(campaign, run, before, kinds, report)
-        if "logs" in kinds:
-            report.items += _items("logs", _logs(run), before)
-        if "inputs" in kinds:
-            report.items += _items("inputs", _inputs(run), before)
-        if "scratch" in kinds:
-            report.items += [Item("scratch", path, _size(path)) for path in scratch().unused(before)]
+        now = server_time(run.path) if remove else _now()
+        before = {kind: now - days * _DAY_S for kind, days in ages.items()}
+        held = {} if _find_run(campaign, run, before, report) else _find(campaign, run, before, report)
         if remove:
             note_cleaned(run, held)
             for item in report.items:
-                _remove(item, before, report)
+                _remove(item, before[item.kind], report)
     return report
+
+
+def _find(campaign: Campaign, run: Run, before: Mapping[Kind, float], report: CleanReport) -> dict[str, str]:
+    """Add what can go of a run that stays; returns results of spool files that can go, as `_find_spool` does."""
+    held = _find_spool(campaign, run, before, report)
+    if "logs" in before:
+        report.items += _items("logs", _logs(run), before["logs"])
+    if "inputs" in before:
+        report.items += _items("inputs", _inputs(run), before["inputs"])
+    if "indexes" in before:
+        report.items += _items("indexes", _indexes(run, report), before["indexes"])
+    if "scratch" in before:
+        report.items += [Item("scratch", path, _size(path)) for path in scratch().unused(before["scratch"])]
+    return held
+
+
+def _find_run(campaign: Campaign, run: Run, before: Mapping[Kind, float], report: CleanReport) -> bool:
+    """Add the run directory if it can go as a whole; else say why it stays."""
+    if "run" not in before:
+        return False
+    try:
+        why = _needs_run(campaign, run, before["run"])
+    except HpckitError as error:
+        report.unknown.append(f"the run directory stays: {error}")
+        return False
+    if why is not None:
+        report.stays = why
+        return False
+    report.items.append(Item("run", run.path, _size(run.path)))
+    return True
+
+
+def _needs_run(campaign: Campaign, run: Run, before: float) -> str | None:
+    """Why a run directory is needed; None if it is not."""
+    end = campaign.period.end
+    if end is None or end >= datetime.fromtimestamp(before, UTC).date():
+        return "the period is not over for so long"
+    if is_home(run.path) or is_there(run.path / PART):
+        return "several sites share the campaign"
+    if not campaign.signatures or campaign.of_pixels or campaign.steps or campaign.extensions:
+        return "not all results are in the store: composites, graphs and steps are known by the run directory"
+    if campaign_digest(campaign) != campaign_digest(run.campaign):
+        return "the campaign file was edited since"
+    done = {(entry.unit, entry.inputs) for entry in read_journal(run.path) if entry.state == "done"}
+    if _planned(run) - done:
+        return "units are not done"
+    stored = _stored(campaign, run)
+    if any(stored.get(unit) != inputs for unit, inputs in _planned(run) if unit.startswith("signatures/")):
+        return "the store lacks results: `hpckit sync` loads them"
+    # The folder itself, and the claim in it, are as young as this command.
+    ages = (_changed(path) for path in run.path.iterdir() if path.name != LOCK)
+    return "it is young: --older-than" if max(ages) >= before else None
 
 
 def _now() -> float:
@@ -125,11 +179,9 @@ def _require_quiet(run: Run) -> None:
         raise BusyError(describe(signs), hint="clean when that has ended")
 
 
-def _find_spool(
-    campaign: Campaign, run: Run, before: float, kinds: Collection[Kind], report: CleanReport
-) -> dict[str, str]:
+def _find_spool(campaign: Campaign, run: Run, before: Mapping[Kind, float], report: CleanReport) -> dict[str, str]:
     """Add spool files that can go; returns results of them that the store holds, by unit the digest of inputs."""
-    if not {"spool", "outdated"} & set(kinds):
+    if not {"spool", "outdated"} & set(before):
         return {}
     try:
         stored, present = _stored(campaign, run), _planned(run)
@@ -141,14 +193,14 @@ def _find_spool(
     for path in segments(run.spool):
         pairs = holds.get(path.name, set())
         kind = _judge(path, pairs, stored, present, before)
-        if kind in kinds:
+        if kind in before:
             report.items.append(Item(kind, path, _size(path)))  # type: ignore[arg-type]
             held |= {unit: inputs for unit, inputs in pairs if stored.get(unit) == inputs}
         else:
             report.kept[_REASONS.get(kind, kind)] += 1
-    if "outdated" in kinds:
+    if "outdated" in before:
         damaged = [path for path in run.spool.glob(f"*{DAMAGED}") if path.is_file()]
-        report.items += _items("outdated", damaged, before)
+        report.items += _items("outdated", damaged, before["outdated"])
     return held
 
 
@@ -163,16 +215,16 @@ def _judge(
     pairs: Collection[tuple[str, str]],
     stored: Mapping[str, str],
     present: Collection[tuple[str, str]],
-    before: float,
+    before: Mapping[Kind, float],
 ) -> str:
     """Kind of a spool file that can go; else why it stays."""
     if not pairs:
         return "no journal names them: what they hold is unknown"
     if any(pair in present and stored.get(pair[0]) != pair[1] for pair in pairs):
         return "the store lacks results of them: `hpckit sync` loads them"
-    if path.stat().st_mtime >= before:
-        return "they are young: --older-than"
-    return "spool" if all(stored.get(unit) == inputs for unit, inputs in pairs) else "outdated"
+    kind: Kind = "spool" if all(stored.get(unit) == inputs for unit, inputs in pairs) else "outdated"
+    limit = before.get(kind, before.get("spool", float("inf")))
+    return "they are young: --older-than" if path.stat().st_mtime >= limit else kind
 
 
 def _stored(campaign: Campaign, run: Run) -> dict[str, str]:
@@ -227,6 +279,20 @@ def _inputs(run: Run) -> Iterator[Path]:
     ours = re.compile(rf"\..*\.?[0-9a-f]{{12}}{re.escape(PARTIAL)}(\..*)?")
     for folder in (run.path, run.spool, *folders_in(run.path / "index")):
         yield from sorted(path for path in folder.glob(f".*{PARTIAL}*") if ours.fullmatch(path.name))
+
+
+def _indexes(run: Run, report: CleanReport) -> list[Path]:
+    """Zone indexes that no plan names; none, if that is not known."""
+    known = read_run_json(run.path)
+    try:
+        frozen = [
+            open_frozen(run.path, str(name)) for name in {known.get("frozen"), known.get("planned")} - {None, ""}
+        ]
+        needed = {path for one in frozen for path in needed_indexes(read_tiles(one))}
+    except (HpckitError, OSError) as error:
+        report.unknown.append(f"all zone indexes stay: {error}")
+        return []
+    return sorted(path for path in (run.path / "index").rglob("*.npz") if path not in needed)
 
 
 def _items(kind: Kind, paths: Iterator[Path] | Collection[Path], before: float) -> list[Item]:

@@ -25,7 +25,7 @@ from hpckit.base.version import __version__
 from hpckit.errors import DamagedFileError, PlanError, RunError
 from hpckit.inputs.opening import driver_of
 from hpckit.runs.plan import plan_digest
-from hpckit.runs.run import CAMPAIGN_JSON, DIGESTS, FROZEN, RUN_JSON, Run, campaign_digest, read_run_json
+from hpckit.runs.run import CAMPAIGN_JSON, DIGESTS, FROZEN, NOT_FROZEN, RUN_JSON, Run, campaign_digest, read_run_json
 
 _LENGTH: Final = 16
 _REPORTED_PACKAGES: Final = ("numpy", "numba", "zarr", "numcodecs", "rasterio", "h5py", "shapely", "pyproj")
@@ -34,7 +34,7 @@ _REPORTED_PACKAGES: Final = ("numpy", "numba", "zarr", "numcodecs", "rasterio", 
 def begin(run: Run) -> Run:
     """Start a draft of frozen inputs: a run whose files may be written. Only under the run's claim."""
     draft = replace(run, frozen=f".{uuid.uuid4().hex[:12]}{PARTIAL}")
-    campaign = run.campaign.model_dump(mode="json", by_alias=True)
+    campaign = run.campaign.model_dump(mode="json", by_alias=True, exclude=NOT_FROZEN)
     frozen = {"file": run.campaign.path.name, "campaign": campaign, "contents": dict(run.campaign.contents)}
     try:
         draft.inputs.mkdir(parents=True)

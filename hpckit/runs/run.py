@@ -46,6 +46,8 @@ from hpckit.errors import RunError
 
 LOCK: Final = "run.lock"
 """Claim of the process that works on a run."""
+NOT_FROZEN: Final = {"retention"}
+"""Fields of a campaign that nothing is made from, so that a change of them is no edit."""
 RUN_JSON: Final = "run.json"
 FROZEN: Final = "frozen"
 CAMPAIGN_JSON: Final = "campaign.json"
@@ -225,7 +227,7 @@ def claim(run: Run) -> Iterator[None]:
 
 def campaign_digest(campaign: Campaign) -> str:
     """Digest of a campaign's content: equal for equal campaigns, whatever their layout and comments."""
-    return digest_json(campaign.model_dump(mode="json"))
+    return digest_json(campaign.model_dump(mode="json", exclude=NOT_FROZEN))
 
 
 def _start(path: Path, campaign: Campaign) -> dict[str, Any]:

@@ -109,6 +109,44 @@ def test_a_store_that_lost_them_gets_them_again(path: Path, expected: pd.DataFra
     same(results(campaign), expected)
 
 
+def test_a_campaign_says_how_long_what_stays(path: Path, expected: pd.DataFrame) -> None:
+    """Indexes of earlier settings go, those of the plan stay; the run directory goes whole, if nothing needs it."""
+    campaign = load_campaign(path)
+    indexes = set((campaign.run_dir / "index").rglob("*.npz"))
+    text = path.read_text()
+    path.write_text(text.replace("coverage: centre", "coverage: fraction"))
+    assert run(path) > 0
+    later = set((campaign.run_dir / "index").rglob("*.npz")) - indexes
+    assert indexes and later
+    path.write_text(path.read_text() + "retention: {spool: 1000, logs: 1000, inputs: 1000, indexes: 0}\n")
+    shown = CliRunner().invoke(cli, ["clean", str(path), "--json"])
+    found = json.loads(shown.output)["items"]
+    assert {Path(item["path"]) for item in found if item["what"] == "indexes"} == indexes
+    assert {item["what"] for item in found} == {"indexes"}
+    assert all(file.exists() for file in indexes), "a dry run"
+    api.clean(path, remove=True)
+    assert set((campaign.run_dir / "index").rglob("*.npz")) == later
+    assert run(path) == 0, "nothing that the plan needs has gone"
+
+    path.write_text(text)
+    assert run(path) > 0
+    same(results(campaign), expected)
+    young = api.clean(path, what=["run"], remove=True)
+    assert young.items == [] and young.stays == "it is young: --older-than"
+    path.write_text(text.replace("2024-12-31", ".."))
+    open_end = api.clean(path, older_than_days=0, what=["run"], remove=True)
+    assert open_end.items == [] and "the period is not over" in open_end.stays
+    path.write_text(text + "retention: {run: 0}\n")
+    stored = campaign.store_path.rename(path.parent / "away.gpkg")
+    lacking = api.clean(path, remove=True)
+    assert all(item.kind != "run" for item in lacking.items) and "the store lacks results" in lacking.stays
+    stored.rename(campaign.store_path)
+    assert [item.kind for item in api.clean(path).items] == ["run"] and campaign.run_dir.exists()
+    gone = api.clean(path, remove=True)
+    assert [item.path for item in gone.items] == [campaign.run_dir] and not campaign.run_dir.exists()
+    same(results(campaign), expected)
+
+
 def test_what_the_store_lacks_stays(path: Path) -> None:
     campaign, present = load_campaign(path), spool(path)
     campaign.store_path.unlink()

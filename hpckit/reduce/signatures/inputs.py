@@ -113,6 +113,17 @@ class ZoneInputs:
         return files
 
 
+def needed_indexes(tiles: Tiles) -> set[Path]:
+    """Files of the zone indexes of a plan."""
+    known = ZoneInputs()
+    return {
+        path
+        for reduction in tiles.campaign.signatures
+        for group in known.groups(tiles, reduction)
+        for path in known.index_files(tiles, reduction, group).values()
+    }
+
+
 def index_resolutions(campaign: Campaign, reduction: SignatureReduction) -> list[int]:
     """Resolutions at which zones are laid over a tile: those of the bands, and the finest of each derived band."""
     found = {campaign.ref(band).resolution_m for band in reduction.bands}
