@@ -68,8 +68,9 @@ class Edition:
         chosen = self.view.reduction(reduction)
         with self._lock:
             if chosen.name not in self._zones:
+                settings = self.settings
                 self._zones[chosen.name] = open_zones(
-                    self.view, self.run, chosen.name, self.settings.crop_name, self.settings.crop_code
+                    self.view, self.run, chosen.name, settings.crop_name, settings.crop_code, settings.attributes
                 )
             return self._zones[chosen.name]
 

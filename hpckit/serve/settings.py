@@ -48,6 +48,9 @@ class DatasetSettings(Part):
     """Field of the zone layer with the name of the crop; found by its name if it is not given."""
     crop_code: str | None = None
     """Field of the zone layer with the code of the crop; found by its name if it is not given."""
+    attributes: tuple[str, ...] = ()
+    """Attributes of zones (`attributes` of the reduction) that the viewer shows to whoever may see the data set. None
+    unless they are named, since they may be personal data."""
 
     @field_validator("name")
     @classmethod

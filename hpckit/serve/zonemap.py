@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ import shapely
 
 from hpckit.base.reading import WatchedFile, parsed, read_table
 from hpckit.errors import ZoneError
+from hpckit.space.attributes import Attributes
 from hpckit.space.crops import zone_crops
 from hpckit.space.vector.project import transformer
 
@@ -51,6 +53,8 @@ class ZoneMap:
     """What each zone is, a crop for example; None where the layer does not say; shape (zones,)."""
     codes: npt.NDArray[np.object_] | None = None
     """The code of that, as text; shape (zones,)."""
+    attributes: Mapping[str, pa.Array] = field(default_factory=dict)
+    """Attributes that are shown, by name."""
 
     def __len__(self) -> int:
         """Number of zones."""
@@ -166,7 +170,12 @@ class ZoneMap:
 
 
 def open_zones(
-    view: CampaignView, run: Run | None, reduction: str, crop_name: str | None = None, crop_code: str | None = None
+    view: CampaignView,
+    run: Run | None,
+    reduction: str,
+    crop_name: str | None = None,
+    crop_code: str | None = None,
+    shown: Collection[str] = (),
 ) -> ZoneMap:
     """Open the zones of a reduction: those that the run has frozen, or else those of the layer now.
 
@@ -174,6 +183,8 @@ def open_zones(
     ----------
     crop_name, crop_code : str, optional
         Fields of the layer with name and code of the crop; found by their names if not given.
+    shown : collection of str
+        Attributes that are shown, where the reduction has them.
 
     Raises
     ------
@@ -185,9 +196,10 @@ def open_zones(
     frozen = None if run is None else run.zones(reduction)
     if frozen is not None and frozen.exists():
         damaged = ZoneError(f"{frozen}: the frozen zone layer is damaged", hint="delete it; `hpckit run` makes it")
-        ids, wkb, crs = parsed(frozen, _frozen, lambda _: damaged)
+        ids, wkb, crs, attributes = parsed(frozen, _frozen, lambda _: damaged)
     else:
         layer = view.zones(reduction)
+        attributes = layer.attributes
         ids, wkb, crs = pa.array(layer.ids, pa.string()), pa.array(shapely.to_wkb(layer.geometries)), layer.crs
     if not len(ids):
         raise ZoneError(f"reduction {reduction!r} has no zones")
@@ -195,16 +207,24 @@ def open_zones(
     layer_path = view.campaign.resolve(chosen.zones)
     labels, codes = zone_crops(layer_path, chosen.id, chosen.layer, ids.to_pylist(), crop_name, crop_code)
     return ZoneMap(
-        reduction, ids, wkb, crs, _boxes(wkb, crs), np.array(labels, dtype=object), np.array(codes, dtype=object)
+        reduction,
+        ids,
+        wkb,
+        crs,
+        _boxes(wkb, crs),
+        np.array(labels, dtype=object),
+        np.array(codes, dtype=object),
+        {name: attributes.columns[name] for name in shown if name in attributes.columns},
     )
 
 
-def _frozen(file: WatchedFile) -> tuple[pa.Array, pa.Array, str]:
+def _frozen(file: WatchedFile) -> tuple[pa.Array, pa.Array, str, Attributes]:
     import json
 
     table = read_table(file)
     notes = json.loads(table.schema.metadata[b"hpckit"])
-    return table["id"].combine_chunks(), table["geometry"].combine_chunks(), str(notes["crs"])
+    attributes = Attributes.of_frozen(table, ())
+    return table["id"].combine_chunks(), table["geometry"].combine_chunks(), str(notes["crs"]), attributes
 
 
 def _boxes(wkb: pa.Array, crs: str) -> npt.NDArray[np.float64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import numpy as np
 import pyarrow as pa
 import pyproj
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from hpckit.api import open_campaign
 from hpckit.errors import ZoneError
 from hpckit.runs.run import find_run
+from hpckit.serve.viewer.describe import zone
 from hpckit.serve.zonemap import ZoneMap, _boxes, open_zones
 from tests.unit.look_samples import make_campaign
 
@@ -42,6 +46,19 @@ def test_shorter_names_come_first_and_numbers_in_their_order():
     ids = ["P10", "P2", "P1", "P100", "Q1"]
     made = zone_map(ids, [shapely.box(5e5, 5.7e6, 5e5 + 9, 5.7e6 + 9)] * 5, [None] * 5)
     assert [ids[row] for row in made.find("P", 9)] == ["P1", "P2", "P10", "P100"]
+
+
+def test_a_zone_shows_the_attributes_that_were_chosen():
+    made = replace(
+        zone_map(["a", "b"], [shapely.box(5e5, 5.7e6, 5e5 + 9, 5.7e6 + 9)] * 2, [None] * 2),
+        attributes={
+            "crop": pa.array(["maize", None]),
+            "sown": pa.array([date(2024, 4, 2), None]),
+            "share": pa.array([0.5, float("nan")]),
+        },
+    )
+    assert zone(made, 0, outline=False)["attributes"] == {"crop": "maize", "sown": "2024-04-02", "share": 0.5}
+    assert zone(made, 1, outline=False)["attributes"] == {"crop": None, "sown": None, "share": None}
 
 
 def test_labels_are_found_too():

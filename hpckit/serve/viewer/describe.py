@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import shapely
@@ -95,7 +97,15 @@ def zone(zones: ZoneMap, row: int, *, outline: bool) -> dict[str, Any]:
     found = short(zones, row) | {
         "area_m2": round(zones.area_m2(row), 1),
         "place": [round(inside.x, _DIGITS), round(inside.y, _DIGITS)],
+        "attributes": {name: _plain(column[row].as_py()) for name, column in zones.attributes.items()},
     }
     if outline:
         found["geometry"] = shapely.geometry.mapping(shapely.set_precision(shape, 10**-_DIGITS, mode="pointwise"))
     return found
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: days and times as text, numbers that are none as nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value.isoformat() if isinstance(value, date) else value

@@ -59,6 +59,8 @@ export class Panel {
 
   head(about) {
     const facts = [about.area_m2 >= 10000 ? `${number(about.area_m2 / 10000, 2)} ha` : `${number(about.area_m2, 0)} m²`, `${about.place[1].toFixed(5)}, ${about.place[0].toFixed(5)}`];
+    const said = Object.entries(about.attributes || {}).filter(([, value]) => value !== null && value !== "");
+    facts.push(...said.map(([name, value]) => `${name}: ${value}`));
     return element("header", { class: "zone" }, this.closing(),
       element("h2", {}, `Parcel ${about.id}`),
       element("p", { class: "facts" }, about.label ? element("b", {}, about.label) : null, facts.map((fact) => element("span", {}, fact)),
