@@ -32,7 +32,10 @@ def zones() -> list[shapely.Geometry]:
     return shapes
 
 
-def make(folder: Path, *, keep: bool = True) -> None:
+COMPOSITE = "  - {name: means, kind: composite, methods: [median], bands: [B04], period: month}\n"
+
+
+def make(folder: Path, *, composite: bool = False) -> None:
     """Write `west` and `east` with the products of two tiles each, `all` with all, zones and the campaign file."""
     for place, tile in enumerate(TILES):
         for number in range(DATES):
@@ -43,7 +46,8 @@ def make(folder: Path, *, keep: bool = True) -> None:
     for name in ("west", "east"):
         shutil.copytree(folder / name, folder / "all", dirs_exist_ok=True)
     write_zones(folder / "zones.gpkg", zones())
-    cube = "bands: [B04, B08, SCL], dates_per_block: 2" if keep else "keep: false, bands: [B04, B08, SCL]"
+    bands = "bands: [B04, B08, SCL]"
+    cube = f"{bands}, dates_per_block: 2" if composite else f"keep: false, {bands}"
     (folder / "campaign.yaml").write_text(
         f"""\
 name: shared
@@ -53,7 +57,7 @@ scenes: {{paths: [all]}}
 cube: {{{cube}}}
 reductions:
   - {{name: fields, zones: zones.gpkg, id: name, bands: [B04, SCL], indices: {{NDVI: (B08 - B04) / (B08 + B04)}}}}
-"""
+{COMPOSITE if composite else ""}"""
     )
 
 

@@ -32,7 +32,19 @@ from hpckit.api.graphs import (
 )
 from hpckit.api.here import Forecast, check, clean, overviews, plan, run, sample, verify
 from hpckit.api.inputs import Selection, Tiling, scan, scenes, search, tile, tile_names
-from hpckit.api.jobs import Progress, cancel, follow, metrics, retry, status, submit, update, watch, write_jobs
+from hpckit.api.jobs import (
+    Progress,
+    cancel,
+    follow,
+    follow_shared,
+    metrics,
+    retry,
+    status,
+    submit,
+    update,
+    watch,
+    write_jobs,
+)
 from hpckit.api.provenance import crate, energy_figures, energy_of, reproduce
 from hpckit.api.results import (
     composite,
@@ -46,7 +58,7 @@ from hpckit.api.results import (
     signatures,
     zones,
 )
-from hpckit.api.sharing import cancel_shared, is_shared, retry_shared, share, take_over
+from hpckit.api.sharing import cancel_shared, is_shared, logs_shared, retry_shared, share, take_over
 from hpckit.api.shown import QUIET
 from hpckit.api.sites import find_site, open_submission, refresh
 from hpckit.api.stores import Synced, find_markers, has_current_markers, migrate_store, store_state, sync
@@ -78,6 +90,7 @@ __all__ = [
     "find_markers",
     "find_site",
     "follow",
+    "follow_shared",
     "graph_processes",
     "graph_results",
     "graph_wants",
@@ -85,6 +98,7 @@ __all__ = [
     "is_shared",
     "items",
     "loaded_collections",
+    "logs_shared",
     "markers",
     "metrics",
     "migrate_store",

@@ -96,7 +96,8 @@ def update(
     Parameters
     ----------
     site : str, optional
-        Name or file of a site to submit to; that of the last submission if not given.
+        Name or file of a site to submit to; that of the last submission, or those that share the campaign, if not
+        given.
     here : bool
         Run on this machine, also if the campaign was submitted before.
     workers : int, optional
@@ -111,17 +112,20 @@ def update(
     from hpckit.jobs import update as updating
     from hpckit.jobs.jobarrays import Request
     from hpckit.jobs.notify import notify as send
+    from hpckit.runs.part import is_home
     from hpckit.submissions.submission import latest
 
     loaded = load_campaign(Path(campaign))
-    last = None if here or site is not None else latest(loaded.run_dir)
+    shared = site is None and not here and is_home(loaded.run_dir)
+    last = None if here or shared or site is not None else latest(loaded.run_dir)
     target = find_site(site, loaded.folder, console) if site is not None else last.site if last is not None else None
     with group_files(loaded, console.warn, site_wants=target is not None and target.group):
-        made = (
-            updating.update_here(loaded, console, workers)
-            if target is None
-            else updating.update_on_site(loaded, target, console, request or Request())
-        )
+        if shared:
+            made = updating.update_shared(loaded, console, request or Request())
+        elif target is None:
+            made = updating.update_here(loaded, console, workers)
+        else:
+            made = updating.update_on_site(loaded, target, console, request or Request())
     if updating.is_news(made, loaded.run_dir):
         facts = {"campaign": loaded.name, "path": str(loaded.path), **asdict(made)}
         subject = f"hpckit: campaign {loaded.name}: {made.state}"
@@ -195,6 +199,27 @@ def follow(
     found, last, scheduler, runner = open_submission(run)
     for seen in watch(last, scheduler, runner, unanswered):
         yield Progress(read_status(found, None if last.is_over else last.created), last, seen)
+
+
+def follow_shared(run: str | Path, *, console: Console = QUIET) -> Iterator[Progress]:
+    """Visit the sites that share a campaign, again and again, until all that answer are done.
+
+    The pauses are those of the sites' files (`poll`), and grow while nothing changes. A site that does not answer is
+    asked again with the others.
+    """
+    from hpckit.jobs.federation.follow import is_over, pauses
+    from hpckit.runs.run import find_run
+
+    pause = pauses(find_run(Path(run)))
+    before = None
+    while True:
+        seen = status(run, console=console)
+        yield seen
+        if is_over(seen.grants):
+            return
+        now = [(stage.stage, stage.done, stage.failed) for stage in seen.status.stages]
+        pause.wait(changed=now != before)
+        before = now
 
 
 def watch(run: str | Path, *, console: Console = QUIET) -> Progress:

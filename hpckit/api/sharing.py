@@ -28,10 +28,12 @@ def share(
 ) -> Handed:
     """Share a campaign among sites, by their scenes, free cores and costs, and submit a part to each.
 
+    A campaign that is shared already is planned again: its sites get what is new of their tiles.
+
     Parameters
     ----------
     sites : sequence of str
-        Names or files of sites.
+        Names or files of sites; may be empty if the campaign is shared already.
 
     Raises
     ------
@@ -41,12 +43,15 @@ def share(
         If a site does not answer.
     """
     from hpckit.jobs.federation.share import share as share_among
+    from hpckit.jobs.federation.update import share_again
     from hpckit.jobs.jobarrays import Request
+    from hpckit.runs.part import is_home
 
     loaded = load_campaign(Path(campaign))
     found = [find_site(site, loaded.folder) for site in sites]
     with group_files(loaded, console.warn):
-        return share_among(loaded, found, request or Request(), console)
+        give = share_again if is_home(loaded.run_dir) else share_among
+        return give(loaded, found, request or Request(), console)
 
 
 def take_over(
@@ -95,6 +100,27 @@ def retry_shared(run: str | Path, *, request: Request | None = None, console: Co
     from hpckit.runs.run import find_run
 
     return resubmit_all(find_run(Path(run)), request or Request(), console)
+
+
+def logs_shared(run: str | Path, what: str, *, lines: int = 40, site: str | None = None) -> dict[str, str]:
+    """End of the logs of a unit, element or job of a campaign that several sites share, by site.
+
+    Parameters
+    ----------
+    what : str
+        A unit, which is looked for where its tiles are; or `STAGE:NUMBER` or a job id, at all sites.
+    site : str, optional
+        Only at this one.
+
+    Raises
+    ------
+    FederationError
+        If no site has it.
+    """
+    from hpckit.jobs.federation.follow import logs
+    from hpckit.runs.run import find_run
+
+    return logs(find_run(Path(run)), what, lines, site)
 
 
 def cancel_shared(run: str | Path, *, console: Console = QUIET) -> dict[str, str]:

@@ -237,6 +237,23 @@ def digest_json(value: Any) -> str:
     return digest(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode())
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, flushed to disk; a copy where the file system has no such names."""
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+        if target.exists() and os.path.samestat(os.fstat(file.fileno()), target.stat()):
+            return  # to rename one name of a file to another one would leave both
+    with suppress(FileNotFoundError):
+        partial.unlink()
+    try:
+        partial.hardlink_to(source)
+    except OSError:
+        write_bytes(target, source.read_bytes())
+        return
+    partial.replace(target)
+
+
 def flush_folder(path: Path) -> None:
     """Flush a folder to disk, so that a power cut does not undo names given in it; not every file system can."""
     try:

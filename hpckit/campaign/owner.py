@@ -89,8 +89,13 @@ def stranger(campaign: Campaign, store: Path) -> str | None:
     return None if _is_free(store) else f"{store} exists already and was not written by hpckit"
 
 
-def take(campaign: Campaign) -> None:
+def take(campaign: Campaign, *, cube: bool = True) -> None:
     """Note a campaign as owner of the stores that it writes.
+
+    Parameters
+    ----------
+    cube : bool
+        Also of the cube; a home of a federation writes none.
 
     Raises
     ------
@@ -98,6 +103,8 @@ def take(campaign: Campaign) -> None:
         If another one was quicker.
     """
     for field, store in stores(campaign):
+        if field == "cube.path" and not cube:
+            continue
         path, owner = manifest_folder(store) / _FILE, Owner.of(campaign, store)
         make_folder(path.parent)
         if create(path, (json.dumps(asdict(owner), indent=1) + "\n").encode()):

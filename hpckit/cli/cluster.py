@@ -69,7 +69,8 @@ def submit(
     results. Either all jobs are accepted or none runs. Exit code 75 if products cannot be read at the moment; jobs
     of the others are submitted.
 
-    Several sites share the campaign: each gets tiles whose scenes lie there, by free cores and cost.
+    Several sites share the campaign: each gets tiles whose scenes lie there, by free cores and cost. Once they share
+    it, the same command, with or without sites, hands over what is new.
 
     \b
     Example:
@@ -84,7 +85,7 @@ def submit(
 
     console = Console()
     request = replace(make_request(account, partition, qos, max_elements), chain=chain, mail=mail)
-    if len(sites) > 1:
+    if len(sites) > 1 or (not sites and campaign.exists() and api.is_shared(campaign)):
         if dry_run or chain != "stages":
             raise click.UsageError("--dry-run and --chain are for one site.")
         show_handed(api.share(campaign, sites, request=request, console=console), campaign)
@@ -178,9 +179,12 @@ def watch(run: Path, once: bool) -> None:
     Example:
       hpckit watch campaign.yaml
     """
-    from hpckit.api import open_submission
+    from hpckit.api import is_shared, open_submission
     from hpckit.cli.follow import show_watch
+    from hpckit.cli.grants import show_watch_shared
 
+    if is_shared(run):
+        raise SystemExit(show_watch_shared(run, once=once))
     found, submission, scheduler, runner = open_submission(run)
     raise SystemExit(show_watch(found, submission, scheduler, runner, once=once))
 
@@ -195,8 +199,11 @@ def watch(run: Path, once: bool) -> None:
     show_default=True,
     help="Number of lines at the end of the job's output.",
 )
-def logs(run: Path, what: str, lines: int) -> None:
+@click.option("--site", metavar="SITE", help="Of a campaign that several sites share: only this one.")
+def logs(run: Path, what: str, lines: int, site: str | None) -> None:
     """Show the log of a unit, of an element (STAGE:NUMBER), or of a job id.
+
+    Of a campaign that several sites share, logs are read where they are.
 
     \b
     Example:
@@ -204,9 +211,15 @@ def logs(run: Path, what: str, lines: int) -> None:
       hpckit logs campaign.yaml ingest/31UFU/r10m/B04/b0000/w03
       hpckit logs campaign.yaml 1234_17
     """
-    from hpckit.api import open_submission
+    from hpckit.api import is_shared, logs_shared, open_submission
     from hpckit.cli.follow import show_logs
 
+    if is_shared(run):
+        for name, text in logs_shared(run, what, lines=lines, site=site).items():
+            click.echo(f"==> site {name}\n{text}", nl=False)
+        return
+    if site is not None:
+        raise click.UsageError("--site is for campaigns that several sites share.")
     found, submission, scheduler, _ = open_submission(run)
     show_logs(found, submission, scheduler, what, lines)
 

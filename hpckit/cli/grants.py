@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+import click
 
 if TYPE_CHECKING:
     from hpckit.jobs.federation.follow import GrantState
@@ -48,3 +51,23 @@ def _words(item: GrantState) -> str:
     return (
         f"submission {item.told.get('submission')}{' (over)' if item.told.get('over') else ''}: {counts or 'no jobs'}"
     )
+
+
+def show_watch_shared(run: Path, *, once: bool) -> int:
+    """Follow all sites that share a campaign, a line for each change, until all are done; give the exit code."""
+    from hpckit import api
+    from hpckit.base.console import Console
+
+    before, seen = "", None
+    for seen in api.follow_shared(run, console=Console()):
+        stages = seen.status.stages
+        units = ", ".join(f"{item.stage} {item.done}/{item.done + item.failed + item.waiting}" for item in stages)
+        sites = "; ".join(f"{item.grant.member}: {_words(item)}" for item in seen.grants if not item.grant.revoked)
+        line = f"units done: {units} | {sites}"
+        if line != before:
+            click.echo(f"{time.strftime('%H:%M:%S')} {line}")
+        before = line
+        if once:
+            return 0
+    assert seen is not None
+    return 1 if any(stage.failed or stage.waiting for stage in seen.status.stages) else 0

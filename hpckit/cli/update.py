@@ -43,7 +43,8 @@ def update(
     """Search for new products, and bring cube, results and store up to date.
 
     Safe to call every hour, from cron or scrontab: does nothing if nothing is new, or while jobs or another process
-    work on the run. Submits to SITE, or to the site of the last submission; without any, runs on this machine.
+    work on the run. Submits to SITE, or to the site of the last submission, or to all sites that share the campaign;
+    without any, runs on this machine.
 
     \b
     Example:

@@ -19,7 +19,16 @@ from hpckit.base.quantities import format_count
 from hpckit.base.reading import is_there, read_bytes
 from hpckit.campaign.campaign import Campaign
 from hpckit.catalogue.catalogue import read_stamps
-from hpckit.errors import EX_FAILED, EX_TEMPFAIL, BusyError, CatalogueError, FileUnavailableError, RunError
+from hpckit.errors import (
+    EX_FAILED,
+    EX_TEMPFAIL,
+    BusyError,
+    CatalogueError,
+    FileUnavailableError,
+    MemberUnavailableError,
+    RunError,
+)
+from hpckit.jobs.federation.update import share_again
 from hpckit.jobs.jobarrays import Request
 from hpckit.jobs.retry import planned_outcomes
 from hpckit.jobs.submit import submit_campaign
@@ -163,6 +172,25 @@ def update_on_site(campaign: Campaign, site: Site, console: Console, request: Re
     return _logged(
         path, Update("failed" if failed else "done" if busy else "current", failed=failed, ended=ended, **changes)
     )
+
+
+def update_shared(campaign: Campaign, console: Console, request: Request) -> Update:
+    """Hand what is new to the sites that share a campaign; nothing, while one of them still works."""
+    path = campaign.run_dir
+    before, last = _used(path), _last(path)
+    try:
+        handed = share_again(campaign, (), request, console)
+    except BusyError as error:
+        return Update("working", reason=str(error))
+    except (FileUnavailableError, MemberUnavailableError) as error:
+        return _logged(path, Update("unread", reason=str(error)))
+    changes = _changes(before, path)
+    failed = {entry.unit: entry.reason or "" for entry in _failures(find_run(path))}
+    failed |= {f"site {number}": str(fault) for number, fault in enumerate(handed.faults, 1)}
+    failed |= dict.fromkeys(handed.unplaced, "no site has its scenes")
+    busy = changes["new"] or changes["gone"] or last.get("state") == "submitted"
+    state: State = "submitted" if handed.submissions else "failed" if failed else "done" if busy else "current"
+    return _logged(path, Update(state, failed=failed, **changes))
 
 
 def is_news(update: Update, run_dir: Path) -> bool:

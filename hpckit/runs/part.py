@@ -20,6 +20,8 @@ from hpckit.runs.plan import Unit, tiles_of
 
 PART: Final = "part.json"
 FENCE: Final = "fence.json"
+AT_SITES: Final = ("ingest", "zones")
+"""Stages whose results stay at the sites that have the tiles."""
 LEDGER: Final = Path("federation") / "ledger.json"
 """Of the home, in its run directory: which tiles belong to whom."""
 

@@ -13,6 +13,7 @@ import pytest
 
 from hpckit import api
 from hpckit.base.console import Console
+from hpckit.base.files import digest_file
 from hpckit.base.version import __version__
 from hpckit.campaign.campaign import load_campaign
 from hpckit.errors import FederationError, MemberUnavailableError, SiteError
@@ -32,15 +33,31 @@ def whole(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     """The folder of the campaign, to copy, and its results at one place."""
 
     def run(folder: Path) -> None:
-        make(folder, keep=False)
+        make(folder, composite=True)
         campaign = load_campaign(folder / "campaign.yaml")
         assert run_campaign(campaign, Console(quiet=True), workers=2).exit_code == 0
         results(campaign).to_pickle(folder / "results.pickle")
-        shutil.rmtree(campaign.run_dir)
+        (folder / "files.json").write_text(json.dumps(files(folder)))
+        for made in (campaign.run_dir, campaign.cube_path, folder / "composites"):
+            shutil.rmtree(made)
         campaign.store_path.unlink()
 
     folder = made_once(tmp_path_factory, "federation", run)
     return folder, pd.read_pickle(folder / "results.pickle")
+
+
+def files(home: Path) -> dict[str, str]:
+    """Digests of all that a composite is made of, but for what names folders, by path."""
+    folder = home / "composites"
+    paths = [path for path in folder.rglob("*") if path.is_file() and ".manifest" not in path.parts]
+    apart = ("mosaic", "collection.json")
+    return {str(path.relative_to(folder)): digest_file(path) for path in paths if not set(apart) & set(path.parts)}
+
+
+def same_files(home: Path, whole: tuple[Path, pd.DataFrame]) -> None:
+    found, wanted = files(home), json.loads((whole[0] / "files.json").read_text())
+    assert sum(name.endswith(".tif") for name in wanted) == 4 and found == wanted
+    assert not (home / "cube").exists() and len(list((home / "composites" / "means" / "mosaic").iterdir())) >= 2
 
 
 @pytest.fixture
@@ -69,23 +86,61 @@ def synced(home: Path) -> pd.DataFrame:
     return results(load_campaign(home / "campaign.yaml"))
 
 
-def test_two_sites_give_the_results_of_one(home, whole):
+def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
+    late = [path for path in (home / "east").iterdir() if "_20240511T" in path.name]
+    for path in late:
+        path.rename(home / path.name)
+    assert late
     share(home)
     ledger = load(home / "shared.run")
     assert {grant.member: grant.tiles for grant in ledger.grants} == {
         "a": ("31UFU", "31UGU"),
         "b": ("31UFT", "31UGT"),
     }
+    busy = hpckit(home, "submit", "campaign.yaml")
+    assert busy.returncode == 75 and "still works on part" in busy.stderr, busy.stderr
+    watched = hpckit(home, "watch", "campaign.yaml")
+    assert watched.returncode == 0 and "a: submission 1 (over)" in watched.stdout, watched.stdout + watched.stderr
+    first = files(home)
+    unit = next(entry.unit for entry in read_journal(home / "shared.run") if entry.unit.startswith("ingest/31UGU"))
+    shown = hpckit(home, "logs", "campaign.yaml", unit)
+    assert shown.returncode == 0 and "==> site a" in shown.stdout and "site b" not in shown.stdout, shown.stderr
+
+    for path in late:
+        (home / path.name).rename(path)
+    updated = hpckit(home, "update", "campaign.yaml", "--json")
+    assert updated.returncode == 0, updated.stderr
+    told = json.loads(updated.stdout)
+    assert told["state"] == "submitted" and {name.removesuffix(".SAFE") for name in told["new"]} == {
+        path.name.removesuffix(".SAFE") for path in late
+    }
+    assert [grant.epoch for grant in load(home / "shared.run").grants] == [1, 2], "sites keep their tiles"
     until(lambda: over(home), 300, "for the end of both")
     same(synced(home), whole[1])
+    same_files(home, whole)
+    changed = {name for name, digest in files(home).items() if name in first and first[name] != digest}
+    assert {name.split("/")[1] for name in changed if name.endswith(".tif")} == {"31UFT", "31UGT"}
+
     status = hpckit(home, "status", "campaign.yaml")
     assert status.returncode == 0 and "over" in status.stdout, status.stdout + status.stderr
-    done = [entry.unit for entry in read_journal(home / "shared.run") if entry.stage == "signatures"]
-    assert len(done) == len(set(done)), "no unit was done twice"
+    done = [entry.unit for entry in read_journal(home / "shared.run") if entry.stage == "ingest"]
+    assert len(done) == len(set(done)), "no date was ingested twice"
     report = hpckit(home, "report", "campaign.yaml")
     assert report.returncode == 0, report.stderr
     again = hpckit(home, "sync", "campaign.yaml")
     assert "0 spool files loaded" in again.stderr
+    current = hpckit(home, "update", "campaign.yaml", "--json")
+    assert json.loads(current.stdout)["state"] == "current", current.stdout
+
+    # Damage at home is found, and the file comes again from its site.
+    shard = next(path for path in (home / "composites" / "means.zarr" / "31UFU").rglob("c/*/*/*") if path.is_file())
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    assert hpckit(home, "verify", "campaign.yaml").returncode == 1
+    for _ in range(2):  # the first visit finds the copy of the site's file damaged, too
+        hpckit(home, "status", "campaign.yaml")
+    sound = hpckit(home, "verify", "campaign.yaml")
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    same_files(home, whole)
 
 
 def test_sites_that_cannot_share_are_refused_in_one_sentence(home, tmp_path):
@@ -125,11 +180,16 @@ def test_sites_that_cannot_share_are_refused_in_one_sentence(home, tmp_path):
         api.share(campaign, ["most", "rest"])
 
 
-def test_what_makes_files_is_refused(home):
+def test_results_of_all_tiles_and_fixed_places_are_refused(home):
     path = home / "campaign.yaml"
-    composite = "  - {name: m, kind: composite, methods: [median], bands: [B04], period: month}\n"
-    path.write_text(path.read_text().replace("keep: false, ", "") + composite)
-    with pytest.raises(FederationError, match="sites share signatures of zones only, and 'm' is of kind composite"):
+    text = path.read_text()
+    graph = {"load": {"process_id": "load_collection", "arguments": {"id": "shared", "spatial_extent": None,
+             "temporal_extent": None, "bands": ["B04"]}, "result": True}}  # fmt: skip
+    path.write_text(f"{text}  - {{name: g, kind: graph, graph: {json.dumps(graph)}}}\n")
+    with pytest.raises(FederationError, match="sites share signatures and composites only, and 'g' is neither"):
+        api.share(path, ["a", "b"])
+    path.write_text(text.replace("period: month", "period: month, outputs: {path: ../elsewhere}"))
+    with pytest.raises(FederationError, match=r"reductions\.means\.outputs\.path` leads to .*elsewhere"):
         api.share(path, ["a", "b"])
 
 
@@ -161,6 +221,7 @@ def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_pat
     until(lambda: over(home), 480, "for the end of b")
     assert (next((tmp_path / "at a").glob("*/0001/shared.run")) / "fence.json").exists()
     same(synced(home), whole[1])
+    same_files(home, whole)
     writers = {entry.writer.split("/")[0] for entry in read_journal(run)}
     assert writers == {"g0002", "g0003"}, "nothing of the part that was revoked"
     there = next((tmp_path / "at a").glob("*/0001"))

@@ -70,7 +70,7 @@ def server(home: Path) -> Iterator[SshServer]:
 def test_a_cluster_is_killed_at_half_and_comes_back(near, far, server, tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_CONF", raising=False)  # each site has its own
     place = tmp_path / "home"
-    make(place, keep=False)
+    make(place)
     campaign = load_campaign(place / "campaign.yaml")
     alone = tmp_path / "alone"
     shutil.copytree(place, alone)

@@ -144,7 +144,7 @@ def _batch(unit: Unit, mark: float) -> SignatureBatch:
 def shared(tmp_path_factory) -> Path:
     """A folder with a home and three sites that have all scenes; the campaign is shared."""
     folder = tmp_path_factory.mktemp("shared")
-    make(folder / "home", keep=False)
+    make(folder / "home")
     api.scan([folder / "home" / "all"], folder / "scenes.parquet")
     for name in ("west", "east", "all"):
         shutil.rmtree(folder / "home" / name)  # a home needs no products, and no copy of a plan does

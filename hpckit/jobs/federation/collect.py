@@ -1,23 +1,24 @@
-"""Bring home what a site has done of its part: journal lines, and the segments that they name.
+"""Bring home what a site has done of its part: journal lines, and the segments and composites that they stand for.
 
 Only under the claim of the run, and only of a grant that holds: so nothing that a site did after its tiles were given
 to others gets here, whenever and however it answers. What came before stays, since the tiles were its own then.
-A line counts if it is of a unit of the grant's tiles, made from the inputs that the home planned, and its segment has
-arrived and is sound. From then on the run at home is like any other: `status`, `report` and `sync` know no sites.
+A line counts if it is of a unit of the grant's tiles, made from the inputs that the home planned, and its results
+have arrived and are sound. From then on the run at home is like any other: `status`, `report` and `sync` know no
+sites.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from hpckit.base.files import PARTIAL, flush_folder, make_folder, write_bytes, write_text
+from hpckit.base.files import flush_folder, link, make_folder, write_text
 from hpckit.base.reading import is_there, read_bytes
 from hpckit.errors import SpoolError
+from hpckit.jobs.federation.files import CompositeFiles, folders, whole_at_home
 from hpckit.jobs.federation.ledger import Grant
 from hpckit.jobs.federation.member import Member
 from hpckit.reduce.signatures.results import lost, results_of
@@ -28,6 +29,7 @@ from hpckit.runs.plan import Unit
 from hpckit.runs.run import Run
 
 _MIRROR: Final = Path("federation") / "mirror"
+_COMPOSITES: Final = "composites"
 
 
 @dataclass(slots=True)
@@ -39,11 +41,11 @@ class Collected:
     segments: int = 0
     """Segments that are new here."""
     faults: list[str] = field(default_factory=list)
-    """Segments that did not arrive as they were written."""
+    """Segments and files that did not arrive as they were written."""
 
 
 def visit(run: Run, units: Iterable[Unit], grant: Grant, member: Member) -> Collected:
-    """Copy the journals and segments of a grant, and take in what counts.
+    """Copy the journals and results of a grant, and take in what counts.
 
     Parameters
     ----------
@@ -60,7 +62,12 @@ def visit(run: Run, units: Iterable[Unit], grant: Grant, member: Member) -> Coll
     # In this order: what journals name is there before they name it.
     for name in ("journal", "spool"):
         member.pull([f"{there}/{name}"], mirror)
-    return take_in(run, planned_inputs(units, grant), grant, mirror)
+    composites = [
+        f"{folder_name(grant)}/{path.relative_to(run.campaign.folder.absolute())}" for path in folders(run.campaign)
+    ]
+    if composites:
+        member.pull(composites, mirror / _COMPOSITES)
+    return take_in(run, planned(units, grant), grant, mirror)
 
 
 def folder_name(grant: Grant) -> str:
@@ -68,15 +75,15 @@ def folder_name(grant: Grant) -> str:
     return f"{grant.epoch:04d}"
 
 
-def take_in(run: Run, planned: Mapping[str, str], grant: Grant, mirror: Path) -> Collected:
-    """Take in what counts of a copy of a site's journals and segments.
+def take_in(run: Run, mine: Mapping[str, Unit], grant: Grant, mirror: Path) -> Collected:
+    """Take in what counts of a copy of a site's journals and results.
 
     Parameters
     ----------
-    planned : mapping of str to str
-        Digests of the inputs of the grant's units, by unit.
+    mine : mapping of str to Unit
+        Units of the grant, by their ids.
     mirror : Path
-        Folder with `journal` and `spool`.
+        Folder with `journal`, `spool` and `composites`.
 
     Raises
     ------
@@ -85,22 +92,17 @@ def take_in(run: Run, planned: Mapping[str, str], grant: Grant, mirror: Path) ->
     """
     if grant.revoked is not None:
         raise ValueError(f"grant {grant.epoch} was revoked")
-    found, known = Collected(), _known_lines(run, grant)
-    lines, there = dict.fromkeys(known), dict[str, bool]()
+    found = Collected()
+    lines = dict.fromkeys(_known_lines(run, grant))
+    bringer = _Bringer(run, mirror, grant, found)
     for entry in read_journal(mirror):
-        if planned.get(entry.unit) != entry.inputs:
+        unit = mine.get(entry.unit)
+        if unit is None or unit.inputs != entry.inputs or not bringer.bring(unit, entry):
             continue
-        renamed = _renamed(entry, grant)
-        if entry.segment is not None:
-            if entry.segment not in there:
-                there[entry.segment] = _bring(run, mirror, entry.segment, str(renamed.segment), found)
-            if not there[entry.segment]:
-                continue
-        line = line_of(renamed)
-        if line in lines:
-            continue
-        lines[line] = None
-        found.units += 1
+        line = line_of(_renamed(entry, grant))
+        if line not in lines:
+            lines[line] = None
+            found.units += 1
     if found.units:
         if found.segments:
             flush_folder(run.spool)
@@ -108,10 +110,33 @@ def take_in(run: Run, planned: Mapping[str, str], grant: Grant, mirror: Path) ->
     return found
 
 
-def planned_inputs(units: Iterable[Unit], grant: Grant) -> dict[str, str]:
-    """Digests of the inputs of those units of a plan that are of a grant, by unit."""
+class _Bringer:
+    """Brings what journal lines stand for; each segment is looked at once."""
+
+    def __init__(self, run: Run, mirror: Path, grant: Grant, found: Collected) -> None:
+        self._run = run
+        self._mirror = mirror
+        self._grant = grant
+        self._found = found
+        self._segments: dict[str, bool] = {}
+        self._composites = CompositeFiles(run, mirror / _COMPOSITES, f"g{grant.epoch:04d}")
+
+    def bring(self, unit: Unit, entry: Entry) -> bool:
+        """Bring the results of an attempt; whether they are at home and sound, or there are none."""
+        if entry.segment is not None:
+            if entry.segment not in self._segments:
+                name = str(_renamed(entry, self._grant).segment)
+                self._segments[entry.segment] = _bring(self._run, self._mirror, entry.segment, name, self._found)
+            return self._segments[entry.segment]
+        if entry.state == "done" and self._composites.has(unit):
+            return self._composites.bring(unit, self._found.faults)
+        return True
+
+
+def planned(units: Iterable[Unit], grant: Grant) -> dict[str, Unit]:
+    """Those units of a plan that are of a grant, by their ids."""
     tiles = frozenset(grant.tiles)
-    return {unit.id: unit.inputs for unit in units if is_of(unit, tiles)}
+    return {unit.id: unit for unit in units if is_of(unit, tiles)}
 
 
 def _renamed(entry: Entry, grant: Grant) -> Entry:
@@ -149,29 +174,15 @@ def _bring(run: Run, mirror: Path, name: str, target_name: str, found: Collected
             source.unlink()  # so that the next visit copies it again
         return False
     make_folder(run.spool)
-    _link(source, target)
+    link(source, target)
     found.segments += 1
     return True
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, flushed to disk; a copy where the file system has no such names."""
-    partial = target.with_name(f".{target.name}{PARTIAL}")
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    with suppress(FileNotFoundError):
-        partial.unlink()
-    try:
-        partial.hardlink_to(source)
-    except OSError:
-        write_bytes(target, read_bytes(source))
-        return
-    partial.replace(target)
-
-
 def done_of(run: Run, units: Iterable[Unit], grant: Grant) -> dict[str, str]:
     """Units of a grant whose results are at home already, with the digests of their inputs."""
-    planned = planned_inputs(units, grant)
-    known = {unit: result for unit, result in results_of(run).items() if unit in planned}
+    mine = planned(units, grant)
+    known = {unit: result for unit, result in results_of(run).items() if unit in mine}
     gone = lost(run, known)
-    return {unit: result.inputs for unit, result in known.items() if unit not in gone}
+    done = {unit: result.inputs for unit, result in known.items() if unit not in gone}
+    return done | (whole_at_home(run, grant.tiles) if run.campaign.composites else {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpckit.base.console import Console
@@ -17,8 +19,10 @@ from hpckit.jobs.federation.member import Member
 from hpckit.jobs.federation.members import Offer, members_of, require_same_version, survey
 from hpckit.jobs.federation.share import Handed, hand_over, place_unplaced, sent_folder
 from hpckit.jobs.jobarrays import Request
+from hpckit.runs.part import is_of
 from hpckit.runs.plan import Unit, read_plan
 from hpckit.runs.run import Run, claim
+from hpckit.sites.site import load_site
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +42,32 @@ def collect_all(run: Run, console: Console) -> list[GrantState]:
     A site that does not answer keeps the others not back; its state has the fault.
     """
     with claim(run):
-        ledger, units = load(run.path), read_plan(run.plan)
-        members, states = members_of(run, ledger), list[GrantState]()
-        for grant in ledger.grants:
-            if grant.revoked is not None and grant.fenced:
-                states.append(GrantState(grant))
-                continue
-            member = members[grant.member]
-            try:
-                if grant.revoked is not None:
-                    ledger = _tell(run, ledger, grant, member, console)
-                    states.append(GrantState(ledger.grant(grant.epoch)))
-                elif not grant.submitted:
-                    states.append(GrantState(grant, fault="its part was not handed over yet; `hpckit retry` does it"))
-                else:
-                    _bring(run, units, grant, member, console)
-                    told = member.ask(["part", "state", run.campaign.path.name], folder_name(grant))
-                    states.append(GrantState(grant, told))
-            except HpckitError as error:
-                states.append(GrantState(grant, fault=str(error)))
-        return states
+        return visit_all(run, console)
+
+
+def visit_all(run: Run, console: Console) -> list[GrantState]:
+    """Do what `collect_all` does, under a claim that is held already."""
+    ledger, units = load(run.path), read_plan(run.plan)
+    members, states = members_of(run, ledger), list[GrantState]()
+    for grant in ledger.grants:
+        if grant.revoked is not None and grant.fenced:
+            states.append(GrantState(grant))
+            continue
+        member = members[grant.member]
+        try:
+            if grant.revoked is not None:
+                ledger = _tell(run, ledger, grant, member, console)
+                states.append(GrantState(ledger.grant(grant.epoch)))
+            elif not grant.submitted:
+                states.append(GrantState(grant, fault="its part was not handed over yet; `hpckit retry` does it"))
+            else:
+                # Asked before the results are brought: whatever was over by then is at home after it.
+                told = member.ask(["part", "state", run.campaign.path.name], folder_name(grant))
+                _bring(run, units, grant, member, console)
+                states.append(GrantState(grant, told))
+        except HpckitError as error:
+            states.append(GrantState(grant, fault=str(error)))
+    return states
 
 
 def resubmit_all(run: Run, request: Request, console: Console) -> Handed:
@@ -126,6 +136,62 @@ def take_over(run: Run, name: str, request: Request, console: Console, *, unreac
         others = {other: member for other, member in members.items() if other != name}
         holdings = _placed(run, ledger, others, console)
         return hand_over(run, others, holdings, request, console, again=False)
+
+
+def is_over(states: Sequence[GrantState]) -> bool:
+    """Whether nothing is in work at sites that have tiles; one that does not answer may work.
+
+    Without states nobody was visited, and nothing is known.
+    """
+    return bool(states) and all(
+        state.grant.revoked is not None or not state.grant.submitted or state.told.get("over") for state in states
+    )
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Pauses between visits, which grow while nothing changes."""
+
+    least_s: float
+    most_s: float
+    next_s: float
+
+    def wait(self, *, changed: bool) -> None:
+        """Wait for the next visit."""
+        self.next_s = self.least_s if changed else min(self.most_s, 1.5 * self.next_s)
+        time.sleep(self.next_s)
+
+
+def pauses(run: Run) -> Pauses:
+    """Pauses between visits, by the site files."""
+    polls = [load_site(Path(path)).poll for path in load(run.path).sites.values()]
+    least = max(poll.first_s for poll in polls)
+    return Pauses(least, max(poll.longest_s for poll in polls), least)
+
+
+def logs(run: Run, what: str, lines: int, name: str | None) -> dict[str, str]:
+    """End of the logs of a unit, element or job, by site.
+
+    Raises
+    ------
+    FederationError
+        If no site has it; the reasons of all sites that were asked.
+    """
+    ledger = load(run.path)
+    grants = ledger.standing if name is None else ledger.of(name)
+    unit = next((unit for unit in read_plan(run.plan) if unit.id == what), None)
+    if unit is not None:
+        grants = [grant for grant in grants if is_of(unit, frozenset(grant.tiles))]
+    members, found, reasons = members_of(run, ledger), dict[str, str](), list[str]()
+    for grant in grants:
+        try:
+            words = ["logs", run.campaign.path.name, what, "--lines", str(lines)]
+            found[grant.member] = found.get(grant.member, "") + members[grant.member].read(words, folder_name(grant))
+        except FederationError as error:
+            reasons.append(str(error))
+    if not found:
+        raise FederationError("; ".join(reasons) or f"no site has {what!r} in work", hint="see `hpckit status`")
+    return found
 
 
 def _fence(run: Run, ledger: Ledger, grant: Grant, member: Member, console: Console, *, unreachable: bool) -> Ledger:

@@ -32,7 +32,7 @@ class Grant:
     """Name of the site."""
     tiles: tuple[str, ...]
     submitted: bool = False
-    """Whether the site is known to have accepted its jobs."""
+    """Whether the site is known to have accepted its jobs, as the plan is now."""
     leaving: bool = False
     """Whether a take-over has begun: the site may be fenced already, so the take-over must be finished."""
     revoked: str | None = None
@@ -111,6 +111,15 @@ class Ledger:
                 epoch += 1
                 made.append(Grant(epoch, member, mine))
         return replace(self, grants=(*self.grants, *made))
+
+    def planned(self, tiles: Iterable[str], changed: Iterable[int]) -> Ledger:
+        """With the tiles of another plan of the campaign, and grants whose units it changed: to be handed over again.
+
+        The tiles of a grant stay what they are.
+        """
+        again = set(changed)
+        ledger = replace(self, tiles=tuple(sorted(tiles)))
+        return ledger._changed(lambda one: replace(one, submitted=one.submitted and one.epoch not in again))
 
     def revoking(self, epochs: Iterable[int], why: str, *, fenced: bool) -> Ledger:
         """With some grants revoked, for good."""

@@ -58,20 +58,25 @@ class Member(ABC):
         FederationError
             If it failed otherwise, with its own sentence.
         """
-        done = self.run(words, below)
-        if done.returncode != 0:
-            kind = MemberUnavailableError if done.returncode == EX_TEMPFAIL else FederationError
-            raise kind(f"site {self.name}: {_said(done)}")
+        told = self.read(words, below)
         try:
-            answer = json.loads(done.stdout)
+            answer = json.loads(told)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
             raise FederationError(
-                f"site {self.name}: `hpckit {' '.join(words)}` printed {done.stdout[:80]!r} where JSON is expected",
+                f"site {self.name}: `hpckit {' '.join(words)}` printed {told[:80]!r} where JSON is expected",
                 hint="the program that its site file names as `command` must be hpckit itself",
             )
         return answer
+
+    def read(self, words: Sequence[str], below: str) -> str:
+        """Output of a command of hpckit; raises as `ask` does."""
+        done = self.run(words, below)
+        if done.returncode != 0:
+            kind = MemberUnavailableError if done.returncode == EX_TEMPFAIL else FederationError
+            raise kind(f"site {self.name}: {_said(done)}")
+        return done.stdout
 
     @abstractmethod
     def run(self, words: Sequence[str], below: str = "") -> CompletedProcess[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.base.console import Console
-from hpckit.base.files import remove_tree
+from hpckit.base.files import remove_tree, write_text
 from hpckit.base.quantities import format_count, format_duration
 from hpckit.base.version import __version__
 from hpckit.campaign.campaign import Campaign
@@ -124,7 +124,7 @@ def require_same_version(member: Member) -> None:
 
 
 def stage(campaign: Campaign, site: Site, folder: Path) -> None:
-    """Gather in a folder here what a site needs of a campaign, with its site file."""
+    """Gather in a folder here what a site needs of a campaign, with its site file, which extends none there."""
     for file in staged_files(campaign):
         target = folder / file.relative_to(campaign.folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def stage(campaign: Campaign, site: Site, folder: Path) -> None:
             shutil.copytree(file, target, dirs_exist_ok=True)
         else:
             shutil.copy2(file, target)
-    shutil.copy2(site.path, folder / site_file(site))
+    write_text(folder / site_file(site), site.written())
 
 
 def site_file(site: Site) -> str:

@@ -15,6 +15,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.selection import find
 from hpckit.errors import BusyError, FederationError, FileUnavailableError, HpckitError
+from hpckit.jobs.federation.files import folders
 from hpckit.jobs.jobarrays import Request
 from hpckit.jobs.resubmit import resubmit
 from hpckit.jobs.submit import submit_campaign
@@ -72,8 +73,9 @@ def survey(campaign: Campaign, site: Site, console: Console) -> dict[str, Any]:
 def submit(campaign: Campaign, site: Site, request: Request, console: Console) -> dict[str, Any]:
     """Submit what is left of this part; jobs that still run or wait are left alone."""
     with group_files(campaign, console.warn, site_wants=site.group):
-        for name in ("journal", "spool"):  # the home looks into them before anything is done
-            make_folder(campaign.run_dir / name)
+        # The home looks into them before anything is done.
+        for path in (campaign.run_dir / "journal", campaign.run_dir / "spool", *folders(campaign)):
+            make_folder(path)
         try:
             if latest(campaign.run_dir) is None:
                 made = submit_campaign(campaign, site, console, request=request)

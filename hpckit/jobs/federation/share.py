@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 from hpckit.base.console import Console
 from hpckit.base.files import remove_tree, write_text
 from hpckit.base.quantities import format_count
+from hpckit.campaign import owner
 from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.owner import stores
 from hpckit.catalogue import catalogue
 from hpckit.cubes.tiles import read_tiles
-from hpckit.errors import FederationError, HpckitError, MemberUnavailableError
-from hpckit.jobs.federation.collect import done_of, folder_name, planned_inputs
+from hpckit.errors import BusyError, FederationError, HpckitError, MemberUnavailableError
+from hpckit.jobs.federation.collect import done_of, folder_name, planned
 from hpckit.jobs.federation.holdings import Holdings, wanted_of
 from hpckit.jobs.federation.ledger import Grant, Ledger, load, save
 from hpckit.jobs.federation.member import Member, member_of
@@ -23,6 +26,7 @@ from hpckit.jobs.federation.placement import Group, groups, place
 from hpckit.jobs.jobarrays import Request
 from hpckit.production.planning import plan_all, working
 from hpckit.production.sync import layer_digests
+from hpckit.reduce.composites.stage import Composites
 from hpckit.runs.part import Part, is_home, require_no_part, units_digest, write_part
 from hpckit.runs.plan import read_plan
 from hpckit.runs.run import Run, claim, open_run
@@ -38,6 +42,8 @@ class Handed:
 
     said: list[str] = field(default_factory=list)
     """What each site did, one sentence for each."""
+    submissions: int = 0
+    """Submissions that were made at sites."""
     faults: list[HpckitError] = field(default_factory=list)
     """Sites that refused or did not answer; the others went on."""
     unplaced: list[str] = field(default_factory=list)
@@ -68,18 +74,16 @@ def share(campaign: Campaign, sites: Sequence[Site], request: Request, console: 
     require_no_part(run.path, campaign.path)
     with claim(run):
         if is_home(run.path):
-            raise FederationError(
-                f"{campaign.path}: it is shared already, by {', '.join(load(run.path).sites)}",
-                hint="`hpckit retry` submits what is left; `hpckit federation take-over` moves tiles between sites",
-            )
+            raise BusyError(f"{campaign.path}: another process shares it at this moment", hint="try again")
         require_no_jobs(run)
         members = {site.name: member_of(site, folder_of(run)) for site in sites}
         offers = survey(run, members, console)
         holdings = Holdings({name: offer.scenes for name, offer in offers.items()})
-        run, found = _plan(run, holdings, console)
+        run, found = plan_of_all(run, holdings, console)
         placed = _place_all(run, found, holdings, offers)
-        ledger = Ledger(run.run_id, {site.name: str(site.path) for site in sites}, tuple(_tiles(found)))
+        ledger = Ledger(run.run_id, {site.name: str(site.path) for site in sites}, tuple(tiles_in(found)))
         ledger = ledger.granting(placed)
+        lay_composites_out(run)
         working(run)
         save(run.path, ledger)
         return hand_over(run, members, holdings, request, console, again=False)
@@ -91,26 +95,26 @@ def require_shareable(campaign: Campaign) -> None:
     Raises
     ------
     FederationError
-        If a campaign has results that stay at the sites, steps, or a cube at a fixed place.
+        If a campaign has results that no single site can make, steps, or a cube or composites at a fixed place.
     """
-    others = [item for item in campaign.reductions if item not in campaign.signatures]
-    if others or not campaign.signatures:
-        what = f"{others[0].name!r} is of kind {others[0].kind}" if others else "there are no signatures"
+    if campaign.graphs or not campaign.reductions:
+        first = next((f"{item.name!r} is neither" for item in campaign.graphs), "there are none")
         raise FederationError(
-            f"{campaign.path}: sites share signatures of zones only, and {what}",
-            hint="submit composites, graphs and functions to one site, by a campaign of their own",
+            f"{campaign.path}: sites share signatures and composites only, and {first}",
+            hint="a graph, function or model makes one result from all tiles: submit it to one site, by a campaign "
+            "of its own",
         )
     if campaign.steps or campaign.extensions:
         raise FederationError(
             f"{campaign.path}: `steps` and stages of other packages cannot be shared between sites",
             hint="submit this campaign to one site",
         )
-    if campaign.cube.keep and not campaign.cube_path.is_relative_to(campaign.folder.absolute()):
-        raise FederationError(
-            f"{campaign.path}: `cube.path` is {campaign.cube.path}, and each part of a shared campaign has a cube of "
-            "its own",
-            hint="write a relative path; it then lies in the folder of the part at each site",
-        )
+    for name, path in stores(campaign):
+        if not Path(os.path.normpath(path)).is_relative_to(campaign.folder.absolute()):
+            raise FederationError(
+                f"{campaign.path}: `{name}` leads to {path}, and each part of a shared campaign has files of its own",
+                hint="write a relative path; it then lies in the folder of the part at each site",
+            )
 
 
 def place_unplaced(run: Run, ledger: Ledger, offers: Mapping[str, Offer]) -> Ledger:
@@ -123,8 +127,7 @@ def place_unplaced(run: Run, ledger: Ledger, offers: Mapping[str, Offer]) -> Led
     load_s = dict.fromkeys(offers, 0.0)
     for grant in ledger.standing:
         if grant.member in load_s:
-            known = planned_inputs(units, grant)
-            load_s[grant.member] += sum(unit.cost for unit in units if unit.id in known)
+            load_s[grant.member] += sum(unit.cost for unit in planned(units, grant).values())
     return ledger.granting(place(found, _holders(run, found, holdings, list(offers)), capacities, load_s))
 
 
@@ -153,7 +156,7 @@ def hand_over(
         try:
             if not grant.submitted:
                 _send(run, grant, members[grant.member], holdings)
-            handed.said.append(_submit(run, grant, members[grant.member], request))
+            _submit(run, grant, members[grant.member], request, handed)
         except HpckitError as error:
             handed.faults.append(error)
             console.warn(f"{error}; the other sites go on")
@@ -164,8 +167,8 @@ def hand_over(
     return handed
 
 
-def _plan(run: Run, holdings: Holdings, console: Console) -> tuple[Run, list[Group]]:
-    """Plan the whole campaign from the scenes of all sites; nothing is computed here."""
+def plan_of_all(run: Run, holdings: Holdings, console: Console) -> tuple[Run, list[Group]]:
+    """Plan the whole campaign from the scenes of all sites; nothing is computed here, and nobody works by it yet."""
     path = run.path / "federation" / SCENES
     campaign = run.campaign
     catalogue.write(path, holdings.all(), campaign.scenes.items)
@@ -175,7 +178,21 @@ def _plan(run: Run, holdings: Holdings, console: Console) -> tuple[Run, list[Gro
     return planned.run, groups(planned.plan.units, sorted(planned.tiles.acquisitions))
 
 
-def _tiles(found: Sequence[Group]) -> list[str]:
+def lay_composites_out(run: Run) -> None:
+    """Lay out the stores into which composites of all sites come; the home has no cube.
+
+    Raises
+    ------
+    CubeError
+        If they belong to another campaign.
+    """
+    if run.campaign.composites:
+        owner.take(run.campaign, cube=False)
+        Composites().lay_out(read_tiles(run))
+
+
+def tiles_in(found: Sequence[Group]) -> list[str]:
+    """All tiles of a plan, sorted."""
     return sorted(tile for group in found for tile in group.tiles)
 
 
@@ -238,16 +255,19 @@ def sent_folder(run: Run, grant: Grant) -> Path:
     return run.path / "federation" / "grants" / folder_name(grant)
 
 
-def _submit(run: Run, grant: Grant, member: Member, request: Request) -> str:
+def _submit(run: Run, grant: Grant, member: Member, request: Request, handed: Handed) -> None:
     name = run.campaign.path.name
     words = ["part", "submit", name, "--site", f"./{site_file(member.site)}", *_options(request)]
     told = member.ask(words, folder_name(grant))
     tiles = format_count(len(grant.tiles), "tile")
     if told["busy"]:
-        return f"site {grant.member}, {tiles}: its jobs run or wait already"
-    if told["submission"] is None:
-        return f"site {grant.member}, {tiles}: nothing is left to do"
-    return f"site {grant.member}, {tiles}: submission {told['submission']} of part {grant.epoch}"
+        did = "its jobs run or wait already"
+    elif told["submission"] is None:
+        did = "nothing is left to do"
+    else:
+        handed.submissions += 1
+        did = f"submission {told['submission']} of part {grant.epoch}"
+    handed.said.append(f"site {grant.member}, {tiles}: {did}")
 
 
 def _options(request: Request) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -117,8 +117,7 @@ def compose_row(tiles: Tiles, cube: Manifest, unit: Unit, writer: str, threads: 
         manifest.append(records, writer)
         written += sum(record.nbytes for record in records)
     late = outdated(tiles, work.composite, work.group, work.tile, work.row, manifest, wanted)
-    nothing = [None] * (work.grid.per_date * PERIODS_PER_SHARD)
-    manifest.append([write_shard(objects, key, nothing, ("",)) for key in late], writer)
+    manifest.append(empty_shards(tiles, work.group, objects, late), writer)
     metrics = {
         "pixels": float(work.pixels * len(work.refs) * len(tiles.acquisitions[work.tile])),
         "written_bytes": float(written),
@@ -131,13 +130,23 @@ def compose_row(tiles: Tiles, cube: Manifest, unit: Unit, writer: str, threads: 
     return RowResult(metrics, reason)
 
 
-def _work(tiles: Tiles, unit: Unit, threads: int) -> _Row:
-    args = unit.args
-    composite = next(c for c in tiles.campaign.composites if c.name == args["reduction"])
-    wanted = int(args["resolution"])
+def empty_shards(tiles: Tiles, group: Group, objects: Objects, keys: Iterable[str]) -> list[ShardRecord]:
+    """Empty shards that must not stand beside those of present settings; their records."""
+    nothing = [None] * (chunk_grid(tiles.spec, group.resolution_m).per_date * PERIODS_PER_SHARD)
+    return [write_shard(objects, key, nothing, ("",)) for key in keys]
+
+
+def composed_by(tiles: Tiles, unit: Unit) -> tuple[Composite, Group]:
+    """Composite of a unit, and the bands of its resolution."""
+    composite = next(c for c in tiles.campaign.composites if c.name == unit.args["reduction"])
+    wanted = int(unit.args["resolution"])
     found = groups(composite, tiles.campaign.ref)
-    group = next(group for group in found if group.resolution_m == wanted)
-    return _Row(tiles, composite, group, str(args["tile"]), int(args["row"]), threads)
+    return composite, next(group for group in found if group.resolution_m == wanted)
+
+
+def _work(tiles: Tiles, unit: Unit, threads: int) -> _Row:
+    composite, group = composed_by(tiles, unit)
+    return _Row(tiles, composite, group, str(unit.args["tile"]), int(unit.args["row"]), threads)
 
 
 def _lacking(work: _Row, cube: Manifest) -> set[str]:
