@@ -134,8 +134,8 @@ def _require_owners(found: Sequence[Group], ledger: Ledger) -> None:
         if len(grants) > 1 or (grants and any(tile not in owner for tile in group.tiles)):
             names = ", ".join(dict.fromkeys(grant.member for grant in grants.values()))
             raise FederationError(
-                f"tiles {', '.join(group.tiles)} share zones now, and site {names} has only some of them in one "
-                "part; nothing was changed",
+                f"zones lie across tiles {', '.join(group.tiles)} now, and site {names} has only some of them in "
+                "one part; nothing was changed",
                 hint="share a campaign with another name for the new scenes or zones",
             )
 
