@@ -51,7 +51,7 @@ def near(slurm: SlurmCluster) -> SlurmCluster:
 @pytest.fixture
 def far(near: SlurmCluster) -> Iterator[SlurmCluster]:
     """A second cluster, with a controller, nodes and configuration of its own."""
-    with SlurmCluster(nodes=2, settings={"ClusterName": "far"}, beside=near) as cluster:
+    with SlurmCluster(nodes=2, settings={"ClusterName": "far"}, beside=near, credential_s=30) as cluster:
         yield cluster
 
 
@@ -131,6 +131,7 @@ def test_a_cluster_is_killed_at_half_and_comes_back(near, far, server, tmp_path,
     far.start_controller()
     for node in far.nodes:
         far.start_node(node)
+        far.requeue(node)
     before = signatures_there()
     (steps / "4").touch()  # the third bundle was in work, and is begun again
     until(lambda: signatures_there() > before, 300, "for the far site to go on with what is not its own any more")

@@ -65,6 +65,8 @@ class SlurmCluster:
     beside : SlurmCluster, optional
         A cluster that runs: this one joins its munge and slurmdbd, so that `--clusters` reaches both. Needs a
         `ClusterName` of its own in `settings`.
+    credential_s : int, optional
+        For which jobs may start by one credential, 120 in Slurm. A job that is queued again waits for as long.
 
     Raises
     ------
@@ -80,9 +82,11 @@ class SlurmCluster:
         settings: Mapping[str, str] | None = None,
         partitions: Sequence[str] = ("short Default=YES MaxTime=60", "long MaxTime=7-0"),
         beside: SlurmCluster | None = None,
+        credential_s: int | None = None,
     ) -> None:
         require_programs()
         self._beside = beside
+        self._credentials = "" if credential_s is None else f",cred_expire={credential_s}"
         self.nodes = [f"n{number + 1}" for number in range(nodes)]
         self.folder = Path(tempfile.mkdtemp(prefix="hpckit-slurm-", dir="/tmp"))
         self._hardware = f"CPUs={cpus} RealMemory={memory_mib}"
@@ -179,6 +183,12 @@ class SlurmCluster:
         """Let a drained or lost node work again."""
         self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
+    def requeue(self, node: str) -> None:
+        """Queue the jobs of a node again that it lost, which the controller finds out in some minutes by itself."""
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        # A node that registers in this moment is up by itself.
+        self.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
+
     def states(self, job: str) -> dict[str, str]:
         """State of every element (or job) of a job id, as sacct has it."""
         lines = self.run("sacct", "-X", "-n", "-P", "-j", job, "-o", "JobID,State").stdout.splitlines()
@@ -196,7 +206,7 @@ class SlurmCluster:
             "SlurmctldPort": controller,
             "AccountingStorageHost": "127.0.0.1",
             "AccountingStoragePort": accounting,
-            "AuthInfo": f"socket={socket_path}",
+            "AuthInfo": f"socket={socket_path}{self._credentials}",
             # Slurm's words for munge's socket in connections to slurmdbd.
             "AccountingStoragePass": socket_path,
             "StateSaveLocation": self.folder / "state",
