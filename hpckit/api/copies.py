@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hpckit.base.console import Console
     from hpckit.campaign.campaign import Campaign
     from hpckit.production.copies import Removed, Verified
-    from hpckit.production.fetch import Fetched
+    from hpckit.production.transfer import Fetched
 
 
 def fetch(

@@ -19,6 +19,7 @@ _CGROUP_LIMITS: Final = (
 _READING_LEAST: Final = 8
 _READING_MOST: Final = 16
 
+_SIZE: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?) *(?:(?P<unit>[kKMGTP])(?P<binary>i)?)?B?")
 _SECONDS: Final = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 _CLOCK: Final = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>\d{2})(?::(?P<seconds>\d{2}))?")
 _SPAN: Final = re.compile(
@@ -39,6 +40,27 @@ def format_bytes(count: float) -> str:
         count /= 1024
         power += 1
     return f"{count:.0f} B" if power == 0 else f"{count:.1f} {units[power]}"
+
+
+def parse_bytes(text: str | int) -> int:
+    """Bytes of a size: `2TB`, `500 GB`, `1.5TiB`; a bare number is bytes.
+
+    >>> parse_bytes("2TB"), parse_bytes("1.5 GiB"), parse_bytes(4096)
+    (2000000000000, 1610612736, 4096)
+
+    Raises
+    ------
+    ValueError
+        If it is none of these, or zero.
+    """
+    match = _SIZE.fullmatch(str(text).strip())
+    if match is None:
+        raise ValueError("write a size like 500GB, 2TB or 1.5TiB")
+    power = "BKMGTP".index((match["unit"] or "B").upper())
+    count = round(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
+    if count < 1:
+        raise ValueError("a size must be more than nothing")
+    return count
 
 
 def format_duration(seconds: float) -> str:

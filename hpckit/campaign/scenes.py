@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from hpckit.campaign.fetching import Fetching
 from hpckit.sensors.model import Level
 from hpckit.sensors.options import SensorOptions
 from hpckit.sensors.rasters.options import RasterOptions
@@ -138,6 +139,8 @@ class Scenes(Products):
     """Compare each file with the size and checksum that its product has of it before it is decoded."""
     fetched: Path = Path("fetched")
     """Folder into which `hpckit fetch` copies images from servers, and where they are read then."""
+    fetch: Fetching | None = None
+    """Fetch images from servers by a stage of its own, before they are decoded; `fetch: {}` has no quota."""
     radar: RadarOptions = Field(default_factory=RadarOptions)
     """Of Sentinel-1 only."""
     rasters: RasterOptions | None = None

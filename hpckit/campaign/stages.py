@@ -7,7 +7,10 @@ from typing import Final
 Stage = str
 """One of `STAGES`, or `exec-NAME`, a step of the campaign's own."""
 
+FETCH: Final[Stage] = "fetch"
+"""Copies images from servers; it computes nothing, and the stages after it read the servers where it fails."""
 STAGES: Final[tuple[Stage, ...]] = (
+    FETCH,
     "ingest",
     "zones",
     "signatures",

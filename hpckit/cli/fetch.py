@@ -12,7 +12,7 @@ from hpckit.cli.run import AS_JSON, CAMPAIGN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hpckit.production.fetch import Failed, Fetched
+    from hpckit.production.transfer import Failed, Fetched
 
 _SHOWN = 20
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from hpckit.base.files import digest_json
 from hpckit.campaign.campaign import Campaign
+from hpckit.campaign.stages import FETCH
 from hpckit.cubes.audit import sound
 from hpckit.cubes.decode import reads_ahead
 from hpckit.cubes.held import narrowed, row_counts
@@ -53,6 +54,7 @@ class Ingest(Stage):
     """Decode or resample windows of products, and write them as shards."""
 
     name = "ingest"
+    follows = (FETCH,)
     colour = "#2166ac"
 
     def freeze(self, tiles: Tiles) -> Iterable[str]:

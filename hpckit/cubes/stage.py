@@ -45,7 +45,7 @@ class Outcome:
 class Written:
     """What pending units will write to a folder."""
 
-    what: Literal["cube", "composites", "graphs", "results"]
+    what: Literal["cube", "composites", "graphs", "results", "copies"]
     folder: Path
     nbytes: int
     files: int = 0
@@ -152,6 +152,9 @@ class Stage(Protocol):
     """Of an element, where that is declared."""
     alone: bool = False
     """Elements are started without MPI: its units start other programs."""
+    transfers: bool = False
+    """It brings files from servers: one process at a time, unless the site file says otherwise, and in a partition
+    with a network, if there is one."""
     shorter: str = "set fewer `dates_per_block`"
     """How its longest unit becomes shorter."""
     colour: str = "#6b6b6b"

@@ -1,19 +1,20 @@
 """Limits of a provider that all requests of this process keep together: connections at a time, requests a minute.
 
 Providers count by account: the Copernicus Data Space allows four connections and 2,000 requests a minute
-(https://documentation.dataspace.copernicus.eu/Quotas.html). Without limits nobody waits.
+(https://documentation.dataspace.copernicus.eu/Quotas.html). Without limits nobody waits. Limits that several
+processes share are in `shares`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Lock, local
 from typing import Final
 
-_MINUTE_S: Final = 60.0
+MINUTE_S: Final = 60.0
 
 
 class Turns:
@@ -31,6 +32,18 @@ class Turns:
         with self._slots:
             self._wait()
             yield
+
+    def begun_lately(self) -> list[float]:
+        """How many seconds ago each request of the last minute began."""
+        now = time.monotonic()
+        with self._lock:
+            return [now - moment for moment in self._begun if now - moment < MINUTE_S]
+
+    def remember(self, ages: Iterable[float]) -> None:
+        """Count requests that others began this many seconds ago."""
+        now = time.monotonic()
+        with self._lock:
+            self._begun.extend(now - age for age in sorted(ages, reverse=True))
 
     def pause(self, seconds: float) -> None:
         """Let no request begin for some time: a server that is asked too much by one thread is so by all."""
@@ -51,7 +64,7 @@ class Turns:
         """When the next request may begin: a minute after the one that lies the limit before it."""
         if len(self._begun) < (self._begun.maxlen or 0):
             return self._not_before
-        return max(self._not_before, self._begun[0] + _MINUTE_S)
+        return max(self._not_before, self._begun[0] + MINUTE_S)
 
 
 _limits: list[Turns] = []
@@ -77,17 +90,38 @@ def limited(connections: int, per_minute: int) -> Iterator[None]:
         _limits.remove(turns)
 
 
+_own: Final = local()
+"""Of a thread that has limits of its own."""
+
+
+@contextmanager
+def kept_to(turns: Turns) -> Iterator[None]:
+    """Let this thread keep to its own limits while the block lasts, and to no others."""
+    _own.turns = turns
+    try:
+        yield
+    finally:
+        _own.turns = None
+
+
 def is_limited() -> bool:
     """Whether there are limits."""
-    return bool(_limits)
+    return _present() is not None
 
 
 def turn() -> AbstractContextManager[None]:
     """One request, when its turn has come."""
-    return _limits[-1].turn() if _limits else nullcontext()
+    turns = _present()
+    return nullcontext() if turns is None else turns.turn()
 
 
 def pause(seconds: float) -> None:
     """Let no request begin for some time, if there are limits."""
-    if _limits:
-        _limits[-1].pause(seconds)
+    turns = _present()
+    if turns is not None:
+        turns.pause(seconds)
+
+
+def _present() -> Turns | None:
+    own: Turns | None = getattr(_own, "turns", None)
+    return own or (_limits[-1] if _limits else None)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from hpckit.base.files import write_json
 from hpckit.base.quantities import format_count
+from hpckit.campaign.stages import FETCH
 from hpckit.jobs.elements import read_units
 from hpckit.runs.journal import tally
 from hpckit.submissions.submission import Submission, load
@@ -44,9 +45,9 @@ def judge(run_dir: Path, number: int, before: str) -> Verdict:
 
 
 def _units(submission: Submission, before: str) -> tuple[Any, Any]:
-    """Ids and digests of the units of all stages before one."""
+    """Ids and digests of the units of all stages before one; not of copies, without which servers are read."""
     stages = next((job.follows for job in submission.jobs if job.gates == before), ())
-    return read_units(submission.elements, stages)
+    return read_units(submission.elements, [stage for stage in stages if stage != FETCH])
 
 
 def _judge(units: int, done: int, failed: int) -> Verdict:

@@ -120,6 +120,7 @@ def lay_out(work: Sequence[tuple[Stage, Sequence[Unit], int]], site: Site, reque
         resources = replace(resources, walltime_s=wanted if limit is None else min(wanted, limit))
         core_s = sum(element.cost for element in packed)
         throttle = _throttle(site, _asked(site, stage.name, alone=stage.alone), partition)
+        throttle = throttle or (1 if stage.transfers else None)
         stages.append(
             StageLayout(stage.name, len(packed), len(units), core_s, makespan, resources, throttle, stage.alone)
         )
@@ -272,12 +273,13 @@ def share(site: Site, request: Request, cores: int, memory_mib: int, walltime_s:
 def _resources(stage: Stage, units: int, memory: int, site: Site, request: Request, *, gpu: bool) -> Resources:
     asked = _asked(site, stage.name, alone=stage.alone)
     gpus = asked.gpus if asked.gpus is not None else stage.gpus or int(gpu)
-    partition = _choose_partition(site, request.partition or asked.partition, gpus)
+    named = asked.partition or (_with_network(site) if stage.transfers else None)
+    partition = _choose_partition(site, named if stage.transfers and named else request.partition or named, gpus)
     cores = asked.cores or stage.cores or 1
     nodes = 1 if stage.alone else min(asked.nodes or 1, units)
     room = _MEMORY_ROOM if stage.memory_mib is None else 1.0  # what is declared is no estimate
     per_rank = max(asked.memory_mib or _rounded_mib(memory * room), (request.memory_mib or {}).get(stage.name, 0))
-    ranks = asked.ranks or min(_RANKS, (partition.cores or _RANKS) // cores)
+    ranks = asked.ranks or (1 if stage.transfers else min(_RANKS, (partition.cores or _RANKS) // cores))
     ranks = max(1, min(ranks, _fitting_ranks(partition, per_rank), -(-units // nodes)))
     _require_partition(f"stage {stage.name}", partition, nodes, ranks * cores, ranks * per_rank, gpus)
     return Resources(
@@ -314,6 +316,11 @@ def _choose_partition(site: Site, name: str | None, gpus: int) -> Partition:
             hint="set `partition` of the stage under `stages` in the site file, or set `device: cpu` in the campaign",
         )
     return fitting[0] if fitting else site.partitions[0]
+
+
+def _with_network(site: Site) -> str | None:
+    """A partition from whose nodes servers can be reached, if the site file says so of one."""
+    return next((partition.name for partition in site.partitions if partition.network and not partition.gpus), None)
 
 
 def _target(asked: StageRequest, partition: Partition) -> int:

@@ -29,6 +29,7 @@ from hpckit.production.driver import tidy
 from hpckit.production.estimate import stage_memory
 from hpckit.production.kernels import of_campaign
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
+from hpckit.production.portion import Portion, portion
 from hpckit.production.stages import stages_of
 from hpckit.production.sync import is_synced, layer_digests
 from hpckit.runs.frozen import adopt, prune
@@ -60,6 +61,8 @@ class Draft:
     """How it is known that the store, collections and mosaics hold what was computed; None if they may lack some."""
     why_left: str = ""
     """Why units that are not done are not submitted."""
+    portion: Portion | None = None
+    """What of it fits into the quota of copies, and which copies make room."""
 
     @property
     def loads(self) -> bool:
@@ -111,18 +114,22 @@ def draft(
     if skipped is not None:
         left_out = skipped(run)
         wanted -= {unit.id for unit in plan.units if (unit.id, unit.inputs) in left_out}
+    now = portion(planned)
+    wanted &= now.planned.plan.pending
     todo = [(stage, [unit for unit in plan.of(stage.name) if unit.id in wanted]) for stage in planned.with_units]
     work = [(stage, units, stage_memory(stage, planned.tiles)) for stage, units in todo if units]
     campaign = run.campaign
     devices = [*(item.device for item in campaign.signatures), *(item.device for item in campaign.composites)]
     layout = lay_out(work, site, request, cuda="cuda" in devices)
     why_left = "they failed lately" if chosen is None else "no unit has failed"
+    if now.later:
+        why_left = f"{now.says()}, or failed"
     if part is not None:
         why_left = "the home of the federation has their results, or other sites have their tiles"
-        return Draft(planned, site, request, layout, "the home of the federation loads the results", why_left)
+        return Draft(planned, site, request, layout, "the home of the federation loads the results", why_left, now)
     if chosen is not None and not work and plan.pending:
-        return Draft(planned, site, request, layout, "only failed units were asked for", why_left)
-    return Draft(planned, site, request, layout, _synced(planned, layout), why_left)
+        return Draft(planned, site, request, layout, "only failed units were asked for", why_left, now)
+    return Draft(planned, site, request, layout, _synced(planned, layout), why_left, now)
 
 
 def _of_part(planned: Planned, part: Part, site: Site) -> frozenset[str]:
@@ -230,6 +237,10 @@ def submit_campaign(
         cold = warm_site(site, of_campaign(drafted.run.campaign), console)
         if cold is not None:
             console.warn(f"{cold}; jobs will do it when they start")
+        if drafted.portion is not None:
+            drafted.portion.make_room()
+            if drafted.portion.later:
+                console.say(f"{drafted.portion.says()}: call this command again, or `hpckit update` from cron")
         adopt(drafted.run, works=True)
         submission = write_submission(drafted, options)
         prune(drafted.run, submitted(run))

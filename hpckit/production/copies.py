@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from hpckit.base import claims
 from hpckit.base.console import Console
 from hpckit.base.reading import may_pass
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, RunError, SceneError
 from hpckit.inputs.download import require_digest
-from hpckit.production.fetch import LOCK, Failed
 from hpckit.production.fetchable import (
     Fetchable,
     Note,
     add_note,
     checked,
+    discard,
     fetchable,
     read_notes,
     write_notes,
 )
+from hpckit.production.stages import stages_of
+from hpckit.production.transfer import Failed, alone
 from hpckit.runs.run import RUN_JSON, claim, open_frozen, read_run_json
 from hpckit.submissions.idle import require_no_jobs
 
@@ -73,10 +73,10 @@ def verify(campaign: Campaign, folder: Path, console: Console) -> Verified:
         If another process works in the folder.
     """
     tiles = last_planned(campaign)
-    run, files, result = tiles.run.run_id, fetchable(tiles), Verified(folder)
+    run, files, result = tiles.run.run_id, fetchable(tiles, stages_of(tiles.campaign)), Verified(folder)
     if not files and not folder.is_dir():
         return result
-    with claims.hold(folder / LOCK, str(folder)), console.progress("verify") as progress:
+    with alone(folder), console.progress("verify") as progress:
         notes = read_notes(folder)
         checks = _checks(folder, run, files, notes)
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -105,15 +105,13 @@ def remove(campaign: Campaign, folder: Path, *, dry_run: bool = False) -> Remove
     tiles = last_planned(campaign)
     if not folder.is_dir():
         return Removed(folder, 0, 0)
-    with claim(tiles.run), claims.hold(folder / LOCK, str(folder)):
+    with claim(tiles.run), alone(folder):
         require_no_jobs(tiles.run)
-        needed, notes = {file.name for file in fetchable(tiles)}, read_notes(folder)
+        needed, notes = {file.name for file in fetchable(tiles, stages_of(tiles.campaign))}, read_notes(folder)
         spent = [note for note in notes.values() if note.run == tiles.run.run_id and note.name not in needed]
         there = [note for note in spent if (folder / note.name).is_file()]
         if not dry_run:
-            for note in spent:
-                _remove(folder / note.name)
-            write_notes(folder, (note for note in notes.values() if note not in spent))
+            discard(folder, notes, {note.name for note in spent})
     return Removed(folder, len(there), sum(note.nbytes for note in there))
 
 
@@ -158,7 +156,7 @@ def _compare(folder: Path, file: Fetchable, run: str, note: Note | None) -> Note
         if size != file.nbytes:
             return Failed(file.name, f"{path} has {size} bytes instead of {file.nbytes}")
         if note is None:
-            return checked(path, file, run)
+            return replace(checked(path, file, run), moved=True)
         require_digest(path, file.name, note.digest)
     except FileNotFoundError:
         return Failed(file.name, f"{path} is missing")
@@ -174,9 +172,3 @@ def _forget(folder: Path, notes: dict[str, Note], wrong: set[str]) -> None:
     if wrong & notes.keys():
         kept = read_notes(folder).values()
         write_notes(folder, (note for note in kept if note.name not in wrong))
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    with suppress(OSError):  # others lie there
-        path.parent.rmdir()

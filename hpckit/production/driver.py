@@ -24,6 +24,7 @@ from hpckit.production.estimate import Estimate, estimate, workers_of
 from hpckit.production.kernels import of_campaign
 from hpckit.production.local import make_ready, run_units
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
+from hpckit.production.portion import portion
 from hpckit.production.stages import stages_of
 from hpckit.production.sync import SyncReport, sync
 from hpckit.runs.frozen import adopt, prune
@@ -122,9 +123,7 @@ def run_campaign(
             _run_stages(products, workers, console, result)
             if result.stopped:
                 return result
-        planned = plan_all(run, console, products)
-        result.unread = planned.unread
-        _run_stages(planned, workers, console, result)
+        planned = _run_portions(run, products, workers, console, result)
         for stage in planned.stages:
             stage.finish(campaign)
         if with_sync and not result.stopped and campaign.signatures:
@@ -153,6 +152,21 @@ def verify_campaign(campaign: Campaign, console: Console) -> list[Fault]:
         away = AT_SITES if is_home(run.path) else ()
         stages = [stage for stage in stages_of(run.campaign) if stage.name not in away]
         return [fault for stage in stages for fault in stage.verify(tiles, progress)]
+
+
+def _run_portions(run: Run, products: Planned | None, workers: int, console: Console, result: Result) -> Planned:
+    """Plan, and do the unfinished units; where copies have a quota, portion by portion, as long as that helps."""
+    while True:
+        planned = plan_all(run, console, products)
+        result.unread = planned.unread
+        now, before = portion(planned), (sum(result.done.values()), len(result.failed))
+        now.make_room()
+        _run_stages(now.planned, workers, console, result)
+        if not now.later or result.stopped:
+            return planned
+        if (sum(result.done.values()), len(result.failed)) == before:
+            console.warn(f"{now.says()}, which copies for units that failed take: repair these, or give it more room")
+            return planned
 
 
 def _run_stages(planned: Planned, workers: int, console: Console, result: Result) -> None:

@@ -127,7 +127,9 @@ def estimate(planned: Planned, workers: int) -> Estimate:
     disk = os.statvfs(existing(cube))
     windows, all_windows = _windows(tiles)
     sizes = [(item.folder, item.nbytes, item.files) for item in written]
-    remote = [] if tiles is None else missing_files(planned.run.campaign.fetched_path, fetchable(tiles))
+    remote = (
+        [] if tiles is None else missing_files(planned.run.campaign.fetched_path, fetchable(tiles, planned.stages))
+    )
     return Estimate(
         stages=tuple(_stage(planned, stage, workers) for stage in planned.with_units),
         workers=workers,
@@ -137,7 +139,7 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         free_inodes=disk.f_favail or None,
         available_memory=available_memory(),
         keeps_cube=planned.run.campaign.cube.keep,
-        composite_bytes=sum(item.nbytes for item in written if item.what not in ("cube", "graphs")),
+        composite_bytes=sum(item.nbytes for item in written if item.what not in ("cube", "graphs", "copies")),
         graph_bytes=sum(item.nbytes for item in written if item.what == "graphs"),
         disks=disks(sizes),
         quotas=by_quota(sizes),

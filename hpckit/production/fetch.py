@@ -1,84 +1,21 @@
 """Fetch the remote files that a campaign's ingest will open, for nodes without a network.
 
-Files come whole, several at a time, within limits that all of them share, into a folder where ingest looks first. A
-file has the ending `.part` until size and digest are right, and the next call goes on where it ended.
+They come into a folder where ingest looks first, by this process alone; jobs do it by the stage `fetch`.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock
-from typing import Final
 
-from hpckit.base import claims
-from hpckit.base.console import Advance, Console
-from hpckit.base.disks import existing
-from hpckit.base.files import flush_folder, flush_tree, make_folder
-from hpckit.base.quantities import format_bytes, format_count
+from hpckit.base.console import Console
 from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.paths import require_beside
-from hpckit.errors import EX_FAILED, EX_TEMPFAIL, HpckitError, PlanError, SceneError, is_temporary
-from hpckit.inputs.download import download
 from hpckit.inputs.turns import limited
 from hpckit.production.driver import plan_campaign
-from hpckit.production.fetchable import (
-    Fetchable,
-    Note,
-    add_note,
-    checked,
-    describe,
-    fetchable,
-    lost_bands,
-    missing_files,
-    of_arrays,
-)
-
-LOCK: Final = ".fetch.lock"
-"""Claim of the process that works in a folder."""
-_REQUEST: Final = 16 * 2**20
-"""Bytes of one request: what is lost at most when a connection breaks or the process is killed."""
-_ROUNDS: Final = 2
-"""Times that all files are tried: what does not answer is asked once more after the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A file that could not be fetched, or is not right."""
-
-    name: str
-    """Of its copy, relative to the folder."""
-    reason: str
-    temporary: bool = False
-    """It may pass by itself."""
-
-
-@dataclass(slots=True)
-class Fetched:
-    """What became of the files."""
-
-    folder: Path
-    there: int = 0
-    """Files that were there already."""
-    files: int = 0
-    """Files that were fetched."""
-    nbytes: int = 0
-    """Bytes received."""
-    seconds: float = 0.0
-    failed: list[Failed] = field(default_factory=list)
-    unread: int = 0
-    """Products and folders that could not be read when the campaign was planned."""
-
-    @property
-    def exit_code(self) -> int:
-        """0: all files are there, 1: some are not, 75: these may be there later."""
-        if any(not item.temporary for item in self.failed):
-            return EX_FAILED
-        return EX_TEMPFAIL if self.failed or self.unread else 0
+from hpckit.production.fetchable import Fetchable, fetchable, lost_bands, of_arrays
+from hpckit.production.transfer import Failed, Fetched, bring
 
 
 def fetch(campaign: Campaign, folder: Path, connections: int, per_minute: int, console: Console) -> Fetched:
@@ -109,30 +46,6 @@ def fetch(campaign: Campaign, folder: Path, connections: int, per_minute: int, c
     return result
 
 
-def bring(folder: Path, run: str, files: Sequence[Fetchable], connections: int, console: Console) -> Fetched:
-    """Bring remote files, those that are there already left out.
-
-    Parameters
-    ----------
-    run : str
-        Id of the run that needs them.
-
-    Raises
-    ------
-    BusyError
-        If another process works in the folder.
-    PlanError
-        If the file system has no room for them.
-    """
-    result = Fetched(folder)
-    with claims.hold(folder / LOCK, str(folder)):
-        missing = missing_files(folder, files)
-        result.there = len(files) - len(missing)
-        require_room(folder, missing)
-        _Transfer(folder, run, result, console).bring(missing, connections)
-    return result
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a campaign's ingest has still to open from servers."""
@@ -149,12 +62,12 @@ class Wanted:
 def wanted(campaign: Campaign, console: Console) -> Wanted:
     """Plan a campaign, and find the remote files that its ingest has still to open."""
     planned, _ = plan_campaign(campaign, console, 1)
-    tiles = planned.tiles
-    lost = [] if tiles is None else lost_bands(tiles)
-    arrays = [] if tiles is None else of_arrays(tiles)
+    tiles, stages = planned.tiles, planned.stages
+    lost = [] if tiles is None else lost_bands(tiles, stages)
+    arrays = [] if tiles is None else of_arrays(tiles, stages)
     return Wanted(
         planned.run.run_id,
-        [] if tiles is None else fetchable(tiles),
+        [] if tiles is None else fetchable(tiles, stages),
         [
             *(Failed("", f"{scene.id}: its server has no file of {ref}") for scene, ref in lost),
             *(
@@ -164,145 +77,3 @@ def wanted(campaign: Campaign, console: Console) -> Wanted:
         ],
         planned.unread,
     )
-
-
-def require_room(folder: Path, files: Sequence[Fetchable]) -> None:
-    """Refuse to begin what the file system cannot hold.
-
-    Raises
-    ------
-    PlanError
-        With the numbers.
-    """
-    space = os.statvfs(existing(folder))
-    nbytes, free = sum(file.nbytes - _begun(folder, file) for file in files), space.f_bavail * space.f_frsize
-    if nbytes > free:
-        raise PlanError(
-            f"{folder}: {format_count(len(files), 'file')} of {format_bytes(nbytes)} are to be fetched, "
-            f"{format_bytes(free)} are free",
-            hint="choose another `scenes.fetched`, or a shorter period, and `hpckit fetch --remove` after each run",
-        )
-    inodes = len(files) + len({Path(file.name).parent for file in files})
-    if space.f_files and inodes > space.f_favail:
-        raise PlanError(
-            f"{folder}: {format_count(inodes, 'file')} are to be made, {space.f_favail} inodes are left",
-            hint="choose another `scenes.fetched`",
-        )
-
-
-def _begun(folder: Path, file: Fetchable) -> int:
-    """Bytes of a file that an earlier call has brought."""
-    try:
-        return min(_partial(folder, file).stat().st_size, file.nbytes)
-    except FileNotFoundError:
-        return 0
-
-
-def _partial(folder: Path, file: Fetchable) -> Path:
-    return folder / f"{file.name}.part"
-
-
-class _StoppedError(Exception):
-    """The user stopped the command."""
-
-
-class _Transfer:
-    """Files on their way into a folder."""
-
-    def __init__(self, folder: Path, run: str, result: Fetched, console: Console) -> None:
-        self._folder = folder
-        self._run = run
-        self._result = result
-        self._console = console
-        self._lock = Lock()
-        self._stop = Event()
-        self._report: Advance = lambda done, total: None
-        self._total = 0
-
-    def bring(self, files: Sequence[Fetchable], connections: int) -> None:
-        """Bring files, several at a time; what failed and may pass is tried again after the others."""
-        start = time.monotonic()
-        self._total = sum(file.nbytes - _begun(self._folder, file) for file in files)
-        left = list(files)
-        if not files:
-            return
-        with self._console.progress("fetch", total=self._total) as self._report:
-            for _ in range(_ROUNDS):
-                failed = self._round(left, connections) if left else {}
-                left = [file for file, failure in failed.items() if failure.temporary]
-                self._result.failed = [
-                    *(item for item in self._result.failed if not item.temporary),
-                    *failed.values(),
-                ]
-        self._result.seconds = round(time.monotonic() - start, 3)
-
-    def _round(self, files: Sequence[Fetchable], connections: int) -> dict[Fetchable, Failed]:
-        failed: dict[Fetchable, Failed] = {}
-        with ThreadPoolExecutor(connections) as pool:
-            futures = {pool.submit(self._one, file): file for file in files}
-            try:
-                for future in as_completed(futures):
-                    failure = future.result()
-                    if failure is not None:
-                        failed[futures[future]] = failure
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        return failed
-
-    def _one(self, file: Fetchable) -> Failed | None:
-        try:
-            note = self._whole(file)
-        except OSError as error:
-            return Failed(file.name, f"{describe(file)}: {error}", is_temporary(error))
-        except HpckitError as error:
-            return Failed(file.name, str(error), is_temporary(error))
-        with self._lock:
-            add_note(self._folder, note)
-            self._result.files += 1
-        return None
-
-    def _whole(self, file: Fetchable) -> Note:
-        """Have a file whole under its own name."""
-        path, partial = self._folder / file.name, _partial(self._folder, file)
-        make_folder(path.parent)
-        if path.is_file():  # somebody else brought it, or it was damaged since
-            if path.stat().st_size == file.nbytes:
-                try:
-                    return checked(path, file, self._run)
-                except SceneError:
-                    pass
-            path.unlink()
-        note = self._resumed(partial, file)
-        flush_tree(partial)
-        partial.rename(path)
-        flush_folder(path.parent)
-        return note
-
-    def _resumed(self, partial: Path, file: Fetchable) -> Note:
-        """Go on with what is there of a file; if that gives another digest than it should, begin again once."""
-        begun = _begun(self._folder, file)
-        if partial.exists() and partial.stat().st_size > file.nbytes:
-            partial.unlink()
-        try:
-            return self._download(partial, file)
-        except SceneError:
-            if not begun:
-                raise
-        return self._download(partial, file)
-
-    def _download(self, partial: Path, file: Fetchable) -> Note:
-        download(file.uri, partial, file.nbytes, file.digest, _REQUEST, self._received)
-        try:
-            return checked(partial, file, self._run)
-        except SceneError:
-            partial.unlink()
-            raise
-
-    def _received(self, nbytes: int) -> None:
-        if self._stop.is_set():
-            raise _StoppedError
-        with self._lock:
-            self._result.nbytes += nbytes
-            self._report(self._result.nbytes, max(self._total, self._result.nbytes))

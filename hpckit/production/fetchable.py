@@ -1,32 +1,35 @@
 """Which remote files a campaign will open, and what the folder for their copies notes of them.
 
-The folder holds `<product>/<file>-<version>.<ending>`, and `fetched.jsonl`: a line for each copy found right.
+The folder holds `<product>/<file>-<version>.<ending>`, and `fetched.jsonl`: a line for each copy found right. Jobs
+that fetch together write `fetched-<writer>.jsonl` each.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from hpckit.base.files import append_line, write_text
-from hpckit.base.reading import read_bytes, typed
+from hpckit.base.reading import read_bytes, typed, unavailable
 from hpckit.cubes.layout import CubeSpec
-from hpckit.cubes.stage import Planning
+from hpckit.cubes.stage import Planning, Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.inputs.download import digest_of, is_comparable, require_digest
 from hpckit.inputs.fetched import copy_name
 from hpckit.inputs.transfer import without_secrets
-from hpckit.production.stages import stages_of
 from hpckit.runs.journal import read_journal
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Scene
 from hpckit.sensors.needs import files_read
 
 NOTES: Final = "fetched.jsonl"
+_NOTE_FILE: Final = re.compile(r"fetched(-[^/]+)?\.jsonl")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*/[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 """Of a copy: notes of other names lead out of the folder, and are nobody's."""
 _OWN_DIGEST: Final = "sha256"
@@ -55,40 +58,42 @@ class Note:
     """The one that its metadata state, or that it had when it came; `sha256:` and hexadecimal digits."""
     run: str
     """Id of the run for which it came."""
+    moved: bool = False
+    """A data mover, or somebody else, brought it; hpckit found it right."""
 
 
-def fetchable(tiles: Tiles) -> list[Fetchable]:
+def fetchable(tiles: Tiles, stages: Sequence[Stage]) -> list[Fetchable]:
     """Remote files that are still to be opened, by name; those whose dates are in the cube, or reduced, are none."""
     if not any(map(_is_on_servers, _scenes(tiles))):
         return []
     return _by_name(
         file
-        for (tile, position), refs in _undone(tiles)
+        for (tile, position), refs in _undone(tiles, stages)
         for scene in tiles.acquisitions[tile][position].scenes
         for file in _files(tiles.spec, scene, refs)
     )
 
 
-def lost_bands(tiles: Tiles) -> list[tuple[Scene, BandRef]]:
+def lost_bands(tiles: Tiles, stages: Sequence[Stage]) -> list[tuple[Scene, BandRef]]:
     """Bands that are still to be decoded and of which the server of a product had no file when it was scanned."""
     if not any(scene.missing and _is_on_servers(scene) for scene in _scenes(tiles)):
         return []
     return [
         (scene, ref)
-        for (tile, position), refs in _undone(tiles)
+        for (tile, position), refs in _undone(tiles, stages)
         for scene in tiles.acquisitions[tile][position].scenes
         for ref in refs
         if _is_on_servers(scene) and tiles.spec.sensor.is_lost(scene, ref.name)
     ]
 
 
-def of_arrays(tiles: Tiles) -> list[Scene]:
+def of_arrays(tiles: Tiles, stages: Sequence[Stage]) -> list[Scene]:
     """Scenes that are still to be decoded, and whose bands are arrays on servers, which are not copied."""
     if not any(map(_has_remote_arrays, _scenes(tiles))):
         return []
     found = {
         scene.href: scene
-        for (tile, position), _ in _undone(tiles)
+        for (tile, position), _ in _undone(tiles, stages)
         for scene in tiles.acquisitions[tile][position].scenes
         if _has_remote_arrays(scene)
     }
@@ -99,11 +104,24 @@ def _has_remote_arrays(scene: Scene) -> bool:
     return any(asset.array and asset.is_remote for asset in scene.assets.values())
 
 
-def _undone(tiles: Tiles) -> Iterator[tuple[tuple[str, int], Set[BandRef]]]:
+def _undone(tiles: Tiles, stages: Sequence[Stage]) -> Iterator[tuple[tuple[str, int], Set[BandRef]]]:
     """Bands that stages have still to decode, by tile and position on its time axis."""
     planning = Planning(tiles, read_journal(tiles.run.path))
-    for stage in stages_of(tiles.campaign):
+    for stage in stages:
         yield from stage.decodes(planning).items()
+
+
+def files_by_date(planning: Planning, stages: Sequence[Stage]) -> dict[tuple[str, int], list[Fetchable]]:
+    """Remote files that stages have still to open, by tile and position on its time axis."""
+    tiles, found = planning.tiles, dict[tuple[str, int], dict[str, Fetchable]]()
+    if not any(map(_is_on_servers, _scenes(tiles))):
+        return {}
+    for stage in stages:
+        for (tile, position), refs in stage.decodes(planning).items():
+            for scene in tiles.acquisitions[tile][position].scenes:
+                for file in _files(tiles.spec, scene, refs):
+                    found.setdefault((tile, position), {})[file.name] = file
+    return {key: [files[name] for name in sorted(files)] for key, files in sorted(found.items())}
 
 
 def _is_on_servers(scene: Scene) -> bool:
@@ -141,12 +159,8 @@ def _file(scene: Scene, key: str) -> Fetchable | None:
 
 def read_notes(folder: Path) -> dict[str, Note]:
     """Notes of a folder by name of the copy; a line that was cut by a kill is left out."""
-    try:
-        lines = read_bytes(folder / NOTES).splitlines()
-    except FileNotFoundError:
-        return {}
     notes = {}
-    for line in lines:
+    for line in (line for path in _note_files(folder) for line in read_bytes(path).splitlines()):
         try:
             note = typed(Note, json.loads(line))
         except ValueError:
@@ -156,9 +170,19 @@ def read_notes(folder: Path) -> dict[str, Note]:
     return notes
 
 
-def add_note(folder: Path, note: Note) -> None:
-    """Note a copy. Only under the folder's claim."""
-    append_line(folder / NOTES, json.dumps(asdict(note)))
+def _note_files(folder: Path) -> list[Path]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unavailable(folder, error) from None
+    return [folder / name for name in names if _NOTE_FILE.fullmatch(name)]
+
+
+def add_note(folder: Path, note: Note, file: str = NOTES) -> None:
+    """Note a copy, in a file that nobody else writes: `NOTES` only under the folder's claim."""
+    append_line(folder / file, json.dumps(asdict(note)))
 
 
 def write_notes(folder: Path, notes: Iterable[Note]) -> None:
@@ -166,8 +190,18 @@ def write_notes(folder: Path, notes: Iterable[Note]) -> None:
     lines = "".join(f"{json.dumps(asdict(note))}\n" for note in notes)
     if lines:
         write_text(folder / NOTES, lines)
-    else:
-        (folder / NOTES).unlink(missing_ok=True)
+    for path in _note_files(folder):
+        if not lines or path.name != NOTES:
+            path.unlink(missing_ok=True)
+
+
+def discard(folder: Path, notes: Mapping[str, Note], gone: Collection[str]) -> None:
+    """Remove copies, with their notes. Only under the folder's claim."""
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # others lie there
+            (folder / name).parent.rmdir()
+    write_notes(folder, (note for name, note in notes.items() if name not in gone))
 
 
 def checked(path: Path, file: Fetchable, run: str) -> Note:

@@ -15,6 +15,7 @@ from hpckit.cubes.records import disown
 from hpckit.cubes.stage import Context, Outcome, Stage
 from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import CubeError, PlanError, ShardError
+from hpckit.production import fetch_stage
 from hpckit.reduce.composites import stage as composites
 from hpckit.reduce.graphs import stage as graphs
 from hpckit.reduce.graphs.ondemand import stage as ondemand
@@ -42,10 +43,10 @@ def stages_of(campaign: Campaign) -> list[Stage]:
         campaign does not keep.
     """
     found: list[Stage] = [*steps.products(campaign)]
-    for own in _OWN:
-        found += own(campaign)
+    readers = [stage for own in _OWN for stage in own(campaign)]
     for extension, make in _foreign(campaign):
-        found += _require_no_reader(campaign, extension, make(campaign))
+        readers += _require_no_reader(campaign, extension, make(campaign))
+    found += [*fetch_stage.stages(campaign, readers), *readers]
     found += steps.stages(campaign)
     names = [stage.name for stage in found]
     for name in names:

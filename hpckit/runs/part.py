@@ -15,6 +15,7 @@ from typing import Final
 
 from hpckit.base.files import digest, write_json
 from hpckit.base.reading import is_there, read_json, typed
+from hpckit.campaign.stages import FETCH
 from hpckit.errors import FederationError
 from hpckit.runs.plan import Unit, tiles_of
 
@@ -65,7 +66,9 @@ def units_digest(units: Iterable[Unit], tiles: Iterable[str], layers: Mapping[st
         Digest of the zone layer of each reduction: its rows stand for the same zones everywhere.
     """
     chosen = frozenset(tiles)
-    lines = sorted(f"{unit.id} {unit.inputs}" for unit in units if is_of(unit, chosen))
+    # What a site fetches depends on what lies there.
+    mine = (unit for unit in units if unit.stage != FETCH and is_of(unit, chosen))
+    lines = sorted(f"{unit.id} {unit.inputs}" for unit in mine)
     lines += sorted(f"zones {name} {known}" for name, known in layers.items())
     return digest("\n".join(lines).encode())
 

@@ -16,10 +16,12 @@ from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cli import cli
-from hpckit.errors import CampaignError, RunError
+from hpckit.errors import CampaignError, PlanError, RunError
 from hpckit.inputs import fetched
+from hpckit.production import portion
 from hpckit.production.driver import run_campaign
 from hpckit.production.fetchable import read_notes
+from hpckit.runs.journal import read_journal
 from tests.integration.test_remote_items import _quick, expected, made, moved, run  # noqa: F401
 from tests.servers.files import FileServer, serve, status
 from tests.small_campaign import same
@@ -189,3 +191,41 @@ def test_other_folders(made, tmp_path):  # noqa: F811
         assert not [item for item in api.check(campaign) if item.what == "scenes" and item.verdict != "ok"], (
             "copies below a folder that is searched are no products"
         )
+
+
+def test_copies_within_a_quota_come_and_go_by_portions(made, expected, tmp_path, monkeypatch):  # noqa: F811
+    """Two dates of which one fits: each is fetched, ingested and removed; what hpckit did not fetch stays."""
+    (tmp_path / "served").mkdir()
+    with serve(FileServer(tmp_path / "served")) as server:
+        folder, served = moved(made, tmp_path, server.url)
+        campaign = folder / "campaign.yaml"
+        sizes = [sum(file.stat().st_size for file in date.iterdir()) for date in sorted(served.iterdir())]
+        quota = max(sizes) + 10
+        text = campaign.read_text().replace("hosts:", f"fetch: {{quota: {quota} B}}, hosts:")
+        campaign.write_text(text.replace("cube: {", "cube: {dates_per_block: 1, "))
+        copies = folder / "fetched"
+        copies.mkdir()
+        (copies / "mine.tif").write_bytes(bytes(quota))
+        filled: list[int] = []
+        real = portion.discard
+        monkeypatch.setattr(portion, "discard", lambda *given: (real(*given), filled.append(held(copies)))[0])
+        same(run(folder), expected)
+        assert filled and max([*filled, held(copies)]) <= quota
+        assert (copies / "mine.tif").stat().st_size == quota
+        stages = [entry.stage for entry in read_journal(load_campaign(campaign).run_dir)]
+        assert stages.count("fetch") == 2 and stages.index("ingest") < len(stages) - 1 - stages[::-1].index("fetch")
+        assert server.nbytes < 1.2 * sum(sizes), "no byte came twice"
+        sent = len(server.requests)
+        same(run(folder), expected)
+        again = server.requests[sent:]
+        assert all(last - first <= 16384 for _, first, last in again), (
+            "the scan reads headers; nothing is fetched again"
+        )
+        campaign.write_text(text.replace(f"{quota} B", f"{min(sizes) // 2} B").replace("name: items", "name: small"))
+        with pytest.raises(PlanError, match=r"scenes\.fetch\.quota.*hold none"):
+            run_campaign(load_campaign(campaign), Console(quiet=True), workers=1)
+
+
+def held(folder: Path) -> int:
+    """Bytes of the copies that hpckit noted."""
+    return sum((folder / name).stat().st_size for name in read_notes(folder) if (folder / name).exists())

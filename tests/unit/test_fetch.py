@@ -27,10 +27,10 @@ from hpckit.errors import BusyError, PlanError, SceneError
 from hpckit.inputs import fetched, httpfiles, remote, s3files, turns, web
 from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.turns import limited
-from hpckit.production import fetch as fetching
-from hpckit.production.fetch import Fetched, bring
+from hpckit.production import transfer as fetching
 from hpckit.production.fetchable import Fetchable, read_notes
 from hpckit.production.fetchlist import curl_config, table
+from hpckit.production.transfer import Fetched, bring
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.sensors.source import open_band
 from tests import scene_samples
@@ -178,13 +178,13 @@ import json, sys
 from hpckit.base.console import Console
 from hpckit.inputs.httpfiles import permit
 from hpckit.inputs.turns import limited
-from hpckit.production import fetch
+from hpckit.production import transfer
 from hpckit.production.fetchable import Fetchable
 permit(["127.0.0.1"])
-fetch._REQUEST = int(sys.argv[2])
+transfer._REQUEST = int(sys.argv[2])
 files = [Fetchable(**item) for item in json.load(sys.stdin)]
 with limited(2, 10_000):
-    fetch.bring(fetch.Path(sys.argv[1]), "run", files, 2, Console(quiet=True))
+    transfer.bring(transfer.Path(sys.argv[1]), "run", files, 2, Console(quiet=True))
 """
 
 
@@ -274,7 +274,7 @@ def test_limits_hold_over_all_threads(connections, per_minute, threads, asked):
                     now -= 1
 
     with pytest.MonkeyPatch.context() as patch, limited(connections, per_minute):
-        patch.setattr(turns, "_MINUTE_S", 0.05)
+        patch.setattr(turns, "MINUTE_S", 0.05)
         turns._limits[-1]._begun = begun
         workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
         for worker in workers:
@@ -286,7 +286,7 @@ def test_limits_hold_over_all_threads(connections, per_minute, threads, asked):
 
 
 def test_repetitions_count(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(turns, "_MINUTE_S", 0.3)
+    monkeypatch.setattr(turns, "MINUTE_S", 0.3)
     server.faults = {number: files.status(503) for number in range(0, 40, 2)}
     begun = Begun(5)
     with limited(4, 5):
@@ -391,7 +391,7 @@ def test_limits_hold_in_object_stores(served, tmp_path, monkeypatch):
     for name in s3files._VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(turns, "_MINUTE_S", 0.3)
+    monkeypatch.setattr(turns, "MINUTE_S", 0.3)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "eodata").symlink_to(served)
     begun = Begun(6)
