@@ -41,13 +41,14 @@ def locks_work(folder: Path) -> bool:
 @contextmanager
 def gdal_without_locks(wanted: bool) -> Iterator[None]:
     """Let GDAL read and write SQLite files, and so GeoPackages, without locks while the block lasts."""
+    if not wanted:
+        yield
+        return
     import pyogrio
 
     before = pyogrio.get_gdal_config_option(_OPTION)
-    if wanted:
-        pyogrio.set_gdal_config_options({_OPTION: True})
+    pyogrio.set_gdal_config_options({_OPTION: True})
     try:
         yield
     finally:
-        if wanted:
-            pyogrio.set_gdal_config_options({_OPTION: before})
+        pyogrio.set_gdal_config_options({_OPTION: before})

@@ -5,17 +5,20 @@ A catalogue has one row per scene with the columns of stac-geoparquet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 import shapely
 
+from hpckit.base.collector import without_collector
 from hpckit.base.files import atomic_path, digest, digest_json, write_bytes
 from hpckit.base.reading import WatchedFile, column_names, is_there, may_pass, parsed, read_bytes, read_table
 from hpckit.catalogue.discover import find_products, read_scenes
@@ -25,7 +28,7 @@ from hpckit.catalogue.stores import find_stored, look_at
 from hpckit.errors import CatalogueError, SceneError
 from hpckit.inputs.remote_documents import forget
 from hpckit.inputs.uri import is_below, is_remote
-from hpckit.sensors.content import stamp_files
+from hpckit.sensors.content import stamp_files, state_of_folder
 from hpckit.sensors.items import SCENE
 from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
 from hpckit.sensors.registry import sensor_of, sensors
@@ -36,7 +39,11 @@ from hpckit.sensors.stored import Sought
 
 _Value = TypeVar("_Value")
 _WORKERS: Final = 8
+_BATCH: Final = 16
+"""Products that a thread takes at a time."""
 _STAMP: Final = "hpckit:stamp"
+_FOLDER: Final = ".safe"
+"""Ending of products that are folders with a list of their files."""
 _FORM: Final = ("id", "geometry", "constellation", SCENE)
 """What scenes are made from again; the other columns are for other readers."""
 
@@ -140,7 +147,8 @@ def scan(
             addresses, sought or Sought(), lambda folder, error: failures.append(_unseen(folder, error)), pool
         )
         progress(0, len(products))
-        for done, read_now in enumerate(pool.map(lambda p: _read_one(p, known, wanted), products), 1):
+        readings = pool.map(lambda some: [_read_one(path, known, wanted) for path in some], _batches(products))
+        for done, read_now in enumerate(chain.from_iterable(readings), 1):
             failures += [failure for failure in read_now if isinstance(failure, Failure)]
             scenes += [scene for scene in read_now if isinstance(scene, Scene)]
             reused += len(read_now) if known.by_product.get(str(products[done - 1])) is read_now else 0
@@ -271,8 +279,10 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
         If it is missing, damaged, or not written by hpckit.
     """
     names = None if tiles is None else list(tiles)
+    if names is None:
+        return _from_file(path, _whole)
     wanted = None
-    if names is not None and "" not in names:  # scenes without a tile have no code
+    if "" not in names:  # scenes without a tile have no code
         codes = {sensor.grid.name.upper() for sensor in sensors()}
         wanted = {"grid:code": {f"{code}-{tile}" for code in codes for tile in names}}
 
@@ -281,10 +291,33 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
 
 _made: Final[WeakValueDictionary[str, Scene]] = WeakValueDictionary()
 """Scenes that this process holds, by their row: catalogues of one campaign share thousands."""
+_MOST_KNOWN: Final = 4
+_known_rows: Final[dict[tuple[int, ...], list[str]]] = {}
+"""Keys of the rows of catalogues that this process has read whole, by the state of the file."""
+
+
+def _whole(file: WatchedFile) -> list[Scene]:
+    """Scenes of a catalogue; of one that was read before, whose scenes are still held, nothing is parsed."""
+    status = os.fstat(file.fileno())
+    state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    scenes = [_made.get(key) for key in _known_rows.get(state, ())]
+    if scenes and all(scene is not None for scene in scenes):
+        return [scene for scene in scenes if scene is not None]
+    with without_collector():
+        keys, found = _keyed(read_table(file, _FORM))
+    while len(_known_rows) >= _MOST_KNOWN:
+        del _known_rows[next(iter(_known_rows))]
+    _known_rows[state] = keys
+    return found
 
 
 def _scenes_of(table: Any) -> list[Scene]:
-    """Scenes of the rows of a table: one object for equal rows of whatever catalogue."""
+    """Scenes of the rows of a table."""
+    return _keyed(table)[1]
+
+
+def _keyed(table: Any) -> tuple[list[str], list[Scene]]:
+    """Keys of the rows of a table, and their scenes: one object for equal rows of whatever catalogue."""
     names = table.column_names
     rows = list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
     keys = [_key(row) for row in rows]
@@ -294,7 +327,7 @@ def _scenes_of(table: Any) -> list[Scene]:
             told = dict(zip(names, row, strict=True))
             item = {"id": told.pop("id"), "geometry": shapely.from_wkb(told.pop("geometry")), "properties": told}
             scenes[key] = _made[key] = from_item(item)
-    return [scenes[key] for key in keys]
+    return keys, [scenes[key] for key in keys]
 
 
 def _key(row: Iterable[object]) -> str:
@@ -430,6 +463,11 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
         return [Failure(path, str(error), may_pass(error))]
 
 
+def _batches(products: Sequence[Path | str]) -> Iterator[Sequence[Path | str]]:
+    """Products of one task each: to hand out a task takes as long as to see that a product has not changed."""
+    return (products[first : first + _BATCH] for first in range(0, len(products), _BATCH))
+
+
 def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
     """Scenes of STAC items with images on servers, by the file of the item."""
     found: dict[str, list[Scene]] = {}
@@ -462,11 +500,19 @@ def _stamp(scene: Scene, items: ItemOptions) -> str:
     if is_remote(scene.href):
         return _states.get(scene.href, "")
     try:
-        states = [path.stat() for path in stamp_files(scene)]
+        states = _states_of(scene)
     except OSError:
         return ""
     options = [items.model_dump(mode="json")] if file_of(scene.href) is not None else []
     return digest_json([*([s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in states), *options])
+
+
+def _states_of(scene: Scene) -> list[os.stat_result]:
+    if scene.href.lower().endswith(_FOLDER):
+        states = state_of_folder(scene.href)
+        if states is not None:
+            return states
+    return [path.stat() for path in stamp_files(scene)]
 
 
 def read_stamps(path: Path) -> set[tuple[str, str]]:

@@ -172,7 +172,7 @@ def require_one_frame(spec: CubeSpec, tile: str, acquisitions: Sequence[Acquisit
     scenes = [scene for acquisition in acquisitions for scene in acquisition.scenes]
     frame = spec.frame_with(tile, scenes[0])
     for scene in scenes[1:]:
-        if spec.frame_with(tile, scene) != frame:
+        if scene.frame != scenes[0].frame and spec.frame_with(tile, scene) != frame:
             raise CubeError(
                 f"tile {tile}: {scene.id} lies on another grid than {scenes[0].id}",
                 hint="one of the two products is not an original; leave it out",

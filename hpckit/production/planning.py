@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hpckit.base.collector import without_collector
 from hpckit.base.console import Console
 from hpckit.campaign import owner
 from hpckit.catalogue.catalogue import Failure
@@ -118,7 +117,7 @@ def plan_all(run: Run, console: Console, products: Planned | None = None) -> Pla
 def make_plan(tiles: Tiles, stages: Sequence[Stage]) -> Plan:
     """Cut the work into units, and find those that are left."""
     planning = Planning(tiles, read_journal(tiles.run.path))
-    with _without_collector():
+    with without_collector():
         for stage in stages:
             units: list[Unit] = []
             left: set[str] = set()
@@ -129,18 +128,6 @@ def make_plan(tiles: Tiles, stages: Sequence[Stage]) -> Plan:
             planning.units += units
             planning.pending |= left
     return Plan(planning.units, frozenset(planning.pending))
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Without searches for circles: they would look at a million units that all stay, again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def lay_stores_out(planned: Planned) -> None:

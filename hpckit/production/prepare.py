@@ -117,9 +117,10 @@ def _gone(run: Run, found: Sequence[Scene]) -> list[Scene]:
     named = [*(str(run.campaign.resolve(path)) for path in scenes.folders), *scenes.addresses]
     there, ids = catalogue.by_product(found), {scene.id for scene in found}
     gone = []
+    moved = before != run.campaign.folder
     for scene in catalogue.read(run.selected):
         href = scene.href
-        if not is_remote(href) and Path(href).is_relative_to(before):
+        if moved and not is_remote(href) and Path(href).is_relative_to(before):
             href = str(run.campaign.folder / Path(href).relative_to(before))
         granules = {(other.tile or scene.tile) for other in there.get(href, ())}
         if scene.tile not in granules and scene.id not in ids and any(is_below(href, place) for place in named):

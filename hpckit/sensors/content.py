@@ -7,6 +7,7 @@ nor time stamps enter: copies have the same.
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,6 +98,28 @@ def _stamp_files_of(top: Path, scene: Scene) -> set[Path]:
     return found | ({granules} if granules.is_dir() else set())  # another granule may be added
 
 
+def state_of_folder(folder: str) -> list[os.stat_result] | None:
+    """State of the files that `stamp_files` names, of a product in a folder that lists its files; None of others.
+
+    The same as to ask each of these, in a tenth of the time: an update does it for thousands of products.
+
+    Raises
+    ------
+    OSError
+        If they cannot be looked at.
+    """
+    found: dict[str, os.stat_result] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if _is_metadata(name) or name == MANIFEST:
+                if entry.is_file():
+                    found[name] = entry.stat()
+            elif name == _GRANULES and entry.is_dir():
+                found[name] = entry.stat()
+    return [found[name] for name in sorted(found)] if MANIFEST in found else None
+
+
 def _of_item(scene: Scene) -> Iterator[list[object]]:
     """Files, and what their numbers mean: of an item nothing else matters."""
     for key, asset in sorted(scene.assets.items()):
@@ -162,11 +185,11 @@ def _metadata(top: Path, bands: Iterable[Path]) -> set[Path]:
     """Metadata of a product: in its folder, or the headers of its rasters. Statistics that GDAL leaves are none."""
     found = set(top.iterdir()) if top.is_dir() else {top}
     found |= {band.with_suffix(".hdr") for band in bands if band.suffix.lower() == _ENVI}
-    return {
-        path
-        for path in found
-        if path.name.lower().endswith(_METADATA) and not path.name.endswith(".aux.xml") and path.is_file()
-    }
+    return {path for path in found if _is_metadata(path.name) and path.is_file()}
+
+
+def _is_metadata(name: str) -> bool:
+    return name.lower().endswith(_METADATA) and not name.endswith(".aux.xml")
 
 
 def _pieces(path: Path) -> int:

@@ -40,6 +40,10 @@ MASK: Final = SENTINEL2.mask
 """Mask of a campaign that names none."""
 
 
+_OWN: Final = {sensor.name: sensor for sensor in reversed(SENSORS)}
+"""Those of hpckit, by name."""
+
+
 def sensors() -> tuple[Sensor, ...]:
     """All sensors, those of other packages last.
 
@@ -59,7 +63,7 @@ def sensor_named(name: str) -> Sensor:
     HpckitError
         If there is none.
     """
-    sensor = _first(lambda sensor: sensor.name == name)
+    sensor = _OWN.get(name) or _first(lambda sensor: sensor.name == name)
     if sensor is None:
         raise HpckitError(f"no sensor {name!r}", hint="install the package that reads its products")
     return sensor

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.jobs.submit import submit_campaign
@@ -43,8 +42,10 @@ def test_copies_come_before_what_reads_them(slurm, made, expected, tmp_path):  #
         assert first is not None
         jobs = {job.stage: job for job in first.jobs}
         assert (jobs["fetch"].resources.partition, jobs["ingest"].resources.partition) == ("long", "short")
-        assert jobs["ingest"].follows == ("fetch",) and jobs["fetch"].throttle == 1
+        assert jobs["ingest"].follows == ("fetch",) and first.stage("fetch").throttle == 1
         assert "signatures" not in jobs, "one date of the tile is to come"
+        states = finish(first)
+        assert states["fetch"] == states["ingest"] == {State.SUCCEEDED}
         told = subprocess.run(
             ["sacct", "-n", "-X", "-P", "-o", "partition", "-j", first.submitted()[0].id],
             capture_output=True,
@@ -52,8 +53,6 @@ def test_copies_come_before_what_reads_them(slurm, made, expected, tmp_path):  #
             check=True,
         )
         assert told.stdout.split() == ["long"]
-        states = finish(first)
-        assert states["fetch"] == states["ingest"] == {State.SUCCEEDED}
         kept = set(read_notes(folder / "fetched"))
         assert len(kept) == 2
 
