@@ -20,8 +20,8 @@ def fetch(
     campaign: str | Path,
     *,
     to: str | Path | None = None,
-    connections: int = 4,
-    requests_per_minute: int = 2000,
+    connections: int | None = None,
+    requests_per_minute: int | None = None,
     console: Console = QUIET,
 ) -> Fetched:
     """Plan a campaign, and copy the images that its ingest has still to open from servers to a folder.
@@ -30,8 +30,8 @@ def fetch(
     ----------
     to : str or Path, optional
         The folder; `scenes.fetched` if not given, where ingest looks for copies.
-    connections, requests_per_minute : int
-        What all requests together keep to.
+    connections, requests_per_minute : int, optional
+        What all requests together keep to; `scenes.fetch` of the campaign if not given, or else 4 and 2,000.
 
     Returns
     -------

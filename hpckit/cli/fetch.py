@@ -25,14 +25,14 @@ _SHOWN = 20
     help="Folder for the copies. Default: `scenes.fetched` of the campaign, where ingest looks for them.",
 )
 @click.option(
-    "--connections", type=click.IntRange(1, 64), default=4, show_default=True, help="Requests at a time, of all."
+    "--connections",
+    type=click.IntRange(1, 64),
+    help="Requests at a time, of all. Default: `scenes.fetch.connections` of the campaign, or 4.",
 )
 @click.option(
     "--requests-per-minute",
     type=click.IntRange(1),
-    default=2000,
-    show_default=True,
-    help="Requests in any minute, of all.",
+    help="Requests in any minute, of all. Default: `scenes.fetch.requests_per_minute` of the campaign, or 2000.",
 )
 @click.option(
     "--list",
@@ -53,8 +53,8 @@ _SHOWN = 20
 def fetch(
     campaign: Path,
     to: Path | None,
-    connections: int,
-    requests_per_minute: int,
+    connections: int | None,
+    requests_per_minute: int | None,
     form: str | None,
     with_signatures: bool,
     verify: bool,
@@ -105,7 +105,7 @@ def _require_one(
         raise click.UsageError("--list is no JSON: leave --json out")
 
 
-def _fetch(campaign: Path, to: Path | None, connections: int, per_minute: int, as_json: bool) -> None:
+def _fetch(campaign: Path, to: Path | None, connections: int | None, per_minute: int | None, as_json: bool) -> None:
     from hpckit import api
     from hpckit.base.console import Console
     from hpckit.base.quantities import format_bytes, format_count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -19,6 +19,7 @@ from hpckit.cubes.arrays import (
     Array,
     ArrayGroup,
     Coordinate,
+    Files,
     empty_groups,
     note_in_group,
     parse_array,
@@ -233,7 +234,7 @@ def _array(objects: Objects, source: Array, level: Level) -> Array:
     )
 
 
-def _metadata(objects: Objects, group: Group, level: Level) -> Iterator[tuple[str, bytes]]:
+def _metadata(objects: Objects, group: Group, level: Level) -> Files:
     """Metadata and coordinates of a level; those along time are copies."""
     where = group.where
     frame = Frame(group.tile, where.epsg, where.transform.c, where.transform.f, {level.resolution_m: level.shape}, {})

@@ -226,6 +226,21 @@ def test_copies_within_a_quota_come_and_go_by_portions(made, expected, tmp_path,
             run_campaign(load_campaign(campaign), Console(quiet=True), workers=1)
 
 
+def test_the_command_keeps_to_the_quota(made, expected, tmp_path):  # noqa: F811
+    (tmp_path / "served").mkdir()
+    with serve(FileServer(tmp_path / "served")) as server:
+        folder, served = moved(made, tmp_path, server.url)
+        campaign = folder / "campaign.yaml"
+        sizes = [sum(file.stat().st_size for file in date.iterdir()) for date in sorted(served.iterdir())]
+        text = campaign.read_text().replace("hosts:", f"fetch: {{quota: {max(sizes)}, connections: 1}}, hosts:")
+        campaign.write_text(text.replace("cube: {", "cube: {keep: false, "))
+        assert json.loads(command(campaign, "--json"))["files"] == 2
+        assert json.loads(command(campaign, "--json"))["files"] == 0, "there is no more room"
+        first = set(read_notes(folder / "fetched"))
+        same(run(folder), expected)
+        assert not first & set(read_notes(folder / "fetched")) and held(folder / "fetched") <= max(sizes)
+
+
 def held(folder: Path) -> int:
     """Bytes of the copies that hpckit noted."""
     return sum((folder / name).stat().st_size for name in read_notes(folder) if (folder / name).exists())

@@ -351,6 +351,27 @@ def test_another_layout_or_grid_is_refused(tmp_path):
         layout.prepare(spec, "31UFU", products.acquisitions(tmp_path / "s"))
 
 
+def test_metadata_that_say_the_same_stay_and_others_are_written(tmp_path):
+    products.write(tmp_path / "s", 0, products.arrays(0))
+    acquisitions, spec = products.acquisitions(tmp_path / "s"), cube_spec(tmp_path / "c.zarr")
+    layout.prepare(spec, "31UFU", acquisitions)
+    before = {path: path.read_bytes() for path in spec.path.rglob("zarr.json")}
+    assert len(before) > 8
+    for content in before.values():
+        assert content == (json.dumps(json.loads(content), indent=1, ensure_ascii=False) + "\n").encode()
+    stamps = {path: path.stat().st_mtime_ns for path in before}
+    layout.prepare(spec, "31UFU", acquisitions)
+    assert {path: path.stat().st_mtime_ns for path in before} == stamps
+    group = spec.path / "31UFU" / "zarr.json"
+    for damaged in (b"", b"{", before[group][:-20], b"[]", json.dumps(json.loads(before[group])).encode()):
+        group.write_bytes(damaged)
+        layout.prepare(spec, "31UFU", acquisitions)
+        assert group.read_bytes() == before[group]
+    group.write_bytes(before[group].replace(b'"node_type"', b'"note_type"'))
+    layout.prepare(spec, "31UFU", acquisitions)
+    assert {path: path.read_bytes() for path in spec.path.rglob("zarr.json")} == before
+
+
 def test_the_manifest_survives_a_cut_line_and_compacts(tmp_path):
     manifest = Manifest.load(tmp_path)
     manifest.append([ShardRecord("t/a", 1, "x", ("1",)), ShardRecord("t/b", 1, "x", ("1",))], "one")

@@ -264,3 +264,22 @@ def test_a_catalogue_is_geoparquet_that_others_read(folder):
     import geopandas
 
     assert geopandas.read_parquet(folder / "c.parquet").total_bounds[0] == pytest.approx(4.44, abs=0.02)
+
+
+def test_a_catalogue_that_was_read_before_is_read_as_it_is(tmp_path: Path) -> None:
+    """Whatever this process remembers of it: files are replaced, copied and written in place."""
+    path, copy = tmp_path / "scenes.parquet", tmp_path / "copy.parquet"
+    made = [
+        scene_samples.scene(id=f"S2A_{number}", href=f"/{number}.SAFE", footprint=square_at(5.0))
+        for number in range(4)
+    ]
+    for some in (made[:2], made[2:], made[:2], made[1:3], made):
+        catalogue.write(path, some)
+        copy.write_bytes(path.read_bytes())
+        for place in (path, copy, path):
+            assert sorted(scene.id for scene in catalogue.read(place)) == sorted(scene.id for scene in some)
+    held = catalogue.read(path)
+    again = catalogue.read(path)
+    assert again == held and again is not held and all(a is b for a, b in zip(again, held, strict=True))
+    again.clear()
+    assert len(catalogue.read(path)) == 4, "who reads it may change the list"

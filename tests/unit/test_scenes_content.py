@@ -16,6 +16,7 @@ import pytest
 from hpckit.catalogue import catalogue
 from hpckit.cubes.ingest import date_inputs
 from hpckit.errors import CatalogueError, SceneError
+from hpckit.sensors.content import stamp_files, state_of_folder
 from hpckit.sensors.model import Scene
 from hpckit.sensors.verified import keep_notes, verify_file
 from hpckit.testing.radar import RadarSpec, write_card_bs
@@ -156,3 +157,21 @@ def test_notes_of_the_old_bytes_say_nothing_of_the_new(tmp_path: Path) -> None:
 def inputs(folder: Path, scene: Scene) -> str:
     found, _ = catalogue.acquisitions([scene])
     return date_inputs(cube_spec(folder), found[0])
+
+
+def test_the_state_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
+    root = write(tmp_path / "a")
+    scene = read_product(root)
+    for change in (
+        lambda: None,
+        lambda: (root / "INSPIRE.xml").write_text("<more/>"),
+        lambda: (root / "B04.jp2.aux.xml").write_text("<statistics/>"),
+        lambda: (root / "folder.xml").mkdir(),
+        lambda: (root / "link.json").symlink_to(root / "INSPIRE.xml"),
+        lambda: (root / "GRANULE" / "another").mkdir(),
+    ):
+        change()
+        found = state_of_folder(str(root))
+        assert found == [path.stat() for path in stamp_files(scene)] and len(found) >= 3
+    without_manifest(root)
+    assert state_of_folder(str(root)) is None, "its images are looked at"
