@@ -221,7 +221,8 @@ def test_copies_within_a_quota_come_and_go_by_portions(made, expected, tmp_path,
         assert all(last - first <= 16384 for _, first, last in again), (
             "the scan reads headers; nothing is fetched again"
         )
-        campaign.write_text(text.replace(f"{quota} B", f"{min(sizes) // 2} B").replace("name: items", "name: small"))
+        small = text.replace(f"{quota} B", f"{min(sizes) // 2} B").replace("name: items", "name: small")
+        campaign.write_text(small.replace("cube: {", "cube: {path: small.zarr, "))
         with pytest.raises(PlanError, match=r"scenes\.fetch\.quota.*hold none"):
             run_campaign(load_campaign(campaign), Console(quiet=True), workers=1)
 

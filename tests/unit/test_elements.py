@@ -13,6 +13,7 @@ from hpckit.cubes.ingest_stage import Ingest
 from hpckit.errors import PlanError, SiteError, SubmissionError
 from hpckit.jobs.elements import Element, pack, read_element, read_membership, walltime, write_elements
 from hpckit.jobs.jobarrays import Request, jobs, lay_out, require_known, require_mail
+from hpckit.production.fetch_stage import Fetch
 from hpckit.reduce.composites.stage import Composites, Export
 from hpckit.reduce.signatures.inputs import ZoneInputs
 from hpckit.reduce.signatures.stage import Signatures
@@ -31,7 +32,7 @@ def units(costs, stage="ingest", tiles=3) -> list[Unit]:
     ]
 
 
-KINDS = [Ingest(), Zones(ZoneInputs()), Signatures(ZoneInputs()), Composites(), Export()]
+KINDS = [Fetch(()), Ingest(), Zones(ZoneInputs()), Signatures(ZoneInputs()), Composites(), Export()]
 
 
 def lay(todo, site, request=Request(), *, memory=2**29, cuda=False):  # noqa: B008
@@ -247,3 +248,31 @@ def test_a_site_that_names_no_stage_is_told_which_there_are():
         assert f"did you mean {meant}?" in caught.value.hint
     named = ("default", "exec", "exec-filter", "gate", "sync", "signatures")
     require_known(make_site(stages={name: {"ranks": 2} for name in named}), stages)
+
+
+TRANSFER = [
+    {"name": "p", "cores": 16, "memory_mib": 64_000, "walltime": "24h"},
+    {"name": "copy", "cores": 1, "walltime": "10h", "network": True},
+    {"name": "other", "cores": 4},
+]
+
+
+@pytest.mark.parametrize(
+    ("stages", "partition", "throttle", "ranks"),
+    [
+        ({}, "copy", 1, 1),
+        ({"default": {"ranks": 1, "partition": "p"}}, "p", 1, 1),
+        ({"fetch": {"partition": "other", "throttle": 3, "ranks": 2}}, "other", 3, 2),
+    ],
+)
+def test_what_fetches_has_the_network_and_comes_before_what_decodes(tmp_path, stages, partition, throttle, ranks):
+    site = make_site(partitions=TRANSFER, stages=stages)
+    todo = {name: units([7000.0] * 5, name) for name in ("fetch", "ingest", "signatures")}
+    layout = lay(todo, site, Request(partition="p"))
+    first = layout.stages[0]
+    assert (first.stage, first.resources.partition, first.throttle) == ("fetch", partition, throttle)
+    assert first.resources.ranks == ranks and layout.stages[1].resources.partition == "p"
+    made = jobs(layout, site, Request(), tmp_path, "run", 1, sync=True)
+    follows = {job.stage: set(job.follows) for job in made}
+    assert follows["fetch"] == set() and follows["ingest"] == {"fetch"} and {"fetch", "ingest"} <= follows["gate"]
+    assert all(job.throttle == throttle or job.count <= throttle for job in made if job.stage == "fetch")
