@@ -8,10 +8,10 @@ empty part (`NOTHING`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from hpckit.processgraph.straight import Straight, straight
 from hpckit.processgraph.strips import in_strips
 from hpckit.space.box import Box
 
+_Found = TypeVar("_Found")
 _MISSING: Final = object()
 
 
@@ -85,9 +86,13 @@ class Evaluation:
             self._types[name] = self._deep(name, NOTHING)
         return self._types[name]
 
-    def faults(self) -> Iterator[GraphError]:
+    def faults(self) -> list[GraphError]:
         """Faults of all nodes; those that only follow from a fault of another node are left out."""
+        return self._with_room(self._faults)
+
+    def _faults(self) -> list[GraphError]:
         broken: set[str] = set()
+        found: list[GraphError] = []
         for name, node in self.graph.nodes.items():
             if any(used.node in broken for used in references(node.arguments)):
                 broken.add(name)
@@ -96,7 +101,8 @@ class Evaluation:
                 self.type_of(name)
             except GraphError as fault:
                 broken.add(name)
-                yield fault
+                found.append(fault)
+        return found
 
     def evaluate(self, asked: Asked = None) -> Value:
         """A part of the result.
@@ -127,11 +133,12 @@ class Evaluation:
 
     def _deep(self, name: str, asked: Asked) -> Value:
         """Run a node; the first one of a chain makes room for all of it."""
-        if self._has_room:
-            return self._run(name, asked)
+        return self._run(name, asked) if self._has_room else self._with_room(self._run, name, asked)
+
+    def _with_room(self, function: Callable[..., _Found], *arguments: object) -> _Found:
         self._has_room = True
         try:
-            return with_room(self._depth, self._run, name, asked)
+            return with_room(self._depth, function, *arguments)
         finally:
             self._has_room = False
 

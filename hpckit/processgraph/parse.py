@@ -66,7 +66,7 @@ def faults(
 
 def faults_of_types(graph: Graph, environment: Environment) -> list[GraphError]:
     """Faults of the types of a graph's cubes, as far as its parameters are known."""
-    return list(Evaluation(_without_open_parameters(graph), environment).faults())
+    return Evaluation(_without_open_parameters(graph), environment).faults()
 
 
 def read(
@@ -147,6 +147,6 @@ def _without_open_parameters(graph: Graph) -> Graph:
     """The nodes whose arguments are known."""
     known: dict[str, Node] = {}
     for name, node in graph.nodes.items():
-        if not free_parameters(node.arguments) and used_nodes(node.arguments) <= set(known):
+        if not free_parameters(node.arguments) and used_nodes(node.arguments) <= known.keys():
             known[name] = node
     return Graph(known, graph.result if graph.result in known else "")

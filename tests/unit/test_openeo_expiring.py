@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpckit.serve.openeo import jobs
+from hpckit.serve.openeo import descriptions
 from hpckit.serve.openeo.expiring import remove_results
 from hpckit.serve.openeo.follower import Follower
 from hpckit.serve.openeo.jobfolder import Job, JobFolder, State, create, new_id, stamp, tidy
@@ -131,8 +131,24 @@ def test_links_and_documents_end_with_the_results(tmp_path: Path) -> None:
         service.close()
 
 
+def test_a_graph_is_read_once_however_its_job_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, told, reads = finished(tmp_path, 1), descriptions.Descriptions(), list[str]()
+    read = JobFolder.job
+    monkeypatch.setattr(JobFolder, "job", lambda folder: reads.append(folder.id) or read(folder))
+    for number, status in ((2, "queued"), (3, "running"), (4, "finished")):
+        job.write_state(State(1, status, 0.0, progress=number))
+        found = json.loads(told.body(job))
+        assert found["progress"] == number and found["status"] == status and found["process"] == {"process_graph": {}}
+        assert told.head(job).process == {} and told.head(job).user == "anna"
+    assert reads == [job.id]
+    job.write_job(replace(read(job), process={"process_graph": {"ü": {}}}))
+    assert json.loads(told.body(job))["process"] == {"process_graph": {"ü": {}}}
+    assert reads == 2 * [job.id]
+
+
 def test_clients_that_poll_are_told_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_KEPT", 1)
+    monkeypatch.setattr(descriptions, "_MOST_BYTES", 700)
+    monkeypatch.setattr(descriptions, "_MOST_HEADS", 1)
     (tmp_path / "sample").mkdir()
     campaign, folder = make_campaign(tmp_path / "sample"), tmp_path / "jobs"
     service, app = serve(tmp_path / "served", campaign, doors=["openeo"], openeo={"jobs": str(folder)})

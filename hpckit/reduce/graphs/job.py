@@ -20,11 +20,13 @@ from hpckit.processgraph.parse import read, read_text
 from hpckit.processgraph.process import Asked, Call, Value
 from hpckit.processgraph.taken import runs_user_code
 from hpckit.reduce.graphs import frozen
+from hpckit.reduce.graphs.cutting import cut, is_local, put_together, rows_at_once
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.lowering import Lowered, lowered
 from hpckit.reduce.graphs.memory import Shape, shape_of
 from hpckit.reduce.udf.settings import settings_here
 from hpckit.sites.udf import Udf
+from hpckit.space.box import Box
 
 _VERSION: Final = 1
 """Grows when the same graph and inputs give other numbers."""
@@ -126,12 +128,52 @@ class Job:
         return udf.limits.memory_bytes if udf is not None and runs_user_code(self.graph) else 0
 
     def evaluate(self, output: Output, asked: Asked) -> Value:
-        """A part of a result."""
-        return self.computing.result_of(output.node, asked)
+        """A part of a result; windows part by part, where that saves memory and costs nothing."""
+        if not isinstance(asked, Box) or asked.is_empty or not self._is_cut(output):
+            return self.computing.result_of(output.node, asked)
+        rows = rows_at_once(asked.shape[1], self.shape(output).nbytes)
+        parts = cut(asked, rows, self._first_row(output))
+        return put_together(asked, parts, lambda part: self.computing.result_of(output.node, part))
+
+    def rows_at_once(self, output: Output, columns: int) -> int | None:
+        """Rows of a window that are computed at once; None if all are."""
+        return rows_at_once(columns, self.shape(output).nbytes) if self._is_cut(output) else None
+
+    def nbytes_of(self, output: Output, asked: Asked, pixels: float) -> float:
+        """Bytes that a part of a result takes, while it is computed."""
+        shape = self.shape(output)
+        rows = self.rows_at_once(output, asked.shape[1]) if isinstance(asked, Box) else None
+        if rows is None or not isinstance(asked, Box) or rows >= asked.shape[0]:
+            return pixels * (shape.nbytes + shape.result_bytes)
+        return rows * asked.shape[1] * shape.nbytes + 2 * pixels * shape.result_bytes
+
+    def _is_cut(self, output: Output) -> bool:
+        if output.node not in self._cut:
+            self._cut[output.node] = output.is_raster and not self.blocks and is_local(self.computing, output.node)
+        return self._cut[output.node]
+
+    @cached_property
+    def _cut(self) -> dict[str, bool]:
+        return {}
+
+    def _first_row(self, output: Output) -> int:
+        """A row of a result at which a tile of its first collection begins."""
+        for source in self.environment.sources[:1]:
+            offset = output.type.grid.offset_in(source.grid)
+            placed = source.placing.tiles[0].offset if source.placing.tiles else None
+            if offset is not None and placed is not None:
+                return int(placed[0] - offset[0])
+        return 0
 
     def shape(self, output: Output) -> Shape:
         """Bytes that a pixel of a result takes, while it is computed."""
-        return shape_of(self.computing, output.node)
+        if output.node not in self._shapes:
+            self._shapes[output.node] = shape_of(self.computing, output.node)
+        return self._shapes[output.node]
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        return {}
 
 
 def _with_names(outputs: tuple[Output, ...]) -> tuple[Output, ...]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hpckit.processgraph.cube import Cube
 from hpckit.processgraph.evaluate import Evaluation
-from hpckit.processgraph.graph import Graph, children, needed, used_nodes
+from hpckit.processgraph.graph import children, needed, used_nodes
 from hpckit.processgraph.kinds import is_pixelwise
 
 SELECTED: Final = "hpckit:selection"
@@ -65,9 +65,10 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
     graph = evaluation.graph
     wanted = needed(graph.nodes, [node])
     order = [name for name in graph.nodes if name in wanted]
-    last = {name: place for place, other in enumerate(order) for name in _inputs(graph, other)}
+    inputs = {name: sorted(used_nodes(graph.nodes[name].arguments)) for name in order}
+    last = {name: place for place, other in enumerate(order) for name in inputs[other]}
     for name in reversed(order):
-        for taken in _inputs(graph, name) if graph.nodes[name].process in _VIEWS else ():
+        for taken in inputs[name] if graph.nodes[name].process in _VIEWS else ():
             last[taken] = max(last[taken], last.get(name, len(order)))
     result = evaluation.type_of(node)
     sizes = {name: _pixel_bytes(evaluation.type_of(name), result) for name in order}
@@ -75,7 +76,7 @@ def shape_of(evaluation: Evaluation, node: str) -> Shape:
     live: dict[str, float] = {}
     most = 0.0
     for place, name in enumerate(order):
-        largest = max((sizes[item] for item in _inputs(graph, name)), default=sizes[name])
+        largest = max((sizes[item] for item in inputs[name]), default=sizes[name])
         live[name] = kept[name]
         most = max(most, sum(live.values()) + _temporary(evaluation, name, largest))
         live = {item: size for item, size in live.items() if last.get(item, len(order)) > place}
@@ -118,7 +119,3 @@ def _finer(found: Cube, result: Any) -> float:
     if not isinstance(result, Cube) or result.grid is None or found.grid is None or found.grid.crs != result.grid.crs:
         return 1.0
     return abs(result.grid.dx * result.grid.dy) / abs(found.grid.dx * found.grid.dy)
-
-
-def _inputs(graph: Graph, node: str) -> list[str]:
-    return sorted(used_nodes(graph.nodes[node].arguments))

@@ -32,15 +32,19 @@ _WRITER_BYTES: Final = 512 * 2**20
 """Windows of a result, and the caches of its writer."""
 
 
+Works = dict[tuple[str, str], Work]
+"""By digest of the frozen inputs, and name of the reduction."""
+
+
 class _OfGraphs(Stage):
     """A stage of the graphs of a campaign."""
 
-    def __init__(self, follows: tuple[str, ...]) -> None:
+    def __init__(self, follows: tuple[str, ...], works: Works | None = None) -> None:
         self.follows = follows
-        self._works: dict[tuple[str, str], Work] = {}
+        self._works = {} if works is None else works
 
     def work(self, tiles: Tiles, reduction: OfWindows) -> Work:
-        """A graph on frozen inputs; one object for all units of a process."""
+        """A graph on frozen inputs; one object for all units of a process, and for both stages."""
         key = tiles.run.frozen, reduction.name
         if key not in self._works or self._works[key].tiles is not tiles:
             self._works[key] = Work(tiles, reduction)
@@ -106,9 +110,9 @@ class Graphs(_OfGraphs):
         for reduction in tiles.campaign.graphs:
             work = self.work(tiles, reduction)
             for output in work.job.outputs:
-                shape = work.job.shape(output)
-                pixels = max((piece.pixels for piece in work.pieces(output)), default=0.0)
-                most = max(most, pixels * (shape.nbytes + shape.result_bytes) + work.job.user_bytes)
+                pieces = work.pieces(output)
+                sizes = (work.job.nbytes_of(output, piece.asked, piece.pixels) for piece in pieces)
+                most = max(most, max(sizes, default=0.0) + work.job.user_bytes)
         return int(most)
 
     def writes(self, tiles: Tiles, plan: Plan, workers: int) -> Iterable[Written]:
@@ -216,7 +220,7 @@ def _outputs(work: Work) -> Sequence[Output]:
     PlanError
         With all faults of the graph.
     """
-    faults = list(work.job.evaluation.faults())
+    faults = work.faults
     if faults:
         place = f"{work.tiles.campaign.path}: reduction {work.reduction.name!r}"
         raise PlanError("\n".join(f"{place}: {described(fault)}" for fault in faults))
@@ -242,4 +246,5 @@ def stages(campaign: Campaign) -> Sequence[Stage]:
     waits = any(item.composite is not None and item.collection is None for item in campaign.of_blocks)
     fills = any(getattr(item, "on_demand", ()) for item in campaign.graphs)
     before = ("composites",) if waits else ("ingest",)
-    return [Graphs((*before, "fill") if fills else before), Results(("graph",))]
+    works: Works = {}
+    return [Graphs((*before, "fill") if fills else before, works), Results(("graph",), works)]

@@ -14,7 +14,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.manifest import Manifest, ShardRecord
 from hpckit.cubes.objects import objects_at
 from hpckit.cubes.tiles import Tiles
-from hpckit.errors import PlanError
+from hpckit.errors import GraphError, PlanError
 from hpckit.processgraph.cube import Grid
 from hpckit.processgraph.neighbours import neighbours
 from hpckit.processgraph.process import Asked, Value
@@ -67,6 +67,11 @@ class Work:
         if isinstance(self.reduction, BlockReduction):
             return block_job_of(self.tiles, self.reduction)
         return job_of(self.tiles, self.reduction)
+
+    @cached_property
+    def faults(self) -> Sequence[GraphError]:
+        """Faults of the types of its cubes."""
+        return self.job.evaluation.faults()
 
     @cached_property
     def path(self) -> Path:

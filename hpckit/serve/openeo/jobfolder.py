@@ -13,17 +13,18 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from hpckit.base.files import flush_folder, make_folder, remove_tree, write_json
+from hpckit.base.files import flush_folder, make_folder, remove_tree, write_json, write_text
 from hpckit.base.reading import typed
 
 Want = Literal["run", "stop", "delete"]
 Status = Literal["created", "queued", "running", "canceled", "finished", "error"]
-Marks = tuple[tuple[int, int, int] | None, ...]
+Mark = tuple[int, int, int] | None
+Marks = tuple[Mark, ...]
 IDENTIFIER: Final = re.compile(r"j-[0-9]{12}-[0-9a-f]{8}")
 BUSY: Final = ("queued", "running")
 _NEW: Final = ".new-"
@@ -125,8 +126,11 @@ class JobFolder:
         return self.path / "log.jsonl"
 
     def marks(self) -> Marks:
-        """What differs once one of the files of the job was written again: each is replaced by a new one."""
-        found: list[tuple[int, int, int] | None] = []
+        """What differs once one of the files of the job was written again: each is replaced by a new one.
+
+        The first is that of what was asked for.
+        """
+        found: list[Mark] = []
         for name in ("job.json", "wanted.json", "state.json"):
             try:
                 status = (self.path / name).stat()
@@ -147,7 +151,9 @@ class JobFolder:
 
     def write_job(self, job: Job) -> None:
         """Write what was asked for."""
-        write_json(self.path / "job.json", asdict(job))
+        # Neither copied nor indented: graphs are long.
+        known = {item.name: getattr(job, item.name) for item in fields(job)}
+        write_text(self.path / "job.json", json.dumps(known, ensure_ascii=False) + "\n")
 
     def wanted(self) -> Wanted | None:
         """What the owner wants now; None before the job was ever started."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from hpckit import api
 from hpckit.errors import SiteError
 from hpckit.serve.openeo.bodies import metadata_in, options_in, process_in
+from hpckit.serve.openeo.descriptions import Descriptions, described
 from hpckit.serve.openeo.errors import OpenEoError
 from hpckit.serve.openeo.followerprocess import FollowerProcess
 from hpckit.serve.openeo.graphs import Graphs
@@ -25,8 +25,6 @@ from hpckit.serve.openeo.jobfolder import (
     IDENTIFIER,
     Job,
     JobFolder,
-    Marks,
-    State,
     create,
     folders,
     new_id,
@@ -41,9 +39,6 @@ from hpckit.serve.service import Service
 from hpckit.sites.site import Site
 
 _MOST_LINES: Final = 10_000
-_KEPT: Final = 500
-_KEPT_BYTES: Final = 1 << 17
-"""Jobs whose descriptions are kept, and the longest one."""
 
 
 class Jobs:
@@ -70,8 +65,7 @@ class Jobs:
         self._owners: dict[str, str] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        self._bodies: dict[str, tuple[Marks, bytes]] = {}
-        """What clients that poll are told of jobs, while their files are the same."""
+        self.descriptions = Descriptions()
 
     # -- finding -----------------------------------------------------------------------------------------------------
     def find(self, user: User, name: str) -> JobFolder:
@@ -95,7 +89,7 @@ class Jobs:
         known = self._owners.get(folder.id)
         if known is None:
             try:
-                known = self._owners[folder.id] = folder.job().user
+                known = self._owners[folder.id] = self.descriptions.head(folder).user
             except (OSError, ValueError):
                 return None
         return known
@@ -112,29 +106,17 @@ class Jobs:
     def listed(self, request: Request, user: User) -> Response:
         """All jobs (GET /jobs), newest first."""
         found, links = page(request, self._of(user)[::-1])
-        return JSONResponse({"jobs": [_described(item.job(), item.shown()) for item in found], "links": links})
+        return JSONResponse(
+            {"jobs": [described(self.descriptions.head(item), item.shown()) for item in found], "links": links}
+        )
 
     def described(self, folder: JobFolder) -> Response:
         """A job (GET /jobs/{id})."""
-        marks = folder.marks()
-        known, body = self._bodies.get(folder.id, (None, b""))
-        if known != marks:
-            body = _body(folder.job(), folder.shown())
-            self._keep(folder.id, marks, body)
-        return Response(body, media_type="application/json")
-
-    def _keep(self, name: str, marks: Marks, body: bytes) -> None:
-        """Keep what was told of a job; of too many the one that was kept first goes."""
-        if len(body) > _KEPT_BYTES:
-            return
-        with self._lock:
-            if len(self._bodies) >= _KEPT:
-                self._bodies.pop(next(iter(self._bodies)))
-            self._bodies[name] = marks, body
+        return Response(self.descriptions.body(folder), media_type="application/json")
 
     def log(self, request: Request, folder: JobFolder) -> Response:
         """The log (GET /jobs/{id}/logs), from an entry on."""
-        stored = folder.job().log_level
+        stored = self.descriptions.head(folder).log_level
         asked = request.query_params.get("level") or "debug"
         if asked not in LEVELS:
             raise OpenEoError("ParameterInvalid", f"level: write one of {', '.join(LEVELS)}")
@@ -270,27 +252,6 @@ class Jobs:
         from hpckit.serve.identity.access import client_address
 
         self.service.audit.note(user.name, client_address(request), what, job=job)
-
-
-def _body(job: Job, state: State) -> bytes:
-    found = _described(job, state) | {"process": job.process, "log_level": job.log_level}
-    more = {"description": job.description, "job_options": job.options or None, "usage": state.usage or None}
-    content = found | {name: value for name, value in more.items() if value is not None}
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _described(job: Job, state: State) -> dict[str, Any]:
-    """A job without what is long."""
-    found: dict[str, Any] = {
-        "id": job.id,
-        "status": state.status,
-        "created": job.created,
-        "updated": max(job.updated, stamp(state.updated)) if state.updated else job.updated,
-    }
-    if state.status != "created":
-        found["progress"] = state.progress
-    more = {"title": job.title, "plan": job.plan, "budget": job.budget}
-    return found | {name: value for name, value in more.items() if value is not None}
 
 
 def _is_deleted(folder: JobFolder) -> bool:
