@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from hpckit.processgraph.parse import parse
+from hpckit.reduce.graphs import cutting
 from hpckit.reduce.graphs.environment import GraphEnvironment
 from hpckit.reduce.graphs.job import Job
 from hpckit.space.box import Box
@@ -108,13 +110,13 @@ def job(sample: Any, graph: Graph) -> Job:  # noqa: F811
     return Job(parse(graph), GraphEnvironment({}, opened={"sample": sample[0]}))
 
 
-def peak(made: Job, box: Box) -> int:
+def peak(made: Job, compute: Callable[[Box], Any], box: Box) -> int:
     """The most bytes that are allocated at once."""
     (output,) = made.outputs
     made.evaluate(output, Box(0, 0, 8, 8))
     tracemalloc.start()
     try:
-        made.evaluate(output, box)
+        compute(box)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -127,5 +129,16 @@ def test_estimates_follow_peaks(sample: Any, name: str) -> None:  # noqa: F811
     box = WINDOW if name != "coarser" else Box(50, 50, 434, 434)
     shape = made.shape(output)
     pixels = box.shape[0] * box.shape[1]
-    measured = peak(made, box) / pixels
+    measured = peak(made, lambda part: made.computing.result_of(output.node, part), box) / pixels
     assert 0.7 < shape.nbytes / measured < 1.6
+
+
+@pytest.mark.parametrize("name", ["index of clear medians", "median in blocks", "interpolated"])
+def test_windows_in_parts_take_less(sample: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    made = job(sample, GRAPHS[name])
+    (output,) = made.outputs
+    whole = peak(made, lambda part: made.evaluate(output, part), WINDOW)
+    monkeypatch.setattr(cutting, "_PART_BYTES", 2**20)
+    estimate = made.nbytes_of(output, WINDOW, WINDOW.shape[0] * WINDOW.shape[1])
+    measured = peak(made, lambda part: made.evaluate(output, part), WINDOW)
+    assert measured < 0.85 * whole and measured < 1.3 * estimate

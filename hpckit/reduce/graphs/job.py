@@ -129,9 +129,9 @@ class Job:
 
     def evaluate(self, output: Output, asked: Asked) -> Value:
         """A part of a result; windows part by part, where that saves memory and costs nothing."""
-        if not isinstance(asked, Box) or asked.is_empty or not self._is_cut(output):
+        rows = self.rows_at_once(output, asked.shape[1]) if isinstance(asked, Box) and not asked.is_empty else None
+        if rows is None or not isinstance(asked, Box) or rows >= asked.shape[0]:
             return self.computing.result_of(output.node, asked)
-        rows = rows_at_once(asked.shape[1], self.shape(output).nbytes)
         parts = cut(asked, rows, self._first_row(output))
         return put_together(asked, parts, lambda part: self.computing.result_of(output.node, part))
 
