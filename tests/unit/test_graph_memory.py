@@ -133,7 +133,7 @@ def test_estimates_follow_peaks(sample: Any, name: str) -> None:  # noqa: F811
     assert 0.7 < shape.nbytes / measured < 1.6
 
 
-@pytest.mark.parametrize("name", ["index of clear medians", "median in blocks", "interpolated"])
+@pytest.mark.parametrize("name", ["index of clear medians", "median in blocks"])
 def test_windows_in_parts_take_less(sample: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     made = job(sample, GRAPHS[name])
     (output,) = made.outputs
