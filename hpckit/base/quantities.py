@@ -57,7 +57,7 @@ def parse_bytes(text: str | int) -> int:
     if match is None:
         raise ValueError("write a size like 500GB, 2TB or 1.5TiB")
     power = "BKMGTP".index((match["unit"] or "B").upper())
-    count = round(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
+    count: int = round(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
     if count < 1:
         raise ValueError("a size must be more than nothing")
     return count

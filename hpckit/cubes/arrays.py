@@ -220,20 +220,19 @@ def write_changed(objects: Objects, files: Files) -> None:
             known = get(objects, key)
         except FileNotFoundError:
             known = None
-        if isinstance(content, bytes):
-            if known != content:
-                objects.put(key, content)
-        elif known is None or not _says(known, content):
-            objects.put(key, _json(content))
+        if known is None or not holds(known, content):
+            objects.put(key, content if isinstance(content, bytes) else _json(content))
 
 
-def _says(known: bytes, metadata: Metadata) -> bool:
-    """Whether JSON that hpckit wrote says this: indented JSON takes ten times as long to make as to compare."""
+def holds(known: bytes, content: bytes | Metadata) -> bool:
+    """Whether a file has this content; indented JSON takes ten times as long to make as to compare."""
+    if isinstance(content, bytes):
+        return known == content
     try:
         found = json.loads(known)
     except (ValueError, RecursionError):
         return False
-    return json.dumps(found) == json.dumps(metadata) and known.startswith(b"{\n ") and known.endswith(b"\n}\n")
+    return json.dumps(found) == json.dumps(content) and known.startswith(b"{\n ") and known.endswith(b"\n}\n")
 
 
 def read_metadata(objects: Objects, key: str) -> dict[str, Any]:

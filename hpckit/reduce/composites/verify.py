@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.base.reading import read_json
 from hpckit.campaign.composite import Composite
+from hpckit.cubes.arrays import Metadata, holds
 from hpckit.cubes.audit import damage
 from hpckit.cubes.manifest import Manifest
 from hpckit.cubes.objects import Objects, get, objects_at
@@ -119,7 +120,7 @@ def _metadata(tiles: Tiles, composite: Composite) -> Iterator[_Check]:
     """Metadata and coordinates of the Zarr group, which every run repairs by itself."""
     campaign = tiles.campaign
     layers = all_layers(campaign, composite)
-    objects, contents = objects_at(zarr_path(campaign, composite)), dict[str, bytes]()
+    objects, contents = objects_at(zarr_path(campaign, composite)), dict[str, bytes | Metadata]()
     for tile in sorted(tiles.acquisitions):
         frame, steps = tiles.frame(tile), intervals(tiles, composite, tile)
         contents |= hierarchy.files(objects, tiles.spec, frame, layers, steps, tiles.held)
@@ -127,14 +128,14 @@ def _metadata(tiles: Tiles, composite: Composite) -> Iterator[_Check]:
         yield _Check(objects.path / key, "", partial(_look_at_metadata, objects, key, content))
 
 
-def _look_at_metadata(objects: Objects, key: str, content: bytes) -> tuple[Kind, str] | None:
+def _look_at_metadata(objects: Objects, key: str, content: bytes | Metadata) -> tuple[Kind, str] | None:
     try:
         found = get(objects, key)
     except FileNotFoundError:
         return "missing", "the file is gone"
     except FileUnavailableError as error:
         return "unread", error.message
-    return None if found == content else ("corrupt", "not what the campaign says of tiles, layers and periods")
+    return None if holds(found, content) else ("corrupt", "not what the campaign says of tiles, layers and periods")
 
 
 def _files(tiles: Tiles, composite: Composite) -> Iterator[_Check]:
