@@ -87,7 +87,7 @@ def verify(campaign: Path, as_json: bool) -> None:
     from hpckit.cli.tables import show_faults
 
     faults = api.verify(campaign, console=Console())
-    show_faults(faults, as_json=as_json)
+    show_faults(faults, as_json=as_json, is_shared=bool(faults) and api.is_shared(campaign))
     if any(fault.kind != "unread" for fault in faults):
         raise SystemExit(EX_FAILED)
     raise SystemExit(EX_TEMPFAIL if faults else 0)

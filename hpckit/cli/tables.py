@@ -103,8 +103,8 @@ def unread_products(number: int) -> str:
     return f"{format_count(number, 'product or folder', 'products or folders')} cannot be read at the moment"
 
 
-def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
-    """List faulty shards and files."""
+def show_faults(faults: Sequence[Fault], *, as_json: bool, is_shared: bool = False) -> None:
+    """List faulty shards and files; those of a campaign that sites share come again from its sites."""
     if as_json:
         _echo_json([asdict(fault) for fault in faults])
         return
@@ -118,8 +118,10 @@ def show_faults(faults: Sequence[Fault], *, as_json: bool) -> None:
     unread = sum(fault.kind == "unread" for fault in faults)
     faulty = len(faults) - unread
     if faulty or not faults:
-        remedy = "; `hpckit run` writes faulty files again" if faulty else ": all files are correct"
-        print_out(format_count(faulty, "faulty file") + remedy)
+        repair = (
+            "`hpckit update` brings them from their sites" if is_shared else "`hpckit run` writes faulty files again"
+        )
+        print_out(format_count(faulty, "faulty file") + (f"; {repair}" if faulty else ": all files are correct"))
     if unread:
         print_out(
             f"{format_count(unread, 'file')} cannot be read at the moment, so the state is unknown; verify again"

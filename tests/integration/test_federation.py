@@ -136,7 +136,8 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
     # Damage at home is found, and the file comes again from its site.
     shard = next(path for path in (home / "composites" / "means.zarr" / "31UFU").rglob("c/*/*/*") if path.is_file())
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    assert hpckit(home, "verify", "campaign.yaml").returncode == 1
+    damaged = hpckit(home, "verify", "campaign.yaml")
+    assert damaged.returncode == 1 and "1 faulty file; `hpckit update` brings" in damaged.stdout, damaged.stdout
     for _ in range(2):  # the first visit finds the copy of the site's file damaged, too
         hpckit(home, "status", "campaign.yaml")
     sound = hpckit(home, "verify", "campaign.yaml")
