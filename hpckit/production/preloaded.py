@@ -5,8 +5,11 @@ from contextlib import suppress
 from hpckit.base.processes import importing
 
 with importing():
-    import hpckit.production.worker  # noqa: F401
+    import odc.geo.geobox  # noqa: F401
+
+    import hpckit.production.worker
     from hpckit.base.compiled import prepare_numba
 
     with suppress(Exception):  # a worker that needs numba says why it has none
         prepare_numba()
+        import hpckit.reduce.kernels.composite_cpu  # noqa: F401

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
@@ -30,6 +29,8 @@ from hpckit.space.frame import Frame
 from hpckit.space.warp import needed, transformer, warp
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
     from hpckit.space.warp import Resampling
 
 _NODATA: Final = 0
@@ -236,6 +237,8 @@ def coarse_mask(mask: MaskBand, resolution_m: int) -> BandRef:
 @lru_cache(maxsize=4096)
 def _hidden(acquisition: Acquisition, mask: MaskBand, verify: bool, window: GeoBox, resolution_m: int) -> float:
     """Fraction of a window that is cloud or nodata; 0 where a product has no readable mask."""
+    from odc.geo.geobox import GeoBox  # imports dask
+
     ref = coarse_mask(mask, resolution_m)
     factor = ref.resolution_m // resolution_m
     rows, columns = (-(-size // factor) for size in window.shape)

@@ -13,7 +13,6 @@ from hpckit.processgraph.cube import NOTHING, Cube
 from hpckit.processgraph.cubes.hiding import hidden_on_grid
 from hpckit.processgraph.process import Call
 from hpckit.reduce.graphs.source import CollectionSource
-from hpckit.reduce.kernels import composite_cpu
 from hpckit.sensors.bands import BandRef
 from hpckit.space.box import Box
 
@@ -102,6 +101,8 @@ class Reduction:
     def _group(
         self, ref: BandRef, stack: Values, hidden: npt.NDArray[np.bool_] | None, group: Sequence[int]
     ) -> npt.NDArray[np.float32]:
+        from hpckit.reduce.kernels import composite_cpu  # imports numba
+
         if not group:
             nothing = 0.0 if self.statistic == "count" else np.nan
             return np.full(stack.shape[1:], nothing, np.float32)

@@ -10,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from hpckit.base.files import digest_json
 from hpckit.cubes.ingest import inputs_of_dates
@@ -177,6 +176,8 @@ class CollectionSource:
         self, box: Box, placed: Placed, ref: BandRef, steps: Container[int] | None = None
     ) -> Iterator[tuple[Sequence[int], tuple[slice, slice], Values]]:
         """Stored pixels of a tile of another lattice: of each pixel the one that its centre lies in."""
+        from odc.geo.geobox import GeoBox  # imports dask
+
         source, target = placed.frame.geobox(ref.resolution_m), self.grid.geobox(box)
         dates = self._dates(placed.tile, steps)
         part = needed(source, target, "nearest") if dates and not box.is_empty else None
