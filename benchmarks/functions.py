@@ -5,15 +5,10 @@
 Both read nothing: a window of EDGE² pixels of two bands and eight dates is in memory. What is compared is what hpckit
 adds: xarray around the block, checks, dimensions, codes. The function on blocks makes its result with xarray, as a
 user's does, which is part of what is measured.
-
-Arrays of both sides are new memory of the system each time (`map_arrays`), as those of blocks of 1024² pixels are
-anyway: of smaller ones, the C library keeps the memory or gives it back by what small objects lie behind them, and
-getting it again takes as long as computing.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import tempfile
@@ -47,15 +42,6 @@ def on_blocks(block):
 
 
 DATES = 8
-_MMAP_THRESHOLD = -3
-"""Of `mallopt`."""
-
-
-def map_arrays() -> None:
-    """Let glibc map each array of a megabyte or more by itself, and give it back when it is freed."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def best(call: Callable[[], object], times: int = 5) -> float:
@@ -116,7 +102,6 @@ def models(folder: Path, cube: Cube, trees: int) -> tuple[float, float]:
 
 
 def main(edge: int = 1024, trees: int = 100) -> None:
-    map_arrays()
     cube = data(edge)
     with tempfile.TemporaryDirectory() as name:
         print(f"function over numpy alone, {edge}² pixels: {functions(Path(name), cube):.3f}")
