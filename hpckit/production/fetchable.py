@@ -65,13 +65,9 @@ class Note:
 def fetchable(tiles: Tiles, stages: Sequence[Stage]) -> list[Fetchable]:
     """Remote files that are still to be opened, by name; those whose dates are in the cube, or reduced, are none."""
     if not any(map(_is_on_servers, _scenes(tiles))):
-        return []
-    return _by_name(
-        file
-        for (tile, position), refs in _undone(tiles, stages)
-        for scene in tiles.acquisitions[tile][position].scenes
-        for file in _files(tiles.spec, scene, refs)
-    )
+        return []  # without a look at the journal
+    planning = Planning(tiles, read_journal(tiles.run.path))
+    return _by_name(file for files in files_by_date(planning, stages).values() for file in files)
 
 
 def lost_bands(tiles: Tiles, stages: Sequence[Stage]) -> list[tuple[Scene, BandRef]]:

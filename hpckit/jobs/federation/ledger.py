@@ -59,9 +59,14 @@ class Ledger:
         return [grant for grant in self.grants if grant.revoked is None]
 
     @property
+    def owners(self) -> dict[str, Grant]:
+        """Grants that hold, by each of their tiles."""
+        return {tile: grant for grant in self.standing for tile in grant.tiles}
+
+    @property
     def unplaced(self) -> list[str]:
         """Tiles that no site has."""
-        placed = {tile for grant in self.standing for tile in grant.tiles}
+        placed = self.owners
         return [tile for tile in self.tiles if tile not in placed]
 
     def grant(self, epoch: int) -> Grant:

@@ -6,7 +6,7 @@ first ones were. The plan changes only while no site works by the one before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hpckit.base.console import Console
 from hpckit.base.quantities import format_count
@@ -15,7 +15,7 @@ from hpckit.cubes.tiles import read_tiles
 from hpckit.errors import BusyError, FederationError, MemberUnavailableError
 from hpckit.jobs.federation.follow import GrantState, visit_all
 from hpckit.jobs.federation.holdings import Holdings, wanted_of
-from hpckit.jobs.federation.ledger import Grant, Ledger, load, save
+from hpckit.jobs.federation.ledger import Ledger, load, save
 from hpckit.jobs.federation.members import members_of, require_different, survey
 from hpckit.jobs.federation.placement import Group
 from hpckit.jobs.federation.share import (
@@ -128,7 +128,7 @@ def _require_owners(found: Sequence[Group], ledger: Ledger) -> None:
     FederationError
         Names them.
     """
-    owner = {tile: grant for grant in ledger.standing for tile in grant.tiles}
+    owner = ledger.owners
     for group in found:
         grants = {owner[tile].epoch: owner[tile] for tile in group.tiles if tile in owner}
         if len(grants) > 1 or (grants and any(tile not in owner for tile in group.tiles)):
@@ -149,7 +149,7 @@ def _require_scenes(run: Run, found: Sequence[Group], ledger: Ledger, holdings: 
         Names a tile, its site and a scene.
     """
     acquisitions = read_tiles(run).acquisitions
-    owner: Mapping[str, Grant] = {tile: grant for grant in ledger.standing for tile in grant.tiles}
+    owner = ledger.owners
     for tile in tiles_in(found):
         grant = owner.get(tile)
         lacking = holdings.lacking(grant.member, wanted_of([tile], acquisitions)) if grant is not None else []

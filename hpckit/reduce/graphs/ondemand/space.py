@@ -19,7 +19,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -222,20 +222,16 @@ class Space:
         """Change the folder alone: of all threads of this process, and of all processes."""
         make_folder(self.folder / _USES / _PAST)
         end = time.monotonic() + _WAIT_S
-        with self._lock:
+        with self._lock, ExitStack() as claimed:
             while True:
-                claim = claims.hold(self.folder / "lock", f"the cube on demand of {self.name}")
                 try:
-                    claim.__enter__()
+                    claimed.enter_context(claims.hold(self.folder / "lock", f"the cube on demand of {self.name}"))
                     break
                 except BusyError:
                     if time.monotonic() > end:
                         raise
                     time.sleep(_PAUSE_S)
-            try:
-                yield
-            finally:
-                claim.__exit__(None, None, None)
+            yield
 
     def _current(self) -> str:
         try:
