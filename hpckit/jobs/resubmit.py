@@ -14,7 +14,7 @@ from hpckit.sites.scheduler.model import Runner
 from hpckit.sites.site import Site, scheduler_of
 from hpckit.submissions.follow import ElementState, look
 from hpckit.submissions.idle import runner_of
-from hpckit.submissions.submission import Submission, latest
+from hpckit.submissions.submission import Submission, submissions
 
 
 def resubmit(
@@ -36,7 +36,7 @@ def resubmit(
     Submission or None
         None if nothing is left to do.
     """
-    last = latest(run.path)
+    last = _last(run)
     known = planned_outcomes(run)
     if last is not None:
         scheduler = scheduler_of(last.site)
@@ -54,6 +54,13 @@ def resubmit(
         raise SubmissionError(f"{run.path}: nothing was submitted yet", hint="`hpckit submit CAMPAIGN --site SITE`")
     chosen = failed_units(known) if only_failed else None
     return submit_campaign(campaign, target, console, request=request, chosen=chosen, runner=runner)
+
+
+def _last(run: Run) -> Submission | None:
+    """The submission whose elements show what was short: not one that was cut before they could start."""
+    known = submissions(run.path)
+    worked = [item for item in known if item.has("released")] or known
+    return worked[-1] if worked else None
 
 
 def _look(last: Submission, scheduler: Scheduler, runner: Runner, console: Console) -> list[ElementState]:

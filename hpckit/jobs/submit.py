@@ -20,7 +20,7 @@ from hpckit.campaign.campaign import Campaign
 from hpckit.campaign.paths import folders_of
 from hpckit.campaign.stages import STAGES
 from hpckit.cubes.manifest import Manifest
-from hpckit.errors import FederationError, FileUnavailableError, SubmissionError
+from hpckit.errors import BusyError, FederationError, FileUnavailableError, SubmissionError
 from hpckit.jobs.elements import write_elements
 from hpckit.jobs.jobarrays import Layout, Request, jobs, lay_out, require_known, require_mail
 from hpckit.jobs.usercode import computes_user_code, with_user_code
@@ -344,6 +344,11 @@ def submit(submission: Submission, scheduler: Scheduler, runner: Runner, console
     """
     try:
         accepted = _submit_all(submission, scheduler, runner, console)
+        if submission.is_over:  # this process stood still for longer than a claim lasts
+            raise BusyError(
+                f"another hpckit took submission {submission.number} back while it was made",
+                hint="`hpckit status CAMPAIGN` shows what runs",
+            )
     except BaseException as error:
         take_back(submission, scheduler, runner, error)
         raise

@@ -201,6 +201,11 @@ def was_cut(submission: Submission) -> bool:
     return not (_is_submitting(submission) or submission.is_over or submission.has("committed"))
 
 
+def was_left(submission: Submission) -> bool:
+    """Whether the command that submitted is gone, and its jobs are held until another command settles it."""
+    return not (_is_submitting(submission) or submission.is_over or submission.has("released"))
+
+
 def _is_submitting(submission: Submission) -> bool:
     """Whether a command works on the run, which may be the one that submits."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpckit.base.quantities import format_count
-from hpckit.errors import BusyError, HpckitError
+from hpckit.errors import BusyError, HpckitError, SchedulerUnavailableError
 from hpckit.runs.run import Run
 from hpckit.sites.scheduler.base import Scheduler
 from hpckit.sites.scheduler.model import Runner, State
@@ -125,7 +125,10 @@ def runner_of(site: Site, scheduler: Scheduler) -> LocalRunner:
 
 
 def take_back(submission: Submission, scheduler: Scheduler, runner: Runner, error: BaseException | None) -> None:
-    """Cancel the jobs of a submission that is not whole. If that fails too, the next command tries again."""
+    """Cancel the jobs of a submission that is not whole. If that fails too, the next command tries again.
+
+    It also does where the scheduler did not answer: a job that it accepts later is held, and does not show yet.
+    """
     try:
         count = withdraw(submission, scheduler, runner)
     except HpckitError as second:
@@ -135,5 +138,7 @@ def take_back(submission: Submission, scheduler: Scheduler, runner: Runner, erro
             f"{format_count(len(submission.submitted()), 'job')} accepted before could not be cancelled ({second}); "
             "they do nothing when they start, and the next hpckit command cancels them"
         )
+        return
+    if isinstance(error, SchedulerUnavailableError):
         return
     submission.mark("abandoned", jobs=count, why=str(error or "the command that submitted was interrupted"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from hpckit.production.driver import run_campaign
 from hpckit.runs.journal import read_journal
 from hpckit.runs.run import find_run
 from hpckit.runs.status import read_status
+from hpckit.sites.scheduler import localqueue
 from hpckit.sites.scheduler.local import Local
 from hpckit.sites.scheduler.model import Command, Job, Resources, State
 from hpckit.sites.scheduler.runner import LocalRunner
@@ -227,6 +229,22 @@ def queued(tmp_path: Path, text: str, *after: str, hold: bool = False, count: in
 
 def shown(*ids: str) -> list[tuple[str, int | None, State]]:
     return [(s.job, s.index, s.state) for s in Local().read_query(runner()(Local().query(ids)))]
+
+
+def test_a_supervisor_that_starts_late_is_not_gone(tmp_path, queue, monkeypatch):
+    """On a machine that is very busy it says who it is long after it was started."""
+    (tmp_path / "late").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "late").chmod(0o755)
+    words = ["localqueue", "submit", "--name", "j", "--walltime", "60", "--log", str(tmp_path / "log"), "job.sh"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "late"))
+    number = localqueue._submit(localqueue._parse())
+    os.utime(queue / number, (0, 0))
+    assert [item["state"] for item in localqueue._show(number)] == ["pending"]
+    supervisor = json.loads((queue / number / "supervisor.json").read_text())["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    os.waitpid(supervisor, 0)
+    assert [item["reason"] for item in localqueue._show(number)] == ["its supervisor is gone"]
 
 
 def test_dependencies_holds_and_walltimes(tmp_path):

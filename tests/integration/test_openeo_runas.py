@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from hpckit.errors import SubmissionError
+from hpckit.errors import BusyError, SubmissionError
 from hpckit.jobs.jobarrays import Request
 from hpckit.serve.openeo import runas
 from hpckit.serve.openeo.jobfolder import Job, create, new_id, stamp
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.openeo]
 
@@ -35,8 +36,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command.write_text(
         "#!/bin/sh\n"
         # It does what the account may do, and no more: it writes who it is beside the campaign.
-        'printf "%s\\n" "$(id -un)" "$@" > "$(dirname "$2")/ran" && echo "told on stderr" >&2 && exit 3\n'
+        'printf "%s\\n" "$(id -un)" "$@" > "$(dirname "$2")/ran" && echo "told on stderr" >&2\n'
+        'exit "$(cat "$(dirname "$0")/code")"\n'
     )
+    (folder / "code").write_text("3")
     command.chmod(0o755)
     jobs = folder / "jobs"
     RULES.write_text(
@@ -74,6 +77,20 @@ def test_a_command_runs_as_the_owner_and_writes_for_the_group(place: Path):
     assert pwd.getpwuid(ran.stat().st_uid).pw_name == USER
     assert ran.stat().st_mode & 0o077 == 0o060, "the group may read and delete it, and others may not"
     assert (folder.path.stat().st_mode & 0o7777) == 0o2770
+
+
+def test_a_command_that_may_succeed_later_is_no_failure(place: Path, monkeypatch: pytest.MonkeyPatch):
+    """Such as one that finds that of a killed follower still at work, or takes longer than is waited for."""
+    folder = job_of(place, USER)
+    runas.share(folder, GROUP)
+    (place / "code").write_text("75")
+    with pytest.raises(BusyError, match="as hpckit-eo-test: told on stderr"):
+        runas._as_owner(folder, "submit", [])
+    (place / "hpckit").write_text('#!/bin/sh\nsleep 1; touch "$(dirname "$2")/went-on"\n')
+    monkeypatch.setattr(runas, "_LONGEST_S", 0.1)
+    with pytest.raises(BusyError, match="has not ended"):
+        runas._as_owner(folder, "submit", [])
+    until((folder.path / "went-on").exists, 10, "for the command, which is not killed")
 
 
 @pytest.mark.parametrize("user", ["root;id", "-u root", "", "nobody here", "Anna", "$(id)"])

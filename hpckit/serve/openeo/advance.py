@@ -15,7 +15,7 @@ from typing import Any, Final
 from hpckit import api
 from hpckit.base.console import Advance, Console
 from hpckit.base.quantities import format_count
-from hpckit.errors import HpckitError, RunError, SchedulerUnavailableError, is_temporary
+from hpckit.errors import HpckitError, RunError, is_temporary
 from hpckit.jobs.jobarrays import Request
 from hpckit.reduce.graphs.ondemand.lost import LOST, read_lost
 from hpckit.runs.run import Run, find_run
@@ -29,7 +29,7 @@ from hpckit.serve.openeo.resultfiles import index_results
 from hpckit.sites.scheduler.model import State as Seen
 from hpckit.sites.site import scheduler_of
 from hpckit.submissions.attempts import working_in
-from hpckit.submissions.follow import ElementState, look, look_at_all, remembered
+from hpckit.submissions.follow import ElementState, look, look_at_all, remembered, was_left
 from hpckit.submissions.idle import runner_of
 from hpckit.submissions.submission import Submission, latest
 
@@ -82,19 +82,25 @@ def _start(job: JobFolder, number: int) -> None:
     if state is None or state.number != number:
         before = 0 if last is None else last.number
         state = job.write_state(State(number, "queued", 0.0, before=before))
-    if last is not None and last.number > state.before and last.has("committed"):
+    if last is not None and _is_whole(last, state.before):
         _submitted(job, state, last)  # by a follower that was killed after that
         return
     if state.attempts >= _ATTEMPTS:
+        _give_back(job, state.before)
         _fail(job, state, f"the server was interrupted {_ATTEMPTS} times while it submitted this job")
         return
     state = job.write_state(replace(state, attempts=state.attempts + 1))
     try:
         made = runas.submit(job, _request(job), LogConsole(job))
     except (HpckitError, OSError) as error:
+        last = _last(job)
+        if last is not None and _is_whole(last, state.before):
+            _submitted(job, state, last)  # by a command that outlived its follower, or was let go just now
+            return
         if is_temporary(error):
             _say_once(job, replace(state, attempts=state.attempts - 1), f"not submitted yet: {error}")
             raise
+        _give_back(job, state.before)
         _fail(job, state, _told(error))
         return
     if made is None:
@@ -102,6 +108,19 @@ def _start(job: JobFolder, number: int) -> None:
         _finish(job, state, find_run(job.campaign))
         return
     _submitted(job, state, made)
+
+
+def _is_whole(submission: Submission, before: int) -> bool:
+    """Whether it is one of this wish, and its jobs may start: if it is only committed, they are held."""
+    return submission.number > before and submission.has("committed") and submission.has("released")
+
+
+def _give_back(job: JobFolder, before: int) -> None:
+    """Cancel what the scheduler may have of a submission that is given up."""
+    last = _last(job)
+    if last is not None and last.number > before and not last.is_over:
+        with suppress(HpckitError, OSError):
+            runas.cancel(job)
 
 
 def _submitted(job: JobFolder, state: State, made: Submission) -> None:
@@ -151,20 +170,21 @@ def observe(group: Sequence[Watched]) -> Iterator[tuple[JobFolder, bool]]:
     job : JobFolder
         That changed.
     is_over : bool
-        Whether all its elements have ended.
+        Whether all its elements have ended, or none can start since the command that submitted them was killed.
     """
     scheduler = scheduler_of(group[0].submission.site)
     runner = runner_of(group[0].submission.site, scheduler)
-    live = [each for each in group if not each.submission.is_over]
+    cut = {each.job.id for each in group if was_left(each.submission)}
+    live = [each for each in group if each.job.id not in cut and not each.submission.is_over]
     try:
         found = look_at_all([each.submission for each in live], scheduler, runner) if live else []
-    except SchedulerUnavailableError as error:
+    except HpckitError as error:  # whatever the scheduler says: jobs of other sites are followed all the same
         for each in group:
             _say_once(each.job, each.state, f"{error}; what was known of the job may have changed")
         return
     seen = {each.job.id: elements for each, elements in zip(live, found, strict=True)}
     for each in group:
-        if each.submission.is_over:
+        if each.job.id in cut or each.submission.is_over:
             yield each.job, True
         elif _write_seen(each, seen[each.job.id]):
             yield each.job, False
@@ -194,19 +214,24 @@ def _progress(status: Status) -> float:
 
 # -- when it is over ------------------------------------------------------------------------------------------------
 def conclude(job: JobFolder) -> None:
-    """Decide what follows once all elements of the last submission have ended."""
+    """Decide what follows once all elements of the last submission have ended, or none of them can start."""
     wanted, state, run = job.wanted(), job.state(), find_run(job.campaign)
     last = latest(run.path)
     if wanted is None or state is None or last is None or state.number != wanted.number:
         return  # the owner wants something else meanwhile
-    if last.number > state.submission and last.has("committed"):  # submitted again before a kill
+    is_new = last.number > state.submission
+    if is_new and last.has("released"):  # submitted again before a kill
         _submitted(job, replace(state, retried=state.retried + 1), last)
+    elif (is_new or was_left(last)) and _submit_again(job, state):  # a kill, or the scheduler, cut it short
         return
-    status = read_status(run)
-    if any(stage.failed or stage.waiting for stage in status.stages):
-        _go_on_or_fail(job, state, run, last)
-    else:
+    elif _is_done(run):
         _finish(job, state, run)
+    else:
+        _go_on_or_fail(job, state, run, last)
+
+
+def _is_done(run: Run) -> bool:
+    return not any(stage.failed or stage.waiting for stage in read_status(run).stages)
 
 
 def _go_on_or_fail(job: JobFolder, state: State, run: Run, last: Submission) -> None:
@@ -220,6 +245,9 @@ def _go_on_or_fail(job: JobFolder, state: State, run: Run, last: Submission) -> 
     if _say_lost(job, run) and _submit_again(job, state, runas.submit):
         return
     if state.retried < job.job().retries and _submit_again(job, state):
+        return
+    if _is_done(run):  # what nodes wrote last was seen late
+        _finish(job, state, run)
         return
     _fail(job, state, "units failed; the entries before say why", usage=used(run))
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from typing import Final
 
 from hpckit import api
 from hpckit.base.console import Console
-from hpckit.errors import HpckitError, SubmissionError
+from hpckit.errors import EX_TEMPFAIL, BusyError, HpckitError, SubmissionError
 from hpckit.jobs.jobarrays import Request
 from hpckit.runs.run import find_run
 from hpckit.serve.openeo.jobfolder import JobFolder
@@ -35,7 +36,8 @@ def submit(job: JobFolder, request: Request, console: Console) -> Submission | N
     Raises
     ------
     HpckitError
-        As `api.submit`; `SubmissionError` with what the command said, where it ran as another user.
+        As `api.submit`; where it ran as another user, `SubmissionError` with what the command said, or `BusyError`
+        if that may pass.
     """
     site = str(job.path / SITE)
     if job.job().cluster_user is None:
@@ -81,20 +83,40 @@ def _as_owner(job: JobFolder, verb: str, words: list[str]) -> Submission | None:
         raise SubmissionError(f"{user!r} is no user of the cluster")
     before = _latest(job)
     argv = ["sudo", "-n", "-u", user, "--", command, verb, str(job.campaign), *words]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_LONGEST_S, stdin=subprocess.DEVNULL, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SubmissionError(f"`{verb}` as {user} cannot be run") from error
+    code, said = _run(argv, f"`{verb}` as {user}")
     last = _latest(job)
     is_new = last is not None and (before is None or last.number > before.number)
     if last is not None and is_new and last.has("committed"):
         return last
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise SubmissionError(f"`{verb}` as {user} failed: {said[-1] if said else f'exit code {done.returncode}'}")
+    if code == EX_TEMPFAIL:  # such as: an earlier one, of a follower that was killed, has not ended
+        raise BusyError(f"`{verb}` as {user}: {said}")
+    if code != 0:
+        raise SubmissionError(f"`{verb}` as {user} failed: {said or f'exit code {code}'}")
     return None
+
+
+def _run(argv: list[str], what: str) -> tuple[int, str]:
+    """Run a command; gives its exit code and the last line of its messages.
+
+    Raises
+    ------
+    BusyError
+        If it has not ended in time. It goes on: this account may not end it, and what it submits stands in the run.
+    SubmissionError
+        If it cannot be started.
+    """
+    with tempfile.TemporaryFile() as told:
+        try:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=told)
+        except OSError as error:
+            raise SubmissionError(f"{what} cannot be run") from error
+        try:
+            code = process.wait(_LONGEST_S)
+        except subprocess.TimeoutExpired:
+            raise BusyError(f"{what} has not ended after {_LONGEST_S} s", hint="it goes on") from None
+        told.seek(0)
+        lines = told.read().decode(errors="replace").strip().splitlines()
+        return code, lines[-1] if lines else ""
 
 
 def _words(request: Request) -> list[str]:

@@ -84,19 +84,21 @@ def _submit(arguments: argparse.Namespace) -> str:
         (folder / "held").touch()
     write_json(folder / "job.json", vars(arguments))
     with (folder / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", "hpckit.sites.scheduler.localqueue", "supervise", str(number)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    # Both write it: on a machine that is very busy it takes long until the supervisor can, and this may be killed.
+    _say_who(folder, child.pid)
     return str(number)
 
 
 def _supervise(folder: Path) -> None:
     """Wait, then run the elements; write a line when one starts and when it ends."""
-    write_json(folder / "supervisor.json", {"pid": os.getpid(), "started": _started(os.getpid())})
+    _say_who(folder, os.getpid())
     job = json.loads((folder / "job.json").read_text())
     while not (folder / "cancelled").exists() and (
         (folder / "held").exists() or any(not _is_over(_folder(after)) for after in job["after"])
@@ -187,12 +189,12 @@ def _show(job: str) -> Iterator[dict[str, Any]]:
     folder = queue() / job
     if not (folder / "job.json").exists():
         return
+    alive = _is_alive(folder)  # before its lines are read: it may write the last ones and end meanwhile
     known: dict[int, dict[str, Any]] = {}
     path = folder / "elements.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         values = json.loads(line)
         known[values["index"]] = {"job": job, **values}
-    alive = _is_alive(folder)
     for values in known.values():
         if values["state"] == "running" and not alive:
             values |= {"state": "failed", "word": "failed", "reason": "its supervisor is gone"}
@@ -226,6 +228,10 @@ def _tell(folder: Path, command: str) -> None:
         (folder / "held").unlink(missing_ok=True)
     elif not (folder / "over").exists():
         (folder / "cancelled").touch()
+
+
+def _say_who(folder: Path, supervisor: int) -> None:
+    write_json(folder / "supervisor.json", {"pid": supervisor, "started": _started(supervisor)})
 
 
 def _is_over(folder: Path) -> bool:
