@@ -17,3 +17,15 @@ def without_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def with_collector() -> Iterator[None]:
+    """With these searches, inside of a block without: where a process works for hours."""
+    was_on = gc.isenabled()
+    gc.enable()
+    try:
+        yield
+    finally:
+        if not was_on:
+            gc.disable()

@@ -68,6 +68,11 @@ class LateDict(FrozenDict[_Key, _Value]):
         super().__init__()
         self._told, self._make = told, make
 
+    @property
+    def told(self) -> Mapping[_Key, Any]:
+        """What each value is made from; none is made for that."""
+        return self._told
+
     def __getitem__(self, key: _Key) -> _Value:
         """Value of a key."""
         if key not in self._items:

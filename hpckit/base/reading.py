@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -193,6 +193,23 @@ def typed(kind: type[_Value], values: object) -> _Value:
     return adapter.validate_python(values)
 
 
+def typed_line(kind: type[_Value], line: bytes) -> _Value:
+    """Make a value of a type from a line of JSON; as `typed`, in a third of the time.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or fields are missing or of another type.
+    RecursionError
+        If it has thousands of values within each other.
+    """
+    adapter: TypeAdapter[_Value] = _adapter(kind)  # type: ignore[arg-type]
+    try:
+        return adapter.validate_json(line)
+    except ValueError:  # names of files that are no UTF-8 are JSON for Python only
+        return adapter.validate_python(json.loads(line))
+
+
 def column_names(file: WatchedFile) -> list[str]:
     """Names of the columns of a Parquet file that is open; no column is read."""
     import pyarrow.parquet as pq
@@ -202,7 +219,9 @@ def column_names(file: WatchedFile) -> list[str]:
 
 
 def read_table(
-    file: WatchedFile, columns: Sequence[str] | None = None, where: Mapping[str, Collection[Any]] | None = None
+    file: WatchedFile | BytesIO,
+    columns: Sequence[str] | None = None,
+    where: Mapping[str, Collection[Any]] | None = None,
 ) -> Any:
     """Read a Parquet file that is open.
 

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,13 +24,14 @@ from hpckit.base.files import atomic_path, digest, digest_json, write_bytes
 from hpckit.base.reading import WatchedFile, column_names, is_there, may_pass, parsed, read_bytes, read_table
 from hpckit.catalogue.discover import find_products, read_scenes
 from hpckit.catalogue.foreign import read_items
-from hpckit.catalogue.stac import from_item, to_item
+from hpckit.catalogue.rows import STAMP, Earlier, table_of
+from hpckit.catalogue.stac import from_item
 from hpckit.catalogue.stores import find_stored, look_at
 from hpckit.errors import CatalogueError, SceneError
 from hpckit.inputs.remote_documents import forget
 from hpckit.inputs.uri import is_below, is_remote
 from hpckit.sensors.content import stamp_files, state_of_folder
-from hpckit.sensors.items import SCENE
+from hpckit.sensors.items import SCENE, addresses
 from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
 from hpckit.sensors.registry import sensor_of, sensors
 from hpckit.sensors.sensor import Sensor
@@ -41,7 +43,6 @@ _Value = TypeVar("_Value")
 _WORKERS: Final = 8
 _BATCH: Final = 16
 """Products that a thread takes at a time."""
-_STAMP: Final = "hpckit:stamp"
 _FOLDER: Final = ".safe"
 """Ending of products that are folders with a list of their files."""
 _FORM: Final = ("id", "geometry", "constellation", SCENE)
@@ -210,7 +211,7 @@ def write(
     items: ItemOptions | None = None,
     *,
     stamps: Mapping[tuple[str, str], str] | None = None,
-    like: Path | None = None,
+    like: Sequence[Path] = (),
 ) -> None:
     """Write a catalogue, atomically.
 
@@ -220,28 +221,26 @@ def write(
         How STAC items were read.
     stamps : mapping, optional
         State of files that is known already (`ScanReport.stamps`).
-    like : Path, optional
-        An earlier catalogue: if it holds the same, it stays, or is copied to `path`, since to write thousands of
-        scenes takes a minute.
+    like : sequence of Path
+        Other catalogues, and an earlier one at `path`: one that holds the same stays, or is copied to `path`. Else
+        rows that the first of them has are taken over, since to make those of thousands of scenes takes many seconds.
     """
     scenes = sorted(scenes, key=lambda scene: (scene.tile, scene.sensed, scene.id))
     options, seen = items or ItemOptions(), stamps or {}
     states = [seen.get((scene.href, scene.id)) or _stamp(scene, options) for scene in scenes]
-    if like is not None and _holds(like, scenes, states):
-        if like != path:
-            write_bytes(path, read_bytes(like))
-        return
+    for other in like:
+        if _holds(other, scenes, states):
+            if other != path:
+                write_bytes(path, read_bytes(other))
+            return
     if not scenes:
         raise CatalogueError(f"{path}: no scenes to write")
     import stac_geoparquet.arrow as stac
 
-    rows = []
-    for scene, state in zip(scenes, states, strict=True):
-        item = to_item(scene)
-        item["properties"][_STAMP] = state
-        rows.append(item)
+    with without_collector():
+        table = table_of(scenes, states, next(filter(None, map(_earlier, like)), None))
     with atomic_path(path) as temporary:
-        stac.to_parquet(stac.parse_stac_items_to_arrow(rows), temporary)
+        stac.to_parquet(table, temporary)
 
 
 def _holds(path: Path, scenes: list[Scene], states: list[str]) -> bool:
@@ -249,7 +248,16 @@ def _holds(path: Path, scenes: list[Scene], states: list[str]) -> bool:
     known = _known(path)
     if not known or known != scenes:
         return False
-    return _parsed(path, lambda table: bool(table.column(_STAMP).to_pylist() == states), [_STAMP])
+    return _parsed(path, lambda table: bool(table.column(STAMP).to_pylist() == states), [STAMP])
+
+
+def _earlier(path: Path) -> Earlier | None:
+    """Rows of an earlier catalogue; None of one that is not there, damaged, or written by an earlier version."""
+    known = _known(path)
+    if not known:
+        return None
+    table = _parsed(path, lambda table: table)
+    return Earlier(known, table) if table.num_rows == len(known) else None
 
 
 def is_catalogue(path: Path) -> bool:
@@ -292,19 +300,22 @@ def read(path: Path, tiles: Iterable[str] | None = None) -> list[Scene]:
 _made: Final[WeakValueDictionary[str, Scene]] = WeakValueDictionary()
 """Scenes that this process holds, by their row: catalogues of one campaign share thousands."""
 _MOST_KNOWN: Final = 4
-_known_rows: Final[dict[tuple[int, ...], list[str]]] = {}
-"""Keys of the rows of catalogues that this process has read whole, by the state of the file."""
+_known_rows: Final[dict[str, list[str]]] = {}
+"""Keys of the rows of catalogues that this process has read whole, by the digest of the file."""
 
 
 def _whole(file: WatchedFile) -> list[Scene]:
-    """Scenes of a catalogue; of one that was read before, whose scenes are still held, nothing is parsed."""
-    status = os.fstat(file.fileno())
-    state = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    """Scenes of a catalogue; of one that was read before, whose scenes are still held, nothing is parsed.
+
+    That is also so for a copy of it: what a campaign uses is often all that was found.
+    """
+    content = file.readall()
+    state = digest(content)
     scenes = [_made.get(key) for key in _known_rows.get(state, ())]
     if scenes and all(scene is not None for scene in scenes):
         return [scene for scene in scenes if scene is not None]
     with without_collector():
-        keys, found = _keyed(read_table(file, _FORM))
+        keys, found = _keyed(read_table(BytesIO(content), _FORM))
     while len(_known_rows) >= _MOST_KNOWN:
         del _known_rows[next(iter(_known_rows))]
     _known_rows[state] = keys
@@ -473,7 +484,7 @@ def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
     found: dict[str, list[Scene]] = {}
     for scene in scenes:
         file = file_of(scene.href)
-        if file is not None and any(asset.is_remote for asset in scene.assets.values()):
+        if file is not None and any(map(is_remote, addresses(scene))):
             found.setdefault(str(file), []).append(scene)
     return found
 
@@ -520,6 +531,6 @@ def read_stamps(path: Path) -> set[tuple[str, str]]:
 
     def parse(table: Any) -> set[tuple[str, str]]:
         columns = table.to_pydict()
-        return set(zip(columns["id"], columns[_STAMP], strict=True))
+        return set(zip(columns["id"], columns[STAMP], strict=True))
 
-    return _parsed(path, parse, ["id", _STAMP])
+    return _parsed(path, parse, ["id", STAMP])

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpckit.base.files import append_line, make_folder, write_text
-from hpckit.base.reading import files_below, read_below, typed
+from hpckit.base.reading import files_below, read_below, typed_line
 from hpckit.campaign.owner import manifest_folder
 
 _COMPACTED = "0-compacted.jsonl"
@@ -140,6 +140,6 @@ def _line(record: ShardRecord) -> str:
 
 def _parse(line: bytes) -> ShardRecord | None:
     try:
-        return typed(ShardRecord, json.loads(line))
+        return typed_line(ShardRecord, line)
     except (ValueError, RecursionError):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from hpckit.campaign.campaign import Campaign
 from hpckit.catalogue import tiling
@@ -17,7 +18,7 @@ from hpckit.space.frame import Frame
 from hpckit.space.windows import Windows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tiles:
     """What a campaign's products come down to: everything that is computed from pixels starts from these."""
 
@@ -35,7 +36,7 @@ class Tiles:
         """The campaign, as it was frozen."""
         return self.run.campaign
 
-    @property
+    @cached_property
     def spec(self) -> CubeSpec:
         """Layout of the cube."""
         return CubeSpec.of(self.run.campaign)

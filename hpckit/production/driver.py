@@ -10,6 +10,7 @@ from typing import Final
 
 from hpckit.base import seen
 from hpckit.base.card import card
+from hpckit.base.collector import with_collector, without_collector
 from hpckit.base.console import Console
 from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import PARTIAL
@@ -114,7 +115,7 @@ def run_campaign(
     require_no_ledger(run.path, campaign.path)
     require_no_part(run.path, campaign.path)
     make_ready(max(1, available_cores() // workers))
-    with claim(run), gdal_without_locks(not locks_work(run.path)):
+    with claim(run), gdal_without_locks(not locks_work(run.path)), without_collector():
         require_no_jobs(run)
         tidy(run)
         result = Result(run)
@@ -184,7 +185,8 @@ def _run_stages(planned: Planned, workers: int, console: Console, result: Result
         units = [unit for unit in planned.plan.todo(stage.name) if unit.id not in tried]
         if not units or result.stopped:
             continue
-        with console.progress(stage.name, total=sum(unit.cost for unit in units), unit="core-s") as progress:
+        total = sum(unit.cost for unit in units)
+        with with_collector(), console.progress(stage.name, total=total, unit="core-s") as progress:
             cost = {unit.id: unit.cost for unit in units}
             left = run_units(
                 planned.run.path,

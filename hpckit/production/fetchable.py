@@ -23,8 +23,10 @@ from hpckit.cubes.tiles import Tiles
 from hpckit.inputs.download import digest_of, is_comparable, require_digest
 from hpckit.inputs.fetched import copy_name
 from hpckit.inputs.transfer import without_secrets
+from hpckit.inputs.uri import is_remote
 from hpckit.runs.journal import read_journal
 from hpckit.sensors.bands import BandRef
+from hpckit.sensors.items import addresses
 from hpckit.sensors.model import Scene
 from hpckit.sensors.needs import files_read
 
@@ -97,7 +99,7 @@ def of_arrays(tiles: Tiles, stages: Sequence[Stage]) -> list[Scene]:
 
 
 def _has_remote_arrays(scene: Scene) -> bool:
-    return any(asset.array and asset.is_remote for asset in scene.assets.values())
+    return _is_on_servers(scene) and any(asset.array and asset.is_remote for asset in scene.assets.values())
 
 
 def _undone(tiles: Tiles, stages: Sequence[Stage]) -> Iterator[tuple[tuple[str, int], Set[BandRef]]]:
@@ -121,7 +123,7 @@ def files_by_date(planning: Planning, stages: Sequence[Stage]) -> dict[tuple[str
 
 
 def _is_on_servers(scene: Scene) -> bool:
-    return any(asset.is_remote for asset in scene.assets.values())
+    return any(map(is_remote, addresses(scene)))
 
 
 def all_files(spec: CubeSpec, scenes: Iterable[Scene]) -> list[Fetchable]:

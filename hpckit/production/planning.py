@@ -84,6 +84,7 @@ def plan_products(run: Run, console: Console) -> Planned | None:
     return Planned(run, tuple(stages), Plan(units, left), None, failed, failures=failures)
 
 
+@without_collector()
 def plan_all(run: Run, console: Console, products: Planned | None = None) -> Planned:
     """Choose scenes, plan the units of all stages, and freeze what they are made from.
 
@@ -114,22 +115,23 @@ def plan_all(run: Run, console: Console, products: Planned | None = None) -> Pla
     return Planned(sealed, tuple(stages), plan, tiles, dropped=prepared.dropped, failures=failures)
 
 
+@without_collector()
 def make_plan(tiles: Tiles, stages: Sequence[Stage]) -> Plan:
     """Cut the work into units, and find those that are left."""
     planning = Planning(tiles, read_journal(tiles.run.path))
-    with without_collector():
-        for stage in stages:
-            units: list[Unit] = []
-            left: set[str] = set()
-            for unit, done in stage.units(planning):
-                units.append(unit)
-                if not done:
-                    left.add(unit.id)
-            planning.units += units
-            planning.pending |= left
+    for stage in stages:
+        units: list[Unit] = []
+        left: set[str] = set()
+        for unit, done in stage.units(planning):
+            units.append(unit)
+            if not done:
+                left.add(unit.id)
+        planning.units += units
+        planning.pending |= left
     return Plan(planning.units, frozenset(planning.pending))
 
 
+@without_collector()
 def lay_stores_out(planned: Planned) -> None:
     """Lay cube and composites out, as work on them begins; from then on they belong to the campaign.
 

@@ -55,7 +55,8 @@ def prepare(run: Run, progress: Progress = lambda what, done, total: None) -> Pr
     before = run.selected
     run = begin(replace(run, campaign=run.campaign.with_contents(contents)))
     scenes, unfit = _select(run, found)
-    catalogue.write(run.selected, scenes, run.campaign.scenes.items, stamps=report.stamps, like=before)
+    like = [before, run.catalogue]
+    catalogue.write(run.selected, scenes, run.campaign.scenes.items, stamps=report.stamps, like=like)
     by_tile, superseded = tiling.group(run.campaign, scenes)
     _require_tiles(run, by_tile)
     _require_bands(run, by_tile)
@@ -100,7 +101,7 @@ def _scan(run: Run, progress: Progress) -> catalogue.ScanReport:
         [*report.scenes, *report.kept],
         run.campaign.scenes.items,
         stamps=report.stamps,
-        like=run.catalogue,
+        like=[run.catalogue],
     )
     return report
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base.files import append_line, make_folder, remove_tree, write_bytes
-from hpckit.base.reading import is_there, read_below, read_bytes, typed
+from hpckit.base.reading import is_there, read_below, read_bytes, typed_line
 
 _BEGIN: Final = b'\n{"unit":"'
 _OBJECTS: Final = 2
@@ -289,6 +289,6 @@ def _lines(content: bytes) -> list[bytes]:
 
 def _parse(line: bytes) -> Entry | None:
     try:
-        return typed(Entry, json.loads(line))
+        return typed_line(Entry, line)
     except (ValueError, RecursionError):
         return None

@@ -7,7 +7,7 @@ type each; everything else in an item is for other readers. Sensors add the prop
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
@@ -136,6 +136,13 @@ def scene_of(item: Mapping[str, Any], details: Callable[[Any], Hashable] = lambd
         footprint=geometry if isinstance(geometry, shapely.Geometry) else _outline(geometry),
         details=details(told["details"]),
     )
+
+
+def addresses(scene: Scene) -> Iterator[str]:
+    """Addresses of all assets of a scene; assets of catalogues that nobody asked for yet are not made for that."""
+    if isinstance(scene.assets, LateDict):
+        return (str(told[0]) for told in scene.assets.told.values())
+    return (asset.uri for asset in scene.assets.values())
 
 
 def _outline(geometry: Mapping[str, Any] | None) -> shapely.Geometry | None:

@@ -62,7 +62,7 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
                 [*report.scenes, *report.kept],
                 step.scenes.items,
                 stamps=report.stamps,
-                like=found_before,
+                like=[found_before],
             )
         chosen, dropped = fitting(run.campaign, report.scenes, step.scenes)
         if not chosen:
@@ -73,7 +73,7 @@ def scan_products(run: Run, progress: Callable[[int, int], None]) -> list[catalo
                 hint=remedy,
             )
         selected = _catalogue(run, step)
-        catalogue.write(selected, chosen, step.scenes.items, stamps=report.stamps, like=selected)
+        catalogue.write(selected, chosen, step.scenes.items, stamps=report.stamps, like=[selected])
     return failures
 
 
