@@ -31,7 +31,7 @@ from hpckit.production.stop import Stop
 from hpckit.runs.group import group_files
 from hpckit.runs.journal import Entry, flat, read_attempts
 from hpckit.runs.part import is_fenced
-from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of
+from hpckit.runs.plan import Bundle, Unit, bundles, cost_of, tiles_of_all
 from hpckit.runs.run import open_frozen
 from hpckit.steps.command import MEMORY_MIB
 from hpckit.submissions.attempts import announced, next_number, suffix, writer_name
@@ -141,7 +141,7 @@ def _as_processes(
         report=lambda entry: None,
         name=name,
         stop=stop,
-        tiles=_tiles(units),
+        tiles=tiles_of_all(units),
         frozen=submission.frozen,
     )
     _join_files(submission, name, units)
@@ -170,7 +170,7 @@ def _as_rank(submission: Submission, units: Sequence[Unit], name: str, ranks: Ra
                 continue
             yield made[position]
 
-    Worker(submission.run_dir, mine, threads, stop, _tiles(units), submission.frozen).work(draw(), report)
+    Worker(submission.run_dir, mine, threads, stop, tiles_of_all(units), submission.frozen).work(draw(), report)
     longest = max([*map(cost_of, made), *spent], default=0.0)
     if not ranks.everyone(_FAREWELL_S + _FAREWELL_UNITS * longest):
         # A rank is gone: no collective operation, and no orderly end of MPI, is possible any more.
@@ -183,10 +183,6 @@ def _as_rank(submission: Submission, units: Sequence[Unit], name: str, ranks: Ra
     if ranks.size > 1:
         _join_files(submission, name, units)
     return _farewell(len(units) - sum(counts))
-
-
-def _tiles(units: Sequence[Unit]) -> list[str]:
-    return sorted({tile for unit in units for tile in tiles_of(unit)})
 
 
 def _leave_at_once(code: int) -> None:
@@ -207,7 +203,7 @@ def _join_files(submission: Submission, name: str, units: Sequence[Unit]) -> Non
     _join(submission.run_dir / "journal" / f"{name}.jsonl")
     campaign = open_frozen(submission.run_dir, submission.frozen).campaign
     folders = [manifest_folder(store) for _, store in stores(campaign)]
-    for folder in sorted({folder / tile for folder in folders for tile in _tiles(units)}):
+    for folder in sorted({folder / tile for folder in folders for tile in tiles_of_all(units)}):
         _join(folder / f"{flat(name)}.jsonl")
 
 

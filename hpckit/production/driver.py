@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,6 +31,7 @@ from hpckit.production.sync import SyncReport, sync
 from hpckit.runs.frozen import adopt, prune
 from hpckit.runs.journal import Entry
 from hpckit.runs.part import AT_SITES, is_home, require_no_ledger, require_no_part
+from hpckit.runs.plan import Unit, tiles_of_all
 from hpckit.runs.run import Run, campaign_digest, claim, find_run, open_run
 from hpckit.steps.command import scratch_prefix
 from hpckit.submissions.idle import require_no_jobs, submitted
@@ -194,9 +195,16 @@ def _run_stages(planned: Planned, workers: int, console: Console, result: Result
                 workers=workers_of(stage, workers),
                 threads=stage.cores or max(1, available_cores() // workers),
                 report=_reporter(result, console, cost, progress),
+                tiles=_tiles(planned, units),
                 frozen=planned.run.frozen,
             )
         result.stopped = bool(left)
+
+
+def _tiles(planned: Planned, units: Sequence[Unit]) -> list[str] | None:
+    """Tiles that units concern, where these are not all: a worker reads the scenes of no others."""
+    tiles = tiles_of_all(units)
+    return None if planned.tiles is None or len(tiles) == len(planned.tiles.acquisitions) else tiles
 
 
 def _reporter(

@@ -103,6 +103,11 @@ def tiles_of(unit: Unit) -> list[str]:
     return list(unit.args["tiles"] if "tiles" in unit.args else [unit.args["tile"]])
 
 
+def tiles_of_all(units: Iterable[Unit]) -> list[str]:
+    """Tiles that any of some units concerns, sorted."""
+    return sorted({tile for unit in units for tile in tiles_of(unit)})
+
+
 def write_plan(path: Path, units: Iterable[Unit]) -> None:
     """Write units to a Parquet file, atomically."""
     import pyarrow as pa
