@@ -14,7 +14,9 @@ from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
 from hpckit.cubes.tiles import read_tiles
+from hpckit.errors import CrateError, GraphError
 from hpckit.production.driver import plan_campaign, run_campaign
+from hpckit.production.provenance import crate as crates
 from hpckit.reduce.graphs.work import Work
 from hpckit.runs.run import find_run
 from tests.graph_examples import calling, ending, node, of
@@ -66,9 +68,40 @@ def test_the_whole_run(made: Path, tmp_path: Path) -> None:  # noqa: F811
         (file,) = api.graph_results(path)
         with rasterio.open(file.path) as source:
             assert source.shape == (120, 120) and np.isfinite(source.read(1)).any()
+        frozen = find_run(path).frozen
         planned, _ = plan_campaign(load_campaign(path), QUIET, workers=1)
-        assert not list(planned.plan.todo("graph"))
+        assert not list(planned.plan.todo("graph")) and find_run(path).frozen == frozen
+        made_again(path, tmp_path, server.url)
         square["coordinates"][0][2] = [4.9, 52]
         (served / "areas.json").write_text(json.dumps(square))
         planned, _ = plan_campaign(load_campaign(path), QUIET, workers=1)
         assert list(planned.plan.todo("graph")), "other geometries"
+        with pytest.raises(CrateError, match=r"load_url of http\S+areas.json gives something else$"):
+            api.reproduce(tmp_path / "run.zip", tmp_path / "changed", console=QUIET)
+        square["coordinates"][0][2] = [5, 52]
+        (served / "areas.json").write_text(json.dumps(square))
+        gone = json.loads((served / f"page{DATES - 2}.json").read_text())
+        gone["links"] = []
+        (served / f"page{DATES - 2}.json").write_text(json.dumps(gone))
+        with pytest.raises(
+            CrateError, match=r"load_stac of http\S+api.json gives something else, S2A_\S+ for example"
+        ):
+            api.reproduce(tmp_path / "run.zip", tmp_path / "fewer", console=QUIET)
+    with pytest.raises(GraphError, match="cannot be read"):
+        api.reproduce(tmp_path / "run.zip", tmp_path / "gone", console=QUIET)
+
+
+def made_again(path: Path, folder: Path, url: str) -> None:
+    """The crate says what was loaded, and a run from it loads the same."""
+    api.crate(path, folder / "run.zip")
+    crate = crates.read(folder / "run.zip")
+    items, areas = crate.document(crates.INPUTS)["loaded"]
+    assert (items["process"], items["place"]) == ("load_stac", f"{url}/api.json")
+    assert (areas["process"], areas["place"]) == ("load_url", f"{url}/areas.json") and not areas["products"]
+    assert len(items["products"]) == DATES and all(product["digest"] for product in items["products"])
+    entities = json.loads(crate.files[crates.METADATA])["@graph"]
+    used = {item["@id"] for item in next(item for item in entities if item["@id"] == "#run")["object"]}
+    named = {item["@id"] for item in entities if item["@id"].startswith(("#loaded/", "#product/"))}
+    assert len(named) == DATES + 2 and named <= used
+    again = api.reproduce(folder / "run.zip", folder / "again", console=QUIET)
+    assert again.is_equal, again.outputs

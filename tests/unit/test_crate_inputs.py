@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from hpckit.base.files import digest_file
 from hpckit.errors import CrateError
 from hpckit.production.provenance import crate
-from hpckit.production.provenance.finding import Given, differences, find
-from hpckit.production.provenance.inputs import Product
+from hpckit.production.provenance.finding import Given, differences, find, of_servers
+from hpckit.production.provenance.inputs import Loaded, Product
 
 NAMES = ("S2A_MSIL2A_20240501T105031_T31UFU", "S2B_MSIL2A_20240506T105031_T31UFU")
 MODEL = "reductions.classes.model"
@@ -134,3 +135,25 @@ def test_inputs_of_another_form(tmp_path, content):
     made = crate.Crate(tmp_path / "a", "0", {crate.INPUTS: content, crate.RUN: b"{}"})
     with pytest.raises(CrateError, match=r"inputs\.json"):
         find(made, Given())
+
+
+def loaded(*digests: str, products=()) -> list[Loaded]:
+    return [Loaded("reductions.x", "load_url", "https://a.example/x.json", digest, products) for digest in digests]
+
+
+def with_loaded(path: Path, value: object) -> crate.Crate:
+    inputs = {"products": [], "files": [], "campaigns": {}, "loaded": value}
+    return crate.Crate(path, "0", {crate.INPUTS: crate.as_json(inputs)})
+
+
+def test_answers_of_servers_are_compared_in_any_order(tmp_path):
+    made = with_loaded(tmp_path, [asdict(item) for item in loaded("a", "b")])
+    assert of_servers(made, loaded("b", "a")) == []
+    for other in (loaded("a"), loaded("a", "c"), []):
+        assert of_servers(made, other) == ["reductions.x: load_url of https://a.example/x.json gives something else"]
+
+
+def test_crates_of_before_do_not_say_what_was_loaded(tmp_path):
+    assert of_servers(crate_at(tmp_path), loaded("a")) == []
+    with pytest.raises(CrateError, match="does not fit this version"):
+        of_servers(with_loaded(tmp_path, [{"field": "x"}]), [])

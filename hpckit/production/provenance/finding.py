@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from hpckit.base.quantities import format_count
 from hpckit.errors import CrateError
 from hpckit.inputs.uri import is_remote
 from hpckit.production.provenance.crate import INPUTS, RUN, Crate
-from hpckit.production.provenance.inputs import OtherFile, Product
+from hpckit.production.provenance.inputs import Loaded, OtherFile, Product
 from hpckit.production.provenance.places import placed
 
 _ENDINGS: Final = (".zip", ".SAFE", ".safe")
@@ -169,3 +169,37 @@ def differences(crate: Crate, now: Sequence[Product], contents: Mapping[str, Any
         if other.field.startswith("scenes.") and str(contents.get(option, "")) != other.digest:
             found.append(f"{other.field} is another file")
     return sorted(found)
+
+
+def of_servers(crate: Crate, now: Iterable[Loaded]) -> list[str]:
+    """What graphs load from servers and the crate has otherwise, a sentence for each address.
+
+    Crates of earlier versions do not say it, so nothing is compared with them.
+    """
+    document = crate.document(INPUTS)
+    if "loaded" not in document:
+        return []
+    try:
+        before = _by_address(document["loaded"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CrateError(f"{crate.path}: {INPUTS} does not fit this version of hpckit") from error
+    after = _by_address(asdict(item) for item in now)
+    found = []
+    for address in sorted(before.keys() | after.keys()):
+        reduction, process, place = address
+        old, new = before.get(address, {}), after.get(address, {})
+        if old != new:
+            names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name) and name)
+            which = f", {names[0]} for example" if names else ""
+            found.append(f"{reduction}: {process} of {place} gives something else{which}")
+    return found
+
+
+def _by_address(items: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Digests of what was loaded, by product; of geometries, and of a catalogue as a whole, without a name."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for item in items:
+        known = found.setdefault((item["field"], item["process"], item["place"]), {})
+        known[""] = " ".join(sorted([*known.get("", "").split(), item["digest"]]))
+        known |= {product["id"]: product["digest"] for product in item["products"]}
+    return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import shapely
 
-from hpckit.base.files import digest_file
+from hpckit.base.files import digest_file, digest_json
 from hpckit.base.reading import files_below, read_bytes
 from hpckit.campaign.blocks import BlockReduction, FunctionReduction, PredictReduction
 from hpckit.campaign.campaign import Campaign
@@ -19,6 +19,7 @@ from hpckit.cubes.tiles import Tiles
 from hpckit.errors import CrateError
 from hpckit.production.provenance.places import portable
 from hpckit.reduce.graphs import frozen
+from hpckit.reduce.graphs.collection import Collection
 from hpckit.runs.run import Run
 from hpckit.sensors.model import Scene
 from hpckit.sensors.stac.files import file_of
@@ -53,6 +54,22 @@ class OtherFile:
     digest: str
     """BLAKE2b of its bytes (`base.files.digest_file`); of options of a sensor, what the plan froze."""
     place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a process graph loaded from a server when it was planned."""
+
+    field: str
+    """`reductions.water`."""
+    process: str
+    """`load_url` or `load_stac`."""
+    place: str
+    """Address, without what follows `?`."""
+    digest: str
+    """Of the geometries; of a catalogue, of ids and digests of its products."""
+    products: tuple[Product, ...] = ()
+    """Of a catalogue."""
 
 
 def products(tiles: Tiles) -> list[Product]:
@@ -90,6 +107,32 @@ def other_files(run: Run) -> list[OtherFile]:
         place, digest = portable(str(path), campaign.folder), str(campaign.contents.get(name, ""))
         found.append(OtherFile(f"scenes.{option}.{name}", path.name, digest, place))
     return found
+
+
+def loaded(run: Run) -> list[Loaded]:
+    """What the process graphs of a run loaded from servers, by field and address.
+
+    Raises
+    ------
+    PlanError
+        If frozen inputs are missing, or do not fit this version.
+    """
+    found = []
+    for reduction in run.campaign.graphs:
+        if isinstance(reduction, GraphReduction):
+            where = f"reductions.{reduction.name}"
+            for url, digest in frozen.addresses_of(run, reduction):
+                found.append(Loaded(where, "load_url", portable(url, run.campaign.folder), digest))
+            for collection in frozen.loaded_of(run, reduction)[0].values():
+                found.append(_catalogue(where, collection))
+    return sorted(found, key=lambda item: (item.field, item.place, item.digest))
+
+
+def _catalogue(where: str, collection: Collection) -> Loaded:
+    chosen = products(collection.tiles)
+    digest = digest_json([[product.id, product.digest] for product in chosen])
+    place = portable(collection.name, collection.tiles.campaign.folder)
+    return Loaded(where, "load_stac", place, digest, tuple(chosen))
 
 
 def _require_same(path: Path, known: str) -> None:
@@ -147,12 +190,15 @@ def collections(campaign: Campaign) -> dict[str, str]:
     return found
 
 
-def described(found: list[Product], others: list[OtherFile], campaigns: Mapping[str, str]) -> dict[str, Any]:
+def described(
+    found: Iterable[Product], others: Iterable[OtherFile], campaigns: Mapping[str, str], served: Iterable[Loaded]
+) -> dict[str, Any]:
     """Content of `inputs.json`."""
     return {
         "products": [asdict(product) for product in found],
         "files": [asdict(other) for other in others],
         "campaigns": dict(campaigns),
+        "loaded": [asdict(item) for item in served],
     }
 
 

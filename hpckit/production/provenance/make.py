@@ -61,7 +61,7 @@ def make(run: Run, path: Path, about: About, figures: Mapping[str, Energy] | Non
 def _documents(found: Record) -> dict[str, bytes]:
     campaign = json.loads(read_bytes(found.run.inputs / CAMPAIGN_JSON))
     _hide(campaign["campaign"])
-    inputs = described(list(found.products), list(found.others), found.campaigns)
+    inputs = described(found.products, found.others, found.campaigns, found.loaded)
     return {
         crate.CAMPAIGN: crate.as_json(without_home(campaign)),
         crate.RUN: crate.as_json(found.described()),

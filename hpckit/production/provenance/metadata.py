@@ -17,7 +17,7 @@ from hpckit.cubes.made import Made
 from hpckit.inputs.uri import is_remote
 from hpckit.production.provenance import crate, entities
 from hpckit.production.provenance.entities import HPCKIT, About, Entity
-from hpckit.production.provenance.inputs import OtherFile, Product
+from hpckit.production.provenance.inputs import Loaded, OtherFile, Product
 from hpckit.production.provenance.record import Record, text_of
 
 _SPECIFICATION: Final = "https://w3id.org/ro/crate/1.1"
@@ -82,7 +82,9 @@ def _graph(
     results : sequence of Entity
         Outputs, which may be files of the crate.
     """
-    inputs = [*map(_product, record.products), *map(_other, record.others)]
+    used_products = {product.id: product for item in record.loaded for product in item.products}
+    used_products |= {product.id: product for product in record.products}
+    inputs = [*map(_product, used_products.values()), *map(_other, record.others), *map(_loaded, record.loaded)]
     people, licence, usage = entities.people(about), entities.licence(about), list(entities.usage(record))
     images = [entities.container(image) for image in record.software.images]
     agents = [people] if people else []
@@ -214,6 +216,16 @@ def _other(other: OtherFile) -> Entity:
         "name": f"{other.field}: {other.name}",
         "identifier": f"hpckit-content:{other.digest}",
         "disambiguatingDescription": other.place,
+    }
+
+
+def _loaded(item: Loaded) -> Entity:
+    return {
+        "@id": f"#loaded/{quote(item.field)}/{item.digest[:16]}",
+        "@type": ["CreativeWork", "prov:Entity"],
+        "name": f"{item.field}: {item.process} {item.place}",
+        "identifier": f"hpckit-content:{item.digest}",
+        "url": item.place,
     }
 
 

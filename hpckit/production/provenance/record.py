@@ -12,7 +12,15 @@ from hpckit.base.quantities import format_count
 from hpckit.cubes.made import Made
 from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import CrateError
-from hpckit.production.provenance.inputs import OtherFile, Product, collections, other_files, products
+from hpckit.production.provenance.inputs import (
+    Loaded,
+    OtherFile,
+    Product,
+    collections,
+    loaded,
+    other_files,
+    products,
+)
 from hpckit.production.provenance.places import portable
 from hpckit.production.provenance.software import Software, software
 from hpckit.production.stages import stages_of
@@ -60,6 +68,7 @@ class Record:
     products: tuple[Product, ...]
     others: tuple[OtherFile, ...]
     campaigns: Mapping[str, str]
+    loaded: tuple[Loaded, ...]
     outputs: tuple[Made, ...]
 
     def described(self) -> dict[str, Any]:
@@ -119,6 +128,7 @@ def record(run: Run, figures: Mapping[str, Energy] | None = None) -> Record:
         products=tuple(products(tiles)),
         others=tuple(other_files(run)),
         campaigns=collections(run.campaign),
+        loaded=tuple(loaded(run)),
         outputs=tuple(outputs(tiles)),
     )
 

@@ -17,8 +17,8 @@ from hpckit.errors import CrateError, DamagedFileError
 from hpckit.production.driver import plan_campaign, run_campaign
 from hpckit.production.provenance import crate as crates
 from hpckit.production.provenance.crate import Crate
-from hpckit.production.provenance.finding import Given, differences, find
-from hpckit.production.provenance.inputs import products
+from hpckit.production.provenance.finding import Given, differences, find, of_servers
+from hpckit.production.provenance.inputs import loaded, products
 from hpckit.production.provenance.placing import campaign_of
 from hpckit.production.provenance.record import outputs
 from hpckit.production.provenance.software import differences as of_software
@@ -108,6 +108,7 @@ def reproduce(
     if planned.tiles is None:
         raise CrateError(f"{path}: steps that make products are not made again", hint=crates.BY_HAND)
     _require_same_inputs(found, differences(found, products(planned.tiles), planned.run.campaign.contents))
+    _require_same_answers(found, of_servers(found, loaded(planned.run)))
     others = of_software(read_software(found.document(crates.RUN).get("software", {})), software(planned.run, (), 0))
     for other in others:
         console.warn(f"{other}; digests may differ for that")
@@ -148,6 +149,15 @@ def _require_same_inputs(found: Crate, faults: Sequence[str]) -> None:
         raise CrateError(
             f"{found.path}: the inputs are not those of the crate: {'; '.join(faults[:3])}{more}",
             hint="say with --products where the products are that it was made from",
+        )
+
+
+def _require_same_answers(found: Crate, faults: Sequence[str]) -> None:
+    if faults:
+        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise CrateError(
+            f"{found.path}: servers do not have what the run loaded: {'; '.join(faults[:3])}{more}",
+            hint="campaign.json of the crate, run by hand, computes from what they have now",
         )
 
 

@@ -49,7 +49,9 @@ class GraphEnvironment:
     of_stac: dict[str, Collection] = field(default_factory=dict)
     """What `load_stac` opened, by address and extents."""
     of_urls: dict[str, Geometries] = field(default_factory=dict)
-    """What `load_url` read, by address."""
+    """What `load_url` read, by address, format and options."""
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Of these, without secrets."""
     opened: dict[str, Collection] = field(default_factory=dict)
     sources: list[CollectionSource] = field(default_factory=list)
     """All that was loaded, in the order of the first load."""
@@ -122,6 +124,7 @@ class GraphEnvironment:
         if key not in self.of_urls:
             self._require_hosts(url, "load_url", "put the geometries into the graph, with load_geojson")
             self.of_urls[key] = read_url(url, format, self.hosts)
+            self.addresses[key] = without_secrets(url)
         return self.of_urls[key]
 
     def _require_hosts(self, url: str, process: str, hint: str) -> None:

@@ -130,6 +130,11 @@ def loaded_of(run: Run, reduction: GraphReduction) -> tuple[dict[str, Collection
     return stac, outside.urls(folder)
 
 
+def addresses_of(run: Run, reduction: GraphReduction) -> list[tuple[str, str]]:
+    """Address and digest of the geometries that each `load_url` read when the graph was frozen."""
+    return outside.addresses(_folder(run, reduction) / _OUTSIDE)
+
+
 def code(run: Run, reduction: FunctionReduction) -> Path:
     """Folder with the frozen source files of a function; it is not there for one of an installed package."""
     return _folder(run, reduction) / _CODE

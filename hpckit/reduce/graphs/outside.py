@@ -3,14 +3,14 @@
 ::
 
     graphs/<reduction>/outside/
-      urls.json                       digest and file of what each `load_url` read
+      urls.json                       address, without secrets, and digest of what each `load_url` read
       <key>.parquet                   its geometries
       stac-<key>/                     of `load_stac`: as a collection of a campaign
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -63,17 +63,27 @@ def freeze(graph: Graph, hosts: Iterable[str], folder: Path, items: Path) -> lis
     for key, geometries in environment.of_urls.items():
         write_geometries(folder / f"{key}.parquet", geometries)
     digests = {key: digest_file(folder / f"{key}.parquet") for key in sorted(environment.of_urls)}
-    write_json(folder / _URLS, digests)
+    write_json(folder / _URLS, {key: [environment.addresses[key], digest] for key, digest in digests.items()})
     return list(digests.values())
 
 
 def urls(folder: Path) -> dict[str, Geometries]:
     """Geometries of addresses that were frozen, by key."""
+    return {key: read_geometries(folder / f"{key}.parquet") for key in _known(folder)}
+
+
+def addresses(folder: Path) -> list[tuple[str, str]]:
+    """Address and digest of what each `load_url` read; of runs of earlier versions the address is empty."""
+    known = _known(folder).values()
+    return [("", item) if isinstance(item, str) else (item[0], item[1]) for item in known]
+
+
+def _known(folder: Path) -> Mapping[str, str | Sequence[str]]:
     try:
-        known: Mapping[str, str] = read_json(folder / _URLS)
+        known: Mapping[str, str | Sequence[str]] = read_json(folder / _URLS)
     except FileNotFoundError:
         return {}
-    return {key: read_geometries(folder / f"{key}.parquet") for key in known}
+    return known
 
 
 def stac(folder: Path) -> list[Path]:

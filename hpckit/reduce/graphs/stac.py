@@ -10,18 +10,19 @@ import logging
 from collections.abc import Collection as Names
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shapely
 
 from hpckit.base.files import digest_json, write_json
+from hpckit.base.reading import read_json
 from hpckit.campaign.campaign import Campaign
 from hpckit.catalogue import catalogue, tiling
 from hpckit.cubes import held
 from hpckit.cubes.held import WHOLE
 from hpckit.cubes.tiles import Tiles
-from hpckit.errors import FileUnavailableError, GraphError, HpckitError
+from hpckit.errors import DamagedFileError, FileUnavailableError, GraphError, HpckitError
 from hpckit.inputs.httpfiles import permit
 from hpckit.inputs.transfer import without_secrets
 from hpckit.processgraph.process import Request
@@ -67,7 +68,7 @@ def open_stac(url: str, request: Request, hosts: Names[str], folder: Path) -> Co
     what = without_secrets(url)
     items = items_at(url, _bounds(request), request.period, hosts)
     path = folder / key_of(url, request) / _ITEMS
-    write_json(path, {"type": "FeatureCollection", "features": items})
+    _keep(path, {"type": "FeatureCollection", "features": items})
     private = sorted(set(hosts) - {ANY_HOST})
     permit(private)
     try:
@@ -86,6 +87,16 @@ def open_stac(url: str, request: Request, hosts: Names[str], folder: Path) -> Co
     for failure in report.failures:
         _log.warning("%s: an item is left out: %s", what, failure.reason)
     return Collection(what, _tiles(scenes, private, path.parent))
+
+
+def _keep(path: Path, items: dict[str, Any]) -> None:
+    """Write items, unless they are there: frozen inputs have the time of the file, and equal items are the same."""
+    try:
+        known = read_json(path)
+    except (FileNotFoundError, DamagedFileError):
+        known = None
+    if known != items:
+        write_json(path, items)
 
 
 def _alike(scenes: Sequence[Scene]) -> list[Scene]:
