@@ -211,6 +211,7 @@ def prepare_numba() -> None:
     _numba_for_level()
     cpu_target.target_context.refresh()
     cpu_target.typing_context.refresh()
+    _key()
 
 
 @functools.cache

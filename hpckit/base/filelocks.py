@@ -44,7 +44,7 @@ def gdal_without_locks(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     before = pyogrio.get_gdal_config_option(_OPTION)
     pyogrio.set_gdal_config_options({_OPTION: True})

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _hiding: Final = threading.Lock()
+_commands: Final[set[int]] = set()
 
 
 def boot() -> str | None:
@@ -80,6 +81,24 @@ def importing() -> Iterator[None]:
     finally:
         if searched:
             gc.enable()
+
+
+def be_command() -> None:
+    """Note that this process is a command of hpckit: all that it has open is known, as in no process of a user's."""
+    _commands.add(os.getpid())
+
+
+def is_command() -> bool:
+    """Whether this process is a command of hpckit."""
+    return os.getpid() in _commands
+
+
+def may_fork() -> bool:
+    """Whether this process may be copied: a command of hpckit with one thread, those of libraries included."""
+    try:
+        return is_command() and len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -245,7 +245,7 @@ def read_table(
     wanted = names if columns is None else [name for name in names if name in columns]
     if where is None:
         return opened.read(columns=wanted)
-    parts = [opened.schema_arrow.empty_table().select(wanted)]
+    parts = [pa.Table.from_batches([], opened.schema_arrow).select(wanted)]  # `empty_table` imports pandas too
     for number in range(opened.num_row_groups):
         if not _may_hold(opened.metadata.row_group(number), where):
             continue

@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from hpckit.base.distribution import namesake
+from hpckit.base.processes import be_command
 from hpckit.base.version import __version__
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -142,16 +143,23 @@ def cli(debug: bool, host: str | None) -> None:
     """
 
 
+def _begin() -> None:
+    """What a process does that is this command and nothing else."""
+    be_command()
+    if _ASKED in os.environ:
+        from hpckit.cli.completion import answer
+
+        sys.exit(answer(cli))
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the command line; errors that are meant for people are one sentence and an exit code."""
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
     # Nothing here uses BLAS, and numpy's starts a thread on each core when it is imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    if args is None and _ASKED in os.environ:
-        from hpckit.cli.completion import answer
-
-        sys.exit(answer(cli))
+    if args is None:
+        _begin()
     if foreign := namesake(__file__.rpartition("/cli/")[0]):
         click.echo(f"hpckit: {foreign}", err=True)
     try:

@@ -244,11 +244,11 @@ def worker(
     from hpckit.base.processes import importing
 
     with importing():
-        from hpckit.production.local import make_ready
-
-        if processes > 1:  # the server of workers imports while this process does
-            make_ready(threads)
         from hpckit.jobs.element import run_element
+        from hpckit.production.workerprocess import make_ready
+
+    if processes > 1:  # the server of workers imports the rest while this process reads its units
+        make_ready(threads)
 
     raise SystemExit(
         run_element(run.absolute(), submission, stage, element, processes=processes, threads=threads, frozen=frozen)

@@ -217,7 +217,7 @@ def write_layer(
     path: Path, shapes: Sequence[shapely.Geometry], fields: Mapping[str, Sequence[str | float]], epsg: int
 ) -> None:
     """Write polygons with fields of text or numbers as a GeoPackage, its layer named like the file."""
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     columns = [np.array(column, dtype=object if isinstance(column[0], str) else None) for column in fields.values()]
     pyogrio.raw.write(

@@ -5,7 +5,6 @@ Where all is compiled, numpy and numba are not imported: `submit` asks that of t
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any, Final
 from hpckit.base.compiled import compile_only, is_ready, mark_ready
 from hpckit.base.processes import without_main
 from hpckit.base.quantities import available_cores
+from hpckit.production.workerprocess import start_process
 
 _SOURCES: Final = (
     *("reduce/kernels/*.py", "reduce/signatures/*.py", "sensors/sentinel1/*.py", "space/warp.py"),
@@ -98,17 +98,8 @@ def _shares(names: Iterable[str], count: int) -> list[list[str]]:
 
 def _start(names: Sequence[str], level: str | None, named: bool) -> Any:
     # No pool: its processes would wait for ever if this one were killed.
-    arguments = (names, level, named)
     with without_main():
-        try:
-            process: Any = multiprocessing.get_context("forkserver").Process(
-                target=_compile, args=arguments, daemon=True
-            )
-            process.start()
-        except OSError:  # see `hpckit.production.local`: where TMPDIR is too long
-            process = multiprocessing.get_context("spawn").Process(target=_compile, args=arguments, daemon=True)
-            process.start()
-    return process
+        return start_process(_compile, (names, level, named))
 
 
 def _compile(names: Sequence[str], level: str | None, named: bool) -> None:

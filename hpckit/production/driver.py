@@ -15,6 +15,7 @@ from hpckit.base.console import Console
 from hpckit.base.filelocks import gdal_without_locks, locks_work
 from hpckit.base.files import PARTIAL
 from hpckit.base.quantities import available_cores, format_count
+from hpckit.base.reading import is_there
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.tiles import read_tiles
 from hpckit.cubes.verify import Fault
@@ -23,11 +24,12 @@ from hpckit.inputs import partnotes
 from hpckit.production.compiling import compile_kernels, lacking
 from hpckit.production.estimate import Estimate, estimate, workers_of
 from hpckit.production.kernels import of_campaign
-from hpckit.production.local import make_ready, run_units
+from hpckit.production.local import run_units
 from hpckit.production.planning import Planned, lay_stores_out, plan_all, plan_products, working
 from hpckit.production.portion import portion
 from hpckit.production.stages import stages_of
 from hpckit.production.sync import SyncReport, sync
+from hpckit.production.workerprocess import make_ready
 from hpckit.runs.frozen import adopt, prune
 from hpckit.runs.journal import Entry
 from hpckit.runs.part import AT_SITES, is_home, require_no_ledger, require_no_part
@@ -115,7 +117,8 @@ def run_campaign(
     run = open_run(campaign)
     require_no_ledger(run.path, campaign.path)
     require_no_part(run.path, campaign.path)
-    make_ready(max(1, available_cores() // workers))
+    if not is_there(run.path / "journal"):  # else perhaps nothing is left to do
+        make_ready(_threads(workers))
     with claim(run), gdal_without_locks(not locks_work(run.path)), without_collector():
         require_no_jobs(run)
         tidy(run)
@@ -175,6 +178,7 @@ def _run_stages(planned: Planned, workers: int, console: Console, result: Result
     """Do the unfinished units of a plan, stage by stage."""
     result.run = working(planned.run)
     if planned.plan.pending:
+        make_ready(_threads(workers))
         estimate(planned, workers).require_fit()
     lay_stores_out(planned)
     tried = {entry.unit for entry in result.failed}
@@ -193,7 +197,7 @@ def _run_stages(planned: Planned, workers: int, console: Console, result: Result
                 planned.run.path,
                 units,
                 workers=workers_of(stage, workers),
-                threads=stage.cores or max(1, available_cores() // workers),
+                threads=stage.cores or _threads(workers),
                 report=_reporter(result, console, cost, progress),
                 tiles=_tiles(planned, units),
                 frozen=planned.run.frozen,
@@ -205,6 +209,11 @@ def _tiles(planned: Planned, units: Sequence[Unit]) -> list[str] | None:
     """Tiles that units concern, where these are not all: a worker reads the scenes of no others."""
     tiles = tiles_of_all(units)
     return None if planned.tiles is None or len(tiles) == len(planned.tiles.acquisitions) else tiles
+
+
+def _threads(workers: int) -> int:
+    """Threads of each of some worker processes on this machine."""
+    return max(1, available_cores() // workers)
 
 
 def _reporter(

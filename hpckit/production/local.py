@@ -8,29 +8,25 @@ killed) seals what it has and ends.
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.forkserver as forkserver
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Final
 
-from hpckit.base.processes import without_main
 from hpckit.base.quantities import format_exit
 from hpckit.errors import RunError
 from hpckit.production.stop import AFTER_UNIT, Stop
+from hpckit.production.workerprocess import start_worker
 from hpckit.runs.journal import Entry, Journal
 from hpckit.runs.plan import Bundle, Unit, bundles, cost_of
 
-_PRELOADED: Final = ["hpckit.production.preloaded"]
-_THREAD_VARIABLES: Final = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
-_SETTING: Final = threading.RLock()
 _SERVER_GONE: Final = 255
 """What `multiprocessing` gives as exit code where the server that forks processes has ended."""
 _MAX_STILLBORN: Final = 3
@@ -106,13 +102,6 @@ def run_units(
     return [unit for bundle in (*pool.given_back, *pool.queue) for unit in bundle]
 
 
-def make_ready(threads: int) -> None:
-    """Start the server that forks workers, which imports while this process goes on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(_PRELOADED)
-    with _thread_variables(threads), without_main(), suppress(OSError):  # see `_start`
-        forkserver.ensure_running()
-
-
 class _Pool:
     def __init__(
         self,
@@ -146,7 +135,8 @@ class _Pool:
         """Start one more worker."""
         name = f"{self.name}-{self.started}"
         ours, theirs = multiprocessing.Pipe()
-        process = _start((theirs, self.run_dir, name, self.threads, self.tiles, self.frozen), self.threads)
+        given = theirs, self.run_dir, name, self.threads, self.tiles, self.frozen
+        process = start_worker(_serve, given, self.threads)
         theirs.close()
         self.started += 1
         self.workers.append(_Worker(process, ours, name))
@@ -245,23 +235,6 @@ class _Pool:
         self.report(entry)
 
 
-def _start(arguments: tuple[Any, ...], threads: int) -> Any:
-    """Start a worker process."""
-    # A server that imported everything once and forks: fast, and free of this process's threads.
-    make_ready(threads)
-    server = multiprocessing.get_context("forkserver")
-    with _thread_variables(threads), without_main():
-        given = *arguments, dict(os.environ)
-        try:
-            process: Any = server.Process(target=_serve, args=given, daemon=True)
-            process.start()
-        except OSError:
-            # It is asked over a socket below TMPDIR, whose path may be too long for one, or which may be full.
-            process = multiprocessing.get_context("spawn").Process(target=_serve, args=given, daemon=True)
-            process.start()
-    return process
-
-
 def _serve(
     pipe: Connection,
     run_dir: Path,
@@ -299,29 +272,6 @@ def _serve(
             return  # the driver is gone; the journal has it
 
     Worker(run_dir, name, threads, stop, tiles, frozen).work(draw(), report)
-
-
-@contextmanager
-def _thread_variables(threads: int) -> Iterator[None]:
-    """Set what libraries read once when they are loaded, for a process that is about to start."""
-    # One at a time: else what one thread takes for the variables before is what another one has set for a while.
-    with _SETTING:
-        yield from _set_variables(threads)
-
-
-def _set_variables(threads: int) -> Iterator[None]:
-    # Nothing uses BLAS, whose threads would start with numpy.
-    values = {**dict.fromkeys(_THREAD_VARIABLES, str(threads)), "OPENBLAS_NUM_THREADS": "1"}
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

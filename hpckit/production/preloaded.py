@@ -5,11 +5,12 @@ from contextlib import suppress
 from hpckit.base.processes import importing
 
 with importing():
-    import odc.geo.geobox  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
 
     import hpckit.production.worker
     from hpckit.base.compiled import prepare_numba
 
     with suppress(Exception):  # a worker that needs numba says why it has none
         prepare_numba()
+
         import hpckit.reduce.kernels.composite_cpu  # noqa: F401

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from hpckit.base.arrow import numbers_of, rows_of
 from hpckit.base.files import append_line, make_folder, remove_tree, write_bytes
 from hpckit.base.reading import is_there, read_below, read_bytes, typed_line
 
@@ -168,15 +169,15 @@ def tally(run_dir: Path, units: Any, inputs: Any) -> Tally:
     table, place = table.filter(current), place.filter(current)
     order = pc.sort_indices(table, sort_keys=[("start", "ascending")])
     table, place = table.take(order), place.take(order)
-    at = place.to_numpy(zero_copy_only=False).astype(np.int64)
-    well = pc.equal(table.column("state"), "done").to_numpy(zero_copy_only=False)
+    at = numbers_of(place).astype(np.int64)
+    well = numbers_of(pc.equal(table.column("state"), "done"))
     done, tried, seconds = np.zeros(len(units), bool), np.zeros(len(units), bool), np.zeros(len(units))
     tried[at], done[at[well]] = True, True
-    seconds[at] = table.column("seconds").to_numpy()
+    seconds[at] = numbers_of(table.column("seconds"))
     slivers = np.zeros(len(units))
-    slivers[at[well]] = np.nan_to_num(table.column("slivers").to_numpy(zero_copy_only=False)[well])
+    slivers[at[well]] = np.nan_to_num(numbers_of(table.column("slivers"))[well])
     unwell = np.flatnonzero(~well & ~done[at])
-    reasons = dict(zip(at[unwell].tolist(), table.column("reason").take(unwell).to_pylist(), strict=True))
+    reasons = dict(zip(at[unwell].tolist(), table.column("reason").take(rows_of(unwell)).to_pylist(), strict=True))
     start = np.full(len(units), np.nan)
     start[at] = _epochs(table.column("start"))
     told = {place: reason or "unknown" for place, reason in reasons.items()}
@@ -199,7 +200,7 @@ def _epochs(starts: Any) -> npt.NDArray[np.float64]:
         stamps = pc.cast(starts, pa.timestamp("ms", "UTC")).cast(pa.int64())
     except pa.ArrowInvalid:
         return np.full(len(starts), np.nan)
-    epochs: npt.NDArray[np.float64] = stamps.to_numpy(zero_copy_only=False) / 1000
+    epochs: npt.NDArray[np.float64] = numbers_of(stamps) / 1000
     return epochs
 
 
@@ -212,7 +213,7 @@ def _journal_table(run_dir: Path) -> Any:
     metrics = pa.struct([("slivers", pa.float64())])
     schema = pa.schema([*((name, pa.string()) for name in names), ("seconds", pa.float64()), ("metrics", metrics)])
     plain, odd = _sorted_out(b"\n".join(_whole_lines(run_dir)))
-    table = schema.empty_table()
+    table = pa.Table.from_batches([], schema)
     if plain:
         options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
         reading = arrow_json.ReadOptions(block_size=max(2**20, min(2**26, len(plain) + 1)))
@@ -226,7 +227,7 @@ def _journal_table(run_dir: Path) -> Any:
         table = pa.concat_tables([table, pa.Table.from_pylist(rows, schema)])
     table = table.filter(_is_whole(table)).combine_chunks()
     slivers = table.column("metrics").combine_chunks()
-    values = slivers.field("slivers") if len(slivers) else pa.array([], pa.float64())
+    values = slivers.field("slivers") if len(slivers) else pa.nulls(0, pa.float64())
     return table.drop_columns(["metrics"]).append_column("slivers", values)
 
 
@@ -261,10 +262,10 @@ def _is_utf8(line: bytes) -> bool:
 
 def _is_whole(table: Any) -> Any:
     """Rows that have what an entry has."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    known = pc.is_in(table.column("state"), value_set=pa.array(["done", "failed"]))
+    state = table.column("state")
+    known = pc.or_(pc.equal(state, "done"), pc.equal(state, "failed"))
     for name in ("unit", "inputs", "start", "seconds"):
         known = pc.and_(known, pc.is_valid(table.column(name)))
     return known

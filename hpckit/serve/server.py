@@ -55,6 +55,7 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, 
         import uvicorn
     except ImportError:
         raise ServeError("the server needs packages that are not installed", hint=pip_install("serve")) from None
+    import hpckit.base.ogr  # noqa: F401 # before there are other threads
     from hpckit.serve.app import build, log_to_stderr
     from hpckit.serve.connections import MOST_CONNECTIONS, PatientProtocol
     from hpckit.serve.service import open_service

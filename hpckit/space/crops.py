@@ -54,7 +54,7 @@ def zone_crops(
     names, codes : list of str or None
         As `zone_labels` gives them.
     """
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     nothing: list[str | None] = [None] * len(zones)
     try:

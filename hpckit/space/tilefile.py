@@ -70,7 +70,7 @@ def _shapes(tiles: Sequence[Tile]) -> list[bytes]:
 
 
 def _write_gpkg(path: Path, tiles: Sequence[Tile]) -> None:
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     columns = _columns(tiles)
     with atomic_path(path) as temporary:

@@ -574,8 +574,9 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _write_layer(path: Path, layer: str, zones: ZoneLayer) -> None:
-    import pyogrio
     import shapely
+
+    from hpckit.base.ogr import pyogrio
 
     try:
         pyogrio.raw.write(

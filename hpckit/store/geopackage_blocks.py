@@ -70,7 +70,8 @@ class Reading:
 
     def _columns(self, zones: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
         import pyarrow as pa
-        import pyogrio
+
+        from hpckit.base.ogr import pyogrio
 
         layout, table = self.layout, f"record_{self.reduction}"
         wanted = ["zone", "observation"]

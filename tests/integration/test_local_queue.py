@@ -175,7 +175,8 @@ def test_an_element_asked_to_end_gives_its_units_back(campaign, expected, tmp_pa
 def test_a_killed_worker_process_costs_its_unit(campaign, expected, tmp_path):
     submission = submit_campaign(campaign, site(tmp_path, slow(tmp_path), ranks=2), QUIET)
     until(lambda: len(ingested(campaign)) >= 2, what="for units")
-    os.kill(max(pids(campaign, "multiprocessing.forkserver")), signal.SIGKILL)
+    # The element, the server that is its copy, and the workers that this forks have one command line.
+    os.kill(max(pids(campaign, "--stage ingest")), signal.SIGKILL)
     finish(submission)
     status = read_status(find_run(campaign.path))
     assert status.stages[0].failed == 1 and any("killed by SIGKILL" in reason for reason in status.failures)

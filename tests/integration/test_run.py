@@ -159,11 +159,7 @@ def test_killing_everything_loses_nothing(campaign, expected, stage, count):
 def test_killing_a_worker_takes_only_its_unit(campaign, expected):
     process = start(campaign)
     wait_for(campaign, "ingest", 1, process)
-    children = subprocess.run(
-        ["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
-    workers = [int(child) for child in children if int(child) != process.pid and _is_worker(int(child))]
-    os.kill(workers[-1], signal.SIGKILL)
+    os.kill(_children(_server(process.pid))[-1], signal.SIGKILL)
     _, messages = process.communicate(timeout=240)
     assert process.returncode in (0, 1), messages  # 0 if it was between two units
     failed = [entry for entry in read_journal(campaign.run_dir) if entry.state == "failed"]
@@ -175,24 +171,22 @@ def test_killing_a_worker_takes_only_its_unit(campaign, expected):
 def test_end_of_the_process_that_forks_workers_fails_no_unit(campaign, expected):
     process = start(campaign)
     wait_for(campaign, "ingest", 1, process)
-    (server,) = (int(child) for child in _children(process.pid).split() if _children(int(child)))
-    os.kill(server, signal.SIGKILL)
+    os.kill(_server(process.pid), signal.SIGKILL)
     _, messages = process.communicate(timeout=240)
     assert process.returncode == 0, messages
     assert all(entry.state == "done" for entry in read_journal(campaign.run_dir))
     same(results(campaign), expected)
 
 
-def _is_worker(pid: int) -> bool:
-    # Workers hold their journal's folder; the fork server and the resource tracker read no product.
-    try:
-        return "multiprocessing.forkserver" in Path(f"/proc/{pid}/cmdline").read_text() and not _children(pid)
-    except OSError:
-        return False
+def _server(pid: int) -> int:
+    """The child that forks workers; the other one is the tracker of resources."""
+    (server,) = (child for child in _children(pid) if _children(child))
+    return server
 
 
-def _children(pid: int) -> str:
-    return subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+def _children(pid: int) -> list[int]:
+    done = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(child) for child in done.stdout.split()]
 
 
 def test_ctrl_c_finishes_the_units_in_work_and_the_same_command_goes_on(campaign, expected):

@@ -16,8 +16,9 @@ _REINSTALL: Final = "`pip install --force-reinstall --no-deps rasterio`, whose w
 
 def examine() -> Iterator[Finding]:
     """Versions, drivers, and whether a JPEG 2000 image is decoded as it was written."""
-    import pyogrio
     import rasterio
+
+    from hpckit.base.ogr import pyogrio
 
     vectors = ".".join(map(str, pyogrio.__gdal_version__))
     yield Finding("GDAL", True, f"{rasterio.__gdal_version__} for images, {vectors} for vector files")

@@ -109,7 +109,8 @@ def write_csv(path: Path, columns: pa.Schema, batches: Batches, of_zones: OfZone
 def write_geopackage(path: Path, columns: pa.Schema, batches: Batches, of_zones: OfZones | None, name: str) -> int:
     """A layer of a GeoPackage, or a table if there are no polygons."""
     import pyarrow as pa
-    import pyogrio
+
+    from hpckit.base.ogr import pyogrio
 
     plain, given = _plain(columns, pa.binary()), _Counted(batches)
     options: dict[str, Any] = {"layer": name, "driver": "GPKG"}

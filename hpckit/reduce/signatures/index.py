@@ -5,7 +5,7 @@ Compressed sparse rows: the pixels of zone z are `pixels[offsets[z]:offsets[z + 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -43,6 +43,8 @@ class ZoneIndex:
     """Area of each zone beyond the raster, in pixels."""
     shape: tuple[int, int]
     """Rows and columns of the raster."""
+    _windows: dict[float, npt.NDArray[np.bool_]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `windows` found, by edge: all bands and dates ask for the same."""
 
     def __len__(self) -> int:
         """Number of zones."""
@@ -66,17 +68,20 @@ class ZoneIndex:
         return ZoneIndex(zones, offsets, self.pixels[entries], weights, self.outside[where], self.shape)
 
     def windows(self, edge: float) -> npt.NDArray[np.bool_]:
-        """Windows that hold the centre of a pixel of a zone; shape (window rows, columns).
+        """Windows that hold the centre of a pixel of a zone; shape (window rows, columns), not to be changed.
 
         Parameters
         ----------
         edge : float
             Of a window, in pixels of this raster: not always a whole number where windows are those of another one.
         """
-        rows, columns = self.shape
-        touched = np.zeros((ceil(rows / edge), ceil(columns / edge)), dtype=np.bool_)
-        _mark_windows(self.pixels, columns, float(edge), touched)
-        return touched
+        if edge not in self._windows:
+            rows, columns = self.shape
+            touched = np.zeros((ceil(rows / edge), ceil(columns / edge)), dtype=np.bool_)
+            _mark_windows(self.pixels, columns, float(edge), touched)
+            touched.flags.writeable = False
+            self._windows[edge] = touched
+        return self._windows[edge]
 
     def save(self, path: Path) -> None:
         """Write to an uncompressed `.npz` file, atomically."""

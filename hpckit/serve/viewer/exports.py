@@ -76,7 +76,7 @@ def _geopackage(
     zones: ZoneMap, rows: list[int], table: pd.DataFrame, marks: Mapping[str, Mapping[str, Any]]
 ) -> bytes:
     """Layer `zones` with outlines, labels and marks, and table `series`."""
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     ids = [zones.ids[row].as_py() for row in rows]
     fields = {

@@ -77,7 +77,7 @@ _ALONE: Final = {
 @contextmanager
 def ogr_alone() -> Iterator[None]:
     """Let OGR send no requests while the block lasts."""
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     before = {name: pyogrio.get_gdal_config_option(name) for name in _ALONE}
     pyogrio.set_gdal_config_options(_ALONE)

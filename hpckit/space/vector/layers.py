@@ -54,7 +54,7 @@ def read_features(
         from hpckit.space.vector.geoparquet import read_geoparquet
 
         return read_geoparquet(path, layer, field, crs)
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     require_known(path)
     with ogr_alone(), _ogr_errors(path) as said:
@@ -82,7 +82,8 @@ def read_features(
 def _ogr_errors(path: Path) -> Iterator[list[str]]:
     """What OGR says goes into a list; what it refuses becomes an error."""
     import pyarrow as pa
-    import pyogrio
+
+    from hpckit.base.ogr import pyogrio
 
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -100,7 +101,7 @@ def _ogr_errors(path: Path) -> Iterator[list[str]]:
 
 
 def _layer(path: Path, wanted: str | None) -> str:
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     layers = [(str(name), kind) for name, kind in pyogrio.list_layers(path.absolute())]
     names = [name for name, _ in layers]
@@ -142,7 +143,7 @@ def _column(path: Path, layer: str, field: str, raw_text: bool) -> pa.ChunkedArr
 
 
 def _table(path: Path, layer: str, fields: list[str], raw_text: bool) -> pa.Table:
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     options = {"ENCODING": ""} if raw_text else {}
     _, table = pyogrio.raw.read_arrow(path, layer=layer, columns=fields, read_geometry=False, **options)
@@ -157,7 +158,7 @@ def fields_of(path: Path, layer: str) -> list[str]:
     VectorError
         If the file cannot be read.
     """
-    import pyogrio
+    from hpckit.base.ogr import pyogrio
 
     with ogr_alone(), _ogr_errors(path):
         return [str(name) for name in pyogrio.read_info(path.absolute(), layer=layer)["fields"]]
