@@ -76,7 +76,7 @@ def reproduce(
     workers : int, optional
         Processes; the cores of this machine if not given.
     run_code : bool
-        Run functions and models of the crate's author.
+        Run functions of the crate's author, and models that are code (joblib, pickle).
     expected : str
         Digest that the crate must have.
 

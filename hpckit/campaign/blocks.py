@@ -15,7 +15,9 @@ from hpckit.campaign.graph import GraphReduction
 from hpckit.campaign.model import Model
 from hpckit.errors import CampaignError
 
-MODEL_KINDS: Final = (".joblib", ".pkl", ".pickle", ".skops", ".onnx")
+MODELS_WITHOUT_CODE: Final = (".skops", ".onnx")
+"""Endings of models that run nothing when they are loaded."""
+MODEL_KINDS: Final = (".joblib", ".pkl", ".pickle", *MODELS_WITHOUT_CODE)
 """How names of model files end."""
 
 

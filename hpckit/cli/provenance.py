@@ -54,7 +54,7 @@ def crate(run: Path, output: Path | None, agent: str, agent_id: str, license: st
 @click.option("--at", multiple=True, metavar="FIELD=PATH", help="Where a model, terrain model or campaign is.")
 @click.option("--workers", type=click.IntRange(1), help="Worker processes. Default: the cores of this machine.")
 @click.option("--digest", default="", metavar="SHA256", help="Refuse a crate with another digest.")
-@click.option("--run-code", is_flag=True, help="Run functions and models of the crate's author.")
+@click.option("--run-code", is_flag=True, help="Run functions of the crate's author, and models that are code.")
 @click.option("--json", "as_json", is_flag=True, help="List all outputs in JSON on stdout.")
 def reproduce(
     crate: Path,

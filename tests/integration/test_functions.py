@@ -16,7 +16,7 @@ import rasterio
 import hpckit
 from hpckit import api
 from hpckit.campaign.campaign import Campaign, load_campaign
-from hpckit.errors import CampaignError, HpckitError, PlanError, UserCodeError, VectorError
+from hpckit.errors import CampaignError, CrateError, HpckitError, PlanError, UserCodeError, VectorError
 from hpckit.look.notebook.view import NotebookView
 from hpckit.testing.stage import StageTests, run_twice
 from tests.integration.campaigns import made_once
@@ -266,6 +266,22 @@ def test_onnx_gives_the_same_map(mapped: Path, tmp_path: Path):
     path = predicting(tmp_path / "job", mapped, model="forest.onnx")
     assert not api.run(path, workers=2).failed
     assert np.mean(read(path)[0] != read(mapped, "crops")[0]) < 1e-4  # float32 within ONNX
+    made_again(path, tmp_path)
+
+
+def made_again(path: Path, folder: Path) -> None:
+    """A crate names the model by its digest; ONNX is data, so nobody is asked whether it may run."""
+    crate, model = api.crate(path, folder / "map.zip").path, path.parent / "forest.onnx"
+    assert api.reproduce(crate, folder / "again", workers=2).is_equal
+    disguised = shutil.copy(model, folder / "model.joblib")
+    with pytest.raises(CrateError, match="runs code of the crate's author"):
+        api.reproduce(crate, folder / "code", at={"reductions.made.model": disguised})
+    model.write_bytes(model.read_bytes() + b"x")
+    with pytest.raises(CrateError, match="not the file that the run used"):
+        api.reproduce(crate, folder / "changed")
+    model.unlink()
+    with pytest.raises(CrateError, match=r"no file forest\.onnx"):
+        api.reproduce(crate, folder / "gone")
 
 
 @pytest.mark.parametrize(

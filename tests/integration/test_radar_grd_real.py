@@ -15,9 +15,10 @@ from affine import Affine
 from lxml import etree
 from odc.geo.geobox import GeoBox
 
+from hpckit import api
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
-from hpckit.errors import SceneError
+from hpckit.errors import CrateError, SceneError
 from hpckit.production.check import check_campaign
 from hpckit.production.driver import run_campaign
 from hpckit.runs.journal import read_journal
@@ -263,12 +264,18 @@ def test_a_campaign_of_raw_grd(safe: Path, tmp_path: Path):
             assert frame["level"].tolist() == ["GRD"] and frame["relative_orbit"].tolist() == [168]
     finally:
         store.close()
+    crate = api.crate(tmp_path / "c.yaml", tmp_path / "grd.zip").path
+    assert api.reproduce(crate, tmp_path / "again", workers=1).is_equal
     (tmp_path / "dem.tif").rename(tmp_path / "moved.tif")
+    with pytest.raises(CrateError, match=r"scenes\.radar\.dem: no file dem\.tif"):
+        api.reproduce(crate, tmp_path / "gone")
     (tmp_path / "c.yaml").write_text(text.replace("dem.tif", "moved.tif"))
     done = len(read_journal(campaign.run_dir))
     assert run_campaign(load_campaign(tmp_path / "c.yaml"), Console(quiet=True), workers=1).exit_code == 0
     assert len(read_journal(campaign.run_dir)) == done, "the same heights under another name change nothing"
     write_dem(tmp_path / "moved.tif", 800.0, (8.0, 45.0, 9.0, 46.0))
+    with pytest.raises(CrateError, match=r"scenes\.radar\.dem is another file"):
+        api.reproduce(crate, tmp_path / "other", at={"scenes.radar.dem": tmp_path / "moved.tif"})
     lacking = run_campaign(load_campaign(tmp_path / "c.yaml"), Console(quiet=True), workers=1)
     assert lacking.exit_code != 0 and any("does not cover" in reason for reason in map(str, lacking.failed))
     [finding] = [f for f in check_campaign(load_campaign(tmp_path / "c.yaml")) if f.what == "scenes.radar.dem"]

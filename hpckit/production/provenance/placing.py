@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from hpckit.campaign.blocks import MODELS_WITHOUT_CODE
 from hpckit.errors import CrateError
 from hpckit.production.provenance.crate import BY_HAND, CAMPAIGN, Crate, unpack
 from hpckit.production.provenance.finding import Found
@@ -27,7 +28,7 @@ def campaign_of(crate: Crate, folder: Path, found: Found, *, run_code: bool) -> 
     found : Found
         Inputs that the crate does not hold.
     run_code : bool
-        Whether functions and models may be run.
+        Whether functions, and models that are code, may be run.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def campaign_of(crate: Crate, folder: Path, found: Found, *, run_code: bool) -> 
     values = crate.document(CAMPAIGN).get("campaign")
     if not isinstance(values, dict):
         raise CrateError(f"{crate.path}: {CAMPAIGN} holds no campaign")
-    _require_pure(crate, values, run_code)
+    _require_pure(crate, values, found, run_code)
     unpack(crate, "inputs/", folder / "inputs")
     try:
         _place(crate, values, folder, found)
@@ -46,11 +47,11 @@ def campaign_of(crate: Crate, folder: Path, found: Found, *, run_code: bool) -> 
     return f"{_HEAD}{json.dumps(values, indent=1, ensure_ascii=False)}\n"
 
 
-def _require_pure(crate: Crate, values: dict[str, Any], run_code: bool) -> None:
+def _require_pure(crate: Crate, values: dict[str, Any], found: Found, run_code: bool) -> None:
     for field in ("steps", "extensions"):
         if values.get(field):
             raise CrateError(f"{crate.path}: the campaign has {field}, which are not made again", hint=BY_HAND)
-    code = [item.get("name") for item in values.get("reductions", ()) if _runs_code(crate, item)]
+    code = [item.get("name") for item in values.get("reductions", ()) if _runs_code(crate, item, found)]
     if code and not run_code:
         raise CrateError(
             f"{crate.path}: reduction {code[0]!r} runs code of the crate's author",
@@ -58,10 +59,14 @@ def _require_pure(crate: Crate, values: dict[str, Any], run_code: bool) -> None:
         )
 
 
-def _runs_code(crate: Crate, reduction: dict[str, Any]) -> bool:
-    """Whether a reduction runs a function, a model, or code within a graph."""
-    graph = crate.files.get(graph_path(str(reduction.get("name"))), b"")
-    return reduction.get("kind") in ("function", "predict") or bool(reduction.get("udf")) or b"run_udf" in graph
+def _runs_code(crate: Crate, reduction: dict[str, Any], found: Found) -> bool:
+    """Whether a reduction runs a function, a model that is code, or code within a graph."""
+    name, kind = str(reduction.get("name")), reduction.get("kind")
+    # The file that is loaded counts, whatever name the crate has for it.
+    model = found.fields.get(f"reductions.{name}.model")
+    is_code = kind == "predict" and (model is None or model.suffix not in MODELS_WITHOUT_CODE)
+    graph = crate.files.get(graph_path(name), b"")
+    return is_code or kind == "function" or bool(reduction.get("udf")) or b"run_udf" in graph
 
 
 def _place(crate: Crate, values: dict[str, Any], folder: Path, found: Found) -> None:

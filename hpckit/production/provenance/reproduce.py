@@ -87,7 +87,7 @@ def reproduce(
     folder : Path
         Empty or not there; or of an earlier call with this crate.
     run_code : bool
-        Run functions and models of the crate's author.
+        Run functions of the crate's author, and models that are code (joblib, pickle).
     expected : str
         Digest that the crate must have, as `hpckit crate` printed it.
 
@@ -148,7 +148,7 @@ def _require_same_inputs(found: Crate, faults: Sequence[str]) -> None:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise CrateError(
             f"{found.path}: the inputs are not those of the crate: {'; '.join(faults[:3])}{more}",
-            hint="say with --products where the products are that it was made from",
+            hint="say with --products where the products are, and with --at FIELD=PATH where other files are",
         )
 
 
