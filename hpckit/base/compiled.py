@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpckit.base import account
+from hpckit.base.lookedfor import only_looked_for
 from hpckit.base.quantities import available_cores
 
 _DIGEST_BYTES: Final = 16
@@ -209,13 +210,16 @@ def prepare_numba() -> None:
     from numba.core.registry import cpu_target
 
     _numba_for_level()
-    cpu_target.target_context.refresh()
-    cpu_target.typing_context.refresh()
+    # numba asks whether there is a BLAS, for functions that no kernel here calls.
+    with only_looked_for("scipy.linalg", "scipy.linalg.cython_blas"):
+        cpu_target.target_context.refresh()
+        cpu_target.typing_context.refresh()
     _key()
 
 
 @functools.cache
 def _numba() -> Any:
+    prepare_numba()
     numba = _numba_for_level()
     _share_threads(numba)
     return numba

@@ -1,48 +1,12 @@
-"""pyogrio, which reads and writes vector files, without the packages that it imports only to see their versions.
+"""pyogrio, which reads and writes vector files, without geopandas and pandas: half a second of imports.
 
-These are geopandas and pandas, which take half a second; hpckit passes arrays to pyogrio. Import it from here, and in
-functions: also alone it takes a tenth of a second.
+hpckit passes arrays to pyogrio, which only looks at the versions of these. Import it from here, and in functions: it
+takes a tenth of a second itself. A server imports this module before it starts threads.
 """
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
-from typing import Final
-
-from hpckit.base.processes import is_command
+from hpckit.base.lookedfor import only_looked_for
 
 __all__ = ["pyogrio"]
 
-_LOOKED_FOR: Final = ("geopandas", "pandas")
-
-
-@contextmanager
-def _only_looked_for() -> Iterator[None]:
-    """Let an import of these packages find their version and nothing else.
-
-    Only in commands of hpckit, whose other threads import nothing meanwhile: its server imports this module first.
-    """
-    placed = {}
-    if is_command():
-        for name in _LOOKED_FOR:
-            try:
-                told = version(name)
-            except PackageNotFoundError:
-                continue
-            if name not in sys.modules:
-                placed[name] = ModuleType(name)
-                placed[name].__version__ = told  # type: ignore[attr-defined]
-    sys.modules |= placed
-    try:
-        yield
-    finally:
-        for name in placed:
-            del sys.modules[name]
-
-
-with _only_looked_for():
+with only_looked_for("geopandas", "pandas"):
     import pyogrio

@@ -2,8 +2,9 @@
 
 from contextlib import suppress
 
-from hpckit.base.processes import importing
+from hpckit.base.processes import be_command, importing
 
+be_command()
 with importing():
     import pyarrow.parquet  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""pyogrio in commands: it learns the same of geopandas and pandas as elsewhere, and imports neither."""
+"""Libraries in commands: they learn the same of packages beside them as elsewhere, and import none of these."""
 
 from __future__ import annotations
 
@@ -33,3 +33,26 @@ def test_pyogrio_knows_versions_of_packages_that_a_command_does_not_load():
     assert "pandas" in loaded
     assert kept == []
     assert is_whole
+
+
+BLAS = """\
+import sys
+if sys.argv[1] == "command":
+    from hpckit.base.processes import be_command
+    be_command()
+from hpckit.base.compiled import prepare_numba
+prepare_numba()
+print("scipy.linalg" in sys.modules)
+import numba, numpy as np
+from numba.np.arraymath import _HAVE_BLAS
+product = numba.njit(lambda a: a @ a)(np.array([[1.0, 2.0], [3.0, 4.0]]))
+print(_HAVE_BLAS, product.tolist())
+"""
+
+
+def test_numba_has_its_blas_where_a_command_did_not_load_scipy():
+    told = []
+    for kind in ("process of a user's", "command"):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", BLAS, kind], capture_output=True, text=True)
+        told.append(done.stdout.split("\n", 1))
+    assert told == [["True", "True [[7.0, 10.0], [15.0, 22.0]]\n"], ["False", "True [[7.0, 10.0], [15.0, 22.0]]\n"]]
