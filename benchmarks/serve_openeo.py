@@ -9,7 +9,7 @@ server is a process of its own (`hpckit serve`) with the campaign of the tests.
   of its jobs and the follower has written that down;
 - poll: `GET /jobs/{id}` of clients that wait between requests, each for a job of a thousand nodes of their own;
 - queries: calls of `squeue` and `sacct` while many jobs wait. One job is submitted by the door; the folders of the
-  others are copies of its folder, and their jobs are accepted, and held, by the same Slurm under ids of their own.
+  others are copies of its folder, and their jobs wait in the same Slurm under ids of their own.
 """
 
 from __future__ import annotations
@@ -256,14 +256,13 @@ def queries(made: Door, slurm: SlurmCluster, jobs: int, polls: int) -> dict[str,
         _wait(lambda: _is_submitted(made.jobs / job))
         for _ in range(jobs - 1):
             _copied(made.jobs / job, slurm)
-        assert client.post(f"/jobs/{job}/results").status_code == 202
-        calls = made.folder / "calls"
-        _wait(lambda: all("waiting: " in item.log.read_text() for item in _folders(made)))
+        calls, copied = made.folder / "calls", time.time()
+        _wait(lambda: all(_is_seen(item, copied) for item in _folders(made)), 1.0)
         calls.write_text("")
         began, cpu, seen = time.perf_counter(), made.follower_cpu_s(), 0
         for _ in range(polls):
             _wait(partial(_has_more, calls, seen))
-            time.sleep(1)  # others of the same poll
+            time.sleep(1.5)  # others of the same poll
             seen = _lines(calls)
         spent = made.follower_cpu_s() - cpu
     return {
@@ -272,6 +271,12 @@ def queries(made: Door, slurm: SlurmCluster, jobs: int, polls: int) -> dict[str,
         "queries_follower_cpu_s": spent / polls,
         "queries_interval_s": (time.perf_counter() - began) / polls,
     }
+
+
+def _is_seen(job: JobFolder, since: float) -> bool:
+    """Whether the follower has asked for a job, and noted why it waits."""
+    seen = list(job.path.glob("*.run/submissions/0001/seen.json"))
+    return bool(seen) and seen[0].stat().st_mtime > since and "waiting: " in job.log.read_text()
 
 
 def _has_more(path: Path, lines: int) -> bool:
@@ -283,13 +288,13 @@ def _lines(path: Path) -> int:
 
 
 def _copied(folder: Path, slurm: SlurmCluster) -> None:
-    """A job like another one, whose jobs Slurm holds under ids of their own."""
+    """A job like another one, whose jobs wait under ids of their own."""
     path = folder.with_name(f".new-{new_id()}")
     shutil.copytree(folder, path)
     (made,) = path.glob("*.run/submissions/0001/jobs.jsonl")
     lines = []
     for line in map(json.loads, made.read_text().splitlines()):
-        words = ["sbatch", "--parsable", "--hold", "--job-name", line["name"], "--wrap", "true"]
+        words = ["sbatch", "--parsable", "--output", "/dev/null", "--job-name", line["name"], "--wrap", "true"]
         lines.append(json.dumps(line | {"id": slurm.run(*words).stdout.strip()}))
     made.write_text("\n".join(lines) + "\n")
     path.rename(folder.with_name(path.name.removeprefix(".new-")))
@@ -318,11 +323,11 @@ def _is_submitted(path: Path) -> bool:
     return state is not None and state.submission > 0
 
 
-def _wait(is_so: Callable[[], bool]) -> None:
+def _wait(is_so: Callable[[], bool], pause_s: float = 0.01) -> None:
     end = time.monotonic() + LONGEST_S
     while not is_so():
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 if __name__ == "__main__":

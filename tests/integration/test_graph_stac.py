@@ -22,6 +22,7 @@ from hpckit.runs.run import find_run
 from tests.graph_examples import calling, ending, node, of
 from tests.servers.files import FileServer, serve
 from tests.unit.test_graph_stac import DATES, HERE, made  # noqa: F401 -- a fixture
+from tests.unit.test_graph_stac_images import listed, ndvi, nir, write_item
 from tests.unit.test_stac_items import pixels
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -49,6 +50,27 @@ def test_a_run_computes_from_the_items_of_its_plan(made: Path, tmp_path: Path) -
     red = np.stack([pixels(number)["B04@10m"] for number in range(DATES)]).astype(float)
     red[red == 0] = np.nan
     np.testing.assert_allclose(np.squeeze(values), np.fmax.reduce(red) * 1e-4 - 0.1, rtol=1e-5)
+
+
+def test_a_run_of_images_of_others(tmp_path: Path) -> None:
+    """GeoTIFF files with scale and offset: frozen, computed by a worker, and saved."""
+    served = tmp_path / "served"
+    with serve(FileServer(served)) as server:
+        address = f"{server.url}/{listed(served, *(write_item(served, seed) for seed in (0, 1)))}"
+        over = node("reduce_dimension", data=of("load"), dimension="t", reducer=calling("mean"))
+        graph = ending({"load": node("load_stac", url=address, bands=["nir", "ndvi"]), "mean": over}, "mean")
+        path = api.prepare_graph(json.dumps(graph).encode(), {}, tmp_path / "job", hosts=HERE)
+        assert run_campaign(load_campaign(path), QUIET, workers=1).exit_code == 0
+        planned, _ = plan_campaign(load_campaign(path), QUIET, workers=1)
+        assert not list(planned.plan.todo("graph"))
+    (file,) = api.graph_results(path)
+    with rasterio.open(file.path) as source:
+        found = source.read(masked=True).filled(np.nan)
+    numbers = np.stack([nir(0), nir(1)]).astype(float)
+    numbers[numbers == 0] = np.nan
+    signed = np.where(ndvi(0) == -32768, np.nan, np.stack([ndvi(0), ndvi(1)]).mean(axis=0) * 1e-4)
+    np.testing.assert_allclose(found[0], numbers.mean(axis=0) * 1e-4 - 0.1, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], signed, rtol=1e-5, atol=1e-6)
 
 
 def test_the_whole_run(made: Path, tmp_path: Path) -> None:  # noqa: F811

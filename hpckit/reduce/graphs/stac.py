@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection as Names
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,16 +22,18 @@ from hpckit.catalogue import catalogue, tiling
 from hpckit.cubes import held
 from hpckit.cubes.held import WHOLE
 from hpckit.cubes.tiles import Tiles
-from hpckit.errors import DamagedFileError, FileUnavailableError, GraphError, HpckitError
+from hpckit.errors import DamagedFileError, FileUnavailableError, GraphError, HpckitError, is_temporary
 from hpckit.inputs.httpfiles import permit
 from hpckit.inputs.transfer import without_secrets
 from hpckit.processgraph.process import Request
 from hpckit.processgraph.urls import ANY_HOST
 from hpckit.reduce.graphs.collection import Collection
+from hpckit.reduce.graphs.stacimages import images_of, is_plain
 from hpckit.reduce.graphs.stacitems import Bounds, items_at
 from hpckit.runs.run import CAMPAIGN_JSON, Run
 from hpckit.sensors.bands import split_key
 from hpckit.sensors.model import Scene
+from hpckit.sensors.stac.dialects import dialect_of
 
 _log: Final = logging.getLogger(__name__)
 _DEGREES: Final = "EPSG:4326"
@@ -81,12 +83,25 @@ def open_stac(url: str, request: Request, hosts: Names[str], folder: Path) -> Co
             passing.reason
         )
     scenes = _alike(report.scenes)
+    plain = [item for item in items if dialect_of(item) is None and is_plain(item)]
+    if not scenes and plain:
+        try:
+            images = images_of(plain, path)
+        except HpckitError as error:
+            if is_temporary(error):
+                raise GraphError(f"{what}: {error.message}", hint="try again", fault="Timeout") from error
+            raise _refused(f"{what}: {error}", error.hint) from None
+        return Collection(what, _tiles(images.scenes, private, path.parent, {"rasters": images.rasters}))
     if not scenes:
         reason = report.failures[0].reason if report.failures else "its items have no images that may be read"
-        raise _refused(f"{what}: {reason}", "load_stac reads items of Sentinel-2 whose images lie on allowed hosts")
+        raise _refused(
+            f"{what}: {reason}",
+            "load_stac reads items of Sentinel-2 and of GeoTIFF files, on allowed hosts",
+        )
     for failure in report.failures:
         _log.warning("%s: an item is left out: %s", what, failure.reason)
-    return Collection(what, _tiles(scenes, private, path.parent))
+    level = {"collection": f"sentinel-2-{scenes[0].level.lower()}"}
+    return Collection(what, _tiles(scenes, private, path.parent, level))
 
 
 def _keep(path: Path, items: dict[str, Any]) -> None:
@@ -106,8 +121,14 @@ def _alike(scenes: Sequence[Scene]) -> list[Scene]:
     return [scene for scene in scenes if scene.level == most]
 
 
-def _tiles(scenes: Sequence[Scene], private: Sequence[str], folder: Path) -> Tiles:
-    """What the products come down to, as those of a campaign do."""
+def _tiles(scenes: Sequence[Scene], private: Sequence[str], folder: Path, kind: Mapping[str, Any]) -> Tiles:
+    """What the products come down to, as those of a campaign do.
+
+    Parameters
+    ----------
+    kind : mapping
+        Fields of `scenes` that say what products they are.
+    """
     around = [shapely.bounds(scene.footprint) for scene in scenes if scene.footprint is not None]
     corners = np.asarray(around or [(-180.0, -80.0, 180.0, 84.0)])
     aoi = [*corners[:, :2].min(axis=0).tolist(), *corners[:, 2:].max(axis=0).tolist()]
@@ -117,11 +138,7 @@ def _tiles(scenes: Sequence[Scene], private: Sequence[str], folder: Path) -> Til
             "name": "stac",
             "aoi": aoi,
             "period": f"{days[0]}/{days[-1]}",
-            "scenes": {
-                "paths": [_ITEMS],
-                "hosts": list(private),
-                "collection": f"sentinel-2-{scenes[0].level.lower()}",
-            },
+            "scenes": {"paths": [_ITEMS], "hosts": list(private), **kind},
             "cube": {"bands": _bands(scenes), "extent": "granule"},
         }
     )

@@ -67,6 +67,8 @@ class RasterBand(_Model):
     """Number of pixels without data; as the file says if not given; `none` if there is none. NaN never is a value."""
     valid: tuple[float, float] | None = None
     """Least and greatest physical value; others are no data. Needed for fractions and negative values."""
+    strict: bool = False
+    """Values beyond `valid` fail their date, instead of being no data."""
     step: Annotated[float, Field(gt=0)] | None = None
     """Difference of two values that the cube can tell apart: `scale`, or what the range allows, if not given."""
     units: str = "1"
@@ -116,7 +118,7 @@ class RasterBand(_Model):
             offset=found.offset,
             units=self.units,
             valid=(1, found.most),
-            beyond="refuse" if self.valid is None else "leave out",
+            beyond="refuse" if self.valid is None or self.strict else "leave out",
             axis=_AXES.get(self.kind, "" if self.units == "1" else f", {self.units}"),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +13,8 @@ from typing import Any, Final
 import numpy as np
 import shapely
 import shapely.geometry
-from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.remote import opened
 from hpckit.inputs.transfer import ETAG, without_secrets
 from hpckit.inputs.uri import is_remote, name_of
@@ -27,6 +25,7 @@ from hpckit.sensors.sentinel2.details import Details, lost_file
 from hpckit.sensors.sentinel2.eopf.product import read_scene
 from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original
 from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of
+from hpckit.sensors.stac.headers import Header, read_header
 from hpckit.sensors.stac.options import ItemOptions
 from hpckit.sensors.stac.radiometry import declared, reflectance
 from hpckit.space import footprint
@@ -79,22 +78,6 @@ def _of_hierarchy(item: Mapping[str, Any], path: Path, place: Path | str) -> Sce
     return replace(scene, href=href_of(path, str(item["id"])))
 
 
-@dataclass(frozen=True, slots=True)
-class _Raster:
-    """What a file says of itself."""
-
-    crs: str
-    transform: tuple[float, float, float, float, float, float]
-    shape: tuple[int, int]
-    dtype: str
-    nodata: float | None
-
-    @property
-    def pixel_m(self) -> int:
-        """Edge of a pixel, metres."""
-        return round(self.transform[0])
-
-
 class _Reader:
     """One item."""
 
@@ -119,7 +102,7 @@ class _Reader:
         assets: dict[str, Asset] = {}
         for band, key, uri in self._files(missing):
             try:
-                raster = self._raster(key, uri)
+                raster = read_header(self._item, key, uri)
             except SceneError as error:
                 if is_remote(uri) and isinstance(error.__cause__, FileNotFoundError):
                     missing.append(lost_file(band.name, name_of(uri)))
@@ -143,13 +126,13 @@ class _Reader:
             href=href_of(self._path, str(self._item["id"])),
             level=level,
             platform=self._platform(),
-            sensed=_moment(self._properties["datetime"] or self._properties["start_datetime"]),
+            sensed=moment(self._properties["datetime"] or self._properties["start_datetime"]),
             datatake=self._datatake(baseline),
             part=self._text("s2:datastrip_id", "eopf:datastrip_id"),
             baseline=baseline or "00.00",
             relative_orbit=self._orbit(),
-            cloud_cover=_number(self._properties.get("eo:cloud_cover")),
-            nodata=_number(self._properties.get("s2:nodata_pixel_percentage")),
+            cloud_cover=number(self._properties.get("eo:cloud_cover")),
+            nodata=number(self._properties.get("s2:nodata_pixel_percentage")),
             frame=frame,
             assets=assets,
             footprint=outline,
@@ -210,7 +193,7 @@ class _Reader:
         said = self._text("s2:datatake_id", "eopf:datatake_id", "eopf:data_take_id")
         if said:
             return said
-        start = self._told["start"] if self._told else f"{_moment(self._properties['datetime']):%Y%m%dT%H%M%S}"
+        start = self._told["start"] if self._told else f"{moment(self._properties['datetime']):%Y%m%dT%H%M%S}"
         return f"G{self._platform()}_{start}_000000_N{baseline or '00.00'}"
 
     def _files(self, missing: list[str]) -> Iterator[tuple[Band, str, str]]:
@@ -250,51 +233,14 @@ class _Reader:
                 hint="copy the files, and the item with relative names of them",
             )
 
-    def _raster(self, key: str, uri: str) -> _Raster:
-        name = name_of(uri)
-        try:
-            if is_remote(uri):
-                opened(uri, is_new=True)
-            with open_raster(uri) as source:
-                crs, transform, shape = source.crs, tuple(source.transform)[:6], source.shape
-                dtype, nodata, count = source.dtypes[0], source.nodata, source.count
-        except RasterioError as error:
-            raise SceneError(f"{name} cannot be read") from fault_behind(uri, error)
-        except OSError as error:
-            raise SceneError(f"{without_secrets(uri)} cannot be read") from error
-        if count != 1:
-            raise SceneError(f"{name} has {count} bands; asset {key} must have one")
-        a, b, c, d, e, f = transform
-        if b or d or a <= 0 or a != -e:
-            raise SceneError(f"{name} is not north up with square pixels")
-        return _Raster(self._crs(key, name, crs), (a, b, c, d, e, f), (shape[0], shape[1]), dtype, nodata)
-
-    def _crs(self, key: str, name: str, crs: Any) -> str:
-        """CRS by the file, or by the item where the file has none; they must not contradict each other."""
-        asset = self._item["assets"][key]
-        said = asset.get("proj:code") or asset.get("proj:epsg")
-        said = said or self._properties.get("proj:code") or self._properties.get("proj:epsg")
-        by_item = f"EPSG:{str(said).upper().removeprefix('EPSG:').partition('.')[0]}" if said else ""
-        code = None if crs is None else crs.to_epsg()
-        if crs is not None and code is None:
-            raise SceneError(f"{name} has a CRS without an EPSG code")
-        by_file = f"EPSG:{code}" if code else ""
-        if by_file and by_item and by_file != by_item:
-            raise SceneError(f"{name} is in {by_file}, its item says {by_item}")
-        if not by_file and not by_item:
-            raise SceneError(f"{name} has no CRS, and its item does not tell it either")
-        return by_file or by_item
-
-    def _size_of(self, band: Band, raster: _Raster, key: str) -> int:
+    def _size_of(self, band: Band, raster: Header, key: str) -> int:
         if raster.pixel_m != raster.transform[0] or raster.pixel_m not in band.resolutions_m:
             raise SceneError(
                 f"asset {key} has pixels of {raster.transform[0]:g} m; {band.name} comes at {band.resolutions_m} m"
             )
         return raster.pixel_m
 
-    def _asset(
-        self, band: Band, key: str, uri: str, raster: _Raster, baseline: str, reasons: dict[str, str]
-    ) -> Asset:
+    def _asset(self, band: Band, key: str, uri: str, raster: Header, baseline: str, reasons: dict[str, str]) -> Asset:
         item, options = self._item["assets"][key], self._options
         scale, offset = band.scale, band.offset
         if band.kind == "reflectance":
@@ -314,7 +260,7 @@ class _Reader:
         nodata = nodata if nodata is not None else declared(item, "nodata")
         nodata = None if nodata is None or nodata == 0 or math.isnan(nodata) else float(nodata)
         nbytes = int(item["file:size"]) if item.get("file:size") else None
-        digest = _digest(str(item.get("file:checksum") or ""))
+        digest = digest_of(str(item.get("file:checksum") or ""))
         if is_remote(uri):
             file = opened(uri)
             if nbytes not in (None, file.size):
@@ -354,16 +300,24 @@ class _Reader:
         return Frame(self._tile(), epsg, finest.transform[2], finest.transform[5], shapes, {})
 
 
-def _moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def moment(value: Any) -> datetime:
+    """Time of a property, UTC.
+
+    Raises
+    ------
+    ValueError
+        If it is no time.
+    """
+    told = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A finite number; None if a property is none."""
     return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None
 
 
-def _digest(checksum: str) -> str:
+def digest_of(checksum: str) -> str:
     """Digest as assets have it; empty for kinds that are not known, or that have the wrong length."""
     for prefix, (kind, digits) in _DIGESTS.items():
         if checksum.startswith(prefix) and len(checksum) == len(prefix) + digits:
