@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +60,23 @@ def runs(pid: object, started: object) -> bool | None:
     except PermissionError:
         return None  # /proc hides processes of others
     return None
+
+
+def kernel() -> str | None:
+    """Tells machines apart, and containers that number their processes by themselves; None if that is not known."""
+    parts = (boot(), namespace())
+    return None if None in parts else "/".join(map(str, parts))
+
+
+def identity() -> dict[str, Any]:
+    """Which process calls, as JSON for files that outlive it."""
+    return {"pid": os.getpid(), "started": start_of(os.getpid()), "kernel": kernel()}
+
+
+def is_gone(told: Mapping[str, Any]) -> bool:
+    """Whether the process with an `identity` was one of this machine and has ended; of others nobody can know."""
+    here = kernel()
+    return here is not None and told.get("kernel") == here and runs(told.get("pid"), told.get("started")) is False
 
 
 def abandon(process: subprocess.Popen[str]) -> None:

@@ -6,11 +6,15 @@ import os
 import re
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _NEAR: Final = 0.7
 """Part of the limit of the address space from which it is told: what was asked for in vain is not counted."""
+_ARENAS: Final = 2
+_M_ARENA_MAX: Final = -8
+"""Of `malloc.h`."""
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -138,6 +142,35 @@ def process_memory() -> int:
         return available_memory()
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     return max(0, min(available_memory(), limit - mapped))
+
+
+RAISE_LIMIT: Final = "raise the limit (`ulimit -v unlimited`), or run on a compute node"
+LEAST_ADDRESS_SPACE: Final = 700 * 2**20
+"""Bytes that a process maps when it loads the libraries which read and write rasters and tables; as measured."""
+
+
+def spare_address_space() -> None:
+    """Keep glibc from reserving 64 MiB for each thread that allocates.
+
+    Of this process, and of those that it starts, for where `ulimit -v` limits the address space: libraries that are
+    loaded later find room then.
+    """
+    os.environ.setdefault("MALLOC_ARENA_MAX", str(_ARENAS))
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library has no such setting
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
+
+
+def too_little_address_space() -> str:
+    """What `ulimit -v` leaves to a process, if that is certainly too little to load all libraries; else empty."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY or limit >= LEAST_ADDRESS_SPACE:
+        return ""
+    return (
+        f"the address space of a process is limited to {format_bytes(limit)} here by `ulimit -v`, "
+        f"and {format_bytes(LEAST_ADDRESS_SPACE)} are needed"
+    )
 
 
 def tight_address_space() -> str:

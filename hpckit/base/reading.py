@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
+from hpckit.base.quantities import RAISE_LIMIT, tight_address_space
 from hpckit.base.rights import closed_by
 from hpckit.errors import DamagedFileError, FileUnavailableError, HpckitError
 
@@ -89,10 +90,14 @@ def parsed(path: Path, parse: Callable[[WatchedFile], _Value], damaged: Callable
     for _ in range(_READINGS):
         try:
             return _attempt(path, parse)
-        except (FileNotFoundError, FileUnavailableError, MemoryError):
+        except (FileNotFoundError, FileUnavailableError, MemoryError, ImportError):
             raise
         except Exception as error:
             fault = error
+    if limit := tight_address_space():
+        # What libraries raise that get no memory, or no thread, says nothing of the file.
+        why = str(fault) or type(fault).__name__
+        raise FileUnavailableError(f"{path} cannot be read: {why}; {limit}", hint=RAISE_LIMIT)
     if isinstance(fault, HpckitError):
         raise fault
     raise damaged(fault) from fault

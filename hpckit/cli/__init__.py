@@ -6,6 +6,7 @@ Commands are imported when they are called, so that `hpckit --help` loads nothin
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -81,6 +82,11 @@ _HIDDEN: Final = {
     "part": "hpckit.cli.federation:part",
 }
 """Called by job scripts, `submit` and definition files of images."""
+_LOADING: Final = frozenset(
+    {"check", "demo", "export", "fetch", "graph", "kernels", "overviews", "plan", "quicklook", "reproduce", "retry"}
+    | {"run", "scenes", "series", "submit", "sync", "tile", "update", "verify", "worker"}
+)
+"""Commands that read rasters or tables, whose libraries take most of what a process maps."""
 _ASKED: Final = "_HPCKIT_COMPLETE"
 """Set by the script of a shell that asks how to complete what is typed."""
 
@@ -156,6 +162,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line; errors that are meant for people are one sentence and an exit code."""
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
+    _require_address_space(arguments)
     # Nothing here uses BLAS, and numpy's starts a thread on each core when it is imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if args is None:
@@ -187,6 +194,21 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(_explain(error))
 
 
+def _require_address_space(arguments: Sequence[str]) -> None:
+    """Refuse commands whose libraries cannot be loaded here: some of them end the process without a word."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    from hpckit.base.quantities import RAISE_LIMIT, spare_address_space, too_little_address_space
+
+    spare_address_space()
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    if command not in _LOADING or {"-h", "--help", "--host"} & set(arguments):
+        return
+    if lacks := too_little_address_space():
+        click.echo(f"hpckit: {lacks}\n  hint: {RAISE_LIMIT}", err=True)
+        sys.exit(1)
+
+
 def _split_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """Take `--host SITE` out of what stands before the command."""
     for place, word in enumerate(arguments):
@@ -201,7 +223,7 @@ def _split_host(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 def _explain(error: Exception) -> int:
     """Say in a sentence what went wrong, and give the exit code."""
-    from hpckit.base.quantities import tight_address_space
+    from hpckit.base.quantities import RAISE_LIMIT, tight_address_space
     from hpckit.errors import EX_FAILED, EX_TEMPFAIL, HpckitError, is_temporary
 
     if isinstance(error, HpckitError):
@@ -217,6 +239,9 @@ def _explain(error: Exception) -> int:
         limit = tight_address_space()
         click.echo(f"hpckit: {what}" + (f": {limit}" if limit else ""), err=True)
         click.echo("  hint: run with fewer workers, raise the limit, or run on a compute node", err=True)
+        return EX_FAILED
+    if isinstance(error, ImportError) and (limit := tight_address_space()):
+        click.echo(f"hpckit: a library cannot be loaded ({error}): {limit}\n  hint: {RAISE_LIMIT}", err=True)
         return EX_FAILED
     click.echo(
         f"hpckit: an error in hpckit itself: {type(error).__name__}: {error}\n"

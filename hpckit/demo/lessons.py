@@ -18,6 +18,8 @@ import shapely
 
 from hpckit.base.console import Console
 from hpckit.base.files import write_json, write_text
+from hpckit.base.processes import identity, is_gone
+from hpckit.base.reading import read_json
 from hpckit.demo import parcel_id, write_layer, write_products
 from hpckit.errors import HpckitError
 from hpckit.testing.landscape import Landscape, Pass, season
@@ -30,6 +32,8 @@ LESSONS: Final = "HPCKIT_LESSONS"
 _MARK: Final = "lessons.json"
 _MAKING: Final = ".making-"
 """How folders begin in which the data are made."""
+_MAKER: Final = "maker.json"
+"""In such a folder: the process that makes the data."""
 _SETTINGS: Final = {"version": 1, "edge": 768, "seed": 7}
 _RADAR_DATES: Final = 20
 _RADAR_DAYS: Final = 12
@@ -112,6 +116,7 @@ def lesson_data(folder: str | Path = "data", *, console: Console | None = None) 
     given = os.environ.get(LESSONS)
     target = Path(given or folder).absolute()
     mark = target / _MARK
+    _remove_abandoned(target)
     if mark.exists() and json.loads(mark.read_text()) == _SETTINGS:
         return target
     target.mkdir(parents=True, exist_ok=True)
@@ -123,12 +128,24 @@ def lesson_data(folder: str | Path = "data", *, console: Console | None = None) 
     # Notebooks may start at the same time: each makes the data by itself, and the first to be done moves its own in.
     making = Path(tempfile.mkdtemp(prefix=_MAKING, dir=target))
     try:
+        write_json(making / _MAKER, identity())
         write_data(making, console or Console(quiet=True))
         _move_in(making, target)
         write_json(mark, _SETTINGS)
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return target
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes made that certainly have ended; others may still work, also on other machines."""
+    for making in folder.glob(f"{_MAKING}*"):
+        try:
+            told = read_json(making / _MAKER)
+        except (OSError, HpckitError):
+            continue
+        if is_gone(told):
+            shutil.rmtree(making, ignore_errors=True)
 
 
 def _is_ours_or_empty(folder: Path) -> bool:
@@ -140,6 +157,8 @@ def _is_ours_or_empty(folder: Path) -> bool:
 def _move_in(made: Path, target: Path) -> None:
     """Move what was made; what another process, which makes the same, has moved there already stays."""
     for path in sorted(made.iterdir()):
+        if path.name == _MAKER:
+            continue
         try:
             path.rename(target / path.name)
         except OSError:

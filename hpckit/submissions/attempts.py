@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpckit.base.files import server_time
-from hpckit.base.processes import boot, namespace, runs, start_of
+from hpckit.base.processes import identity, is_gone
 
 _HEARTBEAT_S: Final = 30
 _SILENT_S: Final = 300
@@ -149,7 +149,7 @@ def _sign(path: Path, now: float) -> Sign | None:
         told = json.loads(path.read_text() or "{}")
     except (OSError, ValueError):
         return None
-    if match is None or heard_s > _SILENT_S or not isinstance(told, dict) or _is_gone(told):
+    if match is None or heard_s > _SILENT_S or not isinstance(told, dict) or is_gone(told):
         return None
     return Sign(path, match["stage"], int(match["element"]), str(told.get("host", "?")), heard_s)
 
@@ -157,24 +157,10 @@ def _sign(path: Path, now: float) -> Sign | None:
 def _identity() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": start_of(os.getpid()),
-        "kernel": _kernel(),
+        **identity(),
         "job": os.environ.get("HPCKIT_JOB", ""),
         "time": time.time(),
     }
-
-
-def _is_gone(told: dict[str, Any]) -> bool:
-    """Whether it is a process of this machine that has ended; others count as ended only when they are silent."""
-    kernel = _kernel()
-    return kernel is not None and told.get("kernel") == kernel and runs(told.get("pid"), told.get("started")) is False
-
-
-def _kernel() -> str | None:
-    """Tells machines apart, and containers that number their processes by themselves."""
-    parts = (boot(), namespace())
-    return None if None in parts else "/".join(map(str, parts))
 
 
 @contextmanager

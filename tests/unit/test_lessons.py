@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, RLock
 from typing import Any
 
 import pytest
@@ -71,7 +73,7 @@ def test_notebooks_that_make_the_data_at_the_same_time_share_them(
     """Each writes all files between two meetings with the others; one more comes while one of them moves its own."""
     count = 3
     late: list[Path] = []
-    begun, written = Barrier(count), Barrier(count)
+    begun, written, first = Barrier(count), Barrier(count), RLock()
 
     def write(folder: Path, console: Console) -> None:
         meet = not (tmp_path / "data" / "optical").exists()
@@ -85,10 +87,11 @@ def test_notebooks_that_make_the_data_at_the_same_time_share_them(
             written.wait(20)
 
     def move(made: Path, target: Path) -> None:
-        if not late:
-            late.append(made)
-            (made / "optical").rename(target / "optical")
-            lesson_data(tmp_path / "data")
+        with first:
+            if not late:
+                late.append(made)
+                (made / "optical").rename(target / "optical")
+                lesson_data(tmp_path / "data")
         move_in(made, target)
 
     move_in = lessons._move_in
@@ -99,6 +102,51 @@ def test_notebooks_that_make_the_data_at_the_same_time_share_them(
     assert found == {tmp_path / "data"} and late
     names = {path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*")}
     assert names == {"lessons.json", "optical", "optical/a", "optical/b", "radar", "radar/c", "weather.csv"}
+
+
+SLOW = """\
+import sys, time
+from hpckit.demo import lessons
+
+def write_data(folder, console):
+    print(folder, flush=True)
+    time.sleep(600)
+
+lessons.write_data = write_data
+lessons.lesson_data(sys.argv[1])
+"""
+
+
+def test_what_a_killed_process_made_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    making = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        lost, other = (Path(process.stdout.readline().strip()) for process in making if process.stdout)
+        making[0].kill()
+        making[0].wait()
+        unknown = tmp_path / ".making-unknown"
+        unknown.mkdir()
+        (elsewhere := tmp_path / ".making-elsewhere").mkdir()
+        told = json.loads((lost / "maker.json").read_text())
+        (elsewhere / "maker.json").write_text(json.dumps({**told, "kernel": "another machine"}))
+        monkeypatch.setattr(lessons, "write_data", lambda folder, console: (folder / "optical").mkdir())
+        lesson_data(tmp_path)
+        assert not lost.exists() and other.is_dir() and unknown.is_dir() and elsewhere.is_dir()
+        making[1].kill()
+        making[1].wait()
+        lesson_data(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            ".making-elsewhere",
+            ".making-unknown",
+            "lessons.json",
+            "optical",
+        ]
+    finally:
+        for process in making:
+            process.kill()
+            process.communicate()
 
 
 def test_data_are_made_again_after_a_kernel_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

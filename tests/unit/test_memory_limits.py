@@ -82,6 +82,70 @@ def test_control_groups_are_those_up_to_the_root() -> None:
     assert found == [] or found[-1] == Path("/sys/fs/cgroup/memory.max")
 
 
+READ = """\
+import resource
+import sys
+from pathlib import Path
+from hpckit.base.reading import parsed
+from hpckit.errors import DamagedFileError, HpckitError
+
+if sys.argv[1] != "unlimited":
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped * 5 // 4,) * 2)
+
+def parse(file):
+    raise {"thread": OSError("Failed to launch worker thread"), "library": ImportError("failed to map segment")}[
+        sys.argv[2]
+    ]
+
+try:
+    parsed(Path(sys.argv[3]), parse, lambda fault: DamagedFileError("damaged"))
+except (HpckitError, ImportError) as error:
+    print(type(error).__name__, error)
+"""
+
+
+def read_file(path: Path, limit: str, raised: str) -> str:
+    command = [sys.executable, "-c", READ, limit, raised, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_libraries_raise_without_memory_is_no_damage(tmp_path: Path) -> None:
+    """Or the results in the file would be set aside, and computed again."""
+    (path := tmp_path / "file").write_bytes(b"whole")
+    said = read_file(path, "limited", "thread")
+    assert said.startswith(
+        f"FileUnavailableError {path} cannot be read: Failed to launch worker thread; the address "
+    )
+    assert read_file(path, "limited", "library") == "ImportError failed to map segment"
+    assert read_file(path, "unlimited", "thread") == "DamagedFileError damaged: Failed to launch worker thread"
+
+
+LIMITED = """\
+import resource
+import sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) * 2**20,) * 2)
+from hpckit.cli import main
+main(sys.argv[2:])
+"""
+
+
+def test_a_limit_that_is_too_low_for_the_libraries_is_refused_before_they_are_loaded(tmp_path: Path) -> None:
+    def call(mib: int, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", LIMITED, str(mib), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    missing = str(tmp_path / "campaign.yaml")
+    refused = call(400, "run", missing)
+    assert refused.returncode == 1 and refused.stderr.splitlines() == [
+        "hpckit: the address space of a process is limited to 400.0 MiB here by `ulimit -v`, "
+        "and 700.0 MiB are needed",
+        "  hint: raise the limit (`ulimit -v unlimited`), or run on a compute node",
+    ]
+    assert call(400, "run", "--help").returncode == 0
+    assert missing in call(2000, "run", missing).stderr
+
+
 @pytest.mark.parametrize("raised", ["MemoryError()", 'RuntimeError("can\'t start new thread")'])
 def test_a_limit_that_is_met_is_named(raised: str) -> None:
     code = (
