@@ -5,8 +5,9 @@ A made cube of 24 dates of B04, B08 and SCL (`graphs_data.py`; made once for a f
 - scalar: NDVI, threshold, scale, of all dates; the peer is numpy written by hand, which reads the same Zarr by zarr
   and writes float32 with the same compression;
 - composite: clouds masked by the classes, median of each month; once lowered, and once as it was written (blocks);
-- parcels: statistics of 30,000 parcels on 20 dates; the peers are `hpckit run` with signatures of the same cube, and
-  openeo-processes-dask on some of the parcels and dates, scaled up.
+- parcels: statistics of 30,000 parcels on 20 dates; the peer is `hpckit run` with signatures of the same cube;
+- parcels_dask: means of them; the peer is openeo-processes-dask on 10 and on 30 of the parcels, on the same dates.
+  The others would cost as much each as these 20 more.
 
 Whole commands take two workers or threads, from start to result in Zarr or a file; memory is the proportional set
 size of all their processes, looked at every 50 ms. Evaluation alone is processor time of one thread, without writing.
@@ -41,6 +42,8 @@ from hpckit.space.box import Box
 HERE = Path(__file__).parent
 DATES = 20
 """Of the parcels."""
+SOME_PARCELS = (10, 30)
+"""That openeo-processes-dask computes: all would take hours. The difference is what each one more costs."""
 HIDDEN = (3, 8, 9, 10)
 _ORDER = ("t", "bands", "y", "x")
 Graph = dict[str, Any]
@@ -339,27 +342,46 @@ def case_parcels(bench: Bench) -> dict[str, float]:
     result |= {f"parcels_{name}_mib": cost.mib for name, cost in whole.items()}
     result["parcels_graph_over_run_cpu"] = whole["graph"].cpu / whole["signatures"].cpu
     result["parcels_graph_over_run"] = whole["graph"].seconds / whole["signatures"].seconds
-    if bench.dask:
-        count, dates = 40, 4
-        graph = parcels(bench.folder, ["mean"])
-        features = graph["parcels"]["arguments"]["geometries"]
-        mean = bench.commands(mean=lambda: bench.graph("mean", graph))["mean"]
-        few = {name: item for name, item in graph.items() if name != "save"}
-        few["parcels"] = node(
-            "aggregate_spatial",
-            **{**graph["parcels"]["arguments"], "geometries": {**features, "features": features["features"][:count]}},
-            result=True,
-        )
-        _, figures, found = bench.by_dask(few, 1, dates=dates)
-        scaled = figures["seconds"] * len(features["features"]) / count * DATES / dates
-        mine = bench.job({**few, "load": load(["B04", "B08"], dates), "scl": load(["SCL"], dates)})
-        (output,) = mine.outputs
-        values = mine.evaluate(output, range(count)).values
-        order = [figures["dims"].index(name) for name in ("geometry", "t", "bands")]
-        np.testing.assert_allclose(np.nanmean(values), np.nanmean(found.transpose(order)), rtol=0.05)
-        result |= {"parcels_mean_s": mean.seconds, "parcels_dask_scaled_s": scaled / 2}
-        result["parcels_dask_over_graph"] = scaled / 2 / mean.seconds
     return result
+
+
+def case_parcels_dask(bench: Bench) -> dict[str, float]:
+    """Means of all parcels by hpckit, and of some by openeo-processes-dask, of which each one more costs the same."""
+    if not bench.dask:
+        raise SystemExit("--case parcels_dask needs --dask PYTHON")
+    graph = parcels(bench.folder, ["mean"])
+    mean = bench.commands(mean=lambda: bench.graph("mean", graph))["mean"]
+    collection = graph["parcels"]["arguments"]["geometries"]
+
+    def some(count: int) -> Graph:
+        features = {**collection, "features": collection["features"][:count]}
+        nodes = {name: item for name, item in graph.items() if name != "save"}
+        arguments = {**graph["parcels"]["arguments"], "geometries": features}
+        return {**nodes, "parcels": node("aggregate_spatial", **arguments, result=True)}
+
+    (few, many), every = SOME_PARCELS, len(collection["features"])
+    costs = {}
+    for count in SOME_PARCELS:
+        _, costs[count], found = bench.by_dask(some(count), 1, dates=DATES)
+    each = (costs[many]["seconds"] - costs[few]["seconds"]) / (many - few)
+    each_cpu = (costs[many]["cpu_seconds"] - costs[few]["cpu_seconds"]) / (many - few)
+    order = [costs[many]["dims"].index(name) for name in ("geometry", "t", "bands")]
+    mine = bench.job(some(many))
+    (output,) = mine.outputs
+    values = mine.evaluate(output, range(many)).values
+    np.testing.assert_allclose(np.nanmean(values), np.nanmean(found.transpose(order)), rtol=0.05)
+    # As if two threads took half of the time, as hpckit has two workers.
+    scaled = (costs[few]["seconds"] + each * (every - few)) / 2
+    return {
+        "parcels_mean_s": mean.seconds,
+        "parcels_mean_cpu_s": mean.cpu,
+        "parcels_dask_few_s": costs[few]["seconds"],
+        "parcels_dask_each_s": each,
+        "parcels_dask_each_cpu_s": each_cpu,
+        "parcels_dask_scaled_s": scaled,
+        "parcels_dask_over_graph": scaled / mean.seconds,
+        "parcels_dask_over_graph_cpu": each_cpu * every / mean.cpu,
+    }
 
 
 def signatures(folder: Path) -> Cost:
@@ -371,7 +393,12 @@ def signatures(folder: Path) -> Cost:
     return run([sys.executable, "-m", "hpckit", "run", folder / "campaign.yaml", "--workers", "2"])
 
 
-CASES = {"scalar": case_scalar, "composite": case_composite, "parcels": case_parcels}
+CASES = {
+    "scalar": case_scalar,
+    "composite": case_composite,
+    "parcels": case_parcels,
+    "parcels_dask": case_parcels_dask,
+}
 
 
 def main() -> None:
@@ -383,13 +410,13 @@ def main() -> None:
     parser.add_argument("--parcels", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--dask", default="", help="Python interpreter that has openeo-processes-dask")
-    parser.add_argument("--case", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--case", nargs="*", choices=list(CASES), default=None)
     options = parser.parse_args()
     limit_threads(1)
     folder = options.folder.resolve()
     graphs_data.make(folder, options.edge, options.dates, options.parcels)
     run([sys.executable, "-m", "hpckit", "run", folder / "campaign.yaml", "--workers", "2"])
-    for name in options.case:
+    for name in options.case or [name for name in CASES if options.dask or name != "parcels_dask"]:
         figures = CASES[name](Bench(folder, options.rounds, options.dask))
         print(json.dumps({key: round(figure, 3) for key, figure in figures.items()}, indent=1), flush=True)
 

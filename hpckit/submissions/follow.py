@@ -203,6 +203,8 @@ def was_cut(submission: Submission) -> bool:
 
 def was_left(submission: Submission) -> bool:
     """Whether the command that submitted is gone, and its jobs are held until another command settles it."""
+    if submission.has("released"):
+        return False
     return not (_is_submitting(submission) or submission.is_over or submission.has("released"))
 
 

@@ -46,8 +46,12 @@ class Watched:
 
     job: JobFolder
     state: State
-    run: Run
     submission: Submission
+
+    @property
+    def run(self) -> Run:
+        """Its run; read only when something has begun, since many jobs wait."""
+        return find_run(self.submission.run_dir)
 
 
 # -- what the owner wants -------------------------------------------------------------------------------------------
@@ -153,12 +157,12 @@ def by_site(jobs: Sequence[JobFolder]) -> list[list[Watched]]:
     groups: dict[str, list[Watched]] = {}
     for job in jobs:
         try:
-            state, run = job.state(), find_run(job.campaign)
-            last = latest(run.path)
+            state, place = job.state(), job.run
+            last = None if place is None else latest(place)
         except (HpckitError, OSError):
             continue  # not to be read at the moment, or being removed
         if state is not None and last is not None:
-            groups.setdefault(last.site.scheduler, []).append(Watched(job, state, run, last))
+            groups.setdefault(last.site.scheduler, []).append(Watched(job, state, last))
     return list(groups.values())
 
 
@@ -190,14 +194,22 @@ def observe(group: Sequence[Watched]) -> Iterator[tuple[JobFolder, bool]]:
             yield each.job, False
 
 
+def _progress_of(each: Watched) -> float | None:
+    """Share of units that are done, percent; None if it cannot be read at the moment."""
+    try:
+        return round(_progress(read_status(each.run, each.submission.created)), 1)
+    except (HpckitError, OSError):
+        return None
+
+
 def _write_seen(each: Watched, seen: Sequence[ElementState]) -> bool:
     """Write what elements do; whether anything changed."""
     has_begun = any(item.state in (Seen.RUNNING, Seen.SUSPENDED) or item.state.is_over for item in seen)
     state = each.state
     if not has_begun and state.status == "queued":
         return _say_once(each.job, state, queue_reason(seen))
-    progress = round(_progress(read_status(each.run, each.submission.created)), 1)
-    if state.status == "running" and progress == state.progress:
+    progress = _progress_of(each)
+    if progress is None or (state.status == "running" and progress == state.progress):
         return False
     if state.status == "queued":
         nodes = sorted({item.sighting.nodes for item in seen if item.sighting.nodes})

@@ -116,6 +116,11 @@ class JobFolder:
         return self.path / "campaign.yaml"
 
     @property
+    def run(self) -> Path | None:
+        """Its run directory; None before the first plan. It is found without reading the campaign."""
+        return next(iter(sorted(self.path.glob("*.run"))), None)
+
+    @property
     def results(self) -> Path:
         """Folder of its results."""
         return self.path / "results"
