@@ -6,15 +6,11 @@ import os
 import re
 import resource
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _NEAR: Final = 0.7
 """Part of the limit of the address space from which it is told: what was asked for in vain is not counted."""
-_ARENAS: Final = 2
-_M_ARENA_MAX: Final = -8
-"""Of `malloc.h`."""
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -147,19 +143,6 @@ def process_memory() -> int:
 RAISE_LIMIT: Final = "raise the limit (`ulimit -v unlimited`), or run on a compute node"
 LEAST_ADDRESS_SPACE: Final = 700 * 2**20
 """Bytes that a process maps when it loads the libraries which read and write rasters and tables; as measured."""
-
-
-def spare_address_space() -> None:
-    """Keep glibc from reserving 64 MiB for each thread that allocates.
-
-    Of this process, and of those that it starts, for where `ulimit -v` limits the address space: libraries that are
-    loaded later find room then.
-    """
-    os.environ.setdefault("MALLOC_ARENA_MAX", str(_ARENAS))
-    import ctypes
-
-    with suppress(OSError, AttributeError):  # another C library has no such setting
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
 
 
 def too_little_address_space() -> str:

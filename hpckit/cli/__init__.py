@@ -198,7 +198,8 @@ def _require_address_space(arguments: Sequence[str]) -> None:
     """Refuse commands whose libraries cannot be loaded here: some of them end the process without a word."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         return
-    from hpckit.base.quantities import RAISE_LIMIT, spare_address_space, too_little_address_space
+    from hpckit.base.allocator import spare_address_space
+    from hpckit.base.quantities import RAISE_LIMIT, too_little_address_space
 
     spare_address_space()
     command = next((word for word in arguments if not word.startswith("-")), "")

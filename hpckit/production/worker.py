@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.base.allocator import keep_freed_memory
 from hpckit.base.compiled import keep_numba_threads, limit_threads
 from hpckit.base.quantities import tight_address_space
+from hpckit.campaign.blocks import FunctionReduction
 from hpckit.cubes.stage import Outcome
 from hpckit.errors import HpckitError, is_temporary
 from hpckit.inputs import tileraster
@@ -52,6 +54,8 @@ class Worker:
         self.stop = stop or Stop()
         self.context = load_context(run_dir, flat(name), threads, tiles, frozen)
         campaign = self.context.run.campaign
+        if any(isinstance(reduction, FunctionReduction) for reduction in campaign.reductions):
+            keep_freed_memory()
         permit(campaign.scenes.hosts)
         look_in([campaign.fetched_path])
         keep_notes(run_dir / "seen" / "products", flat(name))

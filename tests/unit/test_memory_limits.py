@@ -82,6 +82,42 @@ def test_control_groups_are_those_up_to_the_root() -> None:
     assert found == [] or found[-1] == Path("/sys/fs/cgroup/memory.max")
 
 
+FAULTS = """\
+import ctypes
+import resource
+import sys
+import numpy as np
+from hpckit.base.allocator import keep_freed_memory
+
+if not hasattr(ctypes.CDLL(None), "mallopt"):
+    sys.exit("no glibc")
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+
+def arrays():
+    values = np.ones(2**21, np.float32)
+    return float((values + values)[0])
+
+arrays()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    arrays()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_arrays_of_a_worker_are_no_new_memory_each_time() -> None:
+    def faults(memory: str) -> int:
+        command = [sys.executable, "-c", FAULTS, memory]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "no glibc" in done.stderr:
+            pytest.skip("another C library")
+        return int(done.stdout)
+
+    kept = faults("kept")
+    assert kept < 200 and kept <= faults("as it is")
+
+
 READ = """\
 import resource
 import sys
