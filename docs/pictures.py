@@ -37,9 +37,11 @@ from rich.text import Text
 from hpckit.demo.lessons import LESSONS
 
 ROOT: Final = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT)]
 
 from graph_pictures import draw_crops, draw_water  # mkdocs imports this file alone
+
+from tests.doc_commands import as_written
 
 COLUMNS: Final = 100
 
@@ -70,6 +72,15 @@ DRAWN: Final = {
     "crops": ("series", "--zone", "P0176", "--zone", "P0477", "--zone", "P0418", "--plot"),
 }
 WIDTH: Final = 1200
+WATER: Final = (
+    as_written("docs/how-to/graphs.md", "hpckit demo"),
+    as_written("docs/how-to/graphs.md", "hpckit plan"),
+    as_written("docs/how-to/graphs.md", "hpckit graph check water-change.json"),
+    as_written("docs/how-to/graphs.md", "hpckit graph run water-change.json"),
+    as_written("docs/how-to/graphs.md", "hpckit graph run docs/examples/graphs/water-change.json"),
+)
+CROPS: Final = as_written("docs/how-to/graphs.md", "hpckit graph run docs/examples/graphs/crop-growth.json")
+"""The page's commands, in an order in which each finds what it needs."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -104,6 +115,7 @@ def _folder() -> Path:
         ]
     ):
         digest.update(path.read_bytes())
+    digest.update(repr((WATER, CROPS)).encode())
     return ROOT / ".cache" / "docs" / digest.hexdigest()[:16]
 
 
@@ -127,11 +139,12 @@ def _draw(folder: Path) -> None:
 
 
 def _draw_graphs(folder: Path, work: Path) -> None:
-    """Run the examples of process graphs, and draw their results."""
-    _hpckit(folder, "demo", "--only-data", "--reservoir", "lake")
-    _hpckit(folder, "plan", "lake/campaign.yaml")
-    _graph(folder, "water-change", "lake/campaign.yaml")
-    draw_water(folder / "water-change/results/result/water.tif", work / "water-change.png")
+    """Run the examples of process graphs as their page has them, and draw their results."""
+    (folder / "docs").symlink_to(ROOT / "docs")
+    shutil.copy(ROOT / "docs/examples/graphs/water-change.json", folder)
+    for _, *words in WATER:
+        _hpckit(folder, *words)
+    draw_water(folder / "water/results/result/water.tif", work / "water-change.png")
     _, _, shapes, fields = pyogrio.raw.read(folder / "demo/parcels.gpkg", columns=["parcel_id", "crop"])
     to_degrees = pyproj.Transformer.from_crs(32631, 4326, always_xy=True)
     outlines = shapely.transform(shapely.from_wkb(shapes), lambda at: np.column_stack(to_degrees.transform(*at.T)))
@@ -140,14 +153,9 @@ def _draw_graphs(folder: Path, work: Path) -> None:
         for name, outline in zip(fields[0], outlines, strict=True)
     ]
     (folder / "parcels.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    _graph(folder, "crop-growth", CAMPAIGN, "--parameter", "parcels=@parcels.geojson")
+    _hpckit(folder, *CROPS[1:])
     parcels = pd.DataFrame({"parcel_id": fields[0], "crop": fields[1]})
-    draw_crops(folder / "crop-growth/results/result/openEO.csv", parcels, work / "crop-growth.png")
-
-
-def _graph(folder: Path, name: str, campaign: str, *options: str) -> None:
-    graph = ROOT / "docs" / "examples" / "graphs" / f"{name}.json"
-    _hpckit(folder, "graph", "run", graph, "--collection", f"SENTINEL2_L2A={campaign}", *options, "-o", name)
+    draw_crops(folder / "growth/results/result/openEO.csv", parcels, work / "crop-growth.png")
 
 
 def _shrink(path: Path, smaller: Path) -> None:

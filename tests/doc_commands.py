@@ -4,17 +4,26 @@ Commands are the lines of blocks in `bash`, those after `$ ` of blocks in `conso
 language of which one begins with a program. HTML comments of a page, which readers do not see, say what a test must
 know:
 
-    <!-- test: skip "hpckit submit" because cluster: it needs Slurm with the partitions of Snellius -->
-    <!-- test: skip block because secrets: it asks for a password -->
+    <!-- test: with cluster postgis -->
+    <!-- test: scratch /opt /etc/hpckit -->
+    <!-- test: skip "docker" because system: it needs Docker -->
+    <!-- test: skip block because elsewhere: tests/integration/test_image.py -->
     <!-- test: exit 1 "hpckit verify" -->
     <!-- test: serve "hpckit serve" -->
+    <!-- test: type "hpckit serve passwd" wheat-2024 wheat-2024 -->
+    <!-- test: cron "13 * * * *" -->
     <!-- test: first cp -r $PREPARED/farm/. . -->
     <!-- test: after "hpckit init" cp $PREPARED/farm/campaign.yaml . -->
     <!-- test: file campaign.yaml -->
 
 A text in quotes is the beginning of commands; it counts for all of the page after the comment, `block` for the next
 block. `first` runs a line of shell before the next command, and `after` one after a command. `file` writes the next
-block, in any language, to a file before the next command.
+block, in any language, to a file before the next command. `type` gives lines to commands that ask, and `cron` runs a
+line of a crontab as cron does.
+
+`with` names servers that the commands of the page need, and `scratch` folders of the machine that the page may
+change: it has its own ones in their place. A command that is skipped because it runs `elsewhere` counts as run: its
+text is in the file that the comment names, or that file takes its words from the page by `as_written`.
 """
 
 from __future__ import annotations
@@ -28,11 +37,11 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 KINDS: Final = {
-    "cluster": "needs the cluster that it names",
+    "cluster": "needs a scheduler that tests do not install",
     "network": "needs a server on the internet",
     "secrets": "needs a password or an account",
-    "system": "changes the machine, or needs a program that tests do not install",
-    "elsewhere": "another test runs it, which the comment names",
+    "system": "needs a program that tests do not install",
+    "elsewhere": "the file that the comment names runs it",
 }
 """Reasons for which a command may be left out."""
 PROGRAMS: Final = (
@@ -62,6 +71,10 @@ _SERVE: Final = re.compile(r'serve "(?P<begin>[^"]*)"')
 _AFTER: Final = re.compile(r'after "(?P<begin>[^"]*)" (?P<line>.+)', re.DOTALL)
 _FILE: Final = re.compile(r"file (?P<name>\S+)")
 _FIRST: Final = re.compile(r"first (?P<line>.+)", re.DOTALL)
+_TYPE: Final = re.compile(r'type "(?P<begin>[^"]*)" (?P<lines>.+)', re.DOTALL)
+_CRON: Final = re.compile(r'cron "(?P<begin>[^"]*)"')
+_WITH: Final = re.compile(r"with (?P<servers>.+)")
+_SCRATCH: Final = re.compile(r"scratch (?P<folders>.+)")
 
 
 @dataclass(slots=True)
@@ -74,10 +87,25 @@ class Command:
     block: int
     skipped: str = ""
     """Kind of reason for which it is left out."""
+    why: str = ""
     code: int = 0
     serves: bool = False
+    typed: list[str] = field(default_factory=list)
+    """Lines for a command that asks."""
+    cron: bool = False
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Page:
+    """A page, and what its comments say."""
+
+    commands: list[Command]
+    wrong: list[str] = field(default_factory=list)
+    """Comments that are none of the known ones, or concern no command."""
+    servers: list[str] = field(default_factory=list)
+    scratch: list[str] = field(default_factory=list)
 
 
 def pages() -> list[Path]:
@@ -85,23 +113,42 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def commands(path: Path) -> list[Command]:
-    """All commands of a page."""
-    return read(path)[0]
-
-
-def read(path: Path) -> tuple[list[Command], list[str]]:
-    """All commands of a page, and comments that are none of the known ones or concern no command."""
-    wrong: list[str] = []
-    rules: list[tuple[int, str]] = []
+def read(path: Path) -> Page:
+    """Commands of a page, and what its comments say about them."""
     text = path.read_text()
+    page = Page(list(_commands(path.relative_to(ROOT).as_posix(), text)))
     for match in _DIRECTIVE.finditer(text):
-        rules.append((text.count("\n", 0, match.start()) + 1, " ".join(match.group(1).split())))
-    found = list(_commands(path.relative_to(ROOT).as_posix(), text))
-    for line, rule in rules:
-        if reason := _apply(_as_shell(rule, text, line), line, found):
-            wrong.append(f"{path.relative_to(ROOT)}:{line}: {reason}: {rule}")
-    return found, wrong
+        line, rule = text.count("\n", 0, match.start()) + 1, " ".join(match.group(1).split())
+        if named := _WITH.fullmatch(rule):
+            page.servers += named["servers"].split()
+        elif named := _SCRATCH.fullmatch(rule):
+            page.scratch += named["folders"].split()
+        elif reason := _apply(_as_shell(rule, text, line), line, page.commands):
+            page.wrong.append(f"{path.relative_to(ROOT)}:{line}: {reason}: {rule}")
+    return page
+
+
+def as_written(page: str, begin: str) -> list[str]:
+    """Words of the first command of a page that begins so.
+
+    Raises
+    ------
+    LookupError
+        If the page has none.
+    """
+    for command in _commands(page, (ROOT / page).read_text()):
+        if command.text.startswith(begin):
+            return shlex.split(command.text, comments=True)
+    raise LookupError(f"{page} has no command that begins with {begin!r}")
+
+
+def runs(file: Path, command: Command) -> bool:
+    """Whether a file runs a command of a page: it has its text, or takes its words by `as_written`."""
+    text = file.read_text() if file.is_file() else ""
+    if " ".join(shlex.split(command.text, comments=True)) in " ".join(text.split()):
+        return True
+    taken = re.findall(rf'as_written\(\s*"{re.escape(command.page)}",\s*"([^"]+)"', text)
+    return any(command.text.startswith(begin) for begin in taken)
 
 
 def _as_shell(rule: str, text: str, line: int) -> str:
@@ -130,7 +177,7 @@ def _skip(match: re.Match[str], later: list[Command]) -> bool:
     if match["kind"] not in KINDS:
         return False
     for command in concerned:
-        command.skipped = match["kind"]
+        command.skipped, command.why = match["kind"], match["why"]
     return bool(concerned)
 
 
@@ -161,7 +208,29 @@ def _first(match: re.Match[str], later: list[Command]) -> bool:
     return bool(later)
 
 
-_RULES: Final = ((_SKIP, _skip), (_EXIT, _exit), (_SERVE, _serve), (_AFTER, _after), (_FIRST, _first))
+def _type(match: re.Match[str], later: list[Command]) -> bool:
+    concerned = _that_begin(later, match["begin"])
+    for command in concerned:
+        command.typed = match["lines"].split()
+    return bool(concerned)
+
+
+def _cron(match: re.Match[str], later: list[Command]) -> bool:
+    concerned = _that_begin(later, match["begin"])
+    for command in concerned:
+        command.cron = True
+    return bool(concerned)
+
+
+_RULES: Final = (
+    (_SKIP, _skip),
+    (_EXIT, _exit),
+    (_SERVE, _serve),
+    (_AFTER, _after),
+    (_FIRST, _first),
+    (_TYPE, _type),
+    (_CRON, _cron),
+)
 
 
 def _that_begin(found: list[Command], begin: str) -> list[Command]:

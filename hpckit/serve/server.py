@@ -85,6 +85,12 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, 
             return base if is_lasting else f"{base}enter?token={service.access.first_token()}"
 
         program = uvicorn.Server(config)
+
+        def stop(*_: object) -> None:
+            """End in order: before uvicorn listens to signals, and when it raises SIGTERM once more at its end."""
+            program.should_exit = True
+
+        signal.signal(signal.SIGTERM, stop)
         address = new_address()
         click.echo(address)
         if attached:
@@ -93,8 +99,6 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, 
         if browser:
             webbrowser.open(address)
         sys.setswitchinterval(_SWITCH_S)
-        # uvicorn ends in order on SIGTERM and raises it once more, which would end the process before it has closed.
-        signal.signal(signal.SIGTERM, lambda *_: None)
         with suppress(KeyboardInterrupt):
             try:
                 program.run(sockets=[listener])

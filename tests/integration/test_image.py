@@ -35,6 +35,7 @@ from hpckit.sites.places import site_files
 from hpckit.sites.scheduler.local import Local
 from hpckit.sites.site import Site, load_site
 from hpckit.submissions.submission import Submission
+from tests.doc_commands import as_written
 from tests.integration.test_slurm_run import finish
 from tests.servers import apptainer
 from tests.servers.registry import PASSWORD, USER, Registry
@@ -95,6 +96,14 @@ def sif(program: Path) -> Path:
     built = hpckit("build", str(path), "--mpi", "openmpi", "--command", str(program), "--no-test")
     assert built.returncode == 0, built.stderr
     return path
+
+
+def here(words: list[str], **taken: str) -> list[str]:
+    """Words of a command of the documentation after `hpckit image`, with what this test has in place of its names."""
+    by_name = {"sif": "hpckit.sif", "uri": "oras://registry.example/eo/hpckit:0.1"}
+    places = {by_name.get(name, f"{name}.sif"): place for name, place in taken.items()}
+    assert words[:2] == ["hpckit", "image"] and set(places) <= set(words)
+    return [places.get(word, word) for word in words[2:]]
 
 
 def parse(program: Path, text: str, folder: Path) -> str:
@@ -221,9 +230,11 @@ def registry(request: pytest.FixtureRequest) -> Iterator[Registry]:
 
 def test_an_image_goes_to_a_registry_and_comes_back_the_same(registry: Registry, small: Path, program: Path) -> None:
     uri, back = f"oras://{registry.host}/eo/small:0.1", small.with_name("back.sif")
-    pushed = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+    push = here(as_written("docs/how-to/images.md", "hpckit image push hpckit.sif oras:"), sif=str(small), uri=uri)
+    pushed = hpckit(*push, "--no-https", "--command", str(program))
     assert pushed.returncode == 0, pushed.stderr
-    pulled = hpckit("pull", uri, str(back), "--no-https", "--command", str(program))
+    pull = here(as_written("docs/how-to/images.md", "hpckit image pull"), sif=str(back), uri=uri)
+    pulled = hpckit(*pull, "--no-https", "--command", str(program))
     assert pulled.returncode == 0, pulled.stderr
     assert back.read_bytes() == small.read_bytes()
     missing = hpckit("pull", f"{uri}.1", str(back), "--no-https", "--command", str(program))
@@ -269,7 +280,8 @@ def test_images_are_compared_by_what_is_in_them(small: Path, program: Path) -> N
     assert told.returncode == 1 and not found["same"] and not found["same_definition"]
     assert found["causes"]["not explained"] == [{"path": "hello", "kind": "content"}]
     assert "label which: small -> other" in found["values"]
-    assert "hello (content)" in hpckit("compare", str(small), str(other)).stdout
+    compare = as_written("docs/how-to/images.md", "hpckit image compare")
+    assert "hello (content)" in hpckit(*here(compare, monday=str(small), tuesday=str(other))).stdout
     assert hpckit("compare", str(small), str(folder / "hello")).returncode == 1
 
 

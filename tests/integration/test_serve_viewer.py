@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -78,6 +81,25 @@ def test_it_ends_in_order(campaign, tmp_path, number):
         process.send_signal(number)
         assert process.wait(15) == 0
     assert (tmp_path / "err.txt").read_text() == ""
+
+
+EARLY = """\
+import signal, sys, uvicorn
+from hpckit.cli import main
+run = uvicorn.Server.run
+def after_signal(program, **options):
+    signal.raise_signal(signal.SIGTERM)
+    run(program, **options)
+uvicorn.Server.run = after_signal
+main(sys.argv[1:])
+"""
+
+
+def test_a_signal_before_uvicorn_listens_to_signals_ends_it(campaign, tmp_path):
+    words = [sys.executable, "-c", EARLY, "serve", str(campaign), "--listen", "127.0.0.1:0"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0 and "http://" in done.stdout and done.stderr == ""
 
 
 def test_find_click_calendar_series_export(opened, campaign):

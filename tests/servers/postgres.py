@@ -35,6 +35,7 @@ class PostgresServer:
     def __init__(self, settings: dict[str, str] | None = None) -> None:
         self._bin = _find_binaries()
         self._settings = {"listen_addresses": "", "shared_buffers": "256MB", **(settings or {})}
+        self._port = self._settings.get("port", "5432")
         # Not below a private temporary folder: another user must be able to enter it.
         self.folder = Path(tempfile.mkdtemp(prefix="hpckit-pg-", dir="/tmp"))
         self._as_user: dict[str, Any] = _unprivileged(self.folder)
@@ -47,7 +48,8 @@ class PostgresServer:
 
     def dsn(self, database: str = "hpckit", user: str = "hpckit") -> str:
         """Connection string of a database."""
-        return f"postgresql://{user}@/{database}?host={self.folder}"
+        port = "" if self._port == "5432" else f"&port={self._port}"
+        return f"postgresql://{user}@/{database}?host={self.folder}{port}"
 
     def start(self) -> PostgresServer:
         """Start the server and wait until it answers."""
@@ -73,7 +75,7 @@ class PostgresServer:
 
     def create_database(self, name: str) -> str:
         """Make an empty database and return its connection string."""
-        self._run("createdb", "-h", str(self.folder), "-U", "hpckit", name)
+        self._run("createdb", "-h", str(self.folder), "-p", self._port, "-U", "hpckit", name)
         return self.dsn(name)
 
     def remove(self) -> None:
@@ -83,7 +85,8 @@ class PostgresServer:
 
     def _wait(self) -> None:
         limit = time.monotonic() + _START_S
-        command = [str(self._bin / "pg_isready"), "-q", "-h", str(self.folder), "-d", "postgres"]
+        command = [str(self._bin / "pg_isready"), "-q", "-h", str(self.folder)]
+        command += ["-p", self._port, "-d", "postgres"]
         while subprocess.run(command, check=False).returncode != 0:
             if time.monotonic() > limit or (self._process is not None and self._process.poll() is not None):
                 raise RuntimeError("PostgreSQL does not start:\n" + (self.folder / "log").read_text()[-2000:])
