@@ -95,7 +95,9 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, 
         click.echo(address)
         if attached:
             threading.Thread(target=_attend, args=[new_address, program], daemon=True).start()
-        threading.Thread(target=_warm_up, args=[service], daemon=True).start()
+        # Waited for: a thread that is in compiled code when the interpreter ends may abort the process.
+        warming = threading.Thread(target=_warm_up, args=[service, program])
+        warming.start()
         if browser:
             webbrowser.open(address)
         sys.setswitchinterval(_SWITCH_S)
@@ -103,6 +105,8 @@ def serve(settings: Settings, *, any_port: bool, browser: bool, attached: bool, 
             try:
                 program.run(sockets=[listener])
             finally:
+                program.should_exit = True
+                warming.join()
                 service.close()
 
 
@@ -113,8 +117,8 @@ def _attend(new_address: Callable[[], str], program: uvicorn.Server) -> None:
     program.should_exit = True
 
 
-def _warm_up(service: Service) -> None:
-    """Read what the first visitor will ask for, and compile what draws it, while they open the page."""
+def _warm_up(service: Service, program: uvicorn.Server) -> None:
+    """Read what the first visitor will ask for, and compile what draws it, until the program is to end."""
     from hpckit.look.mercator import map_tile_at
     from hpckit.look.tiles import draw_tile
     from hpckit.serve.viewer.shownlayers import shown
@@ -122,10 +126,14 @@ def _warm_up(service: Service) -> None:
     for dataset in service.datasets.values():
         with suppress(HpckitError, OSError):  # said to whoever asks
             for reduction in dataset.campaign.signatures:
+                if program.should_exit:
+                    return
                 dataset.edition.zones(reduction.name)
+            if program.should_exit:
+                return
             seen = shown(dataset)
             layer = next((choice.layer for choice in seen.choices.values() if choice.layer.composite is None), None)
-            if layer is not None and seen.days and dataset.campaign.signatures:
+            if layer is not None and seen.days and dataset.campaign.signatures and not program.should_exit:
                 place = map_tile_at(_WARM_ZOOM, *dataset.edition.zones().middle)
                 last = replace(layer, day=date.fromisoformat(seen.days[-1]["day"]))
                 draw_tile(dataset.view, last, _WARM_ZOOM, *place, cache=service.overviews)
