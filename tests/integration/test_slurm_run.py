@@ -158,6 +158,16 @@ def test_an_array_split_by_the_limit_of_the_site_runs_whole(slurm, campaign, exp
     same(results(campaign), expected)
 
 
+def test_without_a_cube_the_results_are_the_same(slurm, campaign, expected, tmp_path):
+    campaign.path.write_text(campaign.path.read_text().replace("cube: {", "cube: {keep: false, "))
+    without = load_campaign(campaign.path)
+    assert not without.cube.keep
+    submission = submit_campaign(without, site(tmp_path), QUIET)
+    assert set().union(*finish(submission).values()) == {State.SUCCEEDED}, logs_of(submission)
+    assert "ingest" not in [job.stage for job in submission.jobs] and not without.cube_path.exists()
+    same(results(without), expected)
+
+
 def test_elements_may_wait_for_their_namesakes_only(slurm, campaign, expected, tmp_path):
     submission = submit_campaign(campaign, site(tmp_path), QUIET, request=Request(chain="elements"))
     assert [job.stage for job in submission.jobs] == ["ingest", "zones", "signatures", "sync"]

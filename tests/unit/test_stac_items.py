@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.discover import find_products
+from hpckit.catalogue.foreign import read_items
 from hpckit.errors import SceneError
 from hpckit.inputs import httpfiles
 from hpckit.sensors.model import Asset, Scene
@@ -138,6 +139,27 @@ def test_what_cannot_be_decided_is_refused_and_the_campaign_can_say_it(tmp_path,
     assets = {"B04": "red", "SCL": "scl"} if dialect == "stactools" else None
     scene = only(path, ItemOptions(assets=assets, offset=-0.1))
     assert scene.assets["B04@10m"].offset == -0.1 and "scenes.items.offset" in details_of(scene).offset_from
+
+
+@pytest.mark.parametrize(
+    ("constellation", "platform", "name", "remedy"),
+    [
+        ("sentinel-1", "sentinel-1a", "S1A_IW_GRDH_1SDV_20240501T055011", "sentinel-1-grd"),
+        (None, "landsat-9", "LC09_L2SP_198024_20240501", "scenes.rasters"),
+    ],
+)
+def test_items_of_other_missions_are_refused_also_where_bands_are_described(
+    tmp_path, constellation, platform, name, remedy
+):
+    path = write_item(tmp_path, pixels(), "stactools")
+    item = json.loads(path.read_text())
+    item["id"] = name
+    item["properties"] |= {"constellation": constellation, "platform": platform, "s2:product_uri": None}
+    path.write_text(json.dumps(item))
+    for options in (ItemOptions(), ItemOptions(assets={"B04": "red"}, offset=0)):
+        _, (error,) = read_items(path, options)
+        assert f"{name}: its STAC item is of {constellation or platform}, and items are" in str(error)
+        assert error.hint is not None and remedy in error.hint
 
 
 def test_an_offset_that_is_given_twice(tmp_path):

@@ -78,6 +78,7 @@ COMMON_NAMES: Final = {
 }
 """Band by the common name that is the key of an asset."""
 
+_OURS: Final = re.compile(r"sentinel[-_ ]?2|s2[a-z]?$", re.IGNORECASE)
 _ESA: Final = re.compile(r"(?P<band>B\d\d|B8A|SCL|AOT|WVP|CLD|SNW)(?:_\d\dm)?")
 _TWIN: Final = re.compile(r"[-_]jp2$")
 """Ending of the key of an asset that is the original of a converted one: its pixels are as ESA made them."""
@@ -93,6 +94,16 @@ def dialect_of(item: Mapping[str, Any]) -> Dialect | None:
         if fits and any(mark in properties for mark in dialect.marks):
             return dialect
     return None
+
+
+def other_mission(item: Mapping[str, Any]) -> str:
+    """Mission that an item names, if it is another one than Sentinel-2; empty if not, or if it names none."""
+    properties = item.get("properties")
+    if not isinstance(properties, Mapping):
+        return ""
+    told = [properties.get(name) for name in ("constellation", "platform")]
+    named = [text for text in told if isinstance(text, str) and text]
+    return "" if any(_OURS.match(text) for text in named) else next(iter(named), "")
 
 
 def band_of_key(key: str) -> str | None:

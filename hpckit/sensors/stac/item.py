@@ -23,7 +23,7 @@ from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.bands import BANDS
 from hpckit.sensors.sentinel2.details import Details, lost_file
 from hpckit.sensors.sentinel2.eopf.product import read_scene
-from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original
+from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original, other_mission
 from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of
 from hpckit.sensors.stac.headers import Header, read_header
 from hpckit.sensors.stac.options import ItemOptions
@@ -38,6 +38,11 @@ _NAME: Final = re.compile(
 """Names of products; the Planetary Computer leaves the baseline out in its ids."""
 _TILE: Final = re.compile(r"(?:MGRS-|T)?(?P<tile>\d{1,2}[C-HJ-NP-X][A-Z]{2})")
 _SIZES: Final = (10, 20, 60)
+_FOLDERS: Final = (
+    "copy the products as their provider delivers them, with all metadata files, name their folder in "
+    "`scenes.paths`, and the kind of product in `scenes.collection`: sentinel-1-grd, for example"
+)
+_IMAGES: Final = "copy its images to a folder, and describe their names in `scenes.rasters`"
 _DIGESTS: Final = {"1220": ("sha256", 64), "1620": ("sha3_256", 64), "d50110": ("md5", 32)}
 """Kinds of `file:checksum` by their first bytes (multihash), with the number of digits of the digest."""
 
@@ -87,12 +92,18 @@ class _Reader:
         self._options = options
         self._properties: Mapping[str, Any] = item["properties"]
         self._dialect: Dialect | None = dialect_of(item)
+        self._told = self._product_name()
+        mission = other_mission(item)
+        if mission and self._told is None:
+            raise SceneError(
+                f"its STAC item is of {mission}, and items are read of Sentinel-2 only",
+                hint=_FOLDERS if mission.lower().startswith("sentinel-1") else _IMAGES,
+            )
         if self._dialect is None and options.assets is None:
             raise SceneError(
                 "its STAC item is of no catalogue that hpckit knows",
                 hint="describe it in `scenes.items`: the key of the asset of each band, scale and offset",
             )
-        self._told = self._product_name()
 
     def scene(self) -> Scene:
         """The scene of the item."""
