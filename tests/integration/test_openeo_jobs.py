@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -314,15 +315,36 @@ def free_port() -> int:
 
 
 # -- Slurm ----------------------------------------------------------------------------------------------------------
-def lab(folder: Path) -> Path:
+def lab(folder: Path, more: str = "") -> Path:
     path = folder / "lab.yaml"
     path.write_text(
         "name: lab\nscheduler: slurm\n"
         "partitions: [{name: short, cores: 2, memory_mib: 4000, walltime: 60min}]\n"
         "stages: {default: {ranks: 1}}\npoll: {first_s: 1, submit_pause_s: 0, timeout_s: 60}\n"
-        f"environment: {{PYTHONPATH: {ROOT}}}\n"
+        f"environment: {{PYTHONPATH: {ROOT}}}\n{more}"
     )
     return path
+
+
+def greedy(folder: Path) -> str:
+    """A `command` whose units take memory for longer than Slurm needs to see it."""
+    script = folder / "greedy-hpckit"
+    script.write_text(
+        f"""#!{sys.executable}
+import time
+import hpckit.production.worker as worker
+execute = worker.execute
+def slowly(context, unit):
+    block = bytearray(200 * 2**20)
+    time.sleep(20)
+    return execute(context, unit)
+worker.execute = slowly
+from hpckit.cli import main
+main()
+"""
+    )
+    script.chmod(0o755)
+    return f"command: {script}\n"
 
 
 def test_on_slurm(slurm: SlurmCluster, ingested: Path, tmp_path: Path):
@@ -347,7 +369,7 @@ def test_on_slurm(slurm: SlurmCluster, ingested: Path, tmp_path: Path):
 
 
 def test_memory_that_ran_out_is_explained(slurm: SlurmCluster, ingested: Path, tmp_path: Path):
-    with door(tmp_path, ingested, site=str(lab(tmp_path)), retries=0) as anna:
+    with door(tmp_path, ingested, site=str(lab(tmp_path, greedy(tmp_path))), retries=0) as anna:
         job = anna.create(graph(), job_options={"memory": "64"})
         anna.start(job)
         assert anna.wait(job, 240) == "error", anna.log(job)

@@ -162,7 +162,7 @@ def test_a_server_that_is_gone_is_not_asked_again_and_again(folder):
 
 
 def test_a_firewall_that_says_nothing_costs_one_time_out(monkeypatch):
-    monkeypatch.setattr(httpfiles, "_CONNECT_S", 0.4)
+    monkeypatch.setattr(httpfiles, "_CONNECT_S", 3)
     with socket.socket() as deaf, ExitStack() as waiting:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -173,7 +173,7 @@ def test_a_firewall_that_says_nothing_costs_one_time_out(monkeypatch):
         start = time.monotonic()
         with pytest.raises(SceneError, match="no connection in time") as caught:
             pixels(f"http://127.0.0.1:{deaf.getsockname()[1]}/a.tif")
-    assert may_pass(caught.value) and time.monotonic() - start < 2
+    assert may_pass(caught.value) and time.monotonic() - start < 6, "less than two of them"
 
 
 def test_slow_bytes(server, monkeypatch):
