@@ -29,7 +29,7 @@ from typing import Any, Final
 
 from hpckit.base.account import login_name
 from hpckit.base.files import PARTIAL, create, digest, make_folder, server_time
-from hpckit.base.processes import boot, namespace, runs, start_of
+from hpckit.base.processes import QUIET, boot, namespace, runs, start_of
 from hpckit.base.reading import read_bytes
 from hpckit.errors import BusyError, FileUnavailableError
 
@@ -64,7 +64,7 @@ def hold(lock: Path, what: str) -> Iterator[None]:
     mine = _identity()
     _claim(lock, mine, what)
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lock, mine, stop), daemon=True)
+    heart = threading.Thread(target=_beat, args=(lock, mine, stop), name=f"{QUIET}-claim", daemon=True)
     heart.start()
     try:
         yield

@@ -207,11 +207,12 @@ def prepare_numba() -> None:
 
     Starts no threads, which a process that forks must not have.
     """
+    from numba.core.compiler_lock import global_compiler_lock
     from numba.core.registry import cpu_target
 
     _numba_for_level()
     # numba asks whether there is a BLAS, for functions that no kernel here calls.
-    with only_looked_for("scipy.linalg", "scipy.linalg.cython_blas"):
+    with global_compiler_lock, only_looked_for("scipy.linalg", "scipy.linalg.cython_blas"):
         cpu_target.target_context.refresh()
         cpu_target.typing_context.refresh()
     _key()

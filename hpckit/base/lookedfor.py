@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-from hpckit.base.processes import is_command
+from hpckit.base.processes import is_command, others_may_import
 
 
 @contextmanager
 def only_looked_for(*names: str) -> Iterator[None]:
     """Let imports of modules find that they are there, and the version of their package, and nothing else.
 
-    Only in commands of hpckit, whose other threads import nothing meanwhile. Later imports find the modules.
+    Only in commands of hpckit without threads that could import something meanwhile. Later imports find the modules.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def only_looked_for(*names: str) -> Iterator[None]:
         Modules, those above them first. Of packages that are not installed nothing is found, as without this.
     """
     placed = {}
-    for name in names if is_command() else ():
+    for name in names if is_command() and not others_may_import() else ():
         try:
             told = version(name.partition(".")[0])
         except PackageNotFoundError:

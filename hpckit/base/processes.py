@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _hiding: Final = threading.Lock()
 _commands: Final[set[int]] = set()
+QUIET: Final = "hpckit-quiet"
+"""How names of threads begin that import nothing."""
 
 
 def boot() -> str | None:
@@ -108,6 +110,14 @@ def be_command() -> None:
 def is_command() -> bool:
     """Whether this process is a command of hpckit."""
     return os.getpid() in _commands
+
+
+def others_may_import() -> bool:
+    """Whether there is a thread beside the calling one that does more than touch a file now and then."""
+    return any(
+        thread is not threading.current_thread() and not thread.name.startswith(QUIET)
+        for thread in threading.enumerate()
+    )
 
 
 def may_fork() -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hpckit.base.files import server_time
-from hpckit.base.processes import identity, is_gone
+from hpckit.base.processes import QUIET, identity, is_gone
 
 _HEARTBEAT_S: Final = 30
 _SILENT_S: Final = 300
@@ -60,7 +60,7 @@ class Attempt:
         folder.mkdir(exist_ok=True)
         self.number, self._path = _announce(folder, f"{stage}-{element:06d}", first)
         self._ended = threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._beat, name=f"{QUIET}-attempt", daemon=True).start()
 
     def leave(self) -> None:
         """Say that nothing more will be written."""

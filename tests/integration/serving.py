@@ -46,6 +46,7 @@ def server(state: Path, *arguments: str | Path) -> Iterator[tuple[str, subproces
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        print((state / "err.txt").read_text(), file=sys.stderr)  # shown where a test fails
 
 
 @contextmanager

@@ -6,11 +6,16 @@ import json
 import subprocess
 import sys
 
-FLAGS = """\
-import json, sys
-if sys.argv[1] == "command":
-    from hpckit.base.processes import be_command
+COMMAND = """\
+import sys, threading, time
+from hpckit.base.processes import QUIET, be_command
+if "command" in sys.argv:
     be_command()
+for name in sys.argv[2:]:
+    threading.Thread(target=time.sleep, args=(60,), name=name, daemon=True).start()
+"""
+FLAGS = """\
+import json
 from hpckit.base.ogr import pyogrio
 from pyogrio import _compat
 flags = {name: value for name, value in vars(_compat).items() if isinstance(value, bool)}
@@ -21,13 +26,15 @@ print(json.dumps([flags, kept, hasattr(pandas, "DataFrame")]))
 
 
 def _flags(kind: str) -> tuple[dict[str, bool], list[str], bool]:
-    done = subprocess.run([sys.executable, "-c", FLAGS, kind], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND + FLAGS, *kind.split(",")], capture_output=True, text=True, check=True
+    )
     return tuple(json.loads(done.stdout))
 
 
 def test_pyogrio_knows_versions_of_packages_that_a_command_does_not_load():
     here, loaded, _ = _flags("process of a user's")
-    there, kept, is_whole = _flags("command")
+    there, kept, is_whole = _flags("command,hpckit-quiet-claim")
     assert there == here
     assert there["PANDAS_GE_22"]
     assert "pandas" in loaded
@@ -35,11 +42,11 @@ def test_pyogrio_knows_versions_of_packages_that_a_command_does_not_load():
     assert is_whole
 
 
+def test_threads_of_others_find_whole_packages():
+    assert "pandas" in _flags("command,other")[1]
+
+
 BLAS = """\
-import sys
-if sys.argv[1] == "command":
-    from hpckit.base.processes import be_command
-    be_command()
 from hpckit.base.compiled import prepare_numba
 prepare_numba()
 print("scipy.linalg" in sys.modules)
@@ -53,6 +60,21 @@ print(_HAVE_BLAS, product.tolist())
 def test_numba_has_its_blas_where_a_command_did_not_load_scipy():
     told = []
     for kind in ("process of a user's", "command"):
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", BLAS, kind], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", COMMAND + BLAS, kind], capture_output=True, text=True
+        )
         told.append(done.stdout.split("\n", 1))
     assert told == [["True", "True [[7.0, 10.0], [15.0, 22.0]]\n"], ["False", "True [[7.0, 10.0], [15.0, 22.0]]\n"]]
+
+
+TOGETHER = """\
+from concurrent.futures import ThreadPoolExecutor
+from hpckit.base.compiled import prepare_numba
+with ThreadPoolExecutor(4) as pool:
+    for done in [pool.submit(prepare_numba) for _ in range(4)]:
+        done.result()
+"""
+
+
+def test_threads_of_a_server_may_need_kernels_at_once():
+    subprocess.run([sys.executable, "-W", "ignore", "-c", COMMAND + TOGETHER, "command"], check=True)
