@@ -7,6 +7,7 @@ capabilities is refused; called by root, it becomes that user.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -47,8 +48,15 @@ def install(folder: Path) -> Path:
     _require_programs()
     ensure_user()
     _require_namespaces()
-    if program.exists():
-        return program
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of other processes may want it too
+        if not program.exists():
+            _unpack(folder, program)
+    return program
+
+
+def _unpack(folder: Path, program: Path) -> None:
     packages, root = folder / "packages", folder / "root"
     packages.mkdir(parents=True, exist_ok=True)
     _download(packages)
@@ -66,7 +74,6 @@ exec "{root}/usr/bin/apptainer" "$@"
     )
     program.chmod(0o755)
     _run("chmod", "-R", "a+rX", str(folder))
-    return program
 
 
 def ensure_user() -> pwd.struct_passwd:

@@ -5,6 +5,7 @@ It takes seconds and no network; Apptainer mounts it like any other image.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import re
 import shutil
@@ -34,6 +35,13 @@ def make(image: Path) -> Path:
     """Make the image, unless there is one of this Python and these packages already."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES if _is_there(name)]
     wanted = "\n".join([sys.version, *versions])
+    image.parent.mkdir(parents=True, exist_ok=True)
+    with image.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests of other processes may want it too
+        return _made(image, wanted)
+
+
+def _made(image: Path, wanted: str) -> Path:
     note = image.with_suffix(".txt")
     if image.exists() and note.exists() and note.read_text() == wanted:
         return image

@@ -80,7 +80,17 @@ def open_result(campaign: Campaign, reduction: BlockReduction) -> xarray.Dataset
     if not groups:
         raise UserCodeError(f"{path} is not computed yet", hint="hpckit.run or hpckit.submit computes it")
     found: xarray.Dataset = xarray.open_zarr(path / groups[0], consolidated=False, chunks=None)
-    return found
+    return found[_in_order(found)]
+
+
+def _in_order(result: xarray.Dataset) -> list[str]:
+    """Names of its arrays, as the function or model gives the bands: a folder lists them in any order."""
+    dims = result.attrs["hpckit:dimensions"]
+    labels = [str(label) for dim in dims if dim["kind"] == "bands" for label in dim["labels"]]
+    names = [str(name) for name in result.data_vars]
+    bands = {result[name].attrs.get("long_name"): name for name in names}
+    ordered = [bands[label] for label in labels if label in bands]
+    return ordered + sorted(set(names) - set(ordered))
 
 
 def apply(
