@@ -43,7 +43,7 @@ _RANGES: Final = {"int8": (-128, 127), "int16": (-32767, 32767)}
 _WHOLE: Final = ("uint8", "uint16")
 _PATTERN: Final = "{date}_{band}.tif"
 """Names of files, which options of images must have; no file is looked for."""
-LEVEL: Final = RASTERS.collections["own-rasters"]
+LEVEL: Final = RASTERS.collections[RASTERS.name]
 
 
 _Place = tuple[str, float, float, float, float]
