@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Without searches for circles: they would look at thousands of scenes, or a million units, that all stay."""
+    """Without searches for circles: they would look at scenes, units or imported modules, which all stay."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -5,7 +5,6 @@ And how processes are started that need nothing of the one that starts them.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -88,18 +87,6 @@ def abandon(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Import without a search for garbage, of which there is none: it takes a tenth of the time."""
-    searched = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if searched:
-            gc.enable()
 
 
 def be_command() -> None:

@@ -241,9 +241,9 @@ def worker(
     Example:
       hpckit worker campaign.run --submission 1 --stage ingest --element 0
     """
-    from hpckit.base.processes import importing
+    from hpckit.base.collector import without_collector
 
-    with importing():
+    with without_collector():
         from hpckit.jobs.element import run_element
         from hpckit.production.workerprocess import make_ready
 
@@ -266,9 +266,9 @@ def gate(run: Path, submission: int, before: str) -> None:
     Example:
       hpckit gate campaign.run --submission 1 --before signatures
     """
-    from hpckit.base.processes import importing
+    from hpckit.base.collector import without_collector
 
-    with importing():
+    with without_collector():
         from hpckit.jobs.gate import judge
     verdict = judge(run.absolute(), submission, before)
     click.echo(f"gate before {before} {'open' if verdict.open else 'closed'}: {verdict.reason}", err=True)

@@ -12,6 +12,11 @@ ETAG: Final = "etag:"
 """Begin of a digest that is the entity tag of a server: it tells two files apart, and cannot be computed from one."""
 
 
+def digest_of_tag(tag: str) -> str:
+    """Digest that is an entity tag; empty if the server gives none."""
+    return f"{ETAG}{tag}" if tag else ""
+
+
 class Piece(NamedTuple):
     """Part of a file."""
 

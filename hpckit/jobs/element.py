@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from hpckit.base.collector import without_collector
 from hpckit.base.files import write_text
-from hpckit.base.processes import importing
 from hpckit.base.quantities import format_count
 from hpckit.campaign.owner import manifest_folder, stores
 from hpckit.errors import EX_TEMPFAIL
@@ -149,7 +149,7 @@ def _as_processes(
 
 
 def _as_rank(submission: Submission, units: Sequence[Unit], name: str, ranks: Ranks, threads: int, stop: Stop) -> int:
-    with importing():
+    with without_collector():
         from hpckit.production.worker import Worker
 
     mine = name if ranks.size == 1 else f"{name}-r{ranks.rank:04d}"

@@ -132,7 +132,8 @@ def run_campaign(
         for stage in planned.stages:
             stage.finish(campaign)
         if with_sync and not result.stopped and campaign.signatures:
-            result.sync = sync(campaign, planned.run, console)
+            with with_collector():
+                result.sync = sync(campaign, planned.run, console)
     return result
 
 

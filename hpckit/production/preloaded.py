@@ -2,10 +2,12 @@
 
 from contextlib import suppress
 
-from hpckit.base.processes import be_command, importing
+from hpckit.base.collector import without_collector
+from hpckit.base.processes import be_command
 
 be_command()
-with importing():
+with without_collector():
+    import odc.geo.geobox  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     import hpckit.production.worker
@@ -13,5 +15,4 @@ with importing():
 
     with suppress(Exception):  # a worker that needs numba says why it has none
         prepare_numba()
-
         import hpckit.reduce.kernels.composite_cpu  # noqa: F401

@@ -15,7 +15,7 @@ from typing import Final
 from hpckit.errors import SceneError
 from hpckit.inputs.hierarchy import Hierarchy
 from hpckit.inputs.stored import StoredFiles
-from hpckit.inputs.transfer import ETAG
+from hpckit.inputs.transfer import digest_of_tag
 from hpckit.inputs.uri import name_of
 from hpckit.sensors.content import content_of
 from hpckit.sensors.integrity import MANIFEST, listed_files, spelt_digest
@@ -159,7 +159,7 @@ def _with_files(scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int
             cut.append(asset.name)
             continue
         # A digest proves a whole file; without one, the tag still tells one version from another.
-        digest = spelt_digest(algorithm, text) or f"{ETAG}{files.tag(name)}" * bool(files.tag(name))
+        digest = spelt_digest(algorithm, text) or digest_of_tag(files.tag(name))
         assets[key] = replace(asset, nbytes=files.size(name), digest=digest)
     if not assets:
         raise SceneError(f"{files.name}: incomplete: none of its image files has the size that {MANIFEST} says")

@@ -38,6 +38,7 @@ from tests.servers.sshd import SshServer, make_key
 from tests.servers.stac import StacServer
 from tests.small_campaign import pixels_of, write_zones, zones
 from tests.stac_samples import SENSED, write_item
+from tests.wheels import build_wheel
 
 GivesAccess = Callable[[Path], dict[str, str]]
 FARM: Final = """\
@@ -354,11 +355,7 @@ def _answer_v1(server: StacServer, handler: BaseHTTPRequestHandler) -> None:
 def with_pip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GivesAccess]:
     """A `pip` for an environment of the reader: it installs a wheel of these sources; $OTHERS has what that needs."""
     folder = tmp_path_factory.mktemp("pip")
-    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    done = subprocess.run(wheel, capture_output=True, text=True, check=False)
-    if done.returncode and "Could not find a version" in done.stderr:
-        pytest.skip("the packages that build a wheel cannot be had here")
-    assert done.returncode == 0, done.stderr
+    build_wheel(folder)
     others = folder / "others"
     others.mkdir()
     for path in Path(sysconfig.get_path("purelib")).iterdir():

@@ -107,8 +107,18 @@ def reproduce(
     planned, _ = plan_campaign(campaign, console, workers)
     if planned.tiles is None:
         raise CrateError(f"{path}: steps that make products are not made again", hint=crates.BY_HAND)
-    _require_same_inputs(found, differences(found, products(planned.tiles), planned.run.campaign.contents))
-    _require_same_answers(found, of_servers(found, loaded(planned.run)))
+    _require_none(
+        found,
+        differences(found, products(planned.tiles), planned.run.campaign.contents),
+        "the inputs are not those of the crate",
+        "say with --products where the products are, and with --at FIELD=PATH where other files are",
+    )
+    _require_none(
+        found,
+        of_servers(found, loaded(planned.run)),
+        "servers do not have what the run loaded",
+        "campaign.json of the crate, run by hand, computes from what they have now",
+    )
     others = of_software(read_software(found.document(crates.RUN).get("software", {})), software(planned.run, (), 0))
     for other in others:
         console.warn(f"{other}; digests may differ for that")
@@ -143,22 +153,10 @@ def _file_name(found: Crate) -> str:
     return name if name.endswith((".yaml", ".yml")) else "campaign.yaml"
 
 
-def _require_same_inputs(found: Crate, faults: Sequence[str]) -> None:
+def _require_none(found: Crate, faults: Sequence[str], what: str, hint: str) -> None:
     if faults:
         more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise CrateError(
-            f"{found.path}: the inputs are not those of the crate: {'; '.join(faults[:3])}{more}",
-            hint="say with --products where the products are, and with --at FIELD=PATH where other files are",
-        )
-
-
-def _require_same_answers(found: Crate, faults: Sequence[str]) -> None:
-    if faults:
-        more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise CrateError(
-            f"{found.path}: servers do not have what the run loaded: {'; '.join(faults[:3])}{more}",
-            hint="campaign.json of the crate, run by hand, computes from what they have now",
-        )
+        raise CrateError(f"{found.path}: {what}: {'; '.join(faults[:3])}{more}", hint=hint)
 
 
 def _expected(found: Crate) -> dict[str, str]:

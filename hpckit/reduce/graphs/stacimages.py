@@ -21,7 +21,7 @@ import shapely.geometry
 from hpckit.base.frozendict import frozen
 from hpckit.errors import HpckitError, SceneError
 from hpckit.inputs.remote import opened
-from hpckit.inputs.transfer import ETAG
+from hpckit.inputs.transfer import digest_of_tag
 from hpckit.inputs.uri import is_remote
 from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Asset, Scene
@@ -274,7 +274,7 @@ def _with_file(asset: Asset) -> Asset:
     if not is_remote(asset.uri):
         return asset
     file = opened(asset.uri)
-    return replace(asset, nbytes=file.size, digest=asset.digest or f"{ETAG}{file.tag}" * bool(file.tag))
+    return replace(asset, nbytes=file.size, digest=asset.digest or digest_of_tag(file.tag))
 
 
 def _scenes(found: Sequence[tuple[Mapping[str, Any], list[_Image]]], path: Path, digest: str) -> list[Scene]:

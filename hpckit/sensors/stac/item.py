@@ -16,7 +16,7 @@ import shapely.geometry
 
 from hpckit.errors import SceneError
 from hpckit.inputs.remote import opened
-from hpckit.inputs.transfer import ETAG, without_secrets
+from hpckit.inputs.transfer import digest_of_tag, without_secrets
 from hpckit.inputs.uri import is_remote, name_of
 from hpckit.sensors.bands import Band
 from hpckit.sensors.model import Asset, Scene
@@ -276,7 +276,7 @@ class _Reader:
             file = opened(uri)
             if nbytes not in (None, file.size):
                 raise SceneError(f"{without_secrets(uri)} has {file.size} bytes, its item says {nbytes}")
-            nbytes, digest = file.size, digest or f"{ETAG}{file.tag}" * bool(file.tag)
+            nbytes, digest = file.size, digest or digest_of_tag(file.tag)
         is_stored = raster.dtype == band.dtype and nodata is None and math.isclose(scale, band.scale)
         return Asset(
             uri,
