@@ -55,6 +55,14 @@ if [ ! -x "$s3/bin/moto_server" ]; then
         echo "no S3 server can be installed; its tests will be skipped" >&2
 fi
 
+# Validator and reader of RO-Crate; the reader of this version has the context of RO-Crate 1.1.
+crates="${XDG_CACHE_HOME:-$HOME/.cache}/hpckit/tests/rocrate-0.13"
+if [ ! -x "$crates/bin/rocrate-validator" ]; then
+    { python3 -m venv "$crates" && "$crates/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        'roc-validator==0.13.0' 'rocrate==0.13.0'; } ||
+        echo "the validator of RO-Crate cannot be installed; its test will be skipped" >&2
+fi
+
 # openEO's own clients and test suite, which need an older pandas, in an environment of their own.
 openeo="$(dirname "$0")/../.cache/openeo"
 if [[ " $* " = *" openeo "* ]] && [ ! -x "$openeo/bin/openeo-auth" ]; then

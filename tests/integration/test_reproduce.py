@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,15 @@ from hpckit.base.console import Console
 from hpckit.cli import cli
 from hpckit.errors import CrateError
 from hpckit.production.provenance import crate as crates
+from hpckit.production.provenance.entities import HPCKIT
 from tests import products, small_campaign
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 QUIET = Console(quiet=True)
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+ROCRATE = _CACHE / "hpckit" / "tests" / "rocrate-0.13" / "bin" / "python"
+"""Made by tests/services.sh."""
 AGENT = {"agent": "Ada", "agent_id": "https://orcid.org/0000-0002-1825-0097"}
 _BOX = "{west: 601000, south: 5691000, east: 603000, north: 5693000, crs: 32631}"
 REDUCTIONS = f"""\
@@ -247,44 +253,36 @@ def test_metadata_of_others_in_a_folder_stay(done, tmp_path):
     assert path not in made.beside and "mine" in path.read_text()
 
 
-@pytest.mark.parametrize("which", ["crate", "out/whole", "graphs/means"])
-def test_metadata_are_valid_by_independent_programs(done, crate, tmp_path, which):
-    """The validator of RO-Crate's own people, and its reader; the context is that which the reader brings along."""
-    validator = pytest.importorskip("rocrate_validator", reason="roc-validator is not installed")
-    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
-    from rocrate_validator import models, services
-    from rocrate_validator.utils import http
+RECOMMENDED = {
+    "ro-crate-1.1_27.1": "it knows no media types with parameters, such as that of Cloud-Optimised GeoTIFF",
+    "process-run-crate-0.5_3.2": "a campaign has no address of its own",
+    "process-run-crate-0.5_5.1": "it is a file of the crate",
+    "workflow-ro-crate-1.0_6.1": "there is no README.md",
+    "workflow-ro-crate-1.0_6.2": "there is no README.md",
+    "ro-crate-1.1_22.3": "the publisher is not known",
+    "ro-crate-1.1_30.2": "the affiliation of a person is not known",
+    "ro-crate-1.1_30.3": "the affiliation of a person is not known",
+}
+"""Recommendations that cannot be followed, by the identifier of the check."""
 
-    assert validator is not None
-    context = (Path(rocrate.__file__).parent / "data" / "ro-crate.jsonld").read_text()
 
-    class Answer:
-        status_code, headers, text = 200, {"Content-Type": "application/ld+json"}, context
-
-        def json(self):
-            return json.loads(context)
-
-    folder = done / which if which != "crate" else tmp_path / "crate"
-    if which == "crate":
-        crates.write(folder, crates.read(crate).files)
-    before = http.HttpRequester.__getattr__
-    http.HttpRequester.__getattr__ = lambda self, name: lambda *_a, **_k: Answer()
-    try:
-        settings = services.ValidationSettings(
-            rocrate_uri=folder,
-            profile_identifier="process-run-crate",
-            requirement_severity=models.Severity.REQUIRED,
-            skip_availability_check=True,
-            cache_path=tmp_path / "cache",
-        )
-        found = services.validate(settings)
-    finally:
-        http.HttpRequester.__getattr__ = before
-    assert found.passed(), [issue.message for issue in found.get_issues()]
-    read = rocrate.ROCrate(folder)
-    (action,) = [entity for entity in read.get_entities() if "CreateAction" in entity.type]
-    assert action["agent"]["name"] == "Ada" and action["result"]
-    assert all((folder / entity.id).exists() for entity in read.data_entities)
+def test_metadata_are_valid_by_independent_programs(done, crate, tmp_path):
+    """The validator of RO-Crate's own people, and its reader."""
+    if not ROCRATE.exists():
+        pytest.skip("roc-validator is not installed (bash tests/services.sh)")
+    crates.write(tmp_path / "crate", crates.read(crate).files)
+    folders = [tmp_path / "crate", done / "out" / "whole", done / "graphs" / "means"]
+    profiles = ["workflow-run-crate", "process-run-crate", "process-run-crate"]
+    words = [word for pair in zip(profiles, map(str, folders), strict=True) for word in pair]
+    script = Path(__file__).parents[1] / "rocrate_offline.py"
+    asked = subprocess.run([ROCRATE, script, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked.returncode == 0, asked.stderr[-3000:]
+    for folder, profile, found in zip(folders, profiles, json.loads(asked.stdout), strict=True):
+        assert found["REQUIRED"] == []
+        assert [each for each in found["RECOMMENDED"] if each.partition(":")[0] not in RECOMMENDED] == []
+        assert found["agent"] == "Ada" and found["results"] >= 1
+        assert found["instrument"] == ("campaign.json" if "workflow" in profile else HPCKIT)
+        assert found["files"] and all((folder / name).exists() for name in found["files"])
 
 
 def test_provenance_links_outputs_to_run_and_products(crate):

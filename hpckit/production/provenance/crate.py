@@ -3,7 +3,7 @@
 ::
 
     demo.crate/
-      ro-crate-metadata.json      RO-Crate 1.1, Process Run Crate 0.5, with terms of W3C PROV
+      ro-crate-metadata.json      RO-Crate 1.1, Workflow Run Crate 0.5, with terms of W3C PROV
       ro-crate-preview.html       the same for people
       campaign.json               the campaign as it was frozen
       run.json                    times, software, sites, resources, energy

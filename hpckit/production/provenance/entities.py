@@ -14,6 +14,11 @@ from hpckit.production.provenance.software import Image, Software
 HPCKIT: Final = "https://pypi.org/project/hpckit-eo/"
 """Identifier of the program."""
 
+LANGUAGE: Final = "#campaign-file"
+"""Identifier of the language of campaigns."""
+BIOSCHEMAS: Final = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+"""Profile of the description of a workflow."""
+
 Entity = dict[str, Any]
 
 
@@ -49,6 +54,18 @@ def programs(software: Software) -> Iterator[Entity]:
             "url": _address(name),
             "softwareVersion": version,
         }
+
+
+def language(software: Software) -> Entity:
+    """The language of campaign files, which hpckit executes."""
+    return {
+        "@id": LANGUAGE,
+        "@type": "ComputerLanguage",
+        "name": "hpckit campaign file",
+        "identifier": {"@id": HPCKIT},
+        "url": {"@id": HPCKIT},
+        "version": software.hpckit or __version__,
+    }
 
 
 def _address(package: str) -> str:

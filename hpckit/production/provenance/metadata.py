@@ -1,8 +1,11 @@
-"""RO-Crate metadata of a run: Process Run Crate 0.5 on RO-Crate 1.1, with terms of W3C PROV beside them.
+"""RO-Crate metadata of a run: Workflow Run Crate 0.5 on RO-Crate 1.1, with terms of W3C PROV beside them.
 
-Sources: RO-Crate 1.1 (w3id.org/ro/crate/1.1), Process Run Crate 0.5 (w3id.org/ro/wfrun/process/0.5), PROV-O
-(www.w3.org/TR/prov-o). Products and outputs that lie outside of the crate are contextual entities: they have
-identifiers and digests, and no path.
+The workflow is the campaign as it was frozen. Folders of result files do not have it: their metadata are a Process
+Run Crate, whose instrument is hpckit.
+
+Sources: RO-Crate 1.1 (w3id.org/ro/crate/1.1), Process Run Crate 0.5 and Workflow Run Crate 0.5 (w3id.org/ro/wfrun),
+Workflow RO-Crate 1.0 (w3id.org/workflowhub/workflow-ro-crate), PROV-O (www.w3.org/TR/prov-o). Products and outputs
+that lie outside of the crate are contextual entities: they have identifiers and digests, and no path.
 """
 
 from __future__ import annotations
@@ -21,7 +24,14 @@ from hpckit.production.provenance.inputs import Loaded, OtherFile, Product
 from hpckit.production.provenance.record import Record, text_of
 
 _SPECIFICATION: Final = "https://w3id.org/ro/crate/1.1"
-_PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"
+_WORKFLOW: Final = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
+_OF_FILES: Final = {"https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate"}
+_OF_RUN: Final = {
+    **_OF_FILES,
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    _WORKFLOW: "Workflow RO-Crate",
+}
+"""Profiles, by their address, which ends with their version."""
 _TERMS: Final = "https://w3id.org/ro/terms/workflow-run#"
 _ACTION: Final = "#run"
 _CONTEXT: Final = [
@@ -48,7 +58,25 @@ def metadata(record: Record, files: Mapping[str, bytes], about: About) -> dict[s
     parts = [_file(name, content) for name, content in sorted(files.items())]
     results = [_output(item) for item in record.outputs if item.digest]
     used = [part for part in parts if part["@id"] == crate.CAMPAIGN or part["@id"].startswith("inputs/")]
-    return _graph(record, about, parts, used, results, [part for part in parts if part["@id"] == crate.OUTPUTS])
+    lists = [part for part in parts if part["@id"] == crate.OUTPUTS]
+    document = _graph(record, about, parts, used, results, lists, _OF_RUN)
+    _name_the_workflow({item["@id"]: item for item in document["@graph"]}, record)
+    document["@graph"].append(entities.language(record.software))
+    return document
+
+
+def _name_the_workflow(by_id: Mapping[str, Entity], record: Record) -> None:
+    """Make the campaign file the main workflow, of which the run was an execution."""
+    by_id[crate.METADATA]["conformsTo"] = _refer([{"@id": _SPECIFICATION}, {"@id": _WORKFLOW}])
+    by_id["./"]["mainEntity"] = by_id[_ACTION]["instrument"] = {"@id": crate.CAMPAIGN}
+    by_id[crate.CAMPAIGN] |= {
+        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+        "name": f"Campaign {record.run.campaign.name}",
+        "version": record.run.frozen,
+        "conformsTo": {"@id": entities.BIOSCHEMAS},
+        "programmingLanguage": {"@id": entities.LANGUAGE},
+        "softwareRequirements": {"@id": HPCKIT},
+    }
 
 
 def of_folder(record: Record, about: About, made: Mapping[str, Made]) -> dict[str, Any]:
@@ -60,7 +88,7 @@ def of_folder(record: Record, about: About, made: Mapping[str, Made]) -> dict[st
         Files, by their path in the folder.
     """
     parts = [_result_file(name, item) for name, item in sorted(made.items())]
-    return _graph(record, about, parts, [], parts, [])
+    return _graph(record, about, parts, [], parts, [], _OF_FILES)
 
 
 def _graph(
@@ -70,6 +98,7 @@ def _graph(
     used: Sequence[Entity],
     results: Sequence[Entity],
     lists: Sequence[Entity],
+    profiles: Mapping[str, str],
 ) -> dict[str, Any]:
     """The whole document.
 
@@ -103,8 +132,11 @@ def _graph(
                 "about": {"@id": "./"},
                 "conformsTo": {"@id": _SPECIFICATION},
             },
-            _root(record, parts, licence),
-            {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+            _root(record, parts, licence, agents, profiles),
+            *(
+                {"@id": address, "@type": "CreativeWork", "name": name, "version": address.rpartition("/")[2]}
+                for address, name in profiles.items()
+            ),
             action,
             *entities.programs(record.software),
             *images,
@@ -118,8 +150,11 @@ def _graph(
     }
 
 
-def _root(record: Record, parts: Sequence[Entity], licence: Entity) -> Entity:
+def _root(
+    record: Record, parts: Sequence[Entity], licence: Entity, agents: Sequence[Entity], profiles: Iterable[str]
+) -> Entity:
     name = record.run.campaign.name
+    organisations = [agent for agent in agents if "Organization" in agent["@type"]]
     return {
         "@id": "./",
         "@type": "Dataset",
@@ -128,7 +163,9 @@ def _root(record: Record, parts: Sequence[Entity], licence: Entity) -> Entity:
         "settings, software, resources, and digests of all outputs. `hpckit reproduce` makes them again.",
         "datePublished": text_of(record.end),
         "license": {"@id": licence["@id"]},
-        "conformsTo": {"@id": _PROFILE},
+        "conformsTo": _refer({"@id": address} for address in profiles),
+        **({"author": _refer(agents)} if agents else {}),
+        **({"publisher": _refer(organisations)} if organisations else {}),
         "hasPart": _refer(parts),
         "mentions": {"@id": _ACTION},
     }
