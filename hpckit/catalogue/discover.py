@@ -15,7 +15,8 @@ from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Scene
 from hpckit.sensors.registry import sensors
 from hpckit.sensors.sensor import Sensor
-from hpckit.sensors.stac.files import item_files, may_hold_items
+from hpckit.sensors.stac.files import may_hold_items
+from hpckit.sensors.stac.finding import item_files
 
 _NO_PRODUCTS: Final = ("__MACOSX", "lost+found")
 """Folders of packers and file systems; the second one only its administrator can list."""

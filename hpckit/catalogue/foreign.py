@@ -49,7 +49,7 @@ def read_items(
             return before
         try:
             scene = read_item(item, path, options)
-            return replace(scene, content=content_of(scene))
+            return scene if scene.content else replace(scene, content=content_of(scene))
         except SceneError as error:
             return before if before is not None and may_pass(error) else error
 

@@ -15,6 +15,7 @@ from hpckit.inputs.files import Files, LocalFiles
 from hpckit.inputs.s3files import fetch, list_below
 from hpckit.inputs.transfer import AbsentError, TransferError
 from hpckit.inputs.uri import is_remote, name_of
+from hpckit.inputs.webfiles import WebFiles
 
 _REQUEST: Final = 8 * 2**20
 """Bytes of one request."""
@@ -93,7 +94,7 @@ class StoredFiles(Files):
 
 
 def files_at(href: str) -> Files:
-    """Files of a product: of a folder, zip file, or folder of an object store.
+    """Files of a product: of a folder, zip file, or folder of an object store or web server.
 
     Raises
     ------
@@ -102,4 +103,6 @@ def files_at(href: str) -> Files:
     SceneError
         If it cannot be read.
     """
-    return StoredFiles(href) if is_remote(href) else LocalFiles(Path(href))
+    if not is_remote(href):
+        return LocalFiles(Path(href))
+    return StoredFiles(href) if href.startswith("s3://") else WebFiles(href)

@@ -81,7 +81,7 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
     try:
         with _told(fault), rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
             if is_remote(uri):
-                _require_same(asset)
+                require_same(asset)
             if source.shape != asset.shape:
                 raise _other_size(scene, asset, source.shape)
             deepest = min(level, len(source.overviews(1))) if level else 0
@@ -168,8 +168,16 @@ def _told(fault: str) -> Iterator[None]:
         raise SceneError(f"{error.message} ({fault})", hint=error.hint) from error.__cause__
 
 
-def _require_same(asset: Asset) -> None:
-    """Refuse a remote file that is not the one any more that was scanned."""
+def require_same(asset: Asset) -> None:
+    """Refuse a remote file that is not the one any more that was scanned.
+
+    Raises
+    ------
+    ReplacedError
+        If it is another one.
+    OSError, SceneError
+        If its server does not tell.
+    """
     file = opened(asset.uri)
     tag = asset.digest.removeprefix(ETAG) if asset.digest.startswith(ETAG) else file.tag
     if (file.size, file.tag) != (asset.nbytes or file.size, tag):

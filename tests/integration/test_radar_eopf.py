@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from hpckit.catalogue import catalogue
+from hpckit.catalogue.foreign import read_items
 from hpckit.errors import SceneError
 from hpckit.inputs import httpfiles, remote, s3files, web
 from hpckit.sensors.model import Scene
@@ -25,6 +27,7 @@ from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.sentinel1.sensor import SENTINEL1
 from hpckit.sensors.sentinel1.terrain import read_geometry
 from hpckit.sensors.sentinel1.windows import encode
+from hpckit.sensors.stac.options import ItemOptions
 from hpckit.testing.radar_eopf import GENERATIONS, write_eopf_grd
 from hpckit.testing.radar_grd import write_tables
 from tests.integration.test_radar_grd_real import NAME, SHAPE, STEM, corner, real, safe, write_pixels
@@ -76,6 +79,19 @@ def made(safe: Path, delivered: Scene, tmp_path: Path, request: pytest.FixtureRe
 def stored(scene: Scene, target: GeoBox, **changes: object) -> np.ndarray:
     reading = replace(RadarReading(ellipsoid=True), **changes)
     return encode(grd_on_target(reading, scene, VV, target), VV).astype(int)
+
+
+def test_an_item_of_the_hierarchy_is_the_product(made: Path, tmp_path: Path):
+    item = {
+        "type": "Feature",
+        "id": NAME.removesuffix(".SAFE"),
+        "properties": {"platform": "sentinel-1b", "sar:instrument_mode": "IW"},
+        "assets": {"vv": {"href": f"{made.name}/{_group(made)}/{GRD}", "type": "application/vnd+zarr"}},
+    }
+    (tmp_path / "items.json").write_text(json.dumps(item))
+    (scene,), errors = read_items(tmp_path / "items.json", ItemOptions())
+    assert not errors and scene.href == f"{tmp_path}/items.json#{item['id']}"
+    assert replace(scene, href=read_product(made).href) == read_product(made)
 
 
 @pytest.mark.parametrize("made", GENERATIONS, indirect=True)

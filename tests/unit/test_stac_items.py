@@ -144,7 +144,7 @@ def test_what_cannot_be_decided_is_refused_and_the_campaign_can_say_it(tmp_path,
 @pytest.mark.parametrize(
     ("constellation", "platform", "name", "remedy"),
     [
-        ("sentinel-1", "sentinel-1a", "S1A_IW_GRDH_1SDV_20240501T055011", "sentinel-1-grd"),
+        ("sentinel-3", "sentinel-3a", "S3A_OL_2_LFR____20240501T095011", "scenes.rasters"),
         (None, "landsat-9", "LC09_L2SP_198024_20240501", "scenes.rasters"),
     ],
 )

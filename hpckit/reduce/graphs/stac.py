@@ -33,6 +33,7 @@ from hpckit.reduce.graphs.stacitems import Bounds, items_at
 from hpckit.runs.run import CAMPAIGN_JSON, Run
 from hpckit.sensors.bands import split_key
 from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.sensors.stac.dialects import dialect_of
 
 _log: Final = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def open_stac(url: str, request: Request, hosts: Names[str], folder: Path) -> Co
         raise GraphError(f"{what}: {passing.reason}", hint="try again", fault="Timeout") from FileUnavailableError(
             passing.reason
         )
-    scenes = _alike(report.scenes)
+    scenes = _alike([scene for scene in report.scenes if scene.sensor == SENTINEL2.name])
     plain = [item for item in items if dialect_of(item) is None and is_plain(item)]
     if not scenes and plain:
         try:

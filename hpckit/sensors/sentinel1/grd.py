@@ -20,10 +20,25 @@ from hpckit.space.footprint import polygon
 
 MANIFEST: Final = "manifest.safe"
 _MEASUREMENT: Final = re.compile(r"^measurement/(?P<stem>(?:.*-)?(?P<pol>vv|vh|hh|hv)(?:-.*)?)\.tiff$", re.IGNORECASE)
+_PLACE: Final = re.compile(r"(?P<folder>.+)/measurement/[^/?]+(?P<signature>(?:\?.*)?)", re.DOTALL)
 _KINDS: Final = ("GRD",)
 _HIGH_M: Final = 10.0
 _MEDIUM_M: Final = 40.0
 """Pixels in range of products of high and of medium resolution."""
+
+
+def folder_of(measurement: str) -> str:
+    """Place of the product of which a measurement file is, by the place of this; a signature stays at the end.
+
+    Raises
+    ------
+    ValueError
+        If it does not lie where those of products do.
+    """
+    match = _PLACE.fullmatch(measurement)
+    if match is None:
+        raise ValueError("it lies in no folder measurement/")
+    return f"{match['folder']}{match['signature']}"
 
 
 def sidecars(measurement: str) -> dict[str, str]:
@@ -104,10 +119,14 @@ def resolution_letter(spacing_m: float) -> str:
 
 
 def _measurements(manifest: Metadata, files: Files) -> dict[str, str]:
-    """Measurement files by polarisation: those that the manifest lists, and those that are there."""
+    """Measurement files by polarisation: those that the manifest lists, and those that are there.
+
+    The archives of Amazon and Microsoft give files short names, `measurement/iw-vv.tiff`, that no manifest lists.
+    """
     hrefs = [href.removeprefix("./") for href in manifest.attributes("fileLocation", "href")]
-    found = {}
-    for name in [*hrefs, *files.names()]:
+    there = files.names()
+    found: dict[str, str] = {}
+    for name in [*(href for href in hrefs if href in there), *there, *hrefs]:
         match = _MEASUREMENT.match(name)
         if match and match["pol"].upper() not in found:
             found[match["pol"].upper()] = name

@@ -279,7 +279,7 @@ def _from_item(path: Path, files: list[Path]) -> Told:
         try:
             item = json.loads(candidate.read_text()) if candidate.stat().st_size <= _MOST_JSON else {}
             if isinstance(item, dict) and item.get("type") == "Feature":
-                return _told(item)
+                return told_by_item(item)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SceneError(f"{candidate.name} is no STAC item that can be read") from error
     return Told()
@@ -296,7 +296,14 @@ def _items(path: Path, files: list[Path]) -> list[Path]:
     return [candidate for candidate in dict.fromkeys(found) if candidate.is_file()]
 
 
-def _told(item: dict[str, Any]) -> Told:
+def told_by_item(item: Mapping[str, Any]) -> Told:
+    """What a STAC item tells of a product.
+
+    Raises
+    ------
+    SceneError
+        If its values are in decibels.
+    """
     properties = item["properties"]
     units = [band.get("unit") for asset in item["assets"].values() for band in asset.get("raster:bands", ())]
     if any(str(unit).lower() == "db" for unit in units):

@@ -16,10 +16,8 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
-from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import fault_behind_heights, open_heights, read_heights
-from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.stored import files_at
 from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
@@ -28,9 +26,11 @@ from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.border import CLEAN_SINCE, OLD_DEPTH, erode, mask_border
 from hpckit.sensors.sentinel1.calibration import Noise, Table, calibrate, read_calibration, read_noise
 from hpckit.sensors.sentinel1.eopf import tables
-from hpckit.sensors.sentinel1.grd import sidecars
+from hpckit.sensors.sentinel1.grd import folder_of, sidecars
+from hpckit.sensors.sentinel1.opening import open_image
 from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.sentinel1.terrain import RadarGeometry, locate_pixels, read_geometry, sample
+from hpckit.sensors.stac.files import file_of
 from hpckit.space.warp import needed, warp
 
 if TYPE_CHECKING:
@@ -163,27 +163,11 @@ def _read(
     if measurement.array:
         return _read_array(scene, measurement, rows, columns)
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-    uri = _nearest(scene, measurement)
-    try:
-        with open_raster(uri, of=scene.id) as source:
-            if source.shape != shape:
-                raise SceneError(
-                    f"{scene.id}: {name} has another size than its annotation says; it was cut or edited"
-                )
-            values: npt.NDArray[np.uint16] = source.read(1, window=window)
-    except RasterioError as error:
-        raise SceneError(f"{scene.id}: {name} cannot be read") from fault_behind(uri, error)
+    with open_image(scene, measurement) as source:
+        if source.shape != shape:
+            raise SceneError(f"{scene.id}: {name} has another size than its annotation says; it was cut or edited")
+        values: npt.NDArray[np.uint16] = source.read(1, window=window)
     return values
-
-
-def _nearest(scene: Scene, measurement: Asset) -> str:
-    """Where an image is read: a remote one from a copy that was fetched, under whatever pixel size."""
-    for key, asset in scene.assets.items() if measurement.is_remote else ():
-        if asset.uri == measurement.uri:
-            copy = find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
-            if copy.path is not None:
-                return str(copy.path)
-    return measurement.uri
 
 
 def _read_array(scene: Scene, measurement: Asset, rows: slice, columns: slice) -> npt.NDArray[np.uint16]:
@@ -209,7 +193,7 @@ def _geometry_of(scene: Scene, measurement: Asset) -> RadarGeometry:
     """Geometry of an image, by its annotation, or by the arrays beside it."""
     if measurement.array:
         return _array_geometry(measurement.hierarchy, measurement.array.partition("/")[0])
-    return _geometry(scene.href, sidecars(measurement.name)["product"])
+    return _geometry(_place_of(scene, measurement), sidecars(measurement.name)["product"])
 
 
 def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple[Table, Noise | None]:
@@ -218,9 +202,14 @@ def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple
         place, group = measurement.hierarchy, measurement.array.partition("/")[0]
         table = _array_table(place, group, reading.radiometry)
         return table, _array_noise(place, group) if reading.noise else None
-    names = sidecars(measurement.name)
-    table = _table(scene.href, names["calibration"], reading.radiometry)
-    return table, _noise(scene.href, names["noise"]) if reading.noise else None
+    names, product = sidecars(measurement.name), _place_of(scene, measurement)
+    table = _table(product, names["calibration"], reading.radiometry)
+    return table, _noise(product, names["noise"]) if reading.noise else None
+
+
+def _place_of(scene: Scene, measurement: Asset) -> str:
+    """Where the product lies; of a STAC item it is where its images are."""
+    return scene.href if file_of(scene.href) is None else folder_of(measurement.uri)
 
 
 _array_geometry = lru_cache(maxsize=32)(tables.read_geometry)

@@ -16,16 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.base.compiled import compiled
 from hpckit.errors import SceneError
-from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.reader import WindowAnswer, WindowRequest, runs
 from hpckit.sensors.sentinel1.border import CLEAN_SINCE, OLD_DEPTH, erode, mask_border
+from hpckit.sensors.sentinel1.opening import open_image
 from hpckit.sensors.sentinel1.raw import grd_on_target
 from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.verified import verify_file
@@ -171,16 +170,13 @@ def _read(scene: Scene, raster: Asset, rows: slice, columns: slice) -> Power:
     """Pixels of a product in linear units, 0 for nodata."""
     name = raster.name
     window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-    try:
-        with open_raster(raster.uri, of=scene.id) as source:
-            if source.shape != raster.shape:
-                raise SceneError(f"{scene.id}: {name} has another size than when it was catalogued; scan it again")
-            values: Power = source.read(raster.layer, window=window).astype(np.float32, copy=False)
-            nodata = source.nodata
-    except RasterioError as error:
-        raise SceneError(f"{scene.id}: {name} cannot be read") from fault_behind(raster.uri, error)
+    with open_image(scene, raster) as source:
+        if source.shape != raster.shape:
+            raise SceneError(f"{scene.id}: {name} has another size than when it was catalogued; scan it again")
+        values: Power = source.read(raster.layer, window=window).astype(np.float32, copy=False)
+        nodata = source.nodata if raster.nodata is None else raster.nodata
     _clean(values, np.float32(0 if nodata is None else nodata))
-    return values
+    return values if raster.scale == 1 else values * np.float32(raster.scale)
 
 
 @compiled(nogil=True)

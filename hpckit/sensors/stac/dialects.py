@@ -1,4 +1,4 @@
-"""How catalogues describe products of Sentinel-2 in STAC items: data, one entry for each of them.
+"""How catalogues describe products of Sentinel-2 and Sentinel-1 in STAC items: data, one entry for each of them.
 
 Sources: items of each catalogue, and what their users found out about offsets (Element84/earth-search issues 9, 66,
 71; microsoft/PlanetaryComputer issue 134).
@@ -78,7 +78,23 @@ COMMON_NAMES: Final = {
 }
 """Band by the common name that is the key of an asset."""
 
+RADAR_MARKS: Final = ("sar:instrument_mode", "sar:product_type", "sar:polarizations", "s1:datatake_id")
+"""Properties of which every item of a product of Sentinel-1 has one; results of computations have none."""
+
+RADAR_KEY: Final = re.compile(
+    r"(?:(?:gamma|sigma)0?[-_])?(?P<band>vv|vh|hh|hv)(?:[-_](?:rtc|gamma0|sigma0|[gs]-lin))?", re.IGNORECASE
+)
+"""Keys of assets: `vv` (raw GRD of all catalogues, RTC of the Planetary Computer), `vv-rtc` (its first items),
+`gamma0_vv` (stactools, RTC on Amazon), `vv-g-lin` (S1-NRB)."""
+
+RADAR_ANGLE: Final = re.compile(r"incidence(?:[-_]angle)?|local[-_]inciden(?:t|ce)[-_]angle|ei", re.IGNORECASE)
+"""Keys of assets of incidence angles, in degrees."""
+
+SOURCE_NAMES: Final = ("s1:product_identifier", "sentinel:product_ids")
+"""Properties that hold names of the products of ESA, of which that of the item was made."""
+
 _OURS: Final = re.compile(r"sentinel[-_ ]?2|s2[a-z]?$", re.IGNORECASE)
+_RADAR: Final = re.compile(r"sentinel[-_ ]?1|s1[a-z]?$", re.IGNORECASE)
 _ESA: Final = re.compile(r"(?P<band>B\d\d|B8A|SCL|AOT|WVP|CLD|SNW)(?:_\d\dm)?")
 _TWIN: Final = re.compile(r"[-_]jp2$")
 """Ending of the key of an asset that is the original of a converted one: its pixels are as ESA made them."""
@@ -104,6 +120,14 @@ def other_mission(item: Mapping[str, Any]) -> str:
     told = [properties.get(name) for name in ("constellation", "platform")]
     named = [text for text in told if isinstance(text, str) and text]
     return "" if any(_OURS.match(text) for text in named) else next(iter(named), "")
+
+
+def is_radar(item: Mapping[str, Any]) -> bool:
+    """Whether an item is of a product of Sentinel-1."""
+    properties = item.get("properties")
+    if not isinstance(properties, Mapping) or not any(mark in properties for mark in RADAR_MARKS):
+        return False
+    return any(_RADAR.match(str(properties.get(name))) for name in ("constellation", "platform"))
 
 
 def band_of_key(key: str) -> str | None:

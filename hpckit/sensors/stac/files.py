@@ -1,4 +1,4 @@
-"""Which files hold STAC items, and what they refer to: files of this machine, or on servers."""
+"""STAC items in files, and what they refer to: files of this machine, or on servers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from urllib.parse import unquote, urlsplit
 from hpckit.errors import SceneError
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import is_remote
-from hpckit.sensors.stac.dialects import dialect_of
 
-_ENDINGS: Final = (".json", ".geojson")
+ENDINGS: Final = (".json", ".geojson")
 PARQUET: Final = ".parquet"
 _BETWEEN: Final = "#"
 """Between the path of a file and the id of an item in it."""
@@ -24,8 +23,6 @@ _ZARR: Final = "zarr"
 """In the media type of an array or hierarchy; a geometry in version 3 with levels is another product."""
 _ROOT: Final = re.compile(r".*?\.zarr(?=/|$|\?)", re.IGNORECASE)
 _MOST: Final = 512 * 2**20
-_HEAD: Final = 64 * 2**10
-_LIKE_ONE: Final = re.compile(rb"sentinel[-_ ]?2|S2[A-D]_", re.IGNORECASE)
 
 
 def href_of(path: Path, name: str) -> str:
@@ -41,48 +38,7 @@ def file_of(href: str) -> Path | None:
 
 def may_hold_items(path: Path) -> bool:
     """Whether the name of a file is that of one with items."""
-    return path.name.lower().endswith((*_ENDINGS, PARQUET))
-
-
-def is_item_file(path: Path, *, of_any: bool = False) -> bool:
-    """Whether a file holds items of Sentinel-2 of a known dialect.
-
-    Parameters
-    ----------
-    of_any : bool
-        Whether items of unknown ones count, too.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    if not path.name.lower().endswith(_ENDINGS):
-        return False
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-    if b'"Feature' not in head or not (of_any or _LIKE_ONE.search(head)):
-        return False
-    try:
-        return any(of_any or dialect_of(item) is not None for item in items_in(path))
-    except SceneError:
-        return False
-
-
-def item_files(folder: Path, *, of_any: bool = False) -> Iterator[Path]:
-    """Files of a folder that hold items; see `is_item_file`."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.name.lower().endswith(_ENDINGS))
-    paths = (folder / name for name in names if not name.startswith("."))
-    yield from (path for path in paths if _is_or_hides(path, of_any=of_any))
-
-
-def _is_or_hides(path: Path, *, of_any: bool) -> bool:
-    """Whether a file holds items, or cannot be read: whoever reads it reports that, and its neighbours are found."""
-    try:
-        return is_item_file(path, of_any=of_any)
-    except OSError:
-        return True
+    return path.name.lower().endswith((*ENDINGS, PARQUET))
 
 
 def items_in(path: Path) -> Iterator[Mapping[str, Any]]:

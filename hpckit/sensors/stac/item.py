@@ -1,4 +1,4 @@
-"""Scenes of Sentinel-2 from STAC items: identity by the item, place and size of rasters by their files."""
+"""Scenes from STAC items; of Sentinel-2 identity by the item, place and size of rasters by their files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,19 @@ from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.bands import BANDS
 from hpckit.sensors.sentinel2.details import Details, lost_file
 from hpckit.sensors.sentinel2.eopf.product import read_scene
-from hpckit.sensors.stac.dialects import PRODUCT_NAMES, Dialect, band_of_key, dialect_of, is_original, other_mission
+from hpckit.sensors.stac.dialects import (
+    PRODUCT_NAMES,
+    Dialect,
+    band_of_key,
+    dialect_of,
+    is_original,
+    is_radar,
+    other_mission,
+)
 from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of
 from hpckit.sensors.stac.headers import Header, read_header
 from hpckit.sensors.stac.options import ItemOptions
+from hpckit.sensors.stac.radar import read_radar
 from hpckit.sensors.stac.radiometry import declared, reflectance
 from hpckit.space import footprint
 from hpckit.space.frame import Frame
@@ -38,10 +47,7 @@ _NAME: Final = re.compile(
 """Names of products; the Planetary Computer leaves the baseline out in its ids."""
 _TILE: Final = re.compile(r"(?:MGRS-|T)?(?P<tile>\d{1,2}[C-HJ-NP-X][A-Z]{2})")
 _SIZES: Final = (10, 20, 60)
-_FOLDERS: Final = (
-    "copy the products as their provider delivers them, with all metadata files, name their folder in "
-    "`scenes.paths`, and the kind of product in `scenes.collection`: sentinel-1-grd, for example"
-)
+_RADAR: Final = "leave out `scenes.items.assets`, or describe bands of Sentinel-1 there: `{VV: vv}`"
 _IMAGES: Final = "copy its images to a folder, and describe their names in `scenes.rasters`"
 _DIGESTS: Final = {"1220": ("sha256", 64), "1620": ("sha3_256", 64), "d50110": ("md5", 32)}
 """Kinds of `file:checksum` by their first bytes (multihash), with the number of digits of the digest."""
@@ -62,6 +68,8 @@ def read_item(item: Mapping[str, Any], path: Path, options: ItemOptions) -> Scen
     """
     name = str(item.get("id", "")) or path.name
     try:
+        if options.is_radar or (is_radar(item) and options.assets is None):
+            return read_radar(item, path, options)
         place = hierarchy_of(item, path.parent)
         if place is not None and options.assets is None:
             return _of_hierarchy(item, path, place)
@@ -95,9 +103,10 @@ class _Reader:
         self._told = self._product_name()
         mission = other_mission(item)
         if mission and self._told is None:
+            if is_radar(item):
+                raise SceneError(f"its STAC item is of {mission}, not of Sentinel-2", hint=_RADAR)
             raise SceneError(
-                f"its STAC item is of {mission}, and items are read of Sentinel-2 only",
-                hint=_FOLDERS if mission.lower().startswith("sentinel-1") else _IMAGES,
+                f"its STAC item is of {mission}, and items are read of Sentinel-2 and Sentinel-1 only", hint=_IMAGES
             )
         if self._dialect is None and options.assets is None:
             raise SceneError(
