@@ -19,7 +19,6 @@ from hpckit.errors import CubeError, HpckitError
 from hpckit.look.layers import Layer, Painter, of_band, painter
 from hpckit.look.opened import day_of
 from hpckit.look.site import (
-    Site,
     Stacks,
     cloudy_pixels,
     complete,
@@ -77,18 +76,26 @@ class Sprite:
 
 
 @dataclass(frozen=True, slots=True)
-class RawChip:
-    """Pixels of one band and acquisition."""
+class ChipPixels:
+    """Pixels of one band and acquisition: physical values are `pixels * scale + offset`."""
 
-    tiff: bytes
-    """GeoTIFF in the CRS of the tile, stored numbers with scale and offset."""
+    pixels: npt.NDArray[Any]
+    """Stored numbers, rows and columns."""
+    nodata: float | None
+    scale: float
+    offset: float
+    band: str
     tile: str
+    epsg: int
+    transform: Affine
+    """From column and row to metres of the CRS."""
     acquisition: dict[str, Any]
+    """As the cube describes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChipPlace:
-    """Where `raw_chip` finds a zone: the tile that holds most of it."""
+    """Where `read_chip` finds a zone: the tile that holds most of it."""
 
     tile: str
     epsg: int
@@ -160,7 +167,7 @@ def calendar(
     return Sprite(png, width, height, tuple(cells), outline, site.tile.tile, epsg, coordinates, tuple(faults.notes))
 
 
-def raw_chip(
+def read_chip(
     view: CampaignView,
     zone: shapely.Geometry,
     band: str,
@@ -168,8 +175,8 @@ def raw_chip(
     *,
     crs: str | int | pyproj.CRS = 4326,
     margin_m: float = 0.0,
-) -> RawChip:
-    """Cut the window of a zone out of the cube, as GeoTIFF.
+) -> ChipPixels:
+    """Read the window of a zone from the cube.
 
     Parameters
     ----------
@@ -200,14 +207,24 @@ def raw_chip(
     pixels = read_sound(array, site.box(group), range(number, number + 1), faults)[0]
     for fault in faults.shards:
         raise fault
-    acquisition = group.where.acquisitions[number]
-    return RawChip(_geotiff(pixels, site, array.attributes, acquisition, name), site.tile.tile, dict(acquisition))
+    notes = array.attributes
+    return ChipPixels(
+        pixels,
+        notes.get("_FillValue"),
+        notes.get("scale_factor", 1.0),
+        notes.get("add_offset", 0.0),
+        name,
+        site.tile.tile,
+        site.tile.where.epsg,
+        site.geobox.transform,
+        dict(group.where.acquisitions[number]),
+    )
 
 
 def chip_place(
     view: CampaignView, zone: shapely.Geometry, band: str, *, crs: str | int | pyproj.CRS = 4326
 ) -> ChipPlace:
-    """Tile, pixels and acquisitions that `raw_chip` has of a zone and band.
+    """Tile, pixels and acquisitions that `read_chip` has of a zone and band.
 
     Raises
     ------
@@ -278,26 +295,27 @@ def _sheet(how: Painter, stacks: Stacks, valid: npt.NDArray[np.bool_]) -> tuple[
     return how.paint(sheets).png, places
 
 
-def _geotiff(pixels: npt.NDArray[Any], site: Site, notes: Any, acquisition: Any, name: str) -> bytes:
-    """GeoTIFF of a window."""
+def write_geotiff(chip: ChipPixels) -> bytes:
+    """Write a chip as GeoTIFF of one band, with the time and the identifier of its acquisition."""
     from rasterio.io import MemoryFile
 
-    rows, columns = pixels.shape
+    rows, columns = chip.pixels.shape
     profile = {
         "driver": "GTiff",
         "height": rows,
         "width": columns,
         "count": 1,
-        "dtype": pixels.dtype.name,
-        "crs": f"EPSG:{site.tile.where.epsg}",
-        "transform": site.geobox.transform,
+        "dtype": chip.pixels.dtype.name,
+        "crs": f"EPSG:{chip.epsg}",
+        "transform": chip.transform,
         "compress": "deflate",
-        "nodata": notes.get("_FillValue"),
+        "nodata": chip.nodata,
     }
     with MemoryFile() as memory:
         with memory.open(**profile) as target:
-            target.write(pixels, 1)
-            target.scales, target.offsets = (notes.get("scale_factor", 1.0),), (notes.get("add_offset", 0.0),)
-            target.set_band_description(1, name)
-            target.update_tags(TIFFTAG_DATETIME=str(acquisition["time"]), ACQUISITION=str(acquisition["id"]))
+            target.write(chip.pixels, 1)
+            target.scales, target.offsets = (chip.scale,), (chip.offset,)
+            target.set_band_description(1, chip.band)
+            time, name = str(chip.acquisition["time"]), str(chip.acquisition["id"])
+            target.update_tags(TIFFTAG_DATETIME=time, ACQUISITION=name)
         return bytes(memory.read())

@@ -16,7 +16,7 @@ from hpckit.catalogue import catalogue
 from hpckit.cubes import ingest, layout, overviews
 from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.manifest import Manifest
-from hpckit.look.chips import calendar, raw_chip
+from hpckit.look.chips import calendar, read_chip, write_geotiff
 from hpckit.look.tiles import Layer, days, draw_tile, layers
 from hpckit.look.view import CampaignView
 from tests.unit.test_map_tiles import centres, tile_at
@@ -98,8 +98,8 @@ def test_chips_are_windows_of_the_product(view, product):
     rows, columns = np.nonzero(values)
     x, y = transform @ (float(np.median(columns)), float(np.median(rows)))
     zone = shapely.Point(x, y).buffer(600)
-    chip = raw_chip(view, zone, "B04@60m", days(view)[0].day, crs=32629)
-    with rasterio.MemoryFile(chip.tiff) as memory, memory.open() as source:
+    chip = read_chip(view, zone, "B04@60m", days(view)[0].day, crs=32629)
+    with rasterio.MemoryFile(write_geotiff(chip)) as memory, memory.open() as source:
         column, row = (round(place) for place in ~transform @ (source.transform.c, source.transform.f))
         cut = values[row : row + source.height, column : column + source.width]
         np.testing.assert_array_equal(source.read(1), cut)

@@ -20,6 +20,7 @@ import pytest
 
 from hpckit.api import open_campaign
 from tests.integration.serving import browser_page, picture, server
+from tests.servers.npm import installed
 from tests.unit.look_samples import make_campaign, make_two_reductions
 from tests.waiting import until
 
@@ -103,7 +104,7 @@ def test_a_signal_before_uvicorn_listens_to_signals_ends_it(campaign, tmp_path):
 
 
 def test_find_click_calendar_series_export(opened, campaign):
-    with browser_page(accept_downloads=True) as page:
+    with browser_page(accept_downloads=True, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto(opened)
         page.wait_for_selector("#layer option", state="attached")
         page.fill("#search", "1")
@@ -124,6 +125,8 @@ def test_find_click_calendar_series_export(opened, campaign):
         page.focus("svg.chart")
         page.keyboard.press("ArrowRight")
         assert "1 Apr 2024" in page.locator(".diagram .told").first.inner_text()
+        page.set_viewport_size({"width": 1200, "height": 900})  # all is drawn again, and keeps the keyboard
+        page.wait_for_timeout(300)
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         shows(page, "#day", "11 Apr 2024")
@@ -134,6 +137,27 @@ def test_find_click_calendar_series_export(opened, campaign):
             page.click(".files button:has-text('PNG')")
         assert Path(started.value.path()).read_bytes().startswith(b"\x89PNG")
         picture(page, "parcel")
+        page.click("button:has-text('Peers')")
+        shows(page, ".part .quiet >> nth=0", "no parcel of the same kind")
+        # Another parcel beside it, by the keyboard alone; the address holds both.
+        page.focus("button:has-text('Compare')")
+        page.keyboard.press("Enter")
+        page.fill("#search", "18")
+        page.wait_for_selector("#found [role=option]")
+        page.keyboard.press("Enter")
+        shows(page, ".compare .compared >> nth=1", "18")
+        page.wait_for_selector(".diagram >> nth=1")
+        assert page.locator("svg.chart >> nth=0").locator("circle.clear").count() == 2
+        page.click("#share")
+        shows(page, "#told", "copied")
+        address = page.evaluate("navigator.clipboard.readText()")
+        page.goto("about:blank")
+        page.goto(address)
+        shows(page, ".compare .compared >> nth=1", "18")
+        shows(page, "svg.chart >> nth=1 >> .name", "B08")
+        picture(page, "compared")
+        page.click("button[aria-label='Leave 17 out']")
+        shows(page, "#panel h2", "Parcel 18")
         assert page.faults == []
         series = open_campaign(campaign).series("17", "NDVI")
         ndvi = [row for row in rows if row["band"] == "NDVI"]
@@ -180,6 +204,33 @@ def test_nothing_overlaps_or_hides_at_any_width(opened, width, height, scheme):
             assert box["height"] >= 20, name
         picture(page, f"width-{width}-{scheme}")
         assert page.faults == []
+
+
+def test_no_rule_of_accessibility_is_broken(opened):
+    axe = (installed("axe-core", "4.10.3") / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    with browser_page() as page:
+        page.goto(f"{opened}#d=sample&zone=17")
+        page.wait_for_selector(".chip")
+        page.evaluate(axe)
+
+        def broken() -> list[str]:
+            found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+            return [f"{rule['id']}: {rule['nodes'][0]['html']}" for rule in found]
+
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.click("#share")
+            assert broken() == [], scheme
+        page.fill("#search", "1")
+        page.wait_for_selector("#found [role=option]")
+        assert broken() == []
+        page.keyboard.press("Escape")
+        page.click("#quality")
+        page.wait_for_selector("table tbody tr")
+        assert broken() == []
+        page.click("#marks")
+        shows(page, "#panel", "No parcel is marked")
+        assert broken() == []
 
 
 def test_names_with_markup_are_text(opened):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hpckit.campaign.campaign import load_campaign
 from hpckit.errors import CubeError, HpckitError, ShardError
-from hpckit.look.chips import Sprite, calendar, raw_chip, svg_path
+from hpckit.look.chips import Sprite, calendar, read_chip, svg_path, write_geotiff
 from hpckit.look.tiles import Layer
 from hpckit.look.view import CampaignView
 from tests.unit import map_samples
@@ -170,18 +170,18 @@ def test_damage_costs_the_chips_that_it_touches(view, tmp_path):
     sprite = calendar(copy, shapely.box(LEFT + 500, TOP - 900, LEFT + 700, TOP - 700), RED, crs=CORNERS[WEST][0])
     assert len(sprite.notes) == 1 and all(cell.valid == 0 and cell.cloud is None for cell in sprite.cells)
     with pytest.raises(ShardError):
-        raw_chip(
+        read_chip(
             copy, shapely.box(LEFT + 500, TOP - 900, LEFT + 700, TOP - 700), "B04", DAYS[0], crs=CORNERS[WEST][0]
         )
 
 
 @settings(max_examples=15)
 @given(st.floats(0, 9000), st.floats(0, 9000), st.floats(1, 900), st.sampled_from(["B04", "B11", "SCL"]))
-def test_raw_chips_are_windows_of_the_cube(view, east, south, width, band):
+def test_chips_are_windows_of_the_cube(view, east, south, width, band):
     size = 10 if band == "B04" else 20
     zone = shapely.box(LEFT + east, TOP - south - width, LEFT + east + width, TOP - south)
-    chip = raw_chip(view, zone, band, DAYS[1], crs=CORNERS[WEST][0])
-    with rasterio.MemoryFile(chip.tiff) as memory, memory.open() as source:
+    chip = read_chip(view, zone, band, DAYS[1], crs=CORNERS[WEST][0])
+    with rasterio.MemoryFile(write_geotiff(chip)) as memory, memory.open() as source:
         assert source.crs.to_epsg() == CORNERS[WEST][0] and source.transform.a == size
         assert source.bounds.left <= LEFT + east < source.bounds.left + size
         assert source.bounds.bottom - 1e-6 <= TOP - south - width < source.bounds.bottom + size + 1e-6
@@ -194,18 +194,19 @@ def test_raw_chips_are_windows_of_the_cube(view, east, south, width, band):
             assert source.nodata == 0 and source.scales == (1e-4,) and source.offsets == (-0.1,)
 
 
-def test_a_raw_chip_is_found_by_acquisition_and_product(view):
+def test_a_chip_is_found_by_acquisition_and_product(view):
     zone = shapely.box(LEFT + 500, TOP - 900, LEFT + 700, TOP - 700)
-    found = raw_chip(view, zone, "B04", DAYS[2], crs=CORNERS[WEST][0])
+    found = read_chip(view, zone, "B04", DAYS[2], crs=CORNERS[WEST][0])
     for name in (found.acquisition["id"], found.acquisition["products"][0]):
-        assert raw_chip(view, zone, "B04", name, crs=CORNERS[WEST][0]).tiff == found.tiff
+        again = read_chip(view, zone, "B04", name, crs=CORNERS[WEST][0])
+        assert again.acquisition == found.acquisition and np.array_equal(again.pixels, found.pixels)
     for wrong, text in ((date(2020, 1, 1), "no acquisition 2020-01-01"), ("nothing", "no acquisition nothing")):
         with pytest.raises(CubeError, match=text):
-            raw_chip(view, zone, "B04", wrong, crs=CORNERS[WEST][0])
+            read_chip(view, zone, "B04", wrong, crs=CORNERS[WEST][0])
     with pytest.raises(CubeError, match="no band B12"):
-        raw_chip(view, zone, "B12", DAYS[0], crs=CORNERS[WEST][0])
+        read_chip(view, zone, "B12", DAYS[0], crs=CORNERS[WEST][0])
     with pytest.raises(HpckitError, match="at most 4096"):
-        raw_chip(view, zone.buffer(60_000), "B04", DAYS[0], crs=CORNERS[WEST][0])
+        read_chip(view, zone.buffer(60_000), "B04", DAYS[0], crs=CORNERS[WEST][0])
 
 
 def test_paths_have_no_exponents():

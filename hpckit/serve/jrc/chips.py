@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from math import floor
 from typing import Any, Final
@@ -15,7 +15,7 @@ import pyproj
 import shapely
 
 from hpckit.errors import CubeError
-from hpckit.look.chips import ChipPlace, chip_place, raw_chip
+from hpckit.look.chips import ChipPixels, ChipPlace, chip_place, read_chip, write_geotiff
 from hpckit.look.opened import day_of
 from hpckit.look.png import encode
 from hpckit.serve.dataset import Dataset
@@ -143,7 +143,7 @@ def file_of(dataset: Dataset, window: Window, name: str) -> tuple[bytes, str]:
     if match["form"] == "tif":
         if len(bands) != 1:
             raise not_found()
-        return _geotiff(dataset, window, place, bands[0], match["product"]), "image/tiff"
+        return write_geotiff(_read(dataset, window, place, bands[0], match["product"])), "image/tiff"
     return _png(dataset, window, place, bands, match["product"], match["lut"] or "5_95"), "image/png"
 
 
@@ -179,46 +179,27 @@ def _chip(acquisition: dict[str, Any]) -> Chip:
     return Chip(_UNSAFE.sub("-", product), stamp)
 
 
-def _read(dataset: Dataset, window: Window, place: ChipPlace, band: str, product: str) -> Any:
-    """Pixels of a band, the profile of their file, and what they mean."""
-    from rasterio.io import MemoryFile
-
+def _read(dataset: Dataset, window: Window, place: ChipPlace, band: str, product: str) -> ChipPixels:
+    """Pixels of a band, with the numbers that JRC's clients expect."""
     named = [str(item["id"]) for item in place.acquisitions if _chip(item).product == product]
     if not named:
         raise not_found()
-    chip = raw_chip(dataset.view, window.on(place), band, named[0], crs=place.epsg)
-    with MemoryFile(chip.tiff) as memory, memory.open() as source:
-        return source.read(1), source.profile, source.scales[0], source.offsets[0], source.tags()
+    chip = read_chip(dataset.view, window.on(place), band, named[0], crs=place.epsg)
+    pixels = _jrc_pixels(dataset, band, chip)
+    nodata = 0.0 if pixels.dtype == np.float32 else chip.nodata
+    return replace(chip, pixels=pixels, nodata=nodata, scale=1.0, offset=0.0, band=band)
 
 
-def _geotiff(dataset: Dataset, window: Window, place: ChipPlace, band: str, product: str) -> bytes:
-    from rasterio.io import MemoryFile
-
-    stored, profile, scale, offset, tags = _read(dataset, window, place, band, product)
-    pixels = _jrc_pixels(dataset, band, stored, profile["nodata"], scale, offset)
-    profile.update(dtype=pixels.dtype.name)
-    if pixels.dtype == np.float32:
-        profile.update(nodata=0.0)
-    with MemoryFile() as memory:
-        with memory.open(**profile) as target:
-            target.write(pixels, 1)
-            target.set_band_description(1, band)
-            target.update_tags(**{key: value for key, value in tags.items() if key != "AREA_OR_POINT"})
-        return bytes(memory.read())
-
-
-def _jrc_pixels(
-    dataset: Dataset, band: str, stored: npt.NDArray[Any], nodata: float | None, scale: float, offset: float
-) -> npt.NDArray[Any]:
-    """Numbers that JRC's clients expect: reflectance in ten thousandths without an offset, power as float."""
-    kind = dataset.campaign.ref(band).band.kind
+def _jrc_pixels(dataset: Dataset, band: str, chip: ChipPixels) -> npt.NDArray[Any]:
+    """Reflectance in ten thousandths without an offset, power as float."""
+    kind, stored = dataset.campaign.ref(band).band.kind, chip.pixels
     if kind in ("power", "coherence"):
-        physical = stored.astype(np.float32) * np.float32(scale) + np.float32(offset)
-        return np.where(stored == nodata, np.float32(0), physical).astype(np.float32)
+        physical = stored.astype(np.float32) * np.float32(chip.scale) + np.float32(chip.offset)
+        return np.where(stored == chip.nodata, np.float32(0), physical).astype(np.float32)
     if kind != "reflectance":
         return stored
-    values = np.rint((stored.astype(np.float64) * scale + offset) * _REFLECTANCE)
-    return np.where(stored == nodata, 0, np.clip(values, 1, 65535)).astype(np.uint16)
+    values = np.rint((stored.astype(np.float64) * chip.scale + chip.offset) * _REFLECTANCE)
+    return np.where(stored == chip.nodata, 0, np.clip(values, 1, 65535)).astype(np.uint16)
 
 
 def _png(dataset: Dataset, window: Window, place: ChipPlace, bands: Sequence[str], product: str, lut: str) -> bytes:
@@ -229,8 +210,7 @@ def _png(dataset: Dataset, window: Window, place: ChipPlace, bands: Sequence[str
         own = place_of(dataset, window, band)
         if own is None:
             raise not_found()
-        stored, profile, scale, offset, _ = _read(dataset, window, own, band, product)
-        planes.append(_jrc_pixels(dataset, band, stored, profile["nodata"], scale, offset).astype(np.float32))
+        planes.append(_read(dataset, window, own, band, product).pixels.astype(np.float32))
     rows, columns = planes[0].shape
     layers = [_resized(plane, rows, columns) for plane in (planes * 3 if len(planes) == 1 else planes)]
     picture = np.full((rows, columns, 4), 255, np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -24,11 +23,13 @@ from hpckit.look.quality import (
 )
 from hpckit.serve.answers import bytes_answer, day_of, json_answer, number_of
 from hpckit.serve.dataset import Dataset, Edition
+from hpckit.serve.once import Once
 from hpckit.serve.problems import bad_value
 from hpckit.serve.zonemap import ZoneMap
 
 _MOST_ROWS: Final = 2000
 _BATCH: Final = 50_000
+_ASSESSED: Final = Once[Quality](16)
 
 
 def answer(request: Request, dataset: Dataset) -> Response:
@@ -84,19 +85,13 @@ def quality_of(request: Request, dataset: Dataset) -> Quality:
     )
     start, end = period_of(edition.campaign, day_of(request, "start"), day_of(request, "end"))
     loaded = dataset.ask(lambda store: tuple(store.acquisitions(reduction.name)))
-    return _quality(dataset, edition, reduction.name, band, start, end, bounds, (loaded, dataset.store_state()))
+    asked = (reduction.name, band, start, end, bounds)
+    results = (loaded, dataset.store_state())
+    return _ASSESSED.get((dataset, edition, *asked, results), lambda: _quality(dataset, edition, *asked))
 
 
-@lru_cache(16)
 def _quality(
-    dataset: Dataset,
-    edition: Edition,
-    reduction: str,
-    band: str,
-    start: date,
-    end: date,
-    bounds: Bounds,
-    _results: object,
+    dataset: Dataset, edition: Edition, reduction: str, band: str, start: date, end: date, bounds: Bounds
 ) -> Quality:
     zones = edition.zones(reduction)
     areas = dict(zip(zones.ids.to_pylist(), _areas(zones).tolist(), strict=True))

@@ -14,7 +14,7 @@ export class Chart {
     this.options = options;
     this.series = [];
     this.cursor = null;
-    this.seen = new ResizeObserver(() => this.draw());
+    this.seen = new ResizeObserver(() => { if (place.clientWidth !== this.width) this.draw(); });
     this.seen.observe(place);
   }
 
@@ -33,7 +33,10 @@ export class Chart {
     const [first, last] = this.span();
     this.x = (time) => MARGIN.left + ((time - first) / (last - first || 1)) * (width - MARGIN.left - MARGIN.right);
     const parts = this.options.bands.map((band) => this.diagram(band, [first, last]));
+    // A diagram that is drawn again keeps the keyboard.
+    const held = [...this.place.children].findIndex((part) => part.contains(document.activeElement));
     this.place.replaceChildren(...parts);
+    if (held >= 0) (parts[held] || parts[0]).querySelector("svg").focus({ preventScroll: true });
     this.point(this.cursor);
   }
 

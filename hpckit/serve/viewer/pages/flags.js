@@ -78,7 +78,7 @@ export class Flags {
       element("span", {}, element("b", {}, FLAGS[flag]), element("small", {}, words)), input, element("output", {}, String(this.found.counts[flag])));
     const day = (name, label) => element("label", {}, element("span", { class: "quiet" }, label), element("input", { type: "date", value: this[name] || "", onchange: (event) => { this[name] = event.target.value || undefined; this.show(); } }));
     return element("section", { class: "part" },
-      element("div", { class: "row" }, day("start", "From"), day("end", "To")),
+      element("div", { class: "row period" }, day("start", "From"), day("end", "To")),
       row("gap", "days without a clear observation, more than", field("gap_days", "Days", 1)),
       row("small", "pixels, fewer than", field("pixels", "Pixels", 1)),
       row("outside", "share of the parcel that is seen, less than", field("inside", "Share", 0.05)),

@@ -110,7 +110,8 @@ export class ZoneMap {
   }
 
   fit([west, south, east, north], { zoom = 16, animate = true } = {}) {
-    this.map.fitBounds([[west, south], [east, north]], { padding: 40, maxZoom: zoom, animate: animate && !matchMedia("(prefers-reduced-motion: reduce)").matches });
+    // Below are the days, and on small screens the layers above.
+    this.map.fitBounds([[west, south], [east, north]], { padding: { top: 48, bottom: 84, left: 40, right: 40 }, maxZoom: zoom, animate: animate && !matchMedia("(prefers-reduced-motion: reduce)").matches });
   }
 
   repaint() {

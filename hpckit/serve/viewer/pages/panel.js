@@ -4,6 +4,9 @@ import { address, ask, DASHES, element, hue, number, post, tell, tellFault } fro
 import { calendar } from "./calendar.js";
 import { Chart, chartPicture } from "./chart.js";
 
+// A sign of the chart and what it stands for, which are never on two lines.
+const sign = (kind, words) => element("span", {}, element("i", { class: kind }), words);
+
 export class Panel {
   // page: {dataset(), reduction(), layers(), can(action), shownDay(time), choose(zones), go(bounds), refresh()}
   constructor(place, page) {
@@ -101,7 +104,11 @@ export class Panel {
     const chips = this.zones.map((zone, n) => element("span", { class: "compared", style: `--hue:${hue(n)}` },
       element("svg", { width: 22, height: 8, "aria-hidden": "true" }, element("line", { x1: 0, x2: 22, y1: 4, y2: 4, stroke: hue(n), "stroke-width": 2.5, "stroke-dasharray": DASHES[n % DASHES.length] })),
       zone, this.zones.length > 1 ? element("button", { type: "button", "aria-label": `Leave ${zone} out`, onclick: () => this.page.choose(this.zones.filter((each) => each !== zone)) }, "×") : null));
-    return element("div", { class: "row compare" }, chips, element("span", { class: "quiet" }, this.zones.length > 1 ? "" : "Shift and click another parcel to compare."));
+    const more = element("button", {
+      type: "button", class: "pill", "aria-pressed": String(this.page.comparing()), title: "The next parcel that is clicked or found is shown beside (on the map also: Shift and click)",
+      onclick: (event) => event.currentTarget.setAttribute("aria-pressed", String(this.page.compare())),
+    }, "Compare");
+    return element("div", { class: "row compare" }, chips, more);
   }
 
   diagrams() {
@@ -113,6 +120,8 @@ export class Panel {
     this.peerButton = element("button", { type: "button", class: "band peers", "aria-pressed": String(this.withPeers), title: "Quartiles of the nearest parcels with the same label", onclick: () => this.togglePeers() }, "Peers");
     this.chartPlace = element("div", { class: "charts" });
     this.peerWords = element("p", { class: "quiet", hidden: true });
+    this.eventSign = sign("span", "event that a rule found");
+    this.eventSign.hidden = true;
     const files = this.page.can("export") ? [
       element("a", { href: address(`api/d/${this.page.dataset()}/export`, { zone: this.zones, reduction: reduction.name, format: "csv" }), download: "" }, "CSV"),
       element("a", { href: address(`api/d/${this.page.dataset()}/export`, { zone: this.zones, reduction: reduction.name, format: "gpkg" }), download: "" }, "GeoPackage"),
@@ -120,7 +129,7 @@ export class Panel {
     return element("section", { class: "part" }, element("h3", {}, "Series"),
       element("div", { class: "row bands", role: "group", "aria-label": "Bands and indices" }, choices, this.peerButton),
       this.chartPlace, this.peerWords,
-      element("p", { class: "key" }, element("i", { class: "dot" }), "clear, with quartiles", element("i", { class: "dot hollow" }), "partly cloudy", element("i", { class: "stroke" }), "under cloud", element("i", { class: "span" }), "event that a rule found"),
+      element("p", { class: "key" }, sign("dot", "clear, with quartiles"), sign("dot hollow", "partly cloudy"), sign("stroke", "under cloud"), this.eventSign),
       element("p", { class: "row files" }, element("span", { class: "quiet" }, "Save as"), files, element("button", { type: "button", class: "link", onclick: () => this.picture() }, "PNG")));
   }
 
@@ -150,6 +159,7 @@ export class Panel {
       this.chartPlace.replaceChildren(element("p", { class: "quiet" }, "No acquisition has shown this parcel yet."));
       return;
     }
+    this.eventSign.hidden = !shown.some((one) => (one.markers || []).length);
     this.peerWords.hidden = !peers;
     if (peers) this.peerWords.textContent = peers.peers.length ? `Grey: quartiles of ${peers.peers.length} parcels of ${peers.label || "the same kind"} within ${number(Math.max(...peers.peers.map((each) => each.distance_m)) / 1000, 1)} km.` : "There is no parcel of the same kind near.";
     if (this.chart) this.chart.close();

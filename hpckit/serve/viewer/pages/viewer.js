@@ -7,7 +7,7 @@ import { Panel } from "./panel.js";
 
 const at = (id) => document.getElementById(id);
 const state = { dataset: null, reduction: null, layer: null, when: null, zones: [], marks: new Map() };
-let info = null, map, panel, flags, me;
+let info = null, map, panel, flags, me, comparing = false;
 
 const page = {
   dataset: () => state.dataset,
@@ -16,6 +16,8 @@ const page = {
   marks: () => state.marks,
   can: (action) => info.actions.includes(action),
   choose, changed: remember, refreshMarks,
+  comparing: () => comparing,
+  compare: () => (comparing = !comparing),
   go: (bounds) => map.fit(bounds),
   shownDay: (time) => { if (time) showDay(new Date(time).toISOString().slice(0, 10)); },
   colour: (colour) => { map.zones(outlined(), colour); legend(colour); },
@@ -36,7 +38,7 @@ async function start() {
     else at("hint").textContent = me.user === null ? "Open the address that `hpckit serve` printed; it works once." : "No data set is open to you.";
     return;
   }
-  map = new ZoneMap("map", { picked: (id, more) => choose(more ? toggled(id) : [id]), moved: remember, hovered });
+  map = new ZoneMap("map", { picked: pick, moved: remember, hovered });
   panel = new Panel(at("panel"), page);
   flags = new Flags(at("panel"), page);
   wire();
@@ -188,7 +190,12 @@ function toggled(id) {
   return [...state.zones, id];
 }
 
+function pick(id, more = false) {
+  choose(more || (comparing && state.zones.length) ? toggled(id) : [id]);
+}
+
 function choose(zones, go = false) {
+  comparing = false;
   state.zones = zones;
   map.choose(zones);
   flags.stop();
@@ -264,7 +271,7 @@ function take(zone) {
   close();
   at("search").value = "";
   at("search").blur();
-  choose([zone.id]);
+  pick(zone.id);
   map.fit(zone.bounds);
 }
 
