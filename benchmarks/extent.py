@@ -1,10 +1,11 @@
 """Ingest of a part of a granule: against decoding its windows, odc-stac with the area, and the whole granule.
 
-A product with full 10980² bands is made in a temporary folder. Two parts are ingested: the windows that an area of
-10 km by 10 km touches, and windows that hold zones, on five percent of the windows. odc-stac loads the area from the
-same files, without writing it, and its pixels must be equal. With `--cog` the bands are Cloud-Optimised GeoTIFF with
-STAC items instead of JPEG 2000. Figures are ratios of CPU times of one process in one run, each the best of some
-rounds: a busy machine changes them little.
+A product with full 10980² bands is made in a temporary folder. Two parts are ingested: the windows that an area of 10
+km by 10 km touches, and windows that hold zones, on five percent of the windows. odc-stac loads the area from the
+same files, without writing it, and its pixels must be equal. The area is also ingested as the one tile of a grid with
+the granule's own pixels, `utm:10000+EAST+NORTH@10`, which holds no pixel more. With `--cog` the bands are Cloud-
+Optimised GeoTIFF with STAC items instead of JPEG 2000. Figures are ratios of CPU times of one process in one run,
+each the best of some rounds: a busy machine changes them little.
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import odc.stac
 import pystac
 import rasterio
 import shapely
+import zarr
 from ingest import BANDS, make_products, spec
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from hpckit.campaign.campaign import Campaign
 from hpckit.catalogue import catalogue
+from hpckit.catalogue.tiling import group
 from hpckit.cubes import ingest, layout, read
 from hpckit.cubes.held import WHOLE, Held, pixels
 from hpckit.cubes.layout import CubeSpec
@@ -39,7 +44,7 @@ from hpckit.sensors.model import Acquisition
 from hpckit.sensors.reader import runs
 from hpckit.sensors.source import open_band
 from hpckit.sensors.verified import keep_notes
-from hpckit.space.footprint import geojson
+from hpckit.space.footprint import geojson, of_box
 from hpckit.space.frame import Frame
 from hpckit.space.windows import holding, touched
 from tests.stac_samples import write_item, write_raster
@@ -48,6 +53,14 @@ TILE = "31UFU"
 EPSG = 32631
 AREA_M = 10_000
 SHARE = 0.05
+
+
+class Tile(NamedTuple):
+    """A tile of a grid, and what is known of it."""
+
+    spec: CubeSpec
+    name: str
+    acquisitions: list[Acquisition]
 
 
 def corner(frame: Frame) -> tuple[float, float]:
@@ -98,6 +111,24 @@ def with_odc(acquisitions: list[Acquisition]) -> Any:
         return odc.stac.load(items, bands=[ref.name for ref in BANDS], geobox=box)
 
 
+def odc_to_zarr(acquisitions: list[Acquisition], tile: Tile) -> None:
+    """The area by odc-stac, and written as the cube of the tile has it."""
+    loaded, chunks = with_odc(acquisitions).load(), tile.spec.chunks(10)
+    with tempfile.TemporaryDirectory(prefix="hpckit-bench-") as folder:
+        made = zarr.open_group(folder, mode="w")
+        for ref in BANDS:
+            values = loaded[ref.name].values
+            array = made.create_array(
+                ref.name,
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=(1, chunks.chunk, chunks.chunk),
+                shards=(1, chunks.window, chunks.window),
+                compressors=zarr.codecs.BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
+            )
+            array[:] = values
+
+
 def require_equal(acquisitions: list[Acquisition], loaded: Any, held: Held) -> None:
     """Compare the pixels of the area in a cube with those of odc-stac."""
     with tempfile.TemporaryDirectory(prefix="hpckit-bench-") as folder:
@@ -109,6 +140,52 @@ def require_equal(acquisitions: list[Acquisition], loaded: Any, held: Held) -> N
         for ref in BANDS:
             for number in range(len(acquisitions)):
                 ours = read.read_plane(made.path, TILE, ref, number)[row : row + edge, column : column + edge]
+                np.testing.assert_array_equal(ours, loaded[ref.name].values[number])
+
+
+def as_tile(acquisitions: list[Acquisition]) -> Tile:
+    """The area as the tile of a grid that has a corner there."""
+    frame = acquisitions[0].scenes[0].frame
+    west, north = corner(frame)
+    inner = of_box((west + 1000, north - AREA_M + 1000, west + AREA_M - 1000, north - 1000), EPSG)
+    made = Campaign.model_validate(
+        {
+            "name": "bench",
+            "aoi": list(inner.bounds),
+            "period": "2024-01-01/2024-12-31",
+            "scenes": {"paths": ["."], "verify": False},
+            "grid": f"utm:{AREA_M}+{west:.0f}+{north - AREA_M:.0f}@10",
+            "cube": {"bands": [ref.key for ref in BANDS], "resampling": "nearest"},
+        }
+    )
+    ((tile, items),) = group(made, [scene for item in acquisitions for scene in item.scenes])[0].items()
+    return Tile(CubeSpec.of(made), tile, items)
+
+
+def fill_tile(tile: Tile, path: Path) -> None:
+    """Ingest the tile of a grid into an empty cube."""
+    made = replace(tile.spec, path=path)
+    layout.prepare(made, tile.name, tile.acquisitions)
+    manifest = Manifest.load(path)
+    for unit in ingest.ingest_units(made, tile.name, tile.acquisitions):
+        result = ingest.ingest(made, unit, tile.acquisitions, manifest, "w")
+        assert not result.failures, result.failures
+
+
+def ingest_tile(tile: Tile) -> None:
+    """The same, and remove the cube."""
+    with tempfile.TemporaryDirectory(prefix="hpckit-bench-") as folder:
+        fill_tile(tile, Path(folder) / "cube.zarr")
+
+
+def require_equal_tile(tile: Tile, loaded: Any) -> None:
+    """Compare all pixels of the tile with those of odc-stac."""
+    with tempfile.TemporaryDirectory(prefix="hpckit-bench-") as folder:
+        path = Path(folder) / "cube.zarr"
+        fill_tile(tile, path)
+        for ref in BANDS:
+            for number in range(len(tile.acquisitions)):
+                ours = read.read_plane(path, tile.name, ref, number)
                 np.testing.assert_array_equal(ours, loaded[ref.name].values[number])
 
 
@@ -157,7 +234,12 @@ def as_cog(acquisitions: list[Acquisition], folder: Path) -> list[Acquisition]:
         for name, values in zip(json.loads(item.read_text())["assets"], arrays.values(), strict=True):
             layout_of = {**plain, "driver": "COG", "blocksize": 1024, "compress": "deflate", "predictor": "2"}
             write_raster(item.parent / f"{name}.tif", values, 10, **layout_of)
-    return catalogue.acquisitions(catalogue.scan([folder]).scenes)[0]
+    return scanned([folder])
+
+
+def scanned(places: Sequence[Path]) -> list[Acquisition]:
+    """Acquisitions of products."""
+    return catalogue.acquisitions(catalogue.scan(places).scenes)[0]
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -181,11 +263,11 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.products or Path(tempfile.mkdtemp(prefix="hpckit-bench-"))
     try:
-        known = catalogue.acquisitions(catalogue.scan([folder]).scenes)[0] if any(folder.glob("*.SAFE")) else []
-        acquisitions = known or make_products(folder, options.dates)
+        safe = sorted(folder.glob("*.SAFE"))
+        acquisitions = scanned(safe) if safe else make_products(folder, options.dates)
         if options.cog:
             cogs = folder / "cog"
-            acquisitions = as_cog(acquisitions, cogs)
+            acquisitions = scanned([cogs]) if cogs.exists() else as_cog(acquisitions, cogs)
         if not options.make_only:
             show(measure(acquisitions, options.rounds), as_json=options.json)
     finally:
@@ -195,17 +277,21 @@ def main() -> None:
 
 def measure(acquisitions: list[Acquisition], rounds: int) -> dict[str, float]:
     """All ratios."""
-    frame = spec(Path()).frame(TILE, acquisitions)
+    frame, tile = spec(Path()).frame(TILE, acquisitions), as_tile(acquisitions)
     area, zones = of_area(frame), of_zones(frame)
     work: dict[str, Callable[[], None]] = {
         "decode_area": lambda: decode(acquisitions, frame, area),
         "area": lambda: fill(acquisitions, area),
         "area_checked": lambda: fill(acquisitions, area, verify=True),
+        "tile": lambda: ingest_tile(tile),
         "odc_area": lambda: with_odc(acquisitions).load(),
+        "odc_zarr": lambda: odc_to_zarr(acquisitions, tile),
         "decode_zones": lambda: decode(acquisitions, frame, zones),
         "zones": lambda: fill(acquisitions, zones),
     }
-    require_equal(acquisitions, with_odc(acquisitions).load(), area)
+    loaded = with_odc(acquisitions).load()
+    require_equal(acquisitions, loaded, area)
+    require_equal_tile(tile, loaded)
     for task in work.values():
         task()  # files are in memory, code is loaded
     times = {name: min(seconds(task) for _ in range(rounds)) for name, task in work.items()}
@@ -222,6 +308,9 @@ def measure(acquisitions: list[Acquisition], rounds: int) -> dict[str, float]:
         **{f"{name}_s": value for name, value in times.items()},
         "area_over_decoding_its_windows": times["area"] / times["decode_area"],
         "odc_stac_over_area": times["odc_area"] / times["area"],
+        "odc_stac_over_area_as_a_tile": times["odc_area"] / times["tile"],
+        "odc_stac_with_zarr_over_area": times["odc_zarr"] / times["area"],
+        "odc_stac_with_zarr_over_area_as_a_tile": times["odc_zarr"] / times["tile"],
         "area_with_checksums_over_without": times["area_checked"] / times["area"],
         "granule_over_area": times["granule"] / times["area"],
         "zones_over_decoding_their_windows": times["zones"] / times["decode_zones"],

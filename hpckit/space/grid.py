@@ -8,6 +8,8 @@
     without gaps, and overlapping only where two zones meet.
 `EPSG:CODE:SIZE@PIXEL`
     `Squares` of SIZE metres from the origin of a projected CRS.
+`utm:SIZE+EAST+NORTH@PIXEL`, `EPSG:CODE:SIZE+EAST+NORTH@PIXEL`
+    The same, counted from the point (EAST, NORTH) of the CRS: some tile has a corner there.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 NATIVE: Final = "native"
 """Text of the grid on which products stay on their own tiles, whatever these are called."""
-_SQUARES: Final = r"(utm|epsg:(\d+)):(\d+(\.\d+)?)(@(\d+)m?)?"
+_SQUARES: Final = r"(utm|epsg:(\d+)):(\d+(\.\d+)?)(\+(-?\d+)\+(-?\d+))?(@(\d+)m?)?"
 PATTERN: Final = rf"(?i)^([a-z][a-z0-9]*|{_SQUARES})$"
 """Of the text of a grid, for JSON schemas and editors."""
 
@@ -146,9 +148,9 @@ def parse_grid(text: str, native: Granules) -> Grid:
     if text.strip().lower() in (NATIVE, native.name):
         return native
     match = re.fullmatch(_SQUARES, text.strip(), re.IGNORECASE)
-    if match is None or match[6] is None:
+    if match is None or match[9] is None:
         raise GridError(f"{text!r} is no grid", hint=f"grids are {native}, utm:10240@10 and EPSG:3035:10000@20")
-    return _squares(match[2], match[3], match[6])
+    return _squares(match[2], match[3], _corner(match), match[9])
 
 
 def parse_tiling(text: str, native: Granules) -> Grid:
@@ -166,12 +168,19 @@ def parse_tiling(text: str, native: Granules) -> Grid:
         raise GridError(f"{text!r} is no grid", hint=f"grids are {native}, utm:10240 and EPSG:3035:10000")
     if not float(match[3]):
         raise GridError(f"{text!r}: tiles of 0 m make no sense")
-    return _squares(match[2], match[3], None)
+    return _squares(match[2], match[3], _corner(match), None)
+
+
+def _corner(match: re.Match[str]) -> tuple[int, int]:
+    """Point from which tiles are counted."""
+    return int(match[6] or 0), int(match[7] or 0)
 
 
 @lru_cache(maxsize=64)
-def _squares(epsg: str | None, size: str, pixel: str | None) -> Squares:
-    grid = Squares(None if epsg is None else int(epsg), float(size), None if pixel is None else int(pixel))
+def _squares(epsg: str | None, size: str, corner: tuple[int, int], pixel: str | None) -> Squares:
+    edge = float(size)
+    shift = (corner[0] % edge, corner[1] % edge) if edge else (0.0, 0.0)  # a size of 0 is refused below
+    grid = Squares(None if epsg is None else int(epsg), edge, None if pixel is None else int(pixel), shift)
     if grid.epsg is not None:
         from hpckit.space.lattice import require_metres  # pyproj takes time to import
 

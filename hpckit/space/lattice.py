@@ -1,4 +1,4 @@
-"""Squares between whole multiples of a length from the origin of a CRS, and the UTM zones that an area reaches."""
+"""Squares between whole multiples of a length from a point of a CRS, and the UTM zones that an area reaches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _CELLS: Final = [(zone, north) for north in (True, False) for zone in range(1, 6
 """UTM zones, in both hemispheres."""
 
 
-def candidates(area: shapely.Geometry, epsg: int | None, size_m: float, buffer_m: float) -> Candidates:
+def candidates(
+    area: shapely.Geometry,
+    epsg: int | None,
+    size_m: float,
+    buffer_m: float,
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> Candidates:
     """By CRS, an area in it and the squares that may touch the area.
 
     Squares of a UTM zone are those that touch its six degrees: without gaps, and overlapping only where two zones
@@ -33,40 +39,51 @@ def candidates(area: shapely.Geometry, epsg: int | None, size_m: float, buffer_m
         In longitude and latitude.
     epsg : int, optional
         None for UTM zones.
+    corner : tuple of float
+        Easting and northing from which squares are counted.
     """
     if epsg is None:
-        yield from _in_zones(area, size_m, buffer_m)
+        yield from _in_zones(area, size_m, buffer_m, corner)
         return
     local = in_crs(area, require_metres(epsg))
-    yield local, list(squares(local, epsg, size_m, buffer_m))
+    yield local, list(squares(local, epsg, size_m, buffer_m, corner=corner))
 
 
-def _in_zones(area: shapely.Geometry, size_m: float, buffer_m: float) -> Candidates:
+def _in_zones(area: shapely.Geometry, size_m: float, buffer_m: float, corner: tuple[float, float]) -> Candidates:
     for zone, north, strip in zones(widen_degrees(area, buffer_m)):
         epsg = (32600 if north else 32700) + zone
         prefix = f"{zone:02d}{'N' if north else 'S'}_"
-        yield in_crs(area, epsg), list(squares(in_crs(strip, epsg), epsg, size_m, 0.0, prefix))
+        yield in_crs(area, epsg), list(squares(in_crs(strip, epsg), epsg, size_m, 0.0, prefix, corner))
 
 
-def squares(area: shapely.Geometry, epsg: int, size: float, buffer_m: float, prefix: str = "") -> Iterator[Tile]:
-    """Squares that touch the area's parts; exact tests come later."""
+def squares(
+    area: shapely.Geometry,
+    epsg: int,
+    size: float,
+    buffer_m: float,
+    prefix: str = "",
+    corner: tuple[float, float] = (0.0, 0.0),
+) -> Iterator[Tile]:
+    """Squares that touch the area's parts, counted from a corner; exact tests come later."""
+    left, bottom = corner
     wide = area.buffer(buffer_m) if buffer_m else area
     shapely.prepare(wide)
     count = 0
     seen: set[tuple[int, int]] = set()
     for part in shapely.get_parts(wide):
         west, south, east, north = part.bounds
-        columns = np.arange(math.floor(west / size), math.ceil(east / size))
-        rows = range(math.floor(south / size), math.ceil(north / size))
+        columns = np.arange(math.floor((west - left) / size), math.ceil((east - left) / size))
+        rows = range(math.floor((south - bottom) / size), math.ceil((north - bottom) / size))
         count += len(columns) * len(rows)
         if count > _MOST_TILES:
             raise GridError(f"tiles of {size:g} m would be more than {_MOST_TILES:,} here; make them larger")
         for row in rows:
-            boxes = shapely.box(columns * size, row * size, (columns + 1) * size, (row + 1) * size)
+            low, high = row * size + bottom, (row + 1) * size + bottom
+            boxes = shapely.box(columns * size + left, low, (columns + 1) * size + left, high)
             for column in columns[shapely.intersects(wide, boxes)].tolist():
                 if (row, column) not in seen:
                     seen.add((row, column))
-                    box = (column * size, row * size, (column + 1) * size, (row + 1) * size)
+                    box = (column * size + left, low, (column + 1) * size + left, high)
                     yield Tile(f"{prefix}{_index('E', column)}{_index('N', row)}", epsg, *box)
 
 

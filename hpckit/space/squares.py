@@ -32,9 +32,9 @@ class Squares:
     """Square tiles of square pixels, in UTM zones or in one CRS, onto which products are resampled.
 
     Tile borders are multiples of the tile's size, counted from the origin of the CRS (for UTM of each zone and
-    hemisphere, in the coordinates of EPSG:326xx and 327xx). Hence pixels of neighbouring tiles lie on one
-    lattice, and where pixel sizes are multiples of each other, so do pixels of different sizes. The name of a tile
-    says where it lies: equal campaigns have equal pixels, wherever and whenever they run.
+    hemisphere, in the coordinates of EPSG:326xx and 327xx), or from another point of it. Hence pixels of neighbouring
+    tiles lie on one lattice, and where pixel sizes are multiples of each other, so do pixels of different sizes. The
+    name of a tile says where it lies: equal campaigns have equal pixels, wherever and whenever they run.
     """
 
     epsg: int | None
@@ -43,6 +43,8 @@ class Squares:
     """Edge of a tile."""
     pixel_m: int | None
     """Edge of a pixel, unless a band asks for another one; None for a tiling of which no rasters are made."""
+    corner: tuple[float, float] = (0.0, 0.0)
+    """Easting and northing of the first border that is not negative."""
 
     resampled: ClassVar[bool] = True
 
@@ -53,7 +55,8 @@ class Squares:
     @property
     def name(self) -> str:
         """The tiling, as `hpckit tile --grid` has it: without pixels."""
-        return f"{'utm' if self.epsg is None else f'EPSG:{self.epsg}'}:{_plain(self.size_m)}"
+        shift = "".join(f"+{_plain(part)}" for part in self.corner) if any(self.corner) else ""
+        return f"{'utm' if self.epsg is None else f'EPSG:{self.epsg}'}:{_plain(self.size_m)}{shift}"
 
     def tiles(self, area: shapely.Geometry, buffer_m: float = 0.0) -> list[Tile]:
         """Tiles that share some area with an area; see `Grid.tiles`.
@@ -66,7 +69,9 @@ class Squares:
         from hpckit.space.lattice import candidates  # shapely and pyproj take time to import
         from hpckit.space.overlap import touched
 
-        return touched(area, buffer_m, lambda area, buffer_m: candidates(area, self.epsg, self.size_m, buffer_m))
+        return touched(
+            area, buffer_m, lambda area, buffer_m: candidates(area, self.epsg, self.size_m, buffer_m, self.corner)
+        )
 
     def frame(self, tile: str, resolutions_m: Iterable[int], own: Frame | None = None) -> Frame:
         """Frame of a tile, from its name.
@@ -105,6 +110,11 @@ class Squares:
                 f"{resolution_m} m",
                 hint=f"pixels of {', '.join(map(str, fit))} m fit" if fit else "choose tiles of 10240 or 10000 m",
             )
+        if any(part % resolution_m for part in self.corner):
+            raise GridError(
+                f"grid {self.name}: its tiles begin between pixels of {resolution_m} m",
+                hint=f"choose a corner of whole multiples of {resolution_m} m",
+            )
         count = int(self.size_m // resolution_m)
         if count > _MOST_PIXELS:
             raise GridError(
@@ -138,8 +148,8 @@ def _frame(grid: Squares, tile: str, sizes: tuple[int, ...]) -> Frame:
     return Frame(
         tile,
         epsg,
-        float(column * grid.size_m),
-        float((row + 1) * grid.size_m),
+        float(column * grid.size_m + grid.corner[0]),
+        float((row + 1) * grid.size_m + grid.corner[1]),
         {size: (grid.pixels(size), grid.pixels(size)) for size in sizes},
         {size: grid.edges(size).window for size in sizes},
     )

@@ -21,6 +21,8 @@ GRIDS = [
     "EPSG:3035:10000@20",
     "EPSG:3035:10000@100",
     "EPSG:2154:7680@30",
+    "utm:10000+3330+2230@10",
+    "EPSG:2154:7680+0+120@30",
 ]
 PLACES = st.tuples(st.floats(-4.5, 9.5), st.floats(42.0, 50.5))
 
@@ -41,7 +43,8 @@ def test_frames_are_those_of_the_tiles(grid: str, place: tuple[float, float], si
         assert (frame.epsg, frame.bounds) == (tile.epsg, tile.bounds)
         box = frame.geobox(spec.pixel_m)
         assert tuple(box.extent.boundingbox) == tile.bounds and box.crs.to_epsg() == tile.epsg
-        assert frame.ulx % spec.size_m == 0 and frame.uly % spec.size_m == 0
+        left, bottom = spec.corner
+        assert (frame.ulx - left) % spec.size_m == 0 and (frame.uly - bottom) % spec.size_m == 0
 
 
 @pytest.mark.slow
@@ -111,6 +114,9 @@ def test_equal_campaigns_have_equal_pixels(place: tuple[float, float]) -> None:
         ("utm:-10@10", "is no grid"),
         ("wgs84:1@1", "is no grid"),
         ("EPSG:3035:10000000@10", "too large"),
+        ("utm:10000+5+0@10", "begin between pixels of 10 m"),
+        ("utm:0+5+5@10", "no whole number"),
+        ("utm:10000+5@10", "is no grid"),
     ],
 )
 def test_grids_that_make_no_sense(text: str, why: str) -> None:

@@ -46,6 +46,20 @@ class TestUtmSquares(GridTests):
 
 
 @pytest.mark.slow
+class TestSquaresFromACorner(GridTests):
+    grid, native = parse_grid("utm:10000+633330+5642230@10", MGRS), MGRS
+    resolutions_m = (10,)
+
+    def areas(self) -> st.SearchStrategy[shapely.Geometry]:
+        return boxes(5.8, -60, 6.1, 60, 0.3)
+
+    def test_a_tile_has_the_corner(self) -> None:
+        found = {tile.tile: tile.bounds for tile in self.grid.tiles(shapely.box(4.9, 50.8, 5.2, 51.1))}
+        assert found["31N_E0063N0564"] == (633330, 5642230, 643330, 5652230)
+        assert str(self.grid) == "utm:10000+3330+2230@10"
+
+
+@pytest.mark.slow
 class TestSquaresOfOneCrs(GridTests):
     grid, native = parse_grid("EPSG:3035:10000@20", MGRS), MGRS
     resolutions_m = (20, 50, 100)
