@@ -46,6 +46,9 @@ _SAFE: Final = re.compile(
 _GRD: Final = re.compile(
     r"^(S1[A-D]_[A-Z0-9]{2}_GRD[A-Z]_\w{4}_\d{8}T\d{6}_\d{8}T\d{6}_\d{6}_[0-9A-F]{6})(_[0-9A-F]{4})?$"
 )
+_OF_BASELINE: Final = re.compile(rf"^(S2[A-D]_MSIL[12][ABC]_{_TIME})_N(\d{{4}})_(R\d{{3}}_T\w{{5}})_")
+_NONE: Final = 9900
+"""Baselines from this on, as N9999, are trials."""
 
 
 @dataclass(slots=True)
@@ -182,6 +185,28 @@ def product_of(item: Mapping[str, Any]) -> str | None:
         if _SAFE.match(name):
             return name
     return None
+
+
+def acquisition_of(product: str) -> tuple[str, int] | None:
+    """Acquisition and processing baseline of a product of Sentinel-2; None of others, whose names have no baseline.
+
+    Parameters
+    ----------
+    product : str
+        As `product_of` names it.
+
+    Returns
+    -------
+    acquisition : str
+        Mission, level, time, orbit and tile: the same for all processings, and for all datastrips of a pass.
+    baseline : int
+        510 for N0510; -1 for trials, which every real baseline supersedes.
+    """
+    match = _OF_BASELINE.match(product)
+    if match is None:
+        return None
+    baseline = int(match[2])
+    return f"{match[1]}_{match[3]}", baseline if baseline < _NONE else -1
 
 
 def _ask(

@@ -121,6 +121,27 @@ def test_fields_intersects_ids_and_times(url):
     assert get(f"{url}/search", limit=10**6)["numberReturned"] == 120
 
 
+def test_of_an_acquisition_of_one_catalogue_what_has_the_newest_baseline(tmp_path):
+    held = []
+    for number, baseline in [(n, text) for n in range(3) for text in ("0300", "0511", "0400")[: n + 1]]:
+        made = item(number, tmp_path)
+        made["id"] = f"S2A_MSIL2A_202403{number + 1:02d}T103021_N{baseline}_R051_T31UFU_20240601T000000"
+        held.append(made)
+    federation.write(tmp_path / "scenes.parquet", held)
+    settings = Settings(
+        catalogues=(CatalogueSettings(name="mine", path=tmp_path / "scenes.parquet"),),
+        grants=(Grant(users=("anyone",)),), state=tmp_path / "state", doors=("stac",),
+    )  # fmt: skip
+    with serving(settings) as (address, _):
+        answers = [get(f"{address}/stac/search", dedup="acquisition", limit=2)]
+        answers.append(httpx.get(answers[0]["links"][-1]["href"]).json())
+        assert [[name[27:32] for name in ids(one)] for one in answers] == [["N0511", "N0511"], ["N0300"]]
+        older = [link for link in answers[0]["features"][0]["links"] if link["rel"] == "predecessor-version"]
+        assert [httpx.get(link["href"]).json()["id"] for link in older] == [link["title"] for link in older]
+        assert {link["title"][27:32] for link in older} == {"N0300", "N0400"}
+        assert len(ids(get(f"{address}/stac/search", limit=10))) == 6
+
+
 def test_files_are_signed_links_and_lie_in_the_folders_of_the_catalogue(url):
     found = get(f"{url}/collections/mine/items/product-007")
     assert set(found["assets"]) == {"B04", "remote"}, "files elsewhere are not shown"
@@ -175,6 +196,7 @@ def test_what_a_reader_may_not_know_of_is_not_there(url):
         "limit=-1", "limit=x", "intersects={", 'intersects={"type":"Point"}', "sortby=a%20b", "fields=a/b",
         "filter=cloud%20<", "filter=x%20%3D%201&filter-lang=sql", "token=abc", "token=abc.def.ghi",
         "bbox=0,0,1,1&intersects=%7B%22type%22:%22Point%22,%22coordinates%22:[0,0]%7D", "dedup=maybe",
+        "dedup=acquisition&sortby=eo:cloud_cover",
         "filter=%7B%22op%22:%22rm%22,%22args%22:[]%7D&filter-lang=cql2-json",
     ],
 )  # fmt: skip

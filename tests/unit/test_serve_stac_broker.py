@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("starlette", reason="starlette is not installed")
@@ -27,6 +27,7 @@ from hpckit.serve.settings import Member as MemberSettings
 from hpckit.serve.stac import remote as remote_module
 from hpckit.serve.stac import tokens
 from hpckit.serve.stac.broker import Broker
+from hpckit.serve.stac.merging import Dedup
 from hpckit.serve.stac.order import Order, SortKey
 from hpckit.serve.stac.own import OwnCatalogue
 from hpckit.serve.stac.query import Search
@@ -42,9 +43,13 @@ def quick(monkeypatch):
     monkeypatch.setattr(web, "_LONGEST_PAUSE_S", 0.02)
 
 
-def item(number: int, *, cloud: float | None = None, shift_s: float = 0, name: str | None = None) -> dict:
+def item(
+    number: int, *, cloud: float | None = None, shift_s: float = 0, name: str | None = None, baseline: str = "0510"
+) -> dict:
     when = datetime(2024, 3, 1, 10, 30, tzinfo=UTC) + timedelta(hours=7 * (number // 2))  # two products have one time
-    product = f"S2A_MSIL2A_{when:%Y%m%dT%H%M%S}_N0510_R051_T31UF{'ABCDEFGH'[number % 8]}_{20240601 + number}T000000"
+    product = (
+        f"S2A_MSIL2A_{when:%Y%m%dT%H%M%S}_N{baseline}_R051_T31UF{'ABCDEFGH'[number % 8]}_{20240601 + number}T000000"
+    )
     outline = shapely.box(5.2, 52.2, 5.3, 52.3)
     return {
         "type": "Feature", "stac_version": "1.0.0", "id": name or product, "collection": L2A,
@@ -80,12 +85,14 @@ def broker(tmp_path, *servers: StacServer, timeout_s: float = 5.0, merged: bool 
             own.close()
 
 
-def walk(made: Broker, limit: int = 5, order: Order | None = None, **more) -> tuple[list[dict], list]:
+def walk(
+    made: Broker, limit: int = 5, order: Order | None = None, dedup: Dedup = "product", **more
+) -> tuple[list[dict], list]:
     """Items of all pages, by tokens as clients send them, and the answers."""
     keys, items, answers, token = new_keys(), [], [], None
     while True:
         search = Search(("s2",), limit=limit, order=order or Order(), token=token, **more)
-        answer = made.search(search, [], tokens.read(keys, search))
+        answer = made.search(search, [], tokens.read(keys, search), dedup)
         items += answer.items
         answers.append(answer)
         assert len(answer.items) <= limit and len(answers) < 200
@@ -148,10 +155,53 @@ def test_copies_are_known_by_product_though_ids_and_times_differ(tmp_path):
         alternates = [link for one in items for link in one["links"] if link["rel"] == "alternate"]
         assert alternates and all(link["alternate:name"] == "M1" for link in alternates)
         assert sum(report.copies for answer in answers for report in answer.members) == 12
-        both = made.search(Search(("s2",), limit=100), [], tokens.Cursor(), dedup=False)
+        both = made.search(Search(("s2",), limit=100), [], tokens.Cursor(), "none")
         assert len(both.items) == 24
         assert all("canonical" in [link["rel"] for link in one["links"]] for one in both.items)
         assert both.items[0]["assets"]["B04"]["href"] == "https://m.example/B04.tif"
+
+
+processings = st.sets(st.tuples(st.integers(0, 9), st.sampled_from(["0300", "0510", "0511", "9999"])), max_size=14)
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(KINDS)), processings, st.integers(-1500, 1500)), min_size=1, max_size=3
+    ),
+    st.integers(1, 9),
+    st.sampled_from(["datetime", "-datetime"]),
+)
+def test_of_an_acquisition_what_has_the_newest_baseline(tmp_path_factory, members, limit, sort):
+    """Members may have other times for one product: those of the orbit, or of the tile."""
+    order = Order.of([SortKey("datetime", sort.startswith("-"))])
+    made_up = [[item(n, baseline=text, shift_s=shift) for n, text in held] for _, held, shift in members]
+    servers = [KINDS[kind](items, 6) for (kind, _, _), items in zip(members, made_up, strict=True)]
+    for server in servers:
+        server.collections = [L2A]
+    with broker(tmp_path_factory.mktemp("own"), *servers) as made:
+        items, answers = walk(made, limit, order, "acquisition")
+    best: dict[int, str] = {}
+    for number, text in set().union(*(held for _, held, _ in members)):
+        best[number] = max(best.get(number, "9999"), text, key=lambda one: -1 if one == "9999" else int(one))
+    assert sorted(one["id"] for one in items) == sorted(item(n, baseline=text)["id"] for n, text in best.items())
+    places = [order.place(order.values(one)) for one in items]
+    assert places == sorted(places)
+    if len(answers) == 1:
+        older = [link["title"] for one in items for link in one["links"] if link["rel"] == "predecessor-version"]
+        given_up = {one["id"] for held in made_up for one in held} - {one["id"] for one in items}
+        assert sorted(set(older)) == sorted(given_up)
+        assert sum(report.superseded for report in answers[0].members) >= len(given_up)
+
+
+def test_parts_of_a_pass_stay_and_other_missions_have_no_baselines(tmp_path):
+    halves = [item(1), item(1, name=item(1)["id"].replace("20240602T", "20240603T"))]
+    halves[1]["properties"]["s2:product_uri"] = halves[1]["id"]
+    radar = item(2, name="S1A_IW_GRDH_1SDV_20240301T055124_20240301T055149_052784_0662C5_COG")
+    del radar["properties"]["s2:product_uri"]
+    with broker(tmp_path, KINDS["whole"]([*halves, radar, item(1, baseline="0400")], 10)) as made:
+        items, _ = walk(made, 9, dedup="acquisition")
+    assert {one["id"] for one in items} == {halves[0]["id"], halves[1]["id"], radar["id"]}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hpckit.serve.problems import of_error
+from hpckit.serve.stac.merging import Dedup
 from hpckit.serve.stac.pages import JSON
-from hpckit.serve.stac.query import SearchError
+from hpckit.serve.stac.query import Search, SearchError
 from hpckit.serve.stac.remote import Report
 
 _CORS: Final = {
@@ -52,17 +53,25 @@ def next_by_get(request: Request, address: str) -> Callable[[str], dict[str, Any
     return link
 
 
-def wants_each_product_once(given: object) -> bool:
+def dedup_of(given: object, search: Search) -> Dedup:
     """Meaning of the parameter `dedup`.
 
     Raises
     ------
     SearchError
-        If it is another word.
+        If it is another word, or one that the order of the search does not allow.
     """
-    if given not in (None, "", "product", "none"):
-        raise SearchError("`dedup` is product or none")
-    return given != "none"
+    if given in (None, "", "product"):
+        return "product"
+    if given == "none":
+        return "none"
+    if given != "acquisition":
+        raise SearchError("`dedup` is product, acquisition or none")
+    if not search.order.by_time:
+        raise SearchError(
+            "`dedup=acquisition` works in the order of time only", hint="sort by datetime, or leave `sortby` out"
+        )
+    return "acquisition"
 
 
 def members_told(reports: Sequence[Report]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hpckit.base.version import __version__
 from hpckit.catalogue.wanted import Wanted
 from hpckit.errors import CatalogueError
 from hpckit.serve.settings import Member as MemberSettings
-from hpckit.serve.stac.merging import OURS, Page, Stream, report_of, status_of
+from hpckit.serve.stac.merging import OURS, Dedup, Page, Stream, report_of, status_of
 from hpckit.serve.stac.own import OwnCatalogue, Shelf
 from hpckit.serve.stac.query import Search
 from hpckit.serve.stac.remote import (
@@ -29,6 +29,8 @@ from hpckit.serve.stac.shown import shown_item
 from hpckit.serve.stac.tokens import Cursor, Values
 
 _THREADS: Final = 32
+_AHEAD: Final = 100
+"""Items that are asked for at least where later ones are looked at, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +83,28 @@ class Broker:
                 found.append((remote, theirs))
         return found
 
-    def search(self, search: Search, shelves: Sequence[Shelf], cursor: Cursor, *, dedup: bool = True) -> Answer:
+    def search(self, search: Search, shelves: Sequence[Shelf], cursor: Cursor, dedup: Dedup = "product") -> Answer:
         """A page of a search.
 
         Parameters
         ----------
         shelves : sequence of Shelf
             Our own collections, as far as the reader may know of them and the search names them.
-        dedup : bool
-            Give each product once.
+        dedup : {"product", "acquisition", "none"}
+            Give each product once, or of each acquisition what has the newest baseline; for the latter, the order is
+            that of time.
         """
         shown: dict[str, dict[str, str]] = {}
         for collection in self.merged if search.collections is None else search.collections:
             for remote, theirs in self.targets(collection):
                 shown.setdefault(remote.id, {}).setdefault(theirs, collection)
-        if not shown:
+        if not shown and dedup != "acquisition":
             page = self.own.search(search, shelves, cursor.after)
             after = search.order.values(page.items[-1]) if page.items and page.more else None
             return Answer(page.items, None if after is None else Cursor(after), page.matched)
         while True:
             try:
-                return self._merged(search, shelves, shown, cursor, dedup=dedup)
+                return self._merged(search, shelves, shown, cursor, dedup)
             except OutOfOrderError:
                 continue  # each member is found out once
 
@@ -155,22 +158,22 @@ class Broker:
         shelves: Sequence[Shelf],
         shown: Mapping[str, Mapping[str, str]],
         cursor: Cursor,
-        *,
-        dedup: bool,
+        dedup: Dedup,
     ) -> Answer:
         import cql2
 
         expression = None if search.filter is None else cql2.Expr(dict(search.filter))
         wanted = Wanted(search.area, search.start, search.end, expression)
+        count = max(search.limit, _AHEAD) if dedup == "acquisition" else search.limit
         streams = [
-            Stream(RemoteItems(self.remotes[name], names, search, wanted, after, search.limit), after)
+            Stream(RemoteItems(self.remotes[name], names, search, wanted, after, count), after)
             for name, names in shown.items()
             for after in [cursor.behind.get(name, cursor.after)]
         ]
         if shelves:
             streams.append(Stream(_Ours(self.own, search, shelves, cursor.after), cursor.after))
         list(self._pool.map(Stream.advance, streams))  # the first pages of all members at once
-        page = Page(search, cursor, dedup=dedup and len(streams) > 1)
+        page = Page(search, cursor, "none" if dedup == "product" and len(streams) == 1 else dedup)
         page.fill(streams)
         reports = [report_of(stream) for stream in streams if isinstance(stream.of, RemoteItems)]
         return Answer(page.items, page.next(streams), members=reports)

@@ -23,7 +23,11 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
         "description": "Fields with commas between; a minus sign before a field that falls.",
     },
     "fields": {"type": "string", "description": "Fields with commas between; a minus sign before those left out."},
-    "dedup": {"type": "string", "enum": ["product", "none"], "description": "Whether products are given once."},
+    "dedup": {
+        "type": "string",
+        "enum": ["product", "acquisition", "none"],
+        "description": "Each product once, or of each acquisition what has the newest processing baseline.",
+    },
     "strict": {"type": "boolean", "description": "Answer 502 if a member of the federation fails."},
 }
 _OF_ITEMS: Final = ("bbox", "datetime", "limit", "token", "filter", "filter-lang", "sortby", "fields", "ids")

@@ -112,6 +112,8 @@ class Report:
     """Items of the answer."""
     copies: int = 0
     """Items of products that others have, too."""
+    superseded: int = 0
+    """Items of acquisitions of which there is a newer baseline, where `dedup` is acquisition."""
     unfit: int = 0
     """Items that it gave and that do not fit, or cannot be understood."""
     pages: int = 0

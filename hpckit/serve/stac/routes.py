@@ -20,15 +20,16 @@ from hpckit.serve.problems import Problem, busy, not_found
 from hpckit.serve.service import Service
 from hpckit.serve.stac import pages, tokens
 from hpckit.serve.stac.answering import (
+    dedup_of,
     for_all_sites,
     json_response,
     members_told,
     next_by_get,
-    wants_each_product_once,
     warnings_of,
 )
 from hpckit.serve.stac.broker import Answer, Broker
 from hpckit.serve.stac.conditions import check
+from hpckit.serve.stac.merging import Dedup
 from hpckit.serve.stac.openapi import document
 from hpckit.serve.stac.own import OwnCatalogue, Shelf
 from hpckit.serve.stac.products import catalogue, products
@@ -162,7 +163,7 @@ class StacDoor:
             raise not_found(f"there is no collection {name[:100]!r}")
         parameters = {**request.query_params, "collections": ""}
         search = _within(of_parameters(parameters), name)
-        answer = self._searched(request, search, dedup=wants_each_product_once(parameters.get("dedup")))
+        answer = self._searched(request, search, dedup_of(parameters.get("dedup"), search))
         here = f"{at.collection(name)}/items"
         own = [{"rel": "collection", "href": at.collection(name), "type": pages.JSON}]
         own.append({"rel": "parent", "href": at.collection(name), "type": pages.JSON})
@@ -189,7 +190,7 @@ class StacDoor:
         """Items that fit, by parameters of the address."""
         at, parameters = self._addresses(request), dict(request.query_params)
         search = of_parameters(parameters)
-        answer = self._searched(request, search, dedup=wants_each_product_once(parameters.get("dedup")))
+        answer = self._searched(request, search, dedup_of(parameters.get("dedup"), search))
         return self._page(request, at, search, answer, next_by_get(request, f"{at.root}/search"))
 
     async def posted(self, request: Request) -> Response:
@@ -205,9 +206,8 @@ class StacDoor:
         if not isinstance(body, dict):
             raise SearchError("the body is no JSON object")
         at, search = self._addresses(request), of_body(body)
-        answer = self._searched(
-            request, search, dedup=wants_each_product_once(body.get("dedup")), strict=body.get("strict") is True
-        )
+        dedup = dedup_of(body.get("dedup"), search)
+        answer = self._searched(request, search, dedup, strict=body.get("strict") is True)
 
         def link(token: str) -> dict[str, Any]:
             more = {"method": "POST", "body": {**body, "token": token}, "merge": False}
@@ -215,7 +215,7 @@ class StacDoor:
 
         return self._page(request, at, search, answer, link)
 
-    def _searched(self, request: Request, search: Search, *, dedup: bool, strict: bool = False) -> Answer:
+    def _searched(self, request: Request, search: Search, dedup: Dedup, *, strict: bool = False) -> Answer:
         if search.filter is not None:
             check(search.filter)
         shelves = [
@@ -226,7 +226,7 @@ class StacDoor:
             if wanted and self._service.may(request, source.dataset, "info"):
                 raise busy("the index of a collection is being made; try again soon")
         cursor = tokens.read(self._service.links.keys, search)
-        answer = self._broker.search(search, shelves, cursor, dedup=dedup)
+        answer = self._broker.search(search, shelves, cursor, dedup)
         strict = strict or request.query_params.get("strict") == "true"
         if strict and any(report.error for report in answer.members):
             faults = "; ".join(f"{report.id}: {report.error}" for report in answer.members if report.error)
