@@ -6,12 +6,15 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -19,8 +22,14 @@ import numpy as np
 import pytest
 
 from hpckit.api import open_campaign
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
+from hpckit.production.driver import run_campaign
+from hpckit.testing.radar import write_card_bs
+from tests.integration import test_radar_run as made_radar
 from tests.integration.serving import browser_page, picture, server
 from tests.servers.npm import installed
+from tests.small_campaign import write_zones
 from tests.unit.look_samples import make_campaign, make_two_reductions
 from tests.waiting import until
 
@@ -443,3 +452,63 @@ def test_behind_a_prefix(campaign, tmp_path):
         page.keyboard.press("Enter")
         page.wait_for_selector("svg.chart")
         assert page.faults == []
+
+
+@pytest.fixture(scope="module")
+def radar(tmp_path_factory) -> Path:
+    """Settings of a server with a campaign of Sentinel-1, `radar`, and the same without a cube, `nocube`."""
+    folder = tmp_path_factory.mktemp("radar")
+    for number in range(2):
+        spec = replace(
+            made_radar.SPEC,
+            start=made_radar.SPEC.start + timedelta(days=12 * number),
+            absolute_orbit=made_radar.SPEC.absolute_orbit + 175 * number,
+            datatake=made_radar.SPEC.datatake + 100 * number,
+        )
+        write_card_bs(folder / "scenes", spec, made_radar.pixels(number))
+    write_zones(folder / "zones.gpkg", made_radar.zones())
+    for name, kept in (("radar", "true"), ("nocube", "false")):
+        text = made_radar.CAMPAIGN.replace("name: radar", f"name: {name}").replace("zones.gpkg", "../zones.gpkg")
+        text = text.replace("[scenes]", "[../scenes]").replace("cube: {", f"cube: {{keep: {kept}, ")
+        (folder / name).mkdir()
+        (folder / name / "campaign.yaml").write_text(text)
+        done = run_campaign(load_campaign(folder / name / "campaign.yaml"), Console(quiet=True), workers=1)
+        assert done.exit_code == 0
+    (folder / "serve.yaml").write_text(
+        "datasets: [{campaign: radar/campaign.yaml}, {campaign: nocube/campaign.yaml}]\n"
+        "listen: 127.0.0.1:0\ngrants: [{users: [anyone]}]\nstate: state\n"
+    )
+    return folder / "serve.yaml"
+
+
+def test_radar_is_in_decibels_and_without_a_cube_there_are_series_alone(radar, tmp_path):
+    with server(tmp_path, "--config", radar) as (address, _), browser_page() as page:
+        page.goto(f"{address}#d=radar&zone=z1")
+        shows(page, "svg.chart .name", "VV, dB")
+        assert page.locator("svg.chart circle.clear").count() == 2
+        page.focus("svg.chart")
+        page.keyboard.press("ArrowRight")
+        values = made_radar.expected(0, made_radar.zones()[1])["VV"]
+        told = page.locator(".diagram .told span").first.inner_text()
+        assert float(re.findall(r"-\d+\.\d+", told)[0]) == pytest.approx(10 * np.log10(values[2]), abs=0.02), told
+        assert "cloud" not in page.locator(".key").inner_text()
+        page.wait_for_selector(".chip >> nth=1")
+        assert page.locator(".chip").count() == 2
+        picture(page, "radar")
+        page.select_option("#dataset", "nocube")
+        page.wait_for_selector("#layer", state="hidden")
+        page.fill("#search", "z1")
+        page.wait_for_selector("#found [role=option]")
+        page.keyboard.press("Enter")
+        shows(page, "svg.chart .name", "VV, dB")
+        assert page.locator("svg.chart circle.clear").count() == 2
+        assert page.locator(".calendar, #time:not([hidden])").count() == 0
+        picture(page, "without-cube")
+        page.click("#quality")
+        shows(page, "#panel .facts", "13 parcels")
+        assert page.faults == []
+        for path in ("calendar?zone=z1&layer=band:VV", "tiles/raster/12/2105/1368?layer=band:VV&day=2024-05-02"):
+            answer = httpx.get(f"{address}api/d/nocube/{path}")
+            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+        series = [httpx.get(f"{address}api/d/{name}/series?zone=z1").json() for name in ("radar", "nocube")]
+        assert series[0]["bands"] == series[1]["bands"] and set(series[0]["bands"]) == {"RATIO", "VV", "VH"}

@@ -120,8 +120,10 @@ export class Panel {
     this.peerButton = element("button", { type: "button", class: "band peers", "aria-pressed": String(this.withPeers), title: "Quartiles of the nearest parcels with the same label", onclick: () => this.togglePeers() }, "Peers");
     this.chartPlace = element("div", { class: "charts" });
     this.peerWords = element("p", { class: "quiet", hidden: true });
-    this.eventSign = sign("span", "event that a rule found");
-    this.eventSign.hidden = true;
+    this.signs = {
+      clear: sign("dot", reduction.power.length ? "with quartiles" : "clear, with quartiles"), cloudy: sign("dot hollow", "partly cloudy"),
+      masked: sign("stroke", "under cloud"), event: sign("span", "event that a rule found"),
+    };
     const files = this.page.can("export") ? [
       element("a", { href: address(`api/d/${this.page.dataset()}/export`, { zone: this.zones, reduction: reduction.name, format: "csv" }), download: "" }, "CSV"),
       element("a", { href: address(`api/d/${this.page.dataset()}/export`, { zone: this.zones, reduction: reduction.name, format: "gpkg" }), download: "" }, "GeoPackage"),
@@ -129,7 +131,7 @@ export class Panel {
     return element("section", { class: "part" }, element("h3", {}, "Series"),
       element("div", { class: "row bands", role: "group", "aria-label": "Bands and indices" }, choices, this.peerButton),
       this.chartPlace, this.peerWords,
-      element("p", { class: "key" }, sign("dot", "clear, with quartiles"), sign("dot hollow", "partly cloudy"), sign("stroke", "under cloud"), this.eventSign),
+      element("p", { class: "key" }, Object.values(this.signs)),
       element("p", { class: "row files" }, element("span", { class: "quiet" }, "Save as"), files, element("button", { type: "button", class: "link", onclick: () => this.picture() }, "PNG")));
   }
 
@@ -159,7 +161,8 @@ export class Panel {
       this.chartPlace.replaceChildren(element("p", { class: "quiet" }, "No acquisition has shown this parcel yet."));
       return;
     }
-    this.eventSign.hidden = !shown.some((one) => (one.markers || []).length);
+    const states = new Set(shown.flatMap((one) => [...one.state, ...(one.markers || []).map(() => "event")]));
+    for (const [state, each] of Object.entries(this.signs)) each.hidden = !states.has(state);
     this.peerWords.hidden = !peers;
     if (peers) this.peerWords.textContent = peers.peers.length ? `Grey: quartiles of ${peers.peers.length} parcels of ${peers.label || "the same kind"} within ${number(Math.max(...peers.peers.map((each) => each.distance_m)) / 1000, 1)} km.` : "There is no parcel of the same kind near.";
     if (this.chart) this.chart.close();

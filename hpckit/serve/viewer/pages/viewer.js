@@ -117,6 +117,7 @@ function layerList() {
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(layer);
   }
+  at("layer").closest("label").hidden = !info.layers.length;
   at("layer").replaceChildren(...[...groups].map(([name, layers]) => element("optgroup", { label: name }, layers.map((layer) => element("option", { value: layer.key }, layer.title)))));
 }
 
