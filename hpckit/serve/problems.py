@@ -28,7 +28,7 @@ FORM: Final = "hpckit.form"
 """Key of a request's scope under which a door puts what makes answers of problems."""
 RETRY_AFTER_S: Final = 5
 _LOG: Final = logging.getLogger("hpckit.serve")
-_NOT_FOUND: Final = (ZoneError, CubeError, StoreError, RunError, CampaignError)
+_NOT_FOUND: Final = (ZoneError, CubeError, RunError, CampaignError)
 """What the reader's question may name and the data lack."""
 
 
@@ -101,6 +101,8 @@ def of_error(error: Exception) -> Problem:
     """Problem of an error: what the campaign lacks is 404, what does not answer at the moment 503."""
     if isinstance(error, Problem):
         return error
+    if isinstance(error, StoreError):
+        return _of_store(error)
     if is_temporary(error):
         detail = error.message if isinstance(error, HpckitError) else "files cannot be read at the moment"
         return Problem(503, "unavailable", _without_paths(detail), headers={"Retry-After": str(RETRY_AFTER_S)})
@@ -110,6 +112,15 @@ def of_error(error: Exception) -> Problem:
         return Problem(400, error.code, _without_paths(error.message), hint=_hint(error))
     _LOG.error("an error in hpckit itself", exc_info=error)
     return Problem(500, "internal", "an error in the server itself; its log has more")
+
+
+def _of_store(error: StoreError) -> Problem:
+    """Problem of a store; what it says itself is for the log, since it names hosts, users and folders."""
+    _LOG.warning("%s", error)
+    if is_temporary(error):
+        detail = "the store of the results cannot be read at the moment"
+        return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return Problem(404, error.code, "the store has no such results")
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:

@@ -91,7 +91,9 @@ def explained(where: str, schema: str, after: Callable[[], None], who: Callable[
 def _explained(where: str, schema: str, error: Any, who: Callable[[], str]) -> StoreError:
     psycopg2 = import_psycopg2()
     detail = " ".join(str(error).strip().splitlines()[:1]) or type(error).__name__
-    broken = isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError))
+    # A connection that ends in the middle of an answer is a plain DatabaseError without a SQLSTATE.
+    lost = type(error) is psycopg2.DatabaseError and error.pgcode is None
+    broken = lost or isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError))
     state = error.pgcode or (_said_at_login(str(error)) if broken else "")
     if state == "0A000" and "postgis" in detail.lower():
         return StoreError(f"{where}: PostGIS is not installed on the server: {detail}", hint=NO_POSTGIS)

@@ -7,11 +7,15 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 import urllib.parse
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +28,9 @@ import pytest
 from hpckit.api import open_campaign
 from hpckit.base.console import Console
 from hpckit.campaign.campaign import load_campaign
+from hpckit.look.mercator import map_tile_at
 from hpckit.production.driver import run_campaign
+from hpckit.space.vector.project import transformer
 from hpckit.testing.radar import write_card_bs
 from tests.integration import test_radar_run as made_radar
 from tests.integration.serving import browser_page, picture, server
@@ -413,23 +419,28 @@ def test_known_answers_are_not_sent_again(ask):
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_store_that_goes_away_and_comes_back(campaign, tmp_path):
-    folder = tmp_path / "c"
-    folder.mkdir()
-    path = make_campaign(folder)
-    store = folder / "sample.gpkg"
+def test_a_database_that_is_stopped_and_comes_back(postgres_server, tmp_path):
+    dsn = postgres_server.create_database("served")
+    path = make_campaign(tmp_path, f"store: {{dsn: {json.dumps(dsn)}}}\n")
     with (
         server(tmp_path / "state", path, "--listen", "127.0.0.1:0", "--open") as (address, process),
-        httpx.Client(base_url=f"{address}api/d/sample") as client,
+        httpx.Client(base_url=f"{address}api/d/sample", timeout=60) as client,
     ):
-        assert client.get("/series?zone=17").status_code == 200
-        aside = store.rename(folder / "aside.gpkg")
-
-        def status() -> int:
-            return client.get("/series?zone=17").status_code
-
-        aside.rename(store)
-        until(lambda: status() == 200, 20, "for the store")
+        asked = ("/series?zone=17", "/flags", "/export?zone=17&format=csv")
+        before = [client.get(question) for question in asked]
+        assert {answer.status_code for answer in before} == {200}
+        for immediately in (False, True):  # connections end in order, or break off
+            postgres_server.stop(immediately=immediately)
+            try:
+                with ThreadPoolExecutor(16) as pool:
+                    gone = list(pool.map(client.get, asked * 6))
+                assert {(each.status_code, each.json()["code"]) for each in gone} == {(503, "unavailable")}
+                assert all(each.headers["retry-after"] == "5" for each in gone)
+                assert all(text not in each.text for each in gone for text in ("/tmp", "postgresql://", "hpckit-pg"))
+                assert client.get("/zone?zone=17").status_code == 200, "zones are those of the run"
+            finally:
+                postgres_server.start()
+            assert [client.get(question).content for question in asked] == [answer.content for answer in before]
         assert process.poll() is None
 
 
@@ -512,3 +523,61 @@ def test_radar_is_in_decibels_and_without_a_cube_there_are_series_alone(radar, t
             assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         series = [httpx.get(f"{address}api/d/{name}/series?zone=z1").json() for name in ("radar", "nocube")]
         assert series[0]["bands"] == series[1]["bands"] and set(series[0]["bands"]) == {"RATIO", "VV", "VH"}
+
+
+def test_a_campaign_that_is_planned_and_a_cube_that_is_written_under_the_server(radar, tmp_path):
+    """From before the first run until a later date is there: no fault, and what is complete is shown at once."""
+    source, home = radar.parent, tmp_path / "campaign"
+    home.mkdir()
+    scenes = sorted((source / "scenes").iterdir())
+    shutil.copy(source / "zones.gpkg", tmp_path)
+    shutil.copy(source / "radar" / "campaign.yaml", home)
+    found: dict[str, Counter[int]] = defaultdict(Counter)
+    over = threading.Event()
+    with server(tmp_path, home / "campaign.yaml", "--listen", "127.0.0.1:0", "--open") as (address, process):
+
+        def watch(path: str) -> None:
+            with httpx.Client(base_url=address, timeout=60) as client:
+                while not over.is_set():
+                    answer = client.get(path)
+                    found[path][answer.status_code] += 1
+                    if answer.status_code >= 400:
+                        assert answer.json()["code"] not in ("internal", "http"), answer.text
+                    time.sleep(0.02)
+
+        middle = made_radar.zones()[1].centroid
+        east, north = transformer(made_radar.TILE.epsg, 3857).transform(middle.x, middle.y)
+        column, row = map_tile_at(14, east, north)
+        data = "api/d/radar"
+        paths = [
+            data,
+            f"{data}/series?zone=z1",
+            f"{data}/calendar?zone=z1&layer=band:VV",
+            f"{data}/flags",
+            *(f"{data}/tiles/raster/14/{column}/{row}?layer=band:VV&day=2024-05-{day}" for day in ("02", "14")),
+            "stac/search?collections=radar-cube",
+        ]
+        with ThreadPoolExecutor(len(paths)) as pool:
+            watching = [pool.submit(watch, path) for path in paths]
+            try:
+                for number in range(2):
+                    for scene in scenes[number::2]:
+                        shutil.copytree(scene, tmp_path / "scenes" / scene.name)
+                    until(lambda: all(found[path] for path in paths), 60, "for answers")
+                    done = run_campaign(load_campaign(home / "campaign.yaml"), Console(quiet=True), workers=1)
+                    assert done.exit_code == 0
+            finally:
+                over.set()
+            for each in watching:
+                each.result()
+        with httpx.Client(base_url=address, timeout=60) as client:
+            until(lambda: len(client.get(data).json()["days"]) == 2, 20, "for the second date")
+            assert len(client.get(f"{data}/series?zone=z1").json()["time"]) == 2
+            assert len(client.get(f"{data}/calendar?zone=z1&layer=band:VV").json()["cells"]) == 2
+            pictures = [client.get(path) for path in paths[4:6]]
+            assert [each.status_code for each in pictures] == [200, 200] and pictures[0].content != pictures[
+                1
+            ].content
+        assert process.poll() is None
+    told = {path: sorted(counts) for path, counts in found.items()}
+    assert set().union(*told.values()) <= {200, 204, 404, 503}, told

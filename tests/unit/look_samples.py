@@ -118,10 +118,10 @@ TIMES = [datetime(2024, 4, 1 + 10 * n, 10, 50, 31, tzinfo=UTC) for n in range(3)
 CLOUDS = (60.0, 5.0, 30.0)
 
 
-def make_campaign(folder: Path) -> Path:
+def make_campaign(folder: Path, more: str = "") -> Path:
     """A campaign as it lies there after a run: cube of three dates, zones, filled store. Returns its file."""
     path = folder / "campaign.yaml"
-    path.write_text(CAMPAIGN)
+    path.write_text(CAMPAIGN + more)
     acquisitions = [acquisition(time, SHAPES, cloud_cover=cover) for time, cover in zip(TIMES, CLOUDS, strict=True)]
     write_cube(folder / "cube.zarr", make_arrays(), acquisitions)
     zones = make_zones(folder / "parcels.gpkg")
