@@ -22,12 +22,13 @@ from hpckit import api
 from hpckit.base.console import Console
 from hpckit.base.version import __version__
 from hpckit.campaign.campaign import load_campaign
-from hpckit.errors import FederationError, HpckitError, MemberUnavailableError
-from hpckit.jobs.federation import follow, part, share
+from hpckit.errors import BusyError, FederationError, HpckitError, MemberUnavailableError
+from hpckit.jobs.federation import follow, part, share, update
 from hpckit.jobs.federation.ledger import Grant, Ledger, load, save
 from hpckit.jobs.federation.member import Member, _copy
 from hpckit.jobs.federation.members import folder_of
 from hpckit.jobs.jobarrays import Request
+from hpckit.jobs.update import update_shared
 from hpckit.production.sync import sync
 from hpckit.reduce.signatures.results import results_of
 from hpckit.reduce.signatures.spool import AcquisitionInfo, SignatureBatch, SpoolHeader, write_segment
@@ -60,11 +61,15 @@ class Cluster(Member):
         self.calls_left: int | None = None
         """Requests after which the home is killed; before the last one is done if `early`."""
         self.early = False
+        self.state: dict[str, Any] = {"elements": {}, "over": False, "submission": 1}
+        """What it says of its submission."""
+        self.asked: list[list[str]] = []
 
     def run(self, words: Sequence[str], below: str = "") -> CompletedProcess[str]:
         self._require()
         folder = Path(self.folder) / below
-        answer: Any = {"elements": {}, "over": False, "submission": 1}
+        self.asked.append(list(words))
+        answer: Any = self.state
         if words == ["--version"]:
             return CompletedProcess([], 0, f"hpckit, version {__version__}\n", "")
         if not folder.is_dir():
@@ -324,6 +329,71 @@ def test_whatever_happens_each_unit_is_in_the_store_once(shared):
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(machine(shared), settings=options)
+
+
+@pytest.fixture
+def settled(shared, tmp_path, monkeypatch) -> tuple[Path, dict[str, Cluster]]:
+    """A copy of the home, and its three sites, of which none works any more."""
+    shutil.copytree(shared, tmp_path / "all", copy_function=shutil.copy2)
+    home = tmp_path / "all" / "home"
+    ledger = load(home / "shared.run")
+    save(home / "shared.run", Ledger(ledger.federation, _moved(ledger, home.parent), ledger.tiles, ledger.grants))
+    name = folder_of(find_run(home / "shared.run"))
+    clusters = {site: Cluster(load_site(home / f"{site}.yaml"), home.parent / site, name) for site in SITES}
+    for cluster in clusters.values():
+        cluster.state = {"elements": {"succeeded": 1}, "over": True, "submission": 1}
+    for module in (follow, update):
+        monkeypatch.setattr(module, "members_of", lambda run, ledger: clusters)
+    return home, clusters
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What the home remembers, but for the copies that a visit brings."""
+    kept = [path for path in folder.rglob("*") if path.is_file() and "mirror" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept}
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ({"elements": {"running": 2, "succeeded": 1}, "over": False}, ""),
+        ({"elements": {"pending": 1}, "over": False}, ""),
+        ({"elements": {}, "over": False, "silent": "squeue: timed out"}, "; its scheduler does not answer: squeue"),
+    ],
+    ids=["running", "pending", "silent"],
+)
+def test_nothing_is_planned_while_a_site_still_works(settled, site, state, why):
+    home, clusters = settled
+    clusters[site].state = state
+    (grant,) = load(home / "shared.run").of(site)
+    before = content(home)
+    sentence = f"site {site} still works on part {grant.epoch}{why}.*; nothing was changed"
+    with pytest.raises(BusyError, match=sentence) as refused:
+        update.share_again(load_campaign(home / "campaign.yaml"), [], Request(), QUIET)
+    assert refused.value.exit_code == 75 and "hpckit watch" in (refused.value.hint or "")
+    told_by_cron = update_shared(load_campaign(home / "campaign.yaml"), QUIET, Request())
+    assert told_by_cron.state == "working" and f"site {site} still works" in told_by_cron.reason
+    assert content(home) == before
+    told = [words for cluster in clusters.values() for words in cluster.asked]
+    assert {tuple(words[:2]) for words in told} == {("part", "state")}, "sites were only asked"
+
+
+def test_nothing_is_planned_while_a_site_does_not_answer_or_leaves(settled):
+    home, clusters = settled
+    campaign = load_campaign(home / "campaign.yaml")
+    clusters["b"].away = True
+    before = content(home)
+    with pytest.raises(MemberUnavailableError, match="site b is cut off; nothing was changed"):
+        update.share_again(campaign, [], Request(), QUIET)
+    assert content(home) == before
+    clusters["b"].away = False
+    ledger = load(home / "shared.run")
+    save(home / "shared.run", ledger.noting(ledger.of("c")[0].epoch, leaving=True))
+    before = content(home)
+    with pytest.raises(FederationError, match="the take-over of site c is not finished"):
+        update.share_again(campaign, [], Request(), QUIET)
+    assert content(home) == before
 
 
 def test_zones_of_the_plan_are_known(shared):
