@@ -91,7 +91,7 @@ bench: $(VENV)/stamp
 
 # The packages of images, with the hashes of all their files; the CUDA one is for its twelfth version.
 LOCK := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	--extra postgis --extra remote --extra mpi --extra dask pyproject.toml
+	--extra postgis --extra remote --extra mpi --extra dask --extra serve pyproject.toml
 lock: $(VENV)/stamp
 	$(BIN)/python -m pip install --quiet 'uv>=0.5'
 	$(BIN)/$(LOCK) --upgrade -o containers/requirements.lock

@@ -6,8 +6,8 @@ know:
 
     <!-- test: with cluster postgis -->
     <!-- test: scratch /opt /etc/hpckit -->
-    <!-- test: skip "docker" because system: it needs Docker -->
-    <!-- test: skip block because elsewhere: tests/integration/test_image.py -->
+    <!-- test: elsewhere "hpckit image" tests/integration/test_image.py -->
+    <!-- test: elsewhere block docs/pictures.py -->
     <!-- test: exit 1 "hpckit verify" -->
     <!-- test: serve "hpckit serve" -->
     <!-- test: type "hpckit serve passwd" wheat-2024 wheat-2024 -->
@@ -22,8 +22,9 @@ block, in any language, to a file before the next command. `type` gives lines to
 line of a crontab as cron does.
 
 `with` names servers that the commands of the page need, and `scratch` folders of the machine that the page may
-change: it has its own ones in their place. A command that is skipped because it runs `elsewhere` counts as run: its
-text is in the file that the comment names, or that file takes its words from the page by `as_written`.
+change: it has its own ones in their place. A command that runs `elsewhere` is left out here: its text is in the file
+that the comment names, or that file takes its words from the page by `as_written`. There is no other way to leave a
+command out.
 """
 
 from __future__ import annotations
@@ -36,14 +37,6 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-KINDS: Final = {
-    "cluster": "needs a scheduler that tests do not install",
-    "network": "needs a server on the internet",
-    "secrets": "needs a password or an account",
-    "system": "needs a program that tests do not install",
-    "elsewhere": "the file that the comment names runs it",
-}
-"""Reasons for which a command may be left out."""
 PROGRAMS: Final = (
     *("hpckit", "make", "pip", "apptainer", "docker", "systemctl", "loginctl", "python", "mkdir", "cp", "export"),
     *(
@@ -63,9 +56,7 @@ PROGRAMS: Final = (
     ),
 )
 _DIRECTIVE: Final = re.compile(r"<!-- test: (.*?) -->", re.DOTALL)
-_SKIP: Final = re.compile(
-    r'skip (?:"(?P<begin>[^"]*)"|(?P<block>block)) because (?P<kind>\w+): (?P<why>.+)', re.DOTALL
-)
+_ELSEWHERE: Final = re.compile(r'elsewhere (?:"(?P<begin>[^"]*)"|(?P<block>block)) (?P<file>\S+)')
 _EXIT: Final = re.compile(r'exit (?P<code>\d+) "(?P<begin>[^"]*)"')
 _SERVE: Final = re.compile(r'serve "(?P<begin>[^"]*)"')
 _AFTER: Final = re.compile(r'after "(?P<begin>[^"]*)" (?P<line>.+)', re.DOTALL)
@@ -85,9 +76,8 @@ class Command:
     line: int
     text: str
     block: int
-    skipped: str = ""
-    """Kind of reason for which it is left out."""
-    why: str = ""
+    elsewhere: str = ""
+    """File that runs it instead."""
     code: int = 0
     serves: bool = False
     typed: list[str] = field(default_factory=list)
@@ -167,17 +157,15 @@ def _apply(rule: str, line: int, found: list[Command]) -> str:
     later = [command for command in found if command.line > line]
     for pattern, act in _RULES:
         if match := pattern.fullmatch(rule):
-            return "" if act(match, later) else "it concerns no command, or its reason is none of the known kinds"
+            return "" if act(match, later) else "it concerns no command"
     return "no such rule"
 
 
-def _skip(match: re.Match[str], later: list[Command]) -> bool:
+def _elsewhere(match: re.Match[str], later: list[Command]) -> bool:
     block = [command for command in later if command.block == later[0].block]
     concerned = block if match["block"] else _that_begin(later, match["begin"])
-    if match["kind"] not in KINDS:
-        return False
     for command in concerned:
-        command.skipped, command.why = match["kind"], match["why"]
+        command.elsewhere = match["file"]
     return bool(concerned)
 
 
@@ -223,7 +211,7 @@ def _cron(match: re.Match[str], later: list[Command]) -> bool:
 
 
 _RULES: Final = (
-    (_SKIP, _skip),
+    (_ELSEWHERE, _elsewhere),
     (_EXIT, _exit),
     (_SERVE, _serve),
     (_AFTER, _after),

@@ -28,6 +28,10 @@ have sshd || packages+=(openssh-server)
 have ssh || packages+=(openssh-client)
 have rsync || packages+=(rsync)
 have slapd || packages+=(slapd ldap-utils)
+[ -x /lib/systemd/systemd-logind ] || packages+=(systemd)
+have dbus-daemon || packages+=(dbus)
+# Environment Modules and Lmod exclude each other.
+[ -f /usr/share/lmod/lmod/init/bash ] || have modulecmd || packages+=(lmod)
 
 if [[ " $* " = *" image "* ]]; then
     have patchelf || packages+=(patchelf)
@@ -55,12 +59,12 @@ if [ ! -x "$s3/bin/moto_server" ]; then
         echo "no S3 server can be installed; its tests will be skipped" >&2
 fi
 
-# Validator and reader of RO-Crate; the reader of this version has the context of RO-Crate 1.1.
-crates="${XDG_CACHE_HOME:-$HOME/.cache}/hpckit/tests/rocrate-0.13"
-if [ ! -x "$crates/bin/rocrate-validator" ]; then
-    { python3 -m venv "$crates" && "$crates/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
-        'roc-validator==0.13.0' 'rocrate==0.13.0'; } ||
-        echo "the validator of RO-Crate cannot be installed; its test will be skipped" >&2
+# Validator and reader of RO-Crate (the reader of this version has the context of RO-Crate 1.1), and rattler-build.
+checkers="${XDG_CACHE_HOME:-$HOME/.cache}/hpckit/tests/checkers-1"
+if [ ! -x "$checkers/bin/rocrate-validator" ]; then
+    { python3 -m venv "$checkers" && "$checkers/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        'roc-validator==0.13.0' 'rocrate==0.13.0' 'py-rattler-build==0.73.0'; } ||
+        echo "the validators of crates and recipes cannot be installed; their tests will be skipped" >&2
 fi
 
 # openEO's own clients and test suite, which need an older pandas, in an environment of their own.

@@ -21,9 +21,9 @@ class PyHpckitEo(PythonPackage):
 
     depends_on("python@3.11:", type=("build", "run"))
     depends_on("py-hatchling@1.24:", type="build")
+    depends_on("py-click@8.1:", type=("build", "run"))
 
     with default_args(type="run"):
-        depends_on("py-click@8.1:")
         depends_on("py-rich@13.7:")
         depends_on("py-pydantic@2.7:")
         depends_on("py-ruamel-yaml@0.18:")

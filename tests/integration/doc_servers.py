@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -25,17 +26,19 @@ from urllib.parse import urlsplit
 import psycopg2
 import pytest
 
-from tests import federation_samples, products
+from tests import products
 from tests.doc_commands import ROOT
 from tests.servers import catalogues, stac
 from tests.servers.bucket import Bucket
 from tests.servers.catalogues import Answer
 from tests.servers.files import FileServer, serve
+from tests.servers.pbs import PbsServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.slapd import LdapServer, Person
 from tests.servers.slurm import SlurmCluster
 from tests.servers.sshd import SshServer, make_key
 from tests.servers.stac import StacServer
+from tests.servers.systemd import Systemd
 from tests.small_campaign import pixels_of, write_zones, zones
 from tests.stac_samples import SENSED, write_item
 from tests.wheels import build_wheel
@@ -94,8 +97,6 @@ stages: {default: {ranks: 1, cores: 1}}
 account: {default: eo}
 poll: {first_s: 1, submit_pause_s: 0, timeout_s: 60}
 """
-CALM: Final = SITE.replace("first_s: 1", "first_s: 6")
-"""For sites that are visited: each visit starts hpckit there."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.copytree(farm, done)
     hpckit(done, environment, "run", "campaign.yaml")
     _small_campaign(folder / "fields")
-    _shared_campaign(folder / "shared")
     yield folder
     shutil.rmtree(folder)
 
@@ -126,13 +126,6 @@ def _small_campaign(folder: Path) -> None:
         write_item(folder / "scenes", pixels, "stactools", sensed=SENSED + timedelta(days=5 * number))
     write_zones(folder / "zones.gpkg", zones(8))
     (folder / "campaign.yaml").write_text(FIELDS.replace("SCENES", str(folder / "scenes")))
-
-
-def _shared_campaign(folder: Path) -> None:
-    """Signatures of four tiles, for sites that share them."""
-    federation_samples.make(folder)
-    campaign = folder / "campaign.yaml"
-    campaign.write_text(campaign.read_text().replace("name: fields", "name: parcels"))
 
 
 def environment_of(prepared: Path, home: Path) -> dict[str, str]:
@@ -205,12 +198,6 @@ def with_cluster(key: Path, prepared: Path, tmp_path_factory: pytest.TempPathFac
     (sites / "snellius.yaml").write_text(
         f'name: snellius\nidentify: {{hostname: ".*"}}\nlogin: {json.dumps(login)}\n{SITE}'
     )
-    for name in ("spider", "cirrus"):
-        program, place = write_hpckit(folder / name, access), folder / f"at {name}"
-        place.mkdir()
-        facts = {"folder": str(place), "command": str(program)}
-        facts |= {"scenes": [str(prepared / "shared" / "all")]}
-        (sites / f"{name}.yaml").write_text(f"name: {name}\nfederation: {json.dumps(facts)}\n{CALM}")
 
     def give(home: Path) -> dict[str, str]:
         _give_key(home, key, server)
@@ -349,6 +336,56 @@ def _answer_v1(server: StacServer, handler: BaseHTTPRequestHandler) -> None:
         stac.send(handler, {"type": "FeatureCollection", "features": list(server.items), "links": []})
     else:
         server.answer(handler, handler.command)
+
+
+@pytest.fixture(scope="module")
+def with_systemd() -> Iterator[GivesAccess]:
+    """A systemd of which the reader's home folder is root's; `systemctl` and `loginctl` of the reader work there."""
+    started: list[Systemd] = []
+
+    def give(home: Path) -> dict[str, str]:
+        try:
+            started.append(Systemd(home))
+        except (FileNotFoundError, PermissionError) as error:
+            pytest.skip(str(error))
+        started[-1].start()
+        for name in ("systemctl", "loginctl"):
+            program = home / "programs" / name
+            program.write_text(f'#!/bin/sh\nexec {shlex.join(started[-1].entering(f"/usr/bin/{name}"))} "$@"\n')
+            program.chmod(0o755)
+        return {"USER": "root"}
+
+    yield give
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture(scope="module")
+def with_modules() -> GivesAccess:
+    """Lmod, as a login shell of a cluster has it, which looks into /opt/modulefiles."""
+    start = Path("/usr/share/lmod/lmod/init/bash")
+    if not start.is_file():
+        pytest.skip("Lmod is not installed (Debian: lmod)")
+    return lambda _: {"BASH_ENV": str(start), "MODULEPATH": "/opt/modulefiles"}
+
+
+@pytest.fixture(scope="module")
+def with_pbs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GivesAccess]:
+    """A stand-in for OpenPBS with a queue `copyq`; jobs find the reader's programs."""
+    started: list[PbsServer] = []
+
+    def give(home: Path) -> dict[str, str]:
+        queues = {"workq": {}, "copyq": {"resources_max.walltime": "24:00:00"}}
+        server = PbsServer(tmp_path_factory.mktemp("pbs"), queues, ncpus=1, home=home)
+        started.append(server.start())
+        for name in ("qsub", "qstat"):
+            (home / "programs" / name).symlink_to(server.folder / "bin" / name)
+        (home / ".profile").write_text(f"export PATH={home}/programs:$PATH\n")
+        return {}
+
+    yield give
+    for each in started:
+        each.stop()
 
 
 @pytest.fixture(scope="module")

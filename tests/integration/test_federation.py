@@ -20,6 +20,7 @@ from hpckit.errors import FederationError, MemberUnavailableError, SiteError
 from hpckit.jobs.federation.ledger import load
 from hpckit.production.driver import run_campaign
 from hpckit.runs.journal import read_journal
+from tests.doc_commands import as_written
 from tests.federation_samples import hpckit, make, write_program, write_site
 from tests.integration.campaigns import made_once
 from tests.small_campaign import results, same
@@ -70,18 +71,25 @@ def home(whole, tmp_path: Path) -> Path:
     return folder
 
 
+def here(words: list[str], **taken: str) -> list[str]:
+    """Words of a command of the documentation after `hpckit`, with what these tests have in place of its names."""
+    places = {"spider": "a", "cirrus": "b"} | taken
+    assert words[0] == "hpckit"
+    return [places.get(word, word) for word in words[1:]]
+
+
 def over(home: Path) -> bool:
     shown = json.loads(hpckit(home, "federation", "show", "campaign.yaml", "--json").stdout)
     return all(item["told"].get("over") or item["grant"]["revoked"] for item in shown)
 
 
-def share(home: Path, *words: str) -> None:
-    done = hpckit(home, "submit", "campaign.yaml", "--site", "a", "--site", "b", *words)
+def share(home: Path) -> None:
+    done = hpckit(home, *here(as_written("docs/how-to/federation.md", "hpckit submit campaign.yaml")))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def synced(home: Path) -> pd.DataFrame:
-    done = hpckit(home, "sync", "campaign.yaml")
+    done = hpckit(home, *here(as_written("docs/how-to/federation.md", "hpckit sync")))
     assert done.returncode == 0, done.stderr
     return results(load_campaign(home / "campaign.yaml"))
 
@@ -100,16 +108,23 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
     busy = hpckit(home, "submit", "campaign.yaml")
     if busy.returncode != 0:  # else the sites were done by then, and nothing was left
         assert busy.returncode == 75 and "nothing was changed" in busy.stderr, busy.stderr
-    watched = hpckit(home, "watch", "campaign.yaml")
+    watched = hpckit(home, *here(as_written("docs/how-to/federation.md", "hpckit watch")))
     assert watched.returncode == 0 and "a: submission 1 (over)" in watched.stdout, watched.stdout + watched.stderr
     first = files(home)
-    unit = next(entry.unit for entry in read_journal(home / "shared.run") if entry.unit.startswith("ingest/31UGU"))
-    shown = hpckit(home, "logs", "campaign.yaml", unit)
-    assert shown.returncode == 0 and "==> site a" in shown.stdout and "site b" not in shown.stdout, shown.stderr
+    units = [entry.unit for entry in read_journal(home / "shared.run")]
+    of_unit = as_written("docs/how-to/federation.md", "hpckit logs campaign.yaml signatures/")
+    for stage in ("ingest", "signatures/fields"):
+        unit = next(unit for unit in units if unit.startswith(f"{stage}/31UGU"))
+        shown = hpckit(home, *here(of_unit, **{of_unit[-1]: unit}))
+        assert shown.returncode == 0 and "==> site a" in shown.stdout and "site b" not in shown.stdout, shown.stderr
+    of_element = hpckit(
+        home, *here(as_written("docs/how-to/federation.md", "hpckit logs campaign.yaml signatures:0"))
+    )
+    assert of_element.returncode == 0 and "site a" not in of_element.stdout, of_element.stderr
 
     for path in late:
         (home / path.name).rename(path)
-    updated = hpckit(home, "update", "campaign.yaml", "--json")
+    updated = hpckit(home, *here(as_written("docs/how-to/federation.md", "hpckit update")), "--json")
     assert updated.returncode == 0, updated.stderr
     told = json.loads(updated.stdout)
     assert told["state"] == "submitted" and {name.removesuffix(".SAFE") for name in told["new"]} == {
@@ -122,7 +137,7 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
     changed = {name for name, digest in files(home).items() if name in first and first[name] != digest}
     assert {name.split("/")[1] for name in changed if name.endswith(".tif")} == {"31UFT", "31UGT"}
 
-    status = hpckit(home, "status", "campaign.yaml")
+    status = hpckit(home, *here(as_written("docs/how-to/federation.md", "hpckit status")))
     assert status.returncode == 0 and "over" in status.stdout, status.stdout + status.stderr
     done = [entry.unit for entry in read_journal(home / "shared.run") if entry.stage == "ingest"]
     assert len(done) == len(set(done)), "no date was ingested twice"
@@ -142,6 +157,17 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
         hpckit(home, "status", "campaign.yaml")
     sound = hpckit(home, "verify", "campaign.yaml")
     assert sound.returncode == 0, sound.stdout + sound.stderr
+    same_files(home, whole)
+
+    # The other site has all scenes now, and takes tiles over of which everything is at home.
+    write_site(home, "a", scenes=home / "all", base=home.parent / "at a")
+    take_over = as_written("docs/how-to/federation.md", "hpckit federation take-over campaign.yaml spider")
+    taken = hpckit(home, *here(take_over, spider="b"))
+    assert taken.returncode == 0 and "site b: it is fenced" in taken.stderr, taken.stdout + taken.stderr
+    standing = {grant.member: grant.tiles for grant in load(home / "shared.run").standing}
+    assert set(standing) == {"a"}
+    until(lambda: over(home), 300, "for the end of what is left of the tiles")
+    same(synced(home), whole[1])
     same_files(home, whole)
 
 
@@ -195,12 +221,21 @@ def test_results_of_all_tiles_and_fixed_places_are_refused(home):
         api.share(path, ["a", "b"])
 
 
-def came_back(cut_off: Path, there: Path) -> bool:
-    """Give a site its folder again; what its jobs wrote to the path meanwhile was written to no site."""
-    shutil.rmtree(there, ignore_errors=True)
+def cut_off(there: Path, aside: Path) -> None:
+    """Take a site its folder away; a file is in its place, so that jobs make no new one."""
+    there.rename(aside)
+    while not there.is_file():
+        shutil.rmtree(there, ignore_errors=True)
+        with suppress(OSError):
+            there.touch(exist_ok=False)
+
+
+def came_back(aside: Path, there: Path) -> bool:
+    """Give a site its folder again."""
+    there.unlink(missing_ok=True)
     with suppress(OSError):
-        cut_off.rename(there)
-    return not cut_off.exists()
+        aside.rename(there)
+    return not aside.exists()
 
 
 def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_path, capsys):
@@ -212,11 +247,12 @@ def test_another_clock_take_over_and_a_site_that_comes_back(home, whole, tmp_pat
     assert re.search(r"site b: its clock is (2 h|1 h 5\d min).* ahead", capsys.readouterr().err)
     run = home / "shared.run"
     # The site is cut off before anything comes home.
-    (tmp_path / "at a").rename(tmp_path / "cut off")
+    cut_off(tmp_path / "at a", tmp_path / "cut off")
     with pytest.raises(MemberUnavailableError, match="nothing was changed"):
         api.take_over(home / "campaign.yaml", "a")
-    taken = api.take_over(home / "campaign.yaml", "a", unreachable=True)
-    assert taken.exit_code == 0 and len(taken.said) == 1
+    words = as_written("docs/how-to/federation.md", "hpckit federation take-over campaign.yaml spider --unreachable")
+    taken = hpckit(home, *here(words))
+    assert taken.returncode == 0 and taken.stdout.count("part 3") == 1, taken.stdout + taken.stderr
     with pytest.raises(FederationError, match="several sites share this campaign"):
         api.submit(home / "campaign.yaml", "a")
     until(lambda: came_back(tmp_path / "cut off", tmp_path / "at a"), 60, "for the site to come back")

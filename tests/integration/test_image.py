@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hpckit.base.console import Console
@@ -39,7 +42,9 @@ from tests.doc_commands import as_written
 from tests.integration.test_slurm_run import finish
 from tests.servers import apptainer
 from tests.servers.registry import PASSWORD, USER, Registry
+from tests.servers.sshd import SshServer
 from tests.small_campaign import copy, make, results, same
+from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.image, pytest.mark.timeout(1800)]
 
@@ -93,9 +98,15 @@ def sif(program: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     give(folder)
     path = folder / "openmpi.sif"
-    built = hpckit("build", str(path), "--mpi", "openmpi", "--command", str(program), "--no-test")
+    built = build(path, program)
     assert built.returncode == 0, built.stderr
     return path
+
+
+def build(path: Path, program: Path) -> subprocess.CompletedProcess[str]:
+    """Build an image as the documentation does, with the program of these tests; later tests try it."""
+    words = here(as_written("docs/how-to/images.md", "hpckit image build"), sif=str(path))
+    return hpckit(*words, "--command", str(program), "--no-test")
 
 
 def here(words: list[str], **taken: str) -> list[str]:
@@ -155,7 +166,7 @@ def give(folder: Path) -> None:
 
 def test_an_image_that_was_made_of_the_same_is_kept(sif: Path, program: Path) -> None:
     before = sif.stat().st_mtime_ns
-    again = hpckit("build", str(sif), "--mpi", "openmpi", "--command", str(program), "--no-test")
+    again = build(sif, program)
     assert again.returncode == 0 and "is up to date" in again.stderr
     assert sif.stat().st_mtime_ns == before
     assert sif.stat().st_size < 450 * 2**20
@@ -170,10 +181,14 @@ def test_information(sif: Path, program: Path) -> None:
 def test_a_miniature_campaign_inside(sif: Path, program: Path, tmp_path: Path) -> None:
     lab = tmp_path / "lab.yaml"
     lab.write_text(f"name: lab\nscheduler: local\ncontainer: {{binds: [{tmp_path}, /no/such]}}\n")
-    found = {item.what: item for item in check(sif, load_site(lab), command=str(program))}
-    assert found["its own test"].ok, found["its own test"]
-    assert found["writable scratch"].ok and found["version of hpckit"].ok
-    assert found[f"bind {tmp_path}"].ok and found["bind /no/such"].ok is False
+    words = here(as_written("docs/how-to/images.md", "hpckit image test"), sif=str(sif))
+    assert words[-1] == "snellius"
+    told = hpckit(*words[:-1], str(lab), "--command", str(program), "--json")
+    found = {item["what"]: item for item in json.loads(told.stdout)}
+    assert found["its own test"]["ok"], found["its own test"]
+    assert found["writable scratch"]["ok"] and found["version of hpckit"]["ok"]
+    assert found[f"bind {tmp_path}"]["ok"] and found["bind /no/such"]["ok"] is False
+    assert told.returncode == 1, "a folder is missing"
 
 
 @pytest.mark.parametrize(("launcher", "one_world"), [("mpirun.openmpi", True), ("mpiexec.mpich", False)])
@@ -251,9 +266,34 @@ def test_a_registry_that_wants_a_password(registry: Registry, small: Path, progr
     monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", "wrong")
     refused = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
     assert refused.returncode == 1 and "does not let you" in refused.stderr
-    monkeypatch.setenv("APPTAINER_DOCKER_PASSWORD", PASSWORD)
-    accepted = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
-    assert accepted.returncode == 0, accepted.stderr
+    monkeypatch.delenv("APPTAINER_DOCKER_USERNAME")
+    monkeypatch.delenv("APPTAINER_DOCKER_PASSWORD")
+    there = f"oras://{registry.host}"
+    words = as_written("docs/how-to/images.md", "apptainer registry login")
+    places = {"apptainer": str(program), "NAME": USER, "oras://registry.example": there}
+    assert places.keys() <= set(words)
+    log_in([places.get(word, word) for word in words])
+    try:
+        accepted = hpckit("push", str(small), uri, "--no-https", "--command", str(program))
+        assert accepted.returncode == 0, accepted.stderr
+    finally:
+        subprocess.run([program, "registry", "logout", there], check=True, capture_output=True)
+
+
+def log_in(words: list[str]) -> None:
+    """Run a command that asks for the password at a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as asking:
+        os.close(theirs)
+        said = b""
+        while b"assword" not in said:
+            said += os.read(ours, 1024)
+        os.write(ours, f"{PASSWORD}\n".encode())
+        with suppress(OSError):  # its end of the terminal is closed
+            while block := os.read(ours, 1024):
+                said += block
+        os.close(ours)
+    assert asking.returncode == 0, said.decode()
 
 
 def test_a_registry_that_is_not_there(small: Path, program: Path) -> None:
@@ -264,6 +304,28 @@ def test_a_registry_that_is_not_there(small: Path, program: Path) -> None:
     assert gone.returncode == 1 and "does not answer" in gone.stderr and not back.exists()
     other = hpckit("push", str(small), "docker://127.0.0.1:1/eo/small", "--command", str(program))
     assert other.returncode == 1 and "write oras://" in other.stderr
+
+
+def test_an_image_goes_to_a_cluster_by_ssh(small: Path, home: Path, tmp_path: Path, monkeypatch) -> None:
+    try:
+        server = SshServer(keys=[(home / ".ssh" / "id_ed25519.pub").read_text()])
+    except (FileNotFoundError, PermissionError) as error:
+        pytest.skip(str(error))
+    (home / ".ssh" / "known_hosts").write_text(server.known_hosts)
+    login = {"host": "127.0.0.1", "port": server.port, "user": server.user}
+    (tmp_path / "snellius.yaml").write_text(json.dumps({"name": "snellius", "scheduler": "slurm", "login": login}))
+    monkeypatch.setenv("HPCKIT_SITES", str(tmp_path))
+    (server.home / "eo").mkdir()
+    words = here(as_written("docs/how-to/images.md", "hpckit image push hpckit.sif snellius:"), sif=str(small))
+    words[-1] = words[-1].replace("/projects", str(server.home))
+    try:
+        server.start()
+        pushed = hpckit(*words)
+    finally:
+        server.stop()
+    there = server.home / "eo" / "hpckit.sif"
+    assert pushed.returncode == 0 and there.read_bytes() == small.read_bytes(), pushed.stderr
+    server.remove()
 
 
 def test_images_are_compared_by_what_is_in_them(small: Path, program: Path) -> None:
@@ -412,3 +474,20 @@ def test_a_campaign_on_slurm_inside_the_image_gives_the_results_of_outside(
     same(results(inside), results(outside))
     hosts = {entry.writer for entry in read_journal(inside.run_dir)}
     assert len(hosts) > 1 and "exit code 0" in logs, logs
+
+    # What it made is served from inside, too, by the command of the documentation.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {"listen": address, "state": "/data/state", "datasets": [{"campaign": "in side: a, b/campaign.yaml"}]}
+    (place / "serve.yaml").write_text(json.dumps(settings))
+    give(place)
+    words = as_written("docs/how-to/serve.md", "apptainer exec")
+    places = {"apptainer": str(program), "/data": f"{place}:/data", "hpckit.sif": str(sif)}
+    with (place / "serve.log").open("wb") as log:
+        serving = subprocess.Popen([places.get(word, word) for word in words], stdout=log, stderr=log, cwd=place)
+    try:
+        until(lambda: b"http://" in (place / "serve.log").read_bytes(), 120, "for the server in the image")
+        assert httpx.get(f"http://{address}/health").status_code == 200
+    finally:
+        serving.terminate()
+        serving.wait(timeout=60)

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 
 QUIET = Console(quiet=True)
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-ROCRATE = _CACHE / "hpckit" / "tests" / "rocrate-0.13" / "bin" / "python"
+ROCRATE = _CACHE / "hpckit" / "tests" / "checkers-1" / "bin" / "python"
 """Made by tests/services.sh."""
 AGENT = {"agent": "Ada", "agent_id": "https://orcid.org/0000-0002-1825-0097"}
 _BOX = "{west: 601000, south: 5691000, east: 603000, north: 5693000, crs: 32631}"

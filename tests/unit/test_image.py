@@ -66,7 +66,7 @@ def test_the_lock_files_hold_what_hpckit_needs_with_hashes():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
         *project["dependencies"],
-        *(one for extra in ("mpi", "remote") for one in project["optional-dependencies"][extra]),
+        *(one for extra in ("mpi", "remote", "serve") for one in project["optional-dependencies"][extra]),
     ]
     names = {re.match(r"[A-Za-z0-9.-]+", text)[0].lower().replace("_", "-").replace(".", "-") for text in wanted}
     for path in (ROOT / "containers").glob("*.lock"):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
 
+from hpckit.campaign.campaign import load_campaign
 from hpckit.look.notebook import progress
 from hpckit.look.notebook.progress import NotebookConsole, in_notebook
+from hpckit.runs.run import claim, open_run
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +46,14 @@ REFUSED = """\
 import hpckit
 hpckit.run("none.yaml")
 """
+CAMPAIGN = """\
+name: c
+aoi: [4, 50, 7, 52]
+period: 2024-01-01/2024-12-31
+scenes: {paths: [.]}
+cube: {bands: [B04, SCL]}
+"""
+RUN = "hpckit.run('campaign.yaml')"
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +65,12 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]
     started, client = manager.start_new_kernel(cwd=str(folder), kernel_name="python3")
     try:
         made = []
-        for code in (SETUP, WORK, FAULT, "shown(Console(quiet=True)).say('nothing')", REFUSED):
+        (folder / "campaign.yaml").write_text(CAMPAIGN)
+        run = open_run(load_campaign(folder / "campaign.yaml"))
+        for code in (SETUP, WORK, FAULT, "shown(Console(quiet=True)).say('nothing')", REFUSED, RUN, f"{RUN} # again"):
             said: list[dict[str, Any]] = []
-            client.execute_interactive(code, timeout=60, output_hook=said.append, allow_stdin=False)
+            with claim(run) if code == RUN else nullcontext():
+                client.execute_interactive(code, timeout=60, output_hook=said.append, allow_stdin=False)
             made.append(said)
         return made
     finally:
@@ -101,6 +117,13 @@ def test_a_quiet_console_is_quiet_in_a_kernel_too(cells: list[list[dict[str, Any
 def test_an_error_ends_in_its_sentence(cells: list[list[dict[str, Any]]]) -> None:
     (error,) = [message["content"] for message in cells[4] if message["msg_type"] == "error"]
     assert error["ename"] == "CampaignError" and "none.yaml" in error["evalue"]
+
+
+def test_a_notebook_is_told_which_other_process_runs_the_campaign(cells: list[list[dict[str, Any]]]) -> None:
+    busy, again = (next(each["content"] for each in said if each["msg_type"] == "error") for said in cells[5:7])
+    assert busy["ename"] == "BusyError"
+    assert re.fullmatch(rf"another hpckit works on .*c\.run \(process {os.getpid()} of .*\)", busy["evalue"])
+    assert again["ename"] != "BusyError", "the other one has ended"
 
 
 def test_outside_of_a_kernel_nothing_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -22,9 +23,16 @@ from hpckit.base.version import __version__
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = _FILE["project"]
+BUILDING = {
+    canonicalize_name(item.name): item.specifier for item in map(Requirement, _FILE["build-system"]["requires"])
+}
 NEEDED = {canonicalize_name(item.name): item.specifier for item in map(Requirement, PROJECT["dependencies"])}
 CONDA_NAMES = {"matplotlib-base": "matplotlib"}
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+CHECKERS = _CACHE / "hpckit" / "tests" / "checkers-1" / "bin" / "python"
+"""Made by tests/services.sh."""
 
 
 def spelled(specifier: SpecifierSet) -> set[str]:
@@ -44,9 +52,38 @@ def test_the_conda_recipe() -> None:
     assert {canonicalize_name(name): asked for name, asked in found.items()} == {
         name: spelled(asked) for name, asked in NEEDED.items()
     }
+    host = {
+        name: spelled(SpecifierSet(asked))
+        for name, _, asked in (line.partition(" ") for line in recipe["requirements"]["host"])
+    }
+    assert host == {"python": python, "pip": set()} | {name: spelled(asked) for name, asked in BUILDING.items()}
     assert recipe["about"]["license"] == PROJECT["license"] and (ROOT / recipe["about"]["license_file"]).is_file()
     script = next(iter(PROJECT["scripts"].items()))
     assert recipe["build"]["python"]["entry_points"] == [" = ".join(script)]
+
+
+RENDER = """\
+import json, sys, rattler_build
+(variant,) = rattler_build.Stage0Recipe.from_file(sys.argv[1]).render()
+print(json.dumps(variant.recipe.to_dict(), default=str))
+"""
+
+
+@pytest.mark.skipif(not CHECKERS.exists(), reason="rattler-build is not installed (bash tests/services.sh)")
+def test_rattler_build_reads_the_conda_recipe(tmp_path: Path) -> None:
+    def rendered(path: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([CHECKERS, "-c", RENDER, path], capture_output=True, text=True, check=False)
+
+    path = PACKAGING / "conda" / "recipe.yaml"
+    read = rendered(path)
+    assert read.returncode == 0, read.stderr
+    found = json.loads(read.stdout)
+    assert found["package"] == {"name": "hpckit-eo", "version": __version__}
+    assert found["build"]["noarch"] == "python" and len(found["requirements"]["run"]) == len(NEEDED) + 1
+    assert (path.parent / found["source"][0]["path"]).resolve() == ROOT
+    wrong = tmp_path / "recipe.yaml"
+    wrong.write_text(path.read_text().replace("zarr >=3.0.8,<4", "zarr >=3.0.8,,<4x!"))
+    assert "unable to parse version spec" in rendered(wrong).stderr
 
 
 def calls_of(path: Path) -> list[tuple[str, list[str]]]:
@@ -64,6 +101,12 @@ def test_the_spack_recipe() -> None:
     calls = calls_of(PACKAGING / "spack" / "package.py")
     assert [arguments for name, arguments in calls if name == "version"] == [[__version__]]
     asked = dict(arguments[0].split("@") for name, arguments in calls if name == "depends_on")
+    text = (PACKAGING / "spack" / "package.py").read_text()
+    for name, specifier in BUILDING.items():
+        low = asked[f"py-{name}"].removesuffix(":")
+        assert spelled(specifier) == {f">={low}"}
+        assert re.search(rf'"py-{name}@{re.escape(low)}:", type=\(?"build"', text), name
+    assert asked.pop("py-hatchling")
     assert asked.pop("python") == f"{PROJECT['requires-python'].removeprefix('>=')}:"
     for name, specifier in NEEDED.items():
         low, _, high = asked[f"py-{name}"].partition(":")
