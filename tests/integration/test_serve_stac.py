@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from hpckit.production.driver import run_campaign
 from hpckit.runs.run import find_run
 from hpckit.serve.settings import CatalogueSettings, DatasetSettings, Grant, Limits, Settings
 from tests import products, small_campaign
+from tests.integration.serving import browser_page, picture
 from tests.integration.test_composites import CAMPAIGN, DATES, pixels_of
+from tests.servers.pages import require_pages, serving_pages
 from tests.servers.serving import serving
 
 pytestmark = [pytest.mark.integration, pytest.mark.serve]
@@ -143,6 +146,36 @@ def test_xarray_opens_the_cube_of_an_item(url):
     href = get(f"{url}/collections/nl-cube/items")["features"][0]["assets"]["r10m"]["href"]
     dataset = xarray.open_zarr(remote(href), consolidated=True)
     assert dataset["B04"].dims == ("time", "y", "x") and float(dataset["B04"][0, :50, :50].max()) > 0
+
+
+def test_stac_browser_shows_collections_items_and_a_search(url):
+    """The folder is built from the npm package @radiantearth/stac-browser 4.0.1 with ol-stac 1.1.0, since newer ones need
+    another version of ol: `SB_historyMode=hash SB_pathPrefix=./ npx vue-cli-service build`."""
+    folder = require_pages("HPCKIT_STAC_BROWSER", "STAC Browser")
+    cube = get(f"{url}/collections/nl-cube/items")["features"][0]
+    with serving_pages(folder) as origin, browser_page() as page:
+        here = re.compile(r"^(http://127\.0\.0\.1:|blob:|data:)")
+        page.context.route(lambda asked: not here.match(asked), lambda route: route.abort())  # maps of the background
+        page.goto(f"{origin}/#/external/{url}")
+        for title in ("nl: products", "nl: cube", "nl: all"):
+            page.wait_for_selector(f".catalog-card >> text={title}")
+        picture(page, "stac-browser-begin")
+        page.click(".catalog-card a:has-text('nl: cube')")
+        page.click(f".items a:has-text('{cube['properties']['title']}')")
+        page.wait_for_selector("text=Bands at 10 m (Zarr group)")
+        sources = {link["href"].rpartition("/")[2] for link in cube["links"] if link["rel"] == "derived_from"}
+        assert all(page.locator(f"a:has-text('{name}')").count() == 1 for name in sources) and len(sources) == DATES
+        picture(page, "stac-browser-item")
+        page.goto(f"{origin}/#/search/external/{url}")
+        page.click("button:has-text('Submit')")
+        page.wait_for_selector(".items .card")
+        found = get(f"{url}/search")["features"]
+        shown = page.locator(".items").inner_text()
+        assert all(one["properties"].get("title", one["id"]) in shown for one in found)
+        assert page.locator(".items .card").count() == len(found)
+        picture(page, "stac-browser-search")
+        told = [text for text in page.faults if "elsewhere" not in text and "ERR_FAILED" not in text]
+        assert all("404 (File not found)" in text for text in told), told  # it has no icon
 
 
 @pytest.mark.skipif(
