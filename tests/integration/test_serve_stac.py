@@ -149,8 +149,8 @@ def test_xarray_opens_the_cube_of_an_item(url):
 
 
 def test_stac_browser_shows_collections_items_and_a_search(url):
-    """The folder is built from the npm package @radiantearth/stac-browser 4.0.1 with ol-stac 1.1.0, since newer ones need
-    another version of ol: `SB_historyMode=hash SB_pathPrefix=./ npx vue-cli-service build`."""
+    """The folder is built from the npm package @radiantearth/stac-browser 4.0.1 with ol-stac 1.1.0 (newer ones need
+    another ol): `SB_historyMode=hash SB_pathPrefix=./ npx vue-cli-service build`."""
     folder = require_pages("HPCKIT_STAC_BROWSER", "STAC Browser")
     cube = get(f"{url}/collections/nl-cube/items")["features"][0]
     with serving_pages(folder) as origin, browser_page() as page:
