@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import UTC, datetime
@@ -25,9 +26,17 @@ class Audit:
         self.path = path
         self._lock = Lock()
         self._file: int | None = None
+        self._torn = False
+        """Whether the last line has no end, since the disk became full."""
 
     def note(self, user: str, address: str, what: str, **facts: Any) -> None:
-        """Append a line with the time, the user, the client's address and what they did."""
+        """Append a line with the time, the user, the client's address and what they did.
+
+        Raises
+        ------
+        OSError
+            If the line cannot be written; what it would have told must not be done then.
+        """
         if self.path is None:
             return
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -39,7 +48,11 @@ class Audit:
                     os.close(self._file)
                 make_folder(self.path.parent)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            os.write(self._file, f"{line}\n".encode())
+            content = ("\n" * self._torn + line + "\n").encode()
+            written = os.write(self._file, content)
+            self._torn = written < len(content)
+            if self._torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def close(self) -> None:
         """Close the file."""

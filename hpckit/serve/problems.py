@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Callable
@@ -27,6 +28,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 FORM: Final = "hpckit.form"
 """Key of a request's scope under which a door puts what makes answers of problems."""
 RETRY_AFTER_S: Final = 5
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _LOG: Final = logging.getLogger("hpckit.serve")
 _NOT_FOUND: Final = (ZoneError, CubeError, RunError, CampaignError)
 """What the reader's question may name and the data lack."""
@@ -106,6 +108,10 @@ def of_error(error: Exception) -> Problem:
     if is_temporary(error):
         detail = error.message if isinstance(error, HpckitError) else "files cannot be read at the moment"
         return Problem(503, "unavailable", _without_paths(detail), headers={"Retry-After": str(RETRY_AFTER_S)})
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _LOG.error("%s", error)
+        detail = "the disk of the server is full"
+        return Problem(503, "disk-full", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
     if isinstance(error, _NOT_FOUND):
         return Problem(404, error.code, _without_paths(error.message), hint=_hint(error))
     if isinstance(error, HpckitError):

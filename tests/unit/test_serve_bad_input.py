@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -317,6 +318,30 @@ def test_audit_has_every_reading(folder, campaign):
     ]
     assert lines[0]["zones"] == ["17"] and lines[1]["zone"] == "18" and lines[1]["address"] == "192.0.2.7"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_on_a_full_disk_nothing_is_told_and_nothing_is_marked(folder, campaign, monkeypatch, caplog):
+    state = folder / "full"
+    (state / "mine").mkdir(parents=True)
+    for name in ("audit.jsonl", "mine/marks.jsonl"):
+        (state / name).symlink_to("/dev/full")
+    service, app = serve(folder, campaign, state=state, doors=["jrc", "viewer"], grants=[{"users": ["anyone"]}])
+    for path in (PARCEL, "/api/d/mine/series?zone=17", "/api/d/mine/zone?zone=17", "/api/d/mine/export?zone=17"):
+        answer = ask(app, path)
+        assert is_problem(answer, 503) and answer.json["code"] == "disk-full" and answer.headers["retry-after"]
+    marked = ask(app, "/api/d/mine/marks", method="POST", body=b'{"zone": "17"}')
+    assert is_problem(marked, 503) and marked.json["code"] == "disk-full"
+    (state / "audit.jsonl").unlink()
+    assert ask(app, PARCEL).json["pid"] == ["17"]
+    (state / "audit.jsonl").unlink()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, content: write(file, content[:40]))
+    assert is_problem(ask(app, PARCEL), 503)
+    monkeypatch.setattr(os, "write", write)
+    assert ask(app, PARCEL).status == 200
+    lines = (state / "audit.jsonl").read_text().splitlines()
+    assert len(lines) == 2 and json.loads(lines[1])["what"] == "parcels"
+    service.close()
 
 
 @pytest.mark.parametrize(
