@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,18 @@ def test_codes_are_those_of_openeo():
 )
 def test_errors_have_the_form_of_openeo(served, path, method, status, code):
     assert is_error(ask(served[1], path, method=method), status, code)
+
+
+def test_a_full_disk_passes(served, anna, monkeypatch):
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/state/graph.json")
+
+    monkeypatch.setattr(os, "replace", full)
+    graph = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": True}}
+    body = json.dumps({"process_graph": graph}).encode()
+    answer = ask(served[1], f"{ROOT}/process_graphs/my_sum", method="PUT", headers=anna, body=body)
+    assert is_error(answer, 503, "InfrastructureBusy") and "/srv" not in answer.text
+    assert answer.headers["retry-after"]
 
 
 def test_wrong_logins(served):

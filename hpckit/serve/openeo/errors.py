@@ -55,6 +55,7 @@ _OF_PROBLEMS: Final = {
     "bad-authorization": "CredentialsInvalid",
     "bad-body": "ProcessInvalid",
     "busy": "InfrastructureBusy",
+    "disk-full": "InfrastructureBusy",
     "internal": "Internal",
     "invalid-token": "TokenInvalid",
     "link-expired": "ResultLinkExpired",
