@@ -1,11 +1,12 @@
 """Searches of the STAC API over a million items: time of a page over HTTP, and memory of the whole server.
 
-    python benchmarks/serve_stac.py [--items N] [--folder FOLDER] [--pgstac PYTHON]
+    python benchmarks/serve_stac.py [--items N] [--folder FOLDER] [--rounds N] [--pgstac PYTHON]
 
 Makes a stac-geoparquet file of that many items like those of Sentinel-2 (a hundred bytes of outline, twelve assets),
 starts a server in a process of its own, waits for its index, and asks; each question many times with other values.
-With an interpreter that has `stac-fastapi.pgstac` and `pypgstac[psycopg]`, the same items are loaded into PostgreSQL,
-and its server is asked the same.
+With an interpreter that has `stac-fastapi.pgstac` and `pypgstac[psycopg]`, the same items are loaded into PostgreSQL.
+Then both servers run, and each question goes to one and at once to the other, so that other programs on the machine
+slow both; both must find the same items.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--pgstac", help="Python interpreter that has stac-fastapi.pgstac and pypgstac")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="times that each question is asked")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="stac-"))
     folder.mkdir(exist_ok=True)
@@ -166,19 +168,25 @@ def main() -> None:
     with ours(folder) as (url, pid):
         index = sum(path.stat().st_size for path in (folder / "state" / "stac").rglob("*") if path.is_file())
         print(f"index: {index / 2**20:,.0f} MiB; {memory(pid)} MiB")
-        mine = asked(url)
+        if options.pgstac:
+            beside_pgstac(url, options.pgstac, folder, options.rounds)
+        else:
+            asked([url], options.rounds)
         print(f"memory: {memory(pid)} MiB")
-    if options.pgstac:
-        postgres = PostgresServer({"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "4GB"})
-        try:
-            postgres.start()
-            load(postgres, options.pgstac, folder)
-            with pgstac(postgres, options.pgstac) as url:
-                theirs = asked(url)
-        finally:
-            postgres.remove()
-        for name, median in theirs.items():
-            print(f"{name:30} stac-fastapi.pgstac / hpckit: {median / mine[name]:.1f}")
+
+
+def beside_pgstac(url: str, python: str, folder: Path, rounds: int) -> None:
+    """Ask our server and that of pgstac by turns."""
+    postgres = PostgresServer({"shared_buffers": "1GB", "work_mem": "64MB", "max_wal_size": "4GB"})
+    try:
+        postgres.start()
+        load(postgres, python, folder)
+        with pgstac(postgres, python) as theirs:
+            medians = asked([url, theirs], rounds)
+    finally:
+        postgres.remove()
+    for name, (mine, other) in medians.items():
+        print(f"{name:30} stac-fastapi.pgstac / hpckit: {other / mine:.1f}")
 
 
 @contextmanager
@@ -264,21 +272,28 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"{url}: the server ended")
 
 
-def asked(url: str) -> dict[str, float]:
-    """Ask all questions; median of the time of each, milliseconds."""
-    rnd, medians = random.Random(1), {}
+def asked(urls: list[str], rounds: int) -> dict[str, list[float]]:
+    """Ask all questions, each of one server after the other; medians of the times by server, milliseconds."""
+    rnd, medians = random.Random(1), dict[str, list[float]]()
     with httpx.Client(timeout=300) as client:
         for name, ask in questions(rnd).items():
-            times, found = [], 0
-            for _ in range(ROUNDS):
+            times: list[list[float]] = [[] for _ in urls]
+            items = [0] * len(urls)
+            for turn in range(rounds):
                 body = ask()
-                began = time.perf_counter()
-                answer = client.post(f"{url}/search", json=body)
-                times.append(1000 * (time.perf_counter() - began))
-                found += len(answer.raise_for_status().json()["features"])
-            first, (low, high) = times[0], np.percentile(times[1:], [50, 95])
-            medians[name] = float(low)
-            print(f"{name:30} median {low:6.1f} ms, 95 % {high:6.1f} ms, first {first:6.1f} ms, {found} items")
+                for number in range(len(urls)) if turn % 2 else reversed(range(len(urls))):
+                    began = time.perf_counter()
+                    answer = client.post(f"{urls[number]}/search", json=body)
+                    times[number].append(1000 * (time.perf_counter() - began))
+                    items[number] += len(answer.raise_for_status().json()["features"])
+            if len(set(items)) > 1:
+                raise SystemExit(f"{name}: the servers found {items} items")
+            medians[name] = []
+            for url, each in zip(urls, times, strict=True):
+                middle, high = np.percentile(each[1:], [50, 95])
+                medians[name].append(float(middle))
+                told = f"median {middle:6.1f} ms, 95 % {high:6.1f} ms, first {each[0]:6.1f} ms, {items[0]} items"
+                print(f"{name:30} {url:32} {told}", flush=True)
     return medians
 
 

@@ -37,7 +37,7 @@ def routes(service: Service) -> Sequence[BaseRoute]:
 
     def logout(request: Request) -> Response:
         response = JSONResponse({"user": None})
-        response.delete_cookie(COOKIE, path=_path(service))
+        response.set_cookie(COOKIE, max_age=0, path=_path(service, request))
         return response
 
     def token(request: Request) -> Response:
@@ -82,7 +82,7 @@ def with_session(service: Service, request: Request, reader: Reader, response: R
         COOKIE,
         service.access.token_for(reader),
         max_age=int(SESSION_S),
-        path=_path(service),
+        path=_path(service, request),
         secure=is_secure,
         httponly=True,
         samesite="lax",
@@ -91,7 +91,12 @@ def with_session(service: Service, request: Request, reader: Reader, response: R
     return response
 
 
-def _path(service: Service) -> str:
-    """Below which the cookie is sent: not to other servers behind the same proxy."""
+def _path(service: Service, request: Request) -> str | None:
+    """Below which the cookie is sent: not to other servers behind the same proxy.
+
+    Where nobody has told what a proxy removes, the browser knows it: a cookie without a path is for the folder of the
+    address that set it, which is that of the server.
+    """
     removed = urlsplit(service.settings.public_url or "").path.rstrip("/")
-    return f"{removed}{service.settings.prefix}" or "/"
+    known = f"{removed}{service.settings.prefix}"
+    return known or (None if request.url.path.count("/") == 1 else "/")
