@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from affine import Affine
+from rasterio.windows import Window
 
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.catalogue import ScanReport
 from hpckit.cubes.attributes import grid_mapping
 from hpckit.errors import CatalogueError, HpckitError
+from hpckit.sensors.bands import BandRef
 from hpckit.sensors.model import Scene
 from hpckit.sensors.rasters.options import RasterOptions
 from hpckit.sensors.registry import searched, sensor_named
 from hpckit.sensors.sensor import Sensor
+from hpckit.sensors.source import open_band, read_window
 from hpckit.testing.sensor import SensorTests
 from tests.raster_samples import LEFT, TOP, crops, index, options, write_image, write_pair
 
@@ -75,6 +81,51 @@ def test_a_scene_has_what_its_files_say(tmp_path):
     assert (asset.dtype, asset.nodata, asset.scale) == ("int16", -9999, 0.0001)
     assert set(scene.assets) == {"ndvi@10m", "crop@10m"}
     assert sensor_named("own-rasters").describe(scene) == ("images", "2024-05-01 00:00", "crop+ndvi")
+
+
+LANDSAT = """\
+pattern: "L*_L2SP_{tile}_{date:%Y%m%d}_*_02_*_{band}.TIF"
+pixel: 30
+bands:
+  red: {file: SR_B3, kind: reflectance, scale: 0.0000275, offset: -0.2}
+  nir: {file: SR_B4, kind: reflectance, scale: 0.0000275, offset: -0.2}
+  clouds: {file: QA_PIXEL, bits: {1: dilated cloud, 3: cloud, 4: shadow}}
+mask: {band: clouds, exclude: [1, 3, 4]}
+source: Landsat
+"""
+"""As `docs/how-to/rasters.md` has it."""
+
+
+@pytest.mark.realdata
+def test_images_of_a_real_item_of_landsat_by_a_mapping(shared_data, tmp_path):
+    """Another mission is a few lines in a campaign file: names, scale and offset, bits of clouds."""
+    document = (Path(__file__).parents[2] / "docs/how-to/rasters.md").read_text()
+    assert textwrap.indent(LANDSAT, "    ") in document
+    items = shared_data / "stac-items/static/odc-stac"
+    item = json.loads((items / "LE07_L2SP_044033_20210329_20210424_02_T1_SR.json").read_text())
+    random, place = np.random.default_rng(3), Affine(*item["properties"]["proj:transform"])
+    pixels = {key: random.integers(7273, 43636, (60, 80)).astype("uint16") for key in ("red", "nir08", "qa_pixel")}
+    pixels["red"][:5] = 0
+    pixels["qa_pixel"] &= 0b11111
+    for key, values in pixels.items():
+        name = item["assets"][key]["href"].rpartition("/")[2]
+        write_image(
+            tmp_path / name, values, transform=place, crs="EPSG:32610", nodata=None if key == "qa_pixel" else 0
+        )
+    told = RasterOptions.model_validate(yaml.safe_load(LANDSAT))
+    (scene,) = scan(tmp_path, told).scenes
+    assert (scene.tile, str(scene.sensed.date())) == ("044033", item["properties"]["datetime"][:10])
+    for name, key in (("red", "red"), ("nir", "nir08")):
+        ref = told.made.parse(name, level="OWN")
+        numbers, found = pixels[key], read_stored(scene, ref) * ref.band.scale + ref.band.offset
+        np.testing.assert_allclose(found[numbers > 0], numbers[numbers > 0] * 2.75e-5 - 0.2, atol=2.75e-5)
+        assert (read_stored(scene, ref)[numbers == 0] == 0).all()
+    np.testing.assert_array_equal(read_stored(scene, told.made.parse("clouds", level="OWN")), pixels["qa_pixel"])
+
+
+def read_stored(scene: Scene, ref: BandRef) -> np.ndarray:
+    with open_band(scene, ref) as source:
+        return read_window(source, scene, ref, Window(0, 0, 80, 60))
 
 
 def test_corners_between_metres_stay_where_they_are(tmp_path):
