@@ -23,7 +23,9 @@ from hpckit.runs.journal import read_journal
 from tests.doc_commands import as_written
 from tests.federation_samples import hpckit, make, write_program, write_site
 from tests.integration.campaigns import made_once
-from tests.small_campaign import results, same
+from tests.servers.files import FileServer, serve
+from tests.small_campaign import pixels_of, results, same, write_zones, zones
+from tests.stac_samples import write_item
 from tests.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -169,6 +171,46 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
     until(lambda: over(home), 300, "for the end of what is left of the tiles")
     same(synced(home), whole[1])
     same_files(home, whole)
+
+
+def test_each_site_fetches_what_it_lacks_and_the_home_waits_for_no_copy(tmp_path):
+    """Images on a server: a part fetches into its own folder, or into one of its site, where copies may be already."""
+    home = tmp_path / "home"
+    pixels = {key: pixels_of(0)[key] for key in ("B04@10m", "SCL@20m")}
+    path = write_item(home / "scenes", pixels, "stactools")
+    item = json.loads(path.read_text())
+    with serve(FileServer(tmp_path / "served")) as server:
+        shutil.copytree(path.parent, server.folder)
+        for asset in item["assets"].values():
+            file = path.parent / asset["href"]
+            asset["href"] = f"{server.url}/{file.name}"
+            file.unlink()
+        path.write_text(json.dumps(item))
+        write_zones(home / "zones.gpkg", zones(3))
+        for name in ("a", "b"):
+            write_site(home, name, scenes=home / "scenes", base=tmp_path / f"at {name}")
+        for fetched, fresh in (("fetched", 2), (str(tmp_path / "copies"), 0)):
+            (home / "campaign.yaml").write_text(ITEMS.format(fetched=fetched, name=f"items{fresh}"))
+            if not fresh:
+                assert hpckit(home, "fetch", "campaign.yaml").returncode == 0
+            share(home)
+            watched = hpckit(home, "watch", "campaign.yaml")
+            assert watched.returncode == 0 and "(over)" in watched.stdout, watched.stdout + watched.stderr
+            copies = [file for place in tmp_path.glob("at *") for file in place.rglob("fetched/*/*.tif")]
+            assert len(copies) == 2, "of the first campaign alone"
+            assert len(synced(home)) == 7
+        assert len(list((tmp_path / "copies").rglob("*.tif"))) == 2
+
+
+ITEMS = """\
+name: {name}
+aoi: zones.gpkg
+period: 2024-04-01/2024-12-31
+scenes: {{paths: [scenes], hosts: [127.0.0.1], fetched: "{fetched}", fetch: {{}}}}
+cube: {{keep: false, bands: [red, SCL]}}
+reductions:
+  - {{name: fields, zones: zones.gpkg, id: name, bands: [red]}}
+"""
 
 
 def test_sites_that_cannot_share_are_refused_in_one_sentence(home, tmp_path):

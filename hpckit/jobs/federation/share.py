@@ -168,14 +168,18 @@ def hand_over(
 
 
 def plan_of_all(run: Run, holdings: Holdings, console: Console) -> tuple[Run, list[Group]]:
-    """Plan the whole campaign from the scenes of all sites; nothing is computed here, and nobody works by it yet."""
+    """Plan the whole campaign from the scenes of all sites; nothing is computed here, and nobody works by it yet.
+
+    Without fetching: each site fetches what lies on servers and not there, which nothing here depends on.
+    """
     path = run.path / "federation" / SCENES
     campaign = run.campaign
     catalogue.write(path, holdings.all(), campaign.scenes.items)
-    whole = campaign.model_copy(update={"scenes": campaign.scenes.model_copy(update={"paths": [path]})})
+    scenes = campaign.scenes.model_copy(update={"paths": [path], "fetch": None})
+    whole = campaign.model_copy(update={"scenes": scenes})
     planned = plan_all(replace(run, campaign=whole), console)
     assert planned.tiles is not None
-    return planned.run, groups(planned.plan.units, sorted(planned.tiles.acquisitions))
+    return replace(planned.run, campaign=campaign), groups(planned.plan.units, sorted(planned.tiles.acquisitions))
 
 
 def lay_composites_out(run: Run) -> None:
