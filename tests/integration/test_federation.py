@@ -174,7 +174,7 @@ def test_two_sites_give_the_results_of_one_and_take_new_scenes(home, whole):
 
 
 def test_each_site_fetches_what_it_lacks_and_the_home_waits_for_no_copy(tmp_path):
-    """Images on a server: a part fetches into its own folder, or into one of its site, where copies may be already."""
+    """Images on a server: a part fetches into its own folder, or into one that may have the copies already."""
     home = tmp_path / "home"
     pixels = {key: pixels_of(0)[key] for key in ("B04@10m", "SCL@20m")}
     path = write_item(home / "scenes", pixels, "stactools")
