@@ -37,6 +37,13 @@ def numbers_of(column: Any) -> npt.NDArray[Any]:
     return values.astype(np.bool_) if is_truth else values
 
 
+def text(value: str) -> Any:
+    """Text as a `pyarrow.Scalar`: functions of `pyarrow.compute` import pandas to find the type of a `str`."""
+    import pyarrow as pa
+
+    return pa.scalar(value, pa.string())
+
+
 def rows_of(rows: npt.NDArray[np.int64]) -> Any:
     """Row numbers as a `pyarrow.Array`, to take these rows of a column."""
     import pyarrow as pa

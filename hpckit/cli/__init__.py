@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from hpckit.base.arrowimport import spare_pandas
 from hpckit.base.distribution import namesake
 from hpckit.base.processes import be_command
 from hpckit.base.version import __version__
@@ -152,6 +153,7 @@ def cli(debug: bool, host: str | None) -> None:
 def _begin() -> None:
     """What a process does that is this command and nothing else."""
     be_command()
+    spare_pandas()
     if _ASKED in os.environ:
         from hpckit.cli.completion import answer
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpckit.base import claims
-from hpckit.base.arrow import numbers_of
+from hpckit.base.arrow import numbers_of, text
 from hpckit.base.card import card
 from hpckit.base.quantities import format_count
 from hpckit.errors import FileUnavailableError
@@ -93,7 +93,7 @@ def read_status(run: Run, since: float | None = None) -> Status:
 def _stage(stage: str, stages: Any, known: Tally, since: float | None) -> StageStatus:
     import pyarrow.compute as pc
 
-    mine = numbers_of(pc.equal(stages, stage))
+    mine = numbers_of(pc.equal(stages, text(stage)))
     done, failed = int((known.done & mine).sum()), int((known.failed & mine).sum())
     seconds = float(known.seconds[known.done & mine].sum())
     waiting = int(mine.sum()) - done - failed

@@ -120,6 +120,15 @@ def test_running_again_does_nothing_and_changes_nothing(campaign, expected):
     assert again.done == {} and again.exit_code == 0 and again.sync.rows == 0
     assert all(path.stat().st_mtime_ns == time for path, time in files.items())
     same(results(campaign), expected)
+    command = (
+        "import sys\nfrom hpckit.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "print(*{'pandas', 'geopandas', 'numba', 'scipy'} & set(sys.modules), file=sys.stderr)"
+    )
+    for word in ("run", "status"):  # each of these would cost a command a third of a second and more
+        told = subprocess.run(
+            [sys.executable, "-c", command, word, campaign.path], capture_output=True, text=True, check=True
+        )
+        assert told.stderr.splitlines()[-1] == ""
 
 
 def start(campaign: Campaign) -> subprocess.Popen:

@@ -78,3 +78,41 @@ with ThreadPoolExecutor(4) as pool:
 
 def test_threads_of_a_server_may_need_kernels_at_once():
     subprocess.run([sys.executable, "-W", "ignore", "-c", COMMAND + TOGETHER, "command"], check=True)
+
+
+ARROW = """\
+import json, sys
+from hpckit.base.arrowimport import spare_pandas
+if "command" in sys.argv:
+    spare_pandas()
+import pyarrow as pa
+plain = pa.array([1, 2, None], pa.int64()).to_pylist()
+early = "pandas" in sys.modules
+if "hpckit-quiet-convert" in sys.argv:
+    frame = pa.table({"a": pa.array([1, 2])}).to_pandas()
+import pandas as pd
+series = pd.Series([1.5, None])
+dated = pd.Series([pd.Timestamp("2024-05-01", tz="UTC"), pd.NaT])
+column, times = pa.array(series), pa.array(dated)
+table = pa.Table.from_pandas(pd.DataFrame({"kind": pd.Categorical(["x", "y", "x"])}))
+back = table.to_pandas()
+loader = pd.__spec__.loader
+print(json.dumps([plain, column.null_count, times.null_count, str(times.type), str(table.schema.types),
+                  str(back.dtypes["kind"]), type(loader).__name__, "exec_module" in vars(loader)]))
+print(early, file=sys.stderr)
+"""
+
+
+def test_a_command_that_has_no_frames_loads_no_pandas_for_arrow():
+    told = {}
+    commands = ("command",), ("command", "hpckit-quiet-convert"), ("command", "other-thread")
+    for words in (("user",), *commands):
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND + ARROW, *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        told[words] = json.loads(done.stdout), done.stderr.split()[-1]
+    values, _ = told[("user",)]
+    assert values[:4] == [[1, 2, None], 1, 1, "timestamp[us, tz=UTC]"]
+    assert all(found == values for found, _ in told.values())
+    assert [told[words][1] for words in commands] == ["False", "False", "True"]
