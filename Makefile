@@ -1,5 +1,5 @@
 # make demo   sets up and runs the main job end to end
-# make unit   sets up and runs the tests that need no service
+# make unit   sets up and runs quick tests that need no service
 # make test   sets up and runs all tests
 PYTHON ?= python3
 VENV   := .venv
@@ -33,9 +33,9 @@ services:
 services-image:
 	bash tests/services.sh image
 
-# The tests that need no service, without those that take seconds each: under a minute on two cores.
+# The tests that need no service, without slow files and without properties (hypothesis): a minute on two cores.
 unit: $(VENV)/stamp kernels
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow and not hypothesis' tests/unit
 
 # The same, and a browser for the tests of the viewer.
 services-serve:

@@ -24,7 +24,7 @@ from tests.unit import map_samples
 from tests.unit.map_samples import CORNERS, DAYS, EAST, TIMES, WEST
 from tests.unit.test_map_tiles import nearest, picture
 
-pytestmark = pytest.mark.halved
+pytestmark = [pytest.mark.halved, pytest.mark.slow]
 
 RED = Layer("band", ("B04",), stretch=((0.0, 0.3),))
 _, LEFT, TOP = CORNERS[WEST]

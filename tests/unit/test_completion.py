@@ -15,6 +15,8 @@ from pyarrow import parquet
 
 from hpckit.cli import completion
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ZONES = ["P0001", "P0002", "Q1", "field 3", "it's", "ürün", "with ' and $"]
 

@@ -24,6 +24,8 @@ from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.space.box import Box
 from tests.unit.composite_cases import reflectances
 
+pytestmark = pytest.mark.slow
+
 
 class _Date:
     def __init__(self, day: int) -> None:

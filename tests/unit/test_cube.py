@@ -26,6 +26,8 @@ from hpckit.sensors.source import harmonise
 from tests import products
 from tests.products import EDGE, stored
 
+pytestmark = pytest.mark.slow
+
 B04, B08, B11, SCL = (
     SENTINEL2.parse("B04@10m"),
     SENTINEL2.parse("B08@10m"),

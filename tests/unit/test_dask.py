@@ -24,6 +24,8 @@ import hpckit
 from hpckit.errors import HpckitError, SchedulerError
 from hpckit.jobs.certificates import private_folder, security, write_certificate
 
+pytestmark = pytest.mark.slow
+
 LOCAL = "name: here\nscheduler: local\npartitions: [{name: all, cores: 2, memory_mib: 4000, walltime: 1h}]\n"
 
 

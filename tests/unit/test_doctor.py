@@ -19,6 +19,8 @@ from hpckit.jobs.doctor import quotas as doctor_quotas
 from hpckit.jobs.doctor.examine import PROBES, Probe, examine
 from hpckit.sites.probe import quotas
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {probe.name: probe for probe in PROBES}
 ROOT = Path(__file__).parents[2]
 

@@ -22,6 +22,8 @@ from hpckit.testing.sensor import SensorTests
 from tests import products
 from tests.eopf_cases import B04, EDGE, SPEC, change, only, pixels, same, windows
 
+pytestmark = pytest.mark.slow
+
 
 class TestSensor(SensorTests):
     """The contract, with products of this form."""

@@ -17,6 +17,8 @@ from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.testing.eopf import write_eopf
 from tests.eopf_cases import B04, EDGE, SPEC, change, chunk_files, only, pixels, refused, windows
 
+pytestmark = pytest.mark.slow
+
 
 def _lose_tile(told: dict[str, Any]) -> None:
     del told["processing_history"]

@@ -18,6 +18,8 @@ from tests.faulty import faulty, needs_cc
 from tests.frozen_samples import freeze
 from tests.small_campaign import write_campaign
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:

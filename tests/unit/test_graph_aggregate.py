@@ -35,6 +35,8 @@ from hpckit.testing.graphs import (
     times,
 )
 
+pytestmark = pytest.mark.slow
+
 GENERATOR = np.random.default_rng(11)
 VALUES = GENERATOR.normal(100, 30, (3, 2, 12, 16)).astype(np.float32)
 VALUES[GENERATOR.uniform(size=VALUES.shape) < 0.2] = np.nan

@@ -12,7 +12,7 @@ import pytest
 from tests.faulty import faulty, needs_cc
 from tests.raster_samples import index, write_image
 
-pytestmark = needs_cc
+pytestmark = [needs_cc, pytest.mark.slow]
 
 PROGRAM = """
 import sys

@@ -14,6 +14,8 @@ from hpckit.cli import cli
 from hpckit.cli.look import quicklook, report, series
 from tests.unit.look_samples import make_campaign
 
+pytestmark = pytest.mark.slow
+
 INJECTION = "x'; DROP TABLE zones --"
 
 

@@ -16,6 +16,8 @@ from hpckit.look.pixels import clearest, find_band, find_date, plan_extent, read
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from tests.unit.look_samples import EPSG, ULX, ULY, acquisition, write_cube
 
+pytestmark = pytest.mark.slow
+
 B04, B11, B01, SCL = (
     SENTINEL2.parse("B04@10m"),
     SENTINEL2.parse("B11@20m"),

@@ -16,6 +16,8 @@ from hpckit.sensors.sentinel1.sensor import SENTINEL1
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from tests.unit.look_samples import series_frame
 
+pytestmark = pytest.mark.slow
+
 VALID = [100, 0, 80, 20, 50, 49]
 MIDDLE = [0.2, 0.3, 0.5, 0.1, 0.6, 0.15]
 

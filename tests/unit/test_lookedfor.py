@@ -6,8 +6,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 COMMAND = """\
 import sys, threading, time
+import pytest
 from hpckit.base.processes import QUIET, be_command
 if "command" in sys.argv:
     be_command()

@@ -23,7 +23,7 @@ from hpckit.look.view import CampaignView
 from tests.unit import map_samples
 from tests.unit.map_samples import DAYS, EAST, WEST
 
-pytestmark = pytest.mark.halved
+pytestmark = [pytest.mark.halved, pytest.mark.slow]
 
 HALF = math.pi * 6378137.0
 RED = Layer("band", ("B04",), DAYS[0], stretch=((0.0, 0.3),))

@@ -11,6 +11,8 @@ import pytest
 from hpckit.base import quantities
 from hpckit.base.quantities import available_memory, process_memory
 
+pytestmark = pytest.mark.slow
+
 TEN_MILLION = """\
 import resource
 import sys

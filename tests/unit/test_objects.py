@@ -26,6 +26,8 @@ from tests import products
 from tests.products import EDGE, stored
 from tests.unit.test_cube import B04, SCL, cube_spec, fill
 
+pytestmark = pytest.mark.slow
+
 TILE, KEY = "31UFU", "31UFU/r10m/B04/c/0/0/0"
 
 

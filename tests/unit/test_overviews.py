@@ -27,7 +27,7 @@ from tests.unit import map_samples
 from tests.unit.map_samples import EAST, WEST
 from tests.unit.test_map_tiles import RED, picture, tile_at
 
-pytestmark = pytest.mark.halved
+pytestmark = [pytest.mark.halved, pytest.mark.slow]
 
 SMALL = st.tuples(st.integers(1, 40), st.integers(1, 40))
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.servers.pbs import PbsServer
 
+pytestmark = pytest.mark.slow
+
 RECORDED = Path(__file__).parents[1] / "recorded" / "openpbs-23.06"
 QUEUES = {
     "workq": {},

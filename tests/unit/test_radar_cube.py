@@ -43,6 +43,8 @@ from hpckit.testing.landscape import noise
 from hpckit.testing.radar import RadarSpec, write_card_bs, write_series
 from tests.products import read_product
 
+pytestmark = pytest.mark.slow
+
 TILE = mgrs_tile("31UFT")
 SPEC = RadarSpec(ulx=TILE.xmin + 1003.494, uly=TILE.ymax - 996.518)
 VV = SENTINEL1.parse("VV@10m")

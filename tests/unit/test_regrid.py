@@ -29,6 +29,8 @@ from hpckit.testing import ground
 from hpckit.testing.safe import ProductSpec, write_product
 from tests.products import FIRST
 
+pytestmark = pytest.mark.slow
+
 EDGE = 600
 B04, B11, SCL = SENTINEL2.parse("B04@10m"), SENTINEL2.parse("B11").at(10), SENTINEL2.parse("SCL").at(10)
 EAST = ground.granule_at(ProductSpec(tile="32ULC", epsg=32632, sensed=FIRST, baseline="03.01"), 6.02, 51.5, EDGE)

@@ -21,6 +21,8 @@ from hpckit.reduce.graphs.formats import arrange, find_format, require_format, w
 from hpckit.space.box import Box
 from hpckit.testing.graphs import GRID, MemoryResult, X, Y, bands, raster, times
 
+pytestmark = pytest.mark.slow
+
 DAYS = times("2022-06-01T10:50:31Z", "2022-06-03T10:56:21.024Z")
 RED_NIR = bands(B04=Band("red", 0.665), B08=Band("nir", 0.842))
 TYPES = ("f4", "f8", "i2", "u1", "u2", "i4", "i8", "f2", "?")

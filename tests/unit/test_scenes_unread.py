@@ -24,6 +24,8 @@ from hpckit.errors import FileUnavailableError
 from tests.faulty import faulty, hpckit, needs_cc
 from tests.products import write
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"B04@10m": np.full((60, 60), 2000, np.uint16), "SCL@20m": np.full((30, 30), 4, np.uint8)}
 PASSING = pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
 

@@ -26,6 +26,8 @@ from hpckit.testing.safe import write_old_product
 from hpckit.testing.sensor import SensorTests
 from tests import products
 
+pytestmark = pytest.mark.slow
+
 
 class TestSentinel2(SensorTests):
     @pytest.fixture
