@@ -5,6 +5,7 @@ And how processes are started that need nothing of the one that starts them.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -12,15 +13,40 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     import subprocess
 
 _hiding: Final = threading.Lock()
 _commands: Final[set[int]] = set()
+_LOST_OUTPUT: Final = 120
+"""Python's exit code where its output cannot be written."""
 QUIET: Final = "hpckit-quiet"
 """How names of threads begin that import nothing."""
+
+
+def leave(code: int) -> NoReturn:
+    """End this process: do what Python does at its end, and leave out what libraries do after that.
+
+    Arrow's threads sometimes abort a process that has read Parquet when it ends (apache/arrow#34314): the command had
+    done its work, and ended by a signal.
+    """
+    if "pyarrow" not in sys.modules:
+        sys.exit(code)
+    threading._shutdown()  # type: ignore[attr-defined]
+    try:
+        atexit._run_exitfuncs()
+    except Exception:
+        sys.excepthook(*sys.exc_info())  # Python tells of it, too, and goes on
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or _LOST_OUTPUT
+        except ValueError:  # it was closed
+            pass
+    os._exit(code & 0xFF)
 
 
 def boot() -> str | None:

@@ -16,7 +16,7 @@ import click
 
 from hpckit.base.arrowimport import spare_pandas
 from hpckit.base.distribution import namesake
-from hpckit.base.processes import be_command
+from hpckit.base.processes import be_command, leave
 from hpckit.base.version import __version__
 
 _COMMANDS: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -162,6 +162,18 @@ def _begin() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; errors that are meant for people are one sentence and an exit code."""
+    if args is not None:
+        _main(args)
+        return
+    code: object = None
+    try:
+        _main(None)
+    except SystemExit as ended:
+        code = ended.code
+    leave(code if isinstance(code, int) else 0)
+
+
+def _main(args: list[str] | None) -> None:
     arguments = sys.argv[1:] if args is None else args
     debug = "--debug" in arguments
     _require_address_space(arguments)

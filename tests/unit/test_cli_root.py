@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -93,3 +95,36 @@ def test_a_fault_of_our_own_is_called_one(monkeypatch, capsys):
     assert caught.value.code == 1 and "an error in hpckit itself" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         main(["--debug", "tile", "1,2,3,4"])
+
+
+LEAVING = """\
+import atexit, ctypes, sys, threading, time
+import pyarrow
+from hpckit.cli import main
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.abort, None, None)  # as a destructor of a library that ends the process
+atexit.register(print, "the end of Python")
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
+sys.argv[1:] = {words!r}
+main()
+"""
+
+
+@pytest.mark.parametrize(("words", "code", "said"), [(["--version"], 0, "hpckit, version"), (["runn"], 2, "run")])
+def test_no_library_ends_a_command_that_has_done_its_work(words, code, said):
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(words=words)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert done.stdout.endswith("a thread\nthe end of Python\n")
+
+
+def test_output_that_cannot_be_written_is_no_success():
+    program = "import pyarrow\nfrom hpckit.base.processes import leave\nprint('x')\nleave({})"
+    for code, expected in ((0, 120), (3, 3)):
+        with Path("/dev/full").open("w") as full:
+            words = [sys.executable, "-c", program.format(code)]
+            buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False, env=buffered)
+        assert done.returncode == expected, done.stderr
