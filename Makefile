@@ -22,6 +22,8 @@ kernels: $(VENV)/stamp
 	HPCKIT_KERNELS=$(VENV)/share/hpckit/kernels $(BIN)/hpckit kernels
 
 AGAIN := echo "Once more, alone:" && $(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none
+# Files with tests of a mark: to import all others takes a quarter of a minute.
+FILES = $$(grep -rlE 'mark\.$(1)\b' --include='test_*.py' tests)
 # A memory of its own of what failed: the image may be tested beside everything else.
 IMAGE_CACHE := -o cache_dir=.pytest_cache/image
 
@@ -56,15 +58,15 @@ test: $(VENV)/stamp kernels services
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services-image
-	$(BIN)/python -m pytest $(IMAGE_CACHE) -m image || { test $$? -eq 1 && $(AGAIN) $(IMAGE_CACHE); }
+	$(BIN)/python -m pytest $(IMAGE_CACHE) -m image $(call FILES,image) || { test $$? -eq 1 && $(AGAIN) $(IMAGE_CACHE); }
 
 # The server with real clients: a browser, STAC and JRC clients, logins.
 test-serve: $(VENV)/stamp kernels services services-serve
-	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/serve -m serve || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/serve; }
+	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/serve -m serve $(call FILES,serve) || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/serve; }
 
 # The openEO door with real clients: Python, JavaScript, the test suite of openEO, on a real Slurm.
 test-openeo: $(VENV)/stamp kernels services services-openeo
-	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/openeo -m openeo || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/openeo; }
+	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/openeo -m openeo $(call FILES,openeo) || { test $$? -eq 1 && $(AGAIN) -o cache_dir=.pytest_cache/openeo; }
 
 # Which lines the unit tests run; compiled kernels are not seen by it.
 coverage: $(VENV)/stamp
