@@ -165,12 +165,15 @@ def main(args: list[str] | None = None) -> None:
     if args is not None:
         _main(args)
         return
-    code: object = None
+    code: int | str | None = None
     try:
         _main(None)
     except SystemExit as ended:
         code = ended.code
-    leave(code if isinstance(code, int) else 0)
+    if isinstance(code, str):  # as Python itself does
+        print(code, file=sys.stderr)
+        code = 1
+    leave(code or 0)
 
 
 def _main(args: list[str] | None) -> None:
