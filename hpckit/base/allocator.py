@@ -13,7 +13,8 @@ _ARENA_MAX: Final = -8
 """Of `malloc.h`."""
 _ARENAS: Final = 2
 _KEPT: Final = 256 * 2**20
-_OWN_MAPPING: Final = 64 * 2**20
+_OWN_MAPPING: Final = 128 * 2**20
+"""Bytes from which an array has a mapping of its own: those of a block of a process graph have up to 100 MB each."""
 
 
 def spare_address_space() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
-
-import numpy as np
 
 from hpckit.errors import GraphError
 from hpckit.processgraph.graph import ConstantObject
@@ -23,10 +20,7 @@ _DEEPEST: Final = 200
 """Of lists and objects in each other: graphs that are nested take four each."""
 LARGE: Final = 256
 """Features of a collection that is looked at once, and not again wherever it stands."""
-_REFERENCES: Final = ('"from_node"', '"from_parameter"', '"process_graph"')
-_OPENING: Final = np.frombuffer(b"[{", np.uint8)
-_CLOSING: Final = np.frombuffer(b"]}", np.uint8)
-_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_REFERENCES: Final = frozenset({"from_node", "from_parameter", "process_graph"})
 
 
 def load(text: str | bytes) -> JSON:
@@ -50,22 +44,24 @@ def load(text: str | bytes) -> JSON:
         raise GraphError(f"the process graph is no JSON: {reason}", fault="ProcessGraphInvalid") from None
 
 
-def _constant(item: Document) -> Document:
+def _constant(item: dict[str, JSON]) -> dict[str, JSON]:
     """Many features as one constant, if nothing in them refers to anything or is nested too deeply."""
     features = item.get("features")
     if item.get("type") != "FeatureCollection" or not isinstance(features, list) or len(features) < LARGE:
         return item
-    text = json.dumps(item, ensure_ascii=False)
-    if any(word in text for word in _REFERENCES) or _depth_of_text(text) > _DEEPEST // 2:
-        return item
-    return ConstantObject(item)
+    return ConstantObject(item) if _is_plain(item, _DEEPEST // 2) else item
 
 
-def _depth_of_text(text: str) -> int:
-    """Lists and objects in each other, of a JSON text."""
-    signs = np.frombuffer(_TEXTS.sub("", text).encode(), np.uint8)
-    steps = np.isin(signs, _OPENING).astype(np.int8) - np.isin(signs, _CLOSING).astype(np.int8)
-    return int(np.cumsum(steps[steps != 0], dtype=np.int64).max(initial=0))
+def _is_plain(value: list[JSON] | dict[str, JSON], levels: int) -> bool:
+    """Whether a list or an object refers to nothing, and has so many levels of lists and objects at most."""
+    if levels == 0:
+        return False
+    items: Iterable[JSON] = value
+    if isinstance(value, dict):
+        if not _REFERENCES.isdisjoint(value):
+            return False
+        items = value.values()
+    return all(_is_plain(each, levels - 1) for each in items if isinstance(each, (list, dict)))
 
 
 def split(document: JSON) -> tuple[JSON, Document]:
@@ -156,7 +152,7 @@ def refers(item: JSON) -> bool:
         text = json.dumps(item)
     except (TypeError, ValueError):
         return True
-    return any(word in text for word in _REFERENCES)
+    return any(f'"{name}"' in text for name in _REFERENCES)
 
 
 def node_references(item: JSON) -> Iterator[str]:

@@ -41,7 +41,7 @@ class PyHpckitEo(PythonPackage):
         depends_on("py-affine@2.4:")
         depends_on("py-odc-geo@0.4.8:")
         depends_on("py-google-crc32c@1.5:")
-        depends_on("py-pyarrow@16:")
+        depends_on("py-pyarrow@17:")
         depends_on("py-stac-geoparquet@0.6:")
         depends_on("py-xarray@2024.10:")
         depends_on("py-pandas@2.2:")

@@ -23,6 +23,7 @@ from hpckit.serve.openeo.follower import LOCK
 from tests import graph_examples
 from tests.integration.openeo_samples import PASSWORDS, door_settings, openeo_door
 from tests.integration.serving import server
+from tests.servers.pbs import PbsServer
 from tests.servers.slurm import SlurmCluster
 from tests.waiting import until
 
@@ -407,3 +408,35 @@ def test_one_query_for_all_jobs(slurm: SlurmCluster, ingested: Path, tmp_path: P
             until(lambda: not list((tmp_path / "state/openeo/jobs").glob("j-*")), 90, "for folders to go")
     finally:
         slurm.run("scontrol", "update", "nodename=n[1-4]", "state=resume")
+
+
+def test_on_pbs(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A job finishes, and another one is stopped while it waits; on a stand-in that answers as OpenPBS does."""
+    (tmp_path / "lab.yaml").write_text(
+        "name: lab\nscheduler: pbs\n"
+        "partitions: [{name: workq, cores: 2, memory_mib: 8000, walltime: 2h}]\n"
+        "stages: {default: {ranks: 1}}\npoll: {first_s: 1, submit_pause_s: 0, timeout_s: 60}\n"
+        f"environment: {{PYTHONPATH: {ROOT}}}\n"
+    )
+    (tmp_path / "home").mkdir(exist_ok=True)
+    with PbsServer(tmp_path / "pbs", {"workq": {}}, ncpus=2, home=tmp_path / "home") as pbs:
+        for name, value in pbs.env.items():
+            monkeypatch.setenv(name, value)
+        with door(tmp_path, ingested, site=str(tmp_path / "lab.yaml"), retries=0) as anna:
+            (tmp_path / "other.sh").write_text("#!/bin/sh\nsleep 600\n")
+            other = pbs.run("qsub", "-l", "select=1:ncpus=2", str(tmp_path / "other.sh")).stdout.strip()
+            stopped, job = anna.create(graph()), anna.create(graph(spatial_extent=SMALL))
+            anna.start(stopped)
+            anna.start(job)
+            for each in (stopped, job):
+                until(lambda each=each: "submitted to lab" in anna.log(each), 120, f"for the submission of {each}")
+            assert anna.status(job) == "queued" and pbs.run("qstat").stdout.count("workq") > 2, "all wait"
+            anna.http.delete(f"/jobs/{stopped}/results")
+            until(lambda: "stopped by its owner" in anna.log(stopped), 90, "for its end")
+            pbs.run("qdel", other)
+            assert anna.wait(job, 240) == "finished", anna.log(job)
+            (asset,) = anna.results(job)["assets"].values()
+            expected = graph_examples.expected_median(ingested)[:, 900:1000, 100:200]
+            np.testing.assert_allclose(read(asset["href"], tmp_path), expected, atol=1e-6)
+            assert anna.status(stopped) == "canceled"
+            assert not pbs.run("qstat").stdout.strip(), "nothing of the stopped job is left"

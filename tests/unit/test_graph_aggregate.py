@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from unittest.mock import patch
 
 import numpy as np
@@ -16,6 +17,7 @@ from hpckit.processgraph.cube import Dimension
 from hpckit.processgraph.cubes import aggregate_spatial
 from hpckit.processgraph.evaluate import Evaluation
 from hpckit.processgraph.graph import FromParameter
+from hpckit.processgraph.kernels.zonal import STATISTICS, reduce_zones
 from hpckit.processgraph.neighbours import neighbours
 from hpckit.processgraph.reducers import fast
 from hpckit.reduce.kernels.cpu import signatures
@@ -115,6 +117,52 @@ def test_kernels_give_what_the_processes_give(name, ignore):
         slow = result_of("aggregate_spatial", **given, target_dimension="info")
     np.testing.assert_allclose(quick.values, slow.values, rtol=1e-9)
     assert [dim.name for dim in quick.dims] == [dim.name for dim in slow.dims]
+
+
+def type_7(values, fraction):
+    """A quantile as Hyndman & Fan (1996) define their type 7, of sorted values."""
+    rank = fraction * (len(values) - 1)
+    lower = int(rank)
+    part = rank - lower
+    if part == 0:
+        return float(values[lower])
+    return float(values[lower]) + part * (float(values[lower + 1]) - float(values[lower]))
+
+
+SPREADS = {
+    "even": lambda random, size: random.normal(0.2, 0.05, size),
+    "ties": lambda random, size: random.integers(0, 3, size) / 10,
+    "equal": lambda random, size: np.full(size, 0.3),
+    "skewed": lambda random, size: np.exp(random.normal(0, 4, size)),
+    "an outlier": lambda random, size: np.append(random.normal(0, 1, size - 1), 1e30),
+    "extreme": lambda random, size: random.choice([-1.7e308, -1e308, 3.0, 1.7e308], size),
+    "infinite": lambda random, size: random.choice([-np.inf, 0.0, 1.0, 2.0, np.inf], size),
+    "tiny": lambda random, size: random.choice([0.0, 5e-324, 1e-323], size),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(list(SPREADS)),
+    st.lists(st.integers(0, 300), min_size=1, max_size=5),
+    st.lists(st.sampled_from([0.0, 0.05, 0.25, 1 / 3, 0.5, 0.9, 0.999, 1.0]), max_size=10).map(sorted),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_selected_and_sorted_quantiles_are_those_of_the_definition(seed, spread, sizes, fractions, dtype):
+    random = np.random.default_rng(seed)
+    with np.errstate(all="ignore"):
+        parts = [SPREADS[spread](random, size).astype(dtype) if size else np.empty(0, dtype) for size in sizes]
+    values = np.concatenate(parts)
+    offsets = np.cumsum([0, *map(len, parts)]).astype(np.int64)
+    layers = np.stack([np.where(random.random(len(values)) < share, np.nan, values) for share in (0, 0.4)])
+    found = reduce_zones(layers.astype(dtype), offsets, np.array(fractions))[..., len(STATISTICS) :]
+    with np.errstate(all="ignore"):
+        for zone, (first, last) in enumerate(pairwise(offsets)):
+            for layer, kept in enumerate(layers[:, first:last]):
+                known = np.sort(kept[~np.isnan(kept)])
+                wanted = [type_7(known, fraction) if len(known) else np.nan for fraction in fractions]
+                np.testing.assert_array_equal(found[zone, layer], wanted)
 
 
 def _callback(argument):

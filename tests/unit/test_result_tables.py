@@ -174,8 +174,15 @@ def test_geoparquet_is_read_by_geopandas(tmp_path, one_by_one):
         frame.geometry.geom_equals(geopandas.GeoSeries(cube.geometries.shapes[frame["feature_index"]], crs=CRS))
     ).all()
     assert pq.read_table(file.path)["B04"].null_count == int(np.isnan(cube.values[:, 0]).sum())
+    known = pq.ParquetFile(file.path)
+    kinds = {field.name: str(field.type) for field in known.schema_arrow}
+    assert kinds["date"] == "timestamp[us, tz=UTC]" and (kinds["pid"], kinds["geometry"]) == ("int64", "binary")
+    assert (kinds["feature_id"], kinds["crop"]) == ("string", "string"), "texts are no dictionaries to readers"
+    columns = [known.metadata.row_group(0).column(place) for place in range(len(kinds))]
+    written = {column.path_in_schema: set(column.encodings) for column in columns}
+    assert "RLE_DICTIONARY" in written["geometry"] and "RLE_DICTIONARY" not in written["B04"], "repeated, not numbers"
     plain = saved(cube, "Parquet", tmp_path, geometry=False, filename_prefix="plain")
-    assert "geometry" not in pd.read_parquet(plain.path) and b"geo" not in pq.read_schema(plain.path).metadata
+    assert "geometry" not in pd.read_parquet(plain.path) and not pq.read_schema(plain.path).metadata
 
 
 def test_properties_of_several_types_become_text(tmp_path):

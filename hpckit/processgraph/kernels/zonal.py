@@ -14,6 +14,12 @@ STATISTICS: Final = ("count", "sum", "mean", "variance", "min", "max", "product"
 """What is always computed, in this order; quantiles follow."""
 _MOST: Final = 256
 """Geometries of one layer that a thread takes at once."""
+_BINS: Final = 1024
+"""At most, into which the values of a geometry are counted to select some: about one for each value."""
+_FEW: Final = 24
+"""Values that are sorted faster."""
+_SELECTED: Final = 8
+"""Quantiles that are selected; for more of them sorting is faster."""
 
 
 def reduce_zones(
@@ -52,7 +58,8 @@ def _reduce(start, stop, chunks, values, offsets, fractions, found):  # type: ig
         room = np.int64(1)
         for zone in range(first, last):
             room = max(room, offsets[zone + 1] - offsets[zone])
-        kept = np.empty(room, values.dtype)
+        kept, picked = np.empty(room, values.dtype), np.empty(room, values.dtype)
+        numbers, counts = np.empty(room, np.int64), np.empty(_BINS, np.int64)
         for zone in range(first, last):
             n = np.int64(0)
             for place in range(offsets[zone], offsets[zone + 1]):
@@ -62,7 +69,7 @@ def _reduce(start, stop, chunks, values, offsets, fractions, found):  # type: ig
             found[zone, layer, 0] = n
             if n > 0:
                 _moments(kept[:n], found[zone, layer])
-                _quantiles(kept[:n], fractions, found[zone, layer, 9:])
+                _quantiles(kept[:n], fractions, picked, numbers, counts, found[zone, layer])
 
 
 @compiled(nogil=True)
@@ -85,14 +92,49 @@ def _moments(kept, found):  # type: ignore[no-untyped-def]
 
 
 @compiled(nogil=True)
-def _quantiles(kept, fractions, found):  # type: ignore[no-untyped-def]
-    """Quantiles; the values are sorted in place."""
+def _quantiles(kept, fractions, picked, numbers, counts, found):  # type: ignore[no-untyped-def]
+    """Quantiles; few of many values are selected, else the values are sorted in place."""
     if len(fractions) == 0:
         return
-    sort(kept)
+    low = np.float64(found[4])
+    bins = np.int64(min(_BINS, len(kept)))
+    span = found[5] - low
+    scale = (bins - 1) / span if span > 0 else 0.0
+    # Infinite values, and spans next to nothing, have no bins.
+    selects = len(kept) > _FEW and len(fractions) <= _SELECTED and 0 < scale < np.inf
+    if selects:
+        counts[:bins] = 0
+        for place in range(len(kept)):
+            number = np.int64((np.float64(kept[place]) - low) * scale)
+            numbers[place] = number
+            counts[number] += 1
+    else:
+        sort(kept)
     for wanted in range(len(fractions)):
         rank = fractions[wanted] * (len(kept) - 1)
         lower = np.int64(rank)
-        one = np.float64(kept[lower])
         part = rank - lower
-        found[wanted] = one if part == 0 else one + part * (np.float64(kept[lower + 1]) - one)
+        if selects:
+            one, other = _pair(kept, lower, picked, numbers, counts)
+        else:
+            one, other = np.float64(kept[lower]), np.float64(kept[min(lower + 1, len(kept) - 1)])
+        found[len(STATISTICS) + wanted] = one if part == 0 else one + part * (other - one)
+
+
+@compiled(nogil=True)
+def _pair(kept, rank, picked, numbers, counts):  # type: ignore[no-untyped-def]
+    """The value of a rank, and the next one: only the bin that holds it is sorted."""
+    number, below = np.int64(0), np.int64(0)
+    while below + counts[number] <= rank:
+        below += counts[number]
+        number += 1
+    size, above = np.int64(0), np.inf
+    for place in range(len(kept)):
+        value = kept[place]
+        picked[size] = value
+        size += numbers[place] == number
+        if numbers[place] > number:
+            above = min(above, np.float64(value))
+    sort(picked[:size])
+    one = np.float64(picked[rank - below])
+    return one, np.float64(picked[rank - below + 1]) if rank - below + 1 < size else above

@@ -57,9 +57,11 @@ def freeze(run: Run, reduction: OfWindows) -> None:
         If the graph cannot be read, or a collection was never planned.
     """
     folder = _folder(run, reduction)
-    write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
     if isinstance(reduction, GraphReduction):
+        write_bytes(folder / _GRAPH, reduction.text(run.campaign.folder))
         _write_read(folder, reduction, run)
+    else:
+        write_json(folder / _GRAPH, reduction.document(run.campaign.folder))
     if isinstance(reduction, FunctionReduction):
         _copy_code(find_module(reduction.module, run.campaign.folder), folder / _CODE)
     for name, path in sorted(reduction.collections.items()):

@@ -22,8 +22,8 @@ from hpckit.reduce.graphs.formats.result import Format, Option, Options, Result,
 
 MEDIA_TYPE: Final = "application/vnd.apache.parquet"
 GEOMETRY: Final = "geometry"
-_ROWS: Final = 100_000
-"""In a group."""
+_ROWS: Final = 1 << 20
+"""In a group: a group begins with all values that its rows repeat."""
 _DICTIONARY_BYTES: Final = 16 << 20
 """Of the distinct values of a column in a group."""
 
@@ -41,25 +41,27 @@ def write(result: Result, options: Options, folder: Folder) -> list[ResultFile]:
     geometries = table.kind.geometries if options["geometry"] else None
     (path,) = folder.claim([f"{options['filename_prefix']}.parquet"])
     collected = tables.collect(table)
-    notes = {"geo": json.dumps(_geo(geometries))} if geometries is not None else {}
     writer = None
     with atomic_path(path) as temporary:
         try:
             for batch in _batches(table, result, options, collected):
                 if writer is None:
-                    schema = batch.schema.with_metadata(notes)
-                    writer = pq.ParquetWriter(temporary, schema, compression="zstd", **_repeated(schema))
+                    schema = batch.schema
+                    # Without Arrow's own schema, by which readers would have dictionaries in the place of texts.
+                    writer = pq.ParquetWriter(temporary, schema, store_schema=False, **_stored(schema))
                 writer.write_table(pa.Table.from_batches([batch]).cast(schema), row_group_size=_ROWS)
+            if writer is not None and geometries is not None:
+                writer.add_key_value_metadata({"geo": json.dumps(_geo(geometries))})
         finally:
             if writer is not None:
                 writer.close()
     return [tables.described(table, path, MEDIA_TYPE, collected)]
 
 
-def _repeated(schema: Any) -> dict[str, Any]:
+def _stored(schema: Any) -> dict[str, Any]:
     """Options by which values that many rows repeat are written once for a group: geometries, for all dates."""
     names = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    return {"use_dictionary": names, "dictionary_pagesize_limit": _DICTIONARY_BYTES}
+    return {"compression": "zstd", "use_dictionary": names, "dictionary_pagesize_limit": _DICTIONARY_BYTES}
 
 
 def _batches(table: tables.Table, result: Result, options: Options, collected: Any) -> Iterator[Any]:
@@ -82,7 +84,7 @@ def _joined(batch: Any, of_features: dict[str, Any]) -> Any:
         return batch
     numbers = batch.column(tables.INDEX)
     names = unique([*batch.schema.names, *of_features])
-    more = [values.take(numbers) for values in of_features.values()]
+    more = [tables.repeated(values, numbers) for values in of_features.values()]
     return pa.RecordBatch.from_arrays([*batch.columns, *more], names=names)
 
 

@@ -128,14 +128,21 @@ def _keys(table: Table, some: range | None, shape: tuple[int, ...], moments: boo
     dims = ([table.layout.time] if table.layout.time else []) + list(table.along)
     for axis, dim in enumerate(dims):
         labels = _times(dim, moments) if axis == 0 and table.layout.time else _labels(dim)
-        found.append(labels.take(pa.array(_spread(len(dim.labels), axis, shape))))
+        found.append(repeated(labels, pa.array(_spread(len(dim.labels), axis, shape))))
     if some is not None and table.kind.geometries is not None:
         numbers = _spread(len(some), len(shape) - 1, shape) + some.start
         found.append(pa.array(numbers))
         if NAME in table.keys:
             names = pa.array(identifiers(table.kind.geometries, table.name), pa.string())
-            found.append(names.take(pa.array(numbers)))
+            found.append(repeated(names, pa.array(numbers)))
     return found
+
+
+def repeated(values: Any, numbers: Any) -> Any:
+    """Values by their numbers; of texts and bytes, which are long, as numbers in a dictionary, which has no null."""
+    if (pa.types.is_string(values.type) or pa.types.is_binary(values.type)) and not values.null_count:
+        return pa.DictionaryArray.from_arrays(numbers.cast(pa.int32()), values)
+    return values.take(numbers)
 
 
 def _spread(count: int, axis: int, shape: tuple[int, ...]) -> Values:
