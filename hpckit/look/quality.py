@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hpckit.campaign.campaign import Campaign
     from hpckit.campaign.signatures import SignatureReduction
     from hpckit.store import Store
+    from hpckit.store.blocks import RecordBlock
 
 FLAGS: Final = ("gap", "small", "outside", "heterogeneous")
 Floats = npt.NDArray[np.float64]
@@ -72,18 +73,21 @@ class Quality:
             return self.inside < self.bounds.inside
         return np.nan_to_num(self.std) > self.bounds.std
 
-    def table(self) -> pd.DataFrame:
-        """One row per zone, with a column for each measure and flag."""
+    def table(self, rows: npt.NDArray[np.intp] | None = None) -> pd.DataFrame:
+        """One row per zone, or of some zones, with a column for each measure and flag."""
         import pandas as pd
 
-        measures = {"zone": list(self.zones), "clear": self.clear, "observed": self.observed}
+        if rows is None:
+            rows = np.arange(len(self.zones))
+        measures = {"zone": [self.zones[row] for row in rows.tolist()], "clear": self.clear[rows]}
         measures |= {
-            "gap_days": self.gap_days.round(1),
-            "pixels": self.pixels.round(1),
-            "inside": self.inside.round(3),
+            "observed": self.observed[rows],
+            "gap_days": self.gap_days[rows].round(1),
+            "pixels": self.pixels[rows].round(1),
+            "inside": self.inside[rows].round(3),
+            "std": self.std[rows].round(5),
         }
-        flags = {name: self.flag(name) for name in FLAGS}
-        return pd.DataFrame(measures | {"std": self.std.round(5)} | flags)
+        return pd.DataFrame(measures | {name: self.flag(name)[rows] for name in FLAGS})
 
 
 def assess(
@@ -119,23 +123,22 @@ def assess(
     if end < start:
         raise CampaignError(f"the period ends ({end}) before it begins ({start})")
     begin, until = _seconds(start), _seconds(end) + _DAY_S
-    taken = sorted((when, name) for name, when in store.acquisitions(reduction) if begin <= when.timestamp() < until)
+    times = sorted(at for _, when in store.acquisitions(reduction) if begin <= (at := when.timestamp()) < until)
     rows = {name: row for row, name in enumerate(zones)}
-    first, last = (taken[0][0].timestamp(), taken[-1][0].timestamp()) if taken else (begin, until)
-    found = _Sums(len(rows), first, len(taken))
-    for when, name in taken:
-        found.add(store.image(reduction, name, band), rows, when.timestamp())
+    found = _Measures(len(rows), *((times[0], times[-1]) if times else (begin, until)))
+    for block in store.blocks(reduction, band) if times else ():
+        found.add(block, rows, begin, until)
     area = np.array(list(zones.values()), np.float64)
     inside = np.divide(found.pixels * pixel_m2, area, out=np.ones(len(rows)), where=area > 0)
     return Quality(
         tuple(zones),
-        len(taken),
+        len(times),
         found.clear,
         found.observed,
-        np.maximum(found.gap, last - found.last) / _DAY_S,
+        found.gap / _DAY_S,
         found.pixels,
         np.minimum(inside, 1.0),
-        found.median_std(),
+        found.std,
         bounds or Bounds(),
     )
 
@@ -173,40 +176,77 @@ def areas_m2(shapes: npt.NDArray[np.object_], crs: str) -> Floats:
     return np.asarray(shapely.area(shapes), np.float64)
 
 
-class _Sums:
-    """What is known of all zones after some acquisitions."""
+class _Measures:
+    """Measures of all zones, which come some zones at a time, each with all that is known of it.
 
-    def __init__(self, zones: int, begin: float, acquisitions: int) -> None:
+    Parameters
+    ----------
+    zones : int
+        Their number.
+    first, last : float
+        Times of the first and the last acquisition, seconds since 1970.
+    """
+
+    def __init__(self, zones: int, first: float, last: float) -> None:
+        self._first, self._last = first, last
         self.clear = np.zeros(zones, np.int64)
         self.observed = np.zeros(zones, np.int64)
         self.pixels = np.zeros(zones)
-        self.gap = np.zeros(zones)
-        self.last = np.full(zones, begin)
-        self._std = np.full((acquisitions, zones), np.nan, np.float32)
-        self._added = 0
+        self.gap = np.full(zones, last - first)
+        self.std = np.full(zones, np.nan)
 
-    def add(self, image: pd.DataFrame, rows: Mapping[str, int], when: float) -> None:
-        """Add an acquisition; they come in the order of time."""
-        row = np.array([rows[name] for name in image["zone"]], np.int64)
-        valid, total = image["valid"].to_numpy(float), image["total"].to_numpy(float)
-        self.observed[row] += valid > 0
-        self.pixels[row] = np.maximum(self.pixels[row], np.nan_to_num(total))
-        is_clear = (total > 0) & (valid >= CLEAR * total)
-        seen = row[is_clear]
-        self.clear[seen] += 1
-        self.gap[seen] = np.maximum(self.gap[seen], when - self.last[seen])
-        self.last[seen] = when
-        if "std" in image:
-            self._std[self._added, seen] = image["std"].to_numpy(np.float32)[is_clear]
-        self._added += 1
+    def add(self, block: RecordBlock, rows: Mapping[str, int], begin: float, until: float) -> None:
+        """Add the records of a block, which are sorted by zone and time."""
+        when = block.origins.time.astype("datetime64[us]").astype(np.int64)[block.origin] / 1e6
+        valid, total = block.valid[:, 0], block.total[:, 0]
+        taken = np.flatnonzero((when >= begin) & (when < until) & np.isfinite(total))
+        zone, when, valid, total = block.zone[taken], when[taken], valid[taken], total[taken]
+        place = np.array([rows[name] for name in block.names], np.int64)
+        groups = _Groups.of(zone)
+        self.observed[place] += np.bincount(zone, valid > 0, len(place)).astype(np.int64)
+        self.pixels[place[groups.name]] = groups.greatest(total)
 
-    def median_std(self) -> Floats:
-        """Median over time; NaN where nothing is known."""
-        found = np.full(self._std.shape[1], np.nan)
-        known = np.isfinite(self._std).any(axis=0)
-        if known.any():
-            found[known] = np.nanmedian(self._std[:, known], axis=0)
-        return found
+        clear = np.flatnonzero((total > 0) & (valid >= CLEAR * total))
+        groups = _Groups.of(zone[clear])
+        self.clear[place[groups.name]] = groups.count
+        self.gap[place[groups.name]] = groups.longest_gap(when[clear], self._first, self._last)
+        if "std" in block.layout.statistics:
+            std = block.values[block.layout.statistics.index("std"), taken[clear], 0]
+            known = np.isfinite(std)
+            groups = _Groups.of(zone[clear][known])
+            self.std[place[groups.name]] = groups.median(std[known])
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """Neighbouring rows of one zone."""
+
+    name: npt.NDArray[np.int64]
+    start: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, zone: npt.NDArray[np.int64]) -> _Groups:
+        """Groups of sorted zones."""
+        name, start, count = np.unique(zone, return_index=True, return_counts=True)
+        return cls(name, start, count)
+
+    def greatest(self, values: Floats) -> Floats:
+        """Greatest value of each group."""
+        return np.maximum.reduceat(values, self.start) if len(self.start) else np.empty(0)
+
+    def longest_gap(self, when: Floats, first: float, last: float) -> Floats:
+        """Longest time between neighbours of each group, the first and the last moment included."""
+        before = np.concatenate([[first], when[:-1]])
+        before[self.start] = first
+        ends = self.start + self.count - 1
+        return np.asarray(np.maximum(self.greatest(when - before[: len(when)]), last - when[ends]), np.float64)
+
+    def median(self, values: Floats) -> Floats:
+        """Median of each group."""
+        ordered = values[np.lexsort((values, np.repeat(np.arange(len(self.name)), self.count)))]
+        middle = ordered[self.start + (self.count - 1) // 2] + ordered[self.start + self.count // 2]
+        return np.asarray(middle / 2, np.float64)
 
 
 def _seconds(day: date) -> float:
@@ -218,8 +258,22 @@ def counted(quality: Quality) -> dict[str, int]:
     return {name: int(quality.flag(name).sum()) for name in FLAGS}
 
 
-def flagged_zones(quality: Quality, names: Sequence[str] = FLAGS) -> list[dict[str, Any]]:
-    """Zones with at least one of some flags, worst gap first."""
-    table = quality.table()
-    chosen = table[table[list(names)].any(axis=1)].sort_values("gap_days", ascending=False, kind="stable")
-    return [{str(name): value for name, value in row.items()} for row in chosen.to_dict("records")]
+def flagged_zones(
+    quality: Quality, names: Sequence[str] = FLAGS, most: int | None = None
+) -> tuple[int, list[dict[str, Any]]]:
+    """Zones with at least one of some flags, worst gap first.
+
+    Parameters
+    ----------
+    most : int, optional
+        Zones that are told; all if not given.
+
+    Returns
+    -------
+    int, list of dict
+        The number of these zones, and rows as of `Quality.table`.
+    """
+    flagged = np.flatnonzero(np.logical_or.reduce([quality.flag(name) for name in names]))
+    worst = flagged[np.argsort(-quality.gap_days[flagged].round(1), kind="stable")[:most]]
+    rows = quality.table(worst).to_dict("records")
+    return len(flagged), [{str(name): value for name, value in row.items()} for row in rows]

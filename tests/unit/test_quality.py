@@ -81,7 +81,8 @@ def test_flags_are_what_the_bounds_say(store):
     assert (table["outside"] == (quality.inside < 0.8)).all()
     assert (table["heterogeneous"] == (np.nan_to_num(quality.std) > 0.3)).all()
     assert counted(quality) == {name: int(table[name].sum()) for name in FLAGS}
-    rows = flagged_zones(quality, ["gap"])
+    count, rows = flagged_zones(quality, ["gap"])
+    assert count == len(rows) and flagged_zones(quality, ["gap"], 2) == (count, rows[:2])
     assert {row["zone"] for row in rows} == set(table["zone"][table["gap"]])
     assert [row["gap_days"] for row in rows] == sorted((row["gap_days"] for row in rows), reverse=True)
 

@@ -61,12 +61,14 @@ def test_tiles_that_ask_for_quality_at_once_cost_one_assessment(tmp_path, monkey
     began, assess, made = threading.Barrier(6), flagging.assess, []
     monkeypatch.setattr(flagging, "assess", lambda *words: made.append(words[1:3]) or assess(*words))
 
-    def tile(days: int) -> bytes:
+    def tile(start: str) -> bytes:
         began.wait(20)
-        return ask(app, f"/api/d/mine/tiles/zones/13/4164/2726?colour=gap_days&gap_days={days}").body
+        return ask(app, f"/api/d/mine/tiles/zones/13/4164/2726?colour=gap_days&start={start}").body
 
     with ThreadPoolExecutor(6) as pool:
-        bodies = list(pool.map(tile, [20, 21] * 3))
+        bodies = list(pool.map(tile, ["2024-03-01", "2024-03-02"] * 3))
+    counts = [ask(app, f"/api/d/mine/flags?start=2024-03-01&gap_days={days}").json["counts"] for days in (5, 15)]
+    assert [each["gap"] for each in counts] == [3, 0], "other bounds are no other measures"
     assert made == [("parcels", "NDVI")] * 2
     assert b"winter wheat" in bodies[0] and len(set(bodies)) == 1
     service.close()
