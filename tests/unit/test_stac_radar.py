@@ -207,10 +207,14 @@ def test_what_is_wrong_is_named(tmp_path: Path):
         server.every = status(503)
         with pytest.raises(SceneError, match="cannot be read"):
             window(scene, "VH@10m")
+    path = write_item(tmp_path / "here")
     item = json.loads(path.read_text())
-    item["assets"]["vv"] |= {"raster:bands": [{"unit": "dB"}]}
+    item["assets"]["vv"]["raster:bands"] = [{"offset": -40}]
     path.write_text(json.dumps(item))
-    assert "dB" in refused(path) or "cannot be read" in refused(path)
+    assert "has an offset of -40: it is no linear power" in refused(path)
+    item["assets"]["vv"]["raster:bands"] = [{"unit": "dB"}]
+    path.write_text(json.dumps(item))
+    assert "its values are in dB" in refused(path)
     item["assets"] = {"tilejson": item["assets"]["tilejson"]}
     path.write_text(json.dumps(item))
     assert "it has no asset vv, vh, hh or hv" in refused(path)
