@@ -13,6 +13,8 @@ from hpckit.base import account
 from hpckit.errors import HpckitError
 from hpckit.sites.places import site_files, user_folder
 
+pytestmark = pytest.mark.slow
+
 PICTURE = """
 import logging, os
 logging.basicConfig(level=logging.WARNING)

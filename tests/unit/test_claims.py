@@ -20,6 +20,8 @@ from hpckit.base.claims import hold, holder
 from hpckit.errors import BusyError, FileUnavailableError
 from tests.faulty import ENOTSUPP, faulty, needs_cc
 
+pytestmark = pytest.mark.slow
+
 COUNTING = """
 import sys, time
 from pathlib import Path

@@ -38,6 +38,8 @@ from tests.servers import files
 from tests.servers.files import FileServer, serve
 from tests.stac_samples import write_raster
 
+pytestmark = pytest.mark.slow
+
 QUIET = Console(quiet=True)
 SIZE, COUNT = 50_000, 6
 

@@ -16,6 +16,8 @@ from tests.graph_examples import Graph, calling, node, of
 from tests.unit.test_graph_lowering import graphs, jobs
 from tests.unit.test_graph_sources import sample  # noqa: F401 -- a fixture
 
+pytestmark = pytest.mark.slow
+
 
 @given(st.integers(-50, 50), st.integers(1, 300), st.integers(1, 90), st.integers(-1000, 1000), st.integers(0, 9))
 def test_parts_cover_a_window_once(top: int, height: int, rows: int, first: int, left: int) -> None:

@@ -19,6 +19,8 @@ from hpckit.space.box import Box
 from tests.graph_examples import Graph, calling, load, node, of
 from tests.unit.test_graph_sources import sample  # noqa: F401 -- a fixture
 
+pytestmark = pytest.mark.slow
+
 BOX = {"west": 605_000, "south": 5_792_000, "east": 616_000, "north": 5_799_000, "crs": 32631}
 TRIANGLE = {"type": "Polygon", "coordinates": [[[4.6, 52.2], [4.7, 52.2], [4.6, 52.3], [4.6, 52.2]]]}
 OVER_TIME = {

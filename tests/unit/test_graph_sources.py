@@ -33,6 +33,8 @@ from hpckit.space.box import Box
 from hpckit.space.frame import Frame
 from tests.unit.look_samples import acquisition, write_cube
 
+pytestmark = pytest.mark.slow
+
 CAMPAIGN = """\
 name: sample
 aoi: [2.0, 51.0, 7.0, 53.0]

@@ -23,6 +23,8 @@ from tests.servers.files import FileServer, serve
 from tests.stac_samples import SENSED, write_item
 from tests.unit.test_stac_items import pixels
 
+pytestmark = pytest.mark.slow
+
 HERE = ["127.0.0.1"]
 DATES = 3
 

@@ -22,6 +22,8 @@ from hpckit.testing.landscape import noise
 from hpckit.testing.safe import ProductSpec
 from tests.products import FIRST
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1130, 1221)
 LEVELS = 3
 B04 = SENTINEL2.parse("B04@10m")

@@ -17,6 +17,8 @@ from hpckit.runs.status import StageStatus, Status
 from hpckit.testing.signatures import INJECTIONS, zone_layer
 from tests.unit import map_samples
 
+pytestmark = pytest.mark.slow
+
 
 def parsed(html: str) -> ElementTree.Element:
     return ElementTree.fromstring(html)

@@ -13,6 +13,8 @@ from hpckit.look.quicklook import Composition, compose, draw_index, draw_rgb
 from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.space.zones import ZoneLayer
 
+pytestmark = pytest.mark.slow
+
 WEST, NORTH = 500_000.0, 5_700_000.0
 NDVI = SENTINEL2.pictures.index
 EXTENT = PictureExtent(32631, WEST, NORTH, 10, (80, 100))

@@ -21,6 +21,8 @@ from hpckit.sites.parts import Energy
 from tests.frozen_samples import freeze
 from tests.unit.look_samples import CAMPAIGN, make_campaign
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2024, 11, 1, 9, 0, tzinfo=UTC)
 
 

@@ -20,6 +20,8 @@ from hpckit.space.vector.project import transformer
 from tests.unit import map_samples
 from tests.unit.look_samples import acquisition, write_cube
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (96, 120)
 CORNERS = {"31UFT": (600_000.0, 5_800_020.0), "31UFU": (600_960.0, 5_800_200.0), "31UGT": (601_500.0, 5_799_600.0)}
 DAYS = {"31UFT": [1, 11], "31UFU": [1, 6, 11], "31UGT": [6]}

@@ -31,6 +31,8 @@ from hpckit.serve.openeo.settings import OnDemandSettings
 from hpckit.serve.settings import Settings
 from tests import graph_examples, small_campaign
 
+pytestmark = pytest.mark.slow
+
 QUIET = Console(quiet=True)
 SHAPE = (4, 2, 2)
 FULL = 2.0**21 * 0.8

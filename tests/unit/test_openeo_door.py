@@ -23,6 +23,8 @@ from tests.asgi import Answer, ask, basic
 from tests.unit.look_samples import make_campaign
 from tests.unit.serve_samples import ANNA, BERT, serve
 
+pytestmark = pytest.mark.slow
+
 ROOT = "/openeo/1.2"
 NDVI = {"add": {"process_id": "add", "arguments": {"x": 1, "y": 2}, "result": True}}
 

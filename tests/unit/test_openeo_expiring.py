@@ -20,6 +20,8 @@ from tests.unit.look_samples import make_campaign
 from tests.unit.serve_samples import ANNA, serve
 from tests.unit.test_openeo_door import ROOT, token_of
 
+pytestmark = pytest.mark.slow
+
 DAYS = 10
 DAY_S = 86_400
 

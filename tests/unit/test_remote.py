@@ -31,6 +31,8 @@ from tests.servers import files
 from tests.servers.files import FileServer, serve
 from tests.stac_samples import write_raster
 
+pytestmark = pytest.mark.slow
+
 SIZE = 200_000
 
 

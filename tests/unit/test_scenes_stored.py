@@ -26,6 +26,8 @@ from hpckit.space import footprint
 from hpckit.testing.safe import ProductSpec, write_product
 from tests.products import read_safe as read_product
 
+pytestmark = pytest.mark.slow
+
 PIXELS = {
     "B04@10m": np.arange(3600, dtype=np.uint16).reshape(60, 60) + 1001,
     "B04@20m": np.full((30, 30), 2000, np.uint16),

@@ -18,6 +18,8 @@ from hpckit.runs.run import Run
 from hpckit.testing.signatures import batch, header, zone_layer
 from tests.integration.test_sync import compute, make_campaign
 
+pytestmark = pytest.mark.slow
+
 LAYER = zone_layer()
 
 

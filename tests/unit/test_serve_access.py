@@ -22,6 +22,8 @@ from hpckit.serve.limits import Attempts, Buckets, Turns
 from hpckit.serve.problems import Problem
 from hpckit.serve.settings import ACTIONS, Grant
 
+pytestmark = pytest.mark.slow
+
 EGI = "urn:mace:egi.eu:group:eo.example.org:crops:role=member#aai.egi.eu"
 SRAM = "urn:mace:surf.nl:sram:group:uni:eo:writers"
 PART = st.text(string.ascii_letters + string.digits + "._-=#*+()[]\\^$|?@ \n\u00e4", min_size=1, max_size=12)

@@ -22,6 +22,8 @@ from tests.asgi import Answer, ask, basic
 from tests.unit.look_samples import make_campaign
 from tests.unit.serve_samples import ANNA, BERT, EVE, serve, write_users
 
+pytestmark = pytest.mark.slow
+
 PARCEL = "/query/parcelByID?aoi=nl&year=2024&pid=17"
 
 

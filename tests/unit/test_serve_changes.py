@@ -18,6 +18,8 @@ from tests.frozen_samples import freeze
 from tests.unit.look_samples import make_campaign, make_two_reductions, make_zones
 from tests.unit.serve_samples import serve
 
+pytestmark = pytest.mark.slow
+
 Ask = Callable[[str], Answer]
 
 

@@ -32,6 +32,8 @@ from tests.asgi import ask
 from tests.unit.look_samples import EPSG, SHAPES, ULX, ULY, make_arrays, make_campaign
 from tests.unit.serve_samples import ANNA, serve
 
+pytestmark = pytest.mark.slow
+
 NL = "aoi=nl&year=2024"
 DAYS = "start_date=2024-01-01&end_date=2024-12-31"
 

@@ -23,6 +23,8 @@ from hpckit.catalogue import federation
 from hpckit.serve.settings import CatalogueSettings, Grant, Settings
 from tests.servers.serving import serving
 
+pytestmark = pytest.mark.slow
+
 BEGIN = datetime(2024, 3, 1, 10, 30, tzinfo=UTC)
 
 

@@ -34,6 +34,8 @@ from hpckit.serve.stac.query import Search
 from tests.servers.serving import serving
 from tests.servers.stac import FILTER, SORT, StacServer, page_of_text, send, serve, silent, status
 
+pytestmark = pytest.mark.slow
+
 L2A = "sentinel-2-l2a"
 
 

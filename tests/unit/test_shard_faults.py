@@ -25,6 +25,8 @@ from tests import products
 from tests.products import EDGE, stored
 from tests.unit.test_cube import B04, SCL, cube_spec, fill
 
+pytestmark = pytest.mark.slow
+
 TILE = "31UFU"
 KEY = f"{TILE}/r10m/B04/c/0/0/0"
 NEIGHBOUR = f"{TILE}/r10m/B04/c/0/1/0"

@@ -18,6 +18,8 @@ from hpckit.errors import SpoolError, SpoolFormatError
 from hpckit.reduce.signatures.spool import SignatureBatch, read_segment, segments, spool_id, write_segment
 from hpckit.testing.signatures import batch, header, zone_layer
 
+pytestmark = pytest.mark.slow
+
 HEADER = header(zone_layer())
 
 

@@ -21,6 +21,8 @@ from tests import products
 from tests.products import stored
 from tests.unit.test_cube import B04, cube_spec, fill, plane
 
+pytestmark = pytest.mark.slow
+
 KEY = "B04@10m"
 
 
