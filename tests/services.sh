@@ -75,6 +75,14 @@ if [[ " $* " = *" openeo "* ]] && [ ! -x "$openeo/bin/openeo-auth" ]; then
         echo "openEO's clients cannot be installed; their tests will be skipped" >&2
 fi
 
+# JupyterLab in an environment of its own, as a hub has it: kernels run in that of hpckit.
+lab="$(dirname "$0")/../.cache/lab"
+if [[ " $* " = *" serve "* ]] && [ ! -x "$lab/bin/jupyter-lab" ]; then
+    { python3 -m venv "$lab" && "$lab/bin/python" -m pip install --quiet --disable-pip-version-check \
+        'jupyterlab==4.6.6' 'jupyter-server-proxy==4.6.0'; } ||
+        echo "JupyterLab cannot be installed; its tests will be skipped" >&2
+fi
+
 if [ "${#packages[@]}" -eq 0 ]; then
     exit 0
 fi
