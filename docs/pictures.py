@@ -232,6 +232,7 @@ def _draw(folder: Path) -> None:
     (work / "terminal.svg").write_text(Terminal(folder).picture(*SESSION))
     _draw_terminals(AFTER, folder / "demo", work)
     _draw_maps(folder, work)
+    _draw_damage(folder, work)
     for name, (command, *words) in DRAWN.items():
         _hpckit(folder, command, CAMPAIGN, *words, folder / f"{name}.png")
         _shrink(folder / f"{name}.png", work / f"{name}.webp")
@@ -241,7 +242,6 @@ def _draw(folder: Path) -> None:
     _hpckit(folder, "markers", CAMPAIGN)
     _hpckit(folder, "series", CAMPAIGN, "--zone", "P0537", "--plot", folder / "markers.png")
     _shrink(folder / "markers.png", work / "markers.webp")
-    _draw_damage(folder, work)
     _draw_step(folder, work)
     _draw_rasters(folder / "rasters", work)
     _draw_items(folder / "items", work)

@@ -140,7 +140,7 @@ def _fitting(output: str) -> Iterator[Text]:
     for line in Text.from_ansi(output).split("\n", allow_blank=True):
         line.rstrip()
         while len(line) > COLUMNS:
-            gap = max(re.finditer(" {2,}", line.plain), key=lambda found: len(found[0]), default=None)
+            gap = max(re.finditer("(?<=[^ ]) {2,}", line.plain), key=lambda found: len(found[0]), default=None)
             more = len(line) - COLUMNS
             if gap and len(gap[0]) > more + 2:  # a column of which nothing is filled
                 line = line[: gap.start()] + Text(" " * (len(gap[0]) - more)) + line[gap.end() :]
