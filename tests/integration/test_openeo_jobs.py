@@ -424,7 +424,9 @@ def test_on_pbs(ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             monkeypatch.setenv(name, value)
         with door(tmp_path, ingested, site=str(tmp_path / "lab.yaml"), retries=0) as anna:
             (tmp_path / "other.sh").write_text("#!/bin/sh\nsleep 600\n")
-            other = pbs.run("qsub", "-l", "select=1:ncpus=2", str(tmp_path / "other.sh")).stdout.strip()
+            other = pbs.run(
+                "qsub", "-l", "select=1:ncpus=2", "-o", str(tmp_path), "-e", str(tmp_path), str(tmp_path / "other.sh")
+            ).stdout.strip()
             stopped, job = anna.create(graph()), anna.create(graph(spatial_extent=SMALL))
             anna.start(stopped)
             anna.start(job)
