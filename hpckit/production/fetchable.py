@@ -27,8 +27,8 @@ from hpckit.inputs.uri import is_remote
 from hpckit.runs.journal import read_journal
 from hpckit.sensors.bands import BandRef
 from hpckit.sensors.items import addresses
-from hpckit.sensors.model import Scene
-from hpckit.sensors.needs import files_read
+from hpckit.sensors.model import Asset, Scene
+from hpckit.sensors.needs import files_beside, files_read
 
 NOTES: Final = "fetched.jsonl"
 _NOTE_FILE: Final = re.compile(r"fetched(-[^/]+)?\.jsonl")
@@ -139,16 +139,16 @@ def _by_name(files: Iterable[Fetchable]) -> list[Fetchable]:
 
 def _files(spec: CubeSpec, scene: Scene, refs: Iterable[BandRef]) -> Iterator[Fetchable]:
     keys = files_read(scene, refs, spec.sensor.mask, spec.reading)
-    return (file for file in (_file(scene, key) for key in keys) if file is not None)
+    assets = {**{key: scene.assets[key] for key in keys}, **files_beside(scene, keys)}
+    return (file for file in (_file(scene, *item) for item in assets.items()) if file is not None)
 
 
 def _scenes(tiles: Tiles) -> Iterator[Scene]:
     return (scene for items in tiles.acquisitions.values() for item in items for scene in item.scenes)
 
 
-def _file(scene: Scene, key: str) -> Fetchable | None:
-    """The remote file of a band; None for one of this machine, or of which the size is not known."""
-    asset = scene.assets[key]
+def _file(scene: Scene, key: str, asset: Asset) -> Fetchable | None:
+    """A remote file; None for one of this machine, or of which the size is not known."""
     if not asset.is_remote or asset.nbytes is None:
         return None
     name = copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest)

@@ -133,6 +133,10 @@ def scene_of(item: Mapping[str, Any], details: Callable[[Any], Hashable] = lambd
         sensed=datetime.fromisoformat(told["sensed"]),
         frame=_frame(told["frame"]),
         assets=assets,
+        beside={
+            name: Asset(uri, nbytes=nbytes, digest=digest)
+            for name, (uri, nbytes, digest) in told.get("beside", {}).items()
+        },
         footprint=geometry if isinstance(geometry, shapely.Geometry) else _outline(geometry),
         details=details(told["details"]),
     )
@@ -162,12 +166,14 @@ def _frozen(scene: Scene, details: object) -> dict[str, Any]:
         place = asset.crs, asset.transform, asset.shape
         assets[key] = [asset.uri, boxes.setdefault(place, len(boxes)), *_rest_of(asset)]
     frame = scene.frame
+    beside = {name: [asset.uri, asset.nbytes, asset.digest] for name, asset in sorted(scene.beside.items())}
     return {
         **{name: getattr(scene, name) for name in _PLAIN},
         "sensed": scene.sensed.isoformat(),
         "frame": frame and [frame.tile, frame.epsg, frame.ulx, frame.uly, sorted(frame.shapes.items())],
         "boxes": list(boxes),
         "assets": assets,
+        **({"beside": beside} if beside else {}),
         "details": details,
     }
 

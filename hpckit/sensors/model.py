@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,6 +130,9 @@ class Scene:
     """The tile on which it lies; None for a product that lies across tiles, until the sensor places it."""
     assets: Mapping[str, Asset]
     """Its rasters by `BandRef.key` (`B04@10m`); a file that serves pixels of several sizes stands once for each."""
+    beside: Mapping[str, Asset] = field(default_factory=dict)
+    """Files on servers that the pixels of a band are computed with, by band and kind (`VV/calibration`); of each, the
+    size and digest, so that a copy can be fetched. Those beside images of this machine are not listed."""
     footprint: shapely.Geometry | None = None
     """Outline of the data in longitude and latitude."""
     missing: tuple[str, ...] = ()
@@ -142,6 +145,7 @@ class Scene:
     def __post_init__(self) -> None:
         """Make it a value that can be hashed, whatever mapping was given."""
         object.__setattr__(self, "assets", frozen(self.assets))
+        object.__setattr__(self, "beside", frozen(self.beside))
 
     @property
     def tile(self) -> str:

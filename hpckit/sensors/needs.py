@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hpckit.sensors.bands import BandRef
+from hpckit.sensors.bands import BandRef, split_key
 from hpckit.sensors.masks import MaskBand
-from hpckit.sensors.model import Scene
+from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.occupancy import mask_ref
 from hpckit.sensors.reader import Treatment
 
@@ -25,3 +25,15 @@ def files_read(scene: Scene, refs: Iterable[BandRef], mask: MaskBand | None, tre
     if mask is not None and treatment.skip_cloudy is not None:
         wanted += [coarse_mask(mask, ref.resolution_m) for ref in wanted if not ref.band.is_mask]
     return {source_band(scene, ref).key for ref in wanted if scene.sizes(ref.name)}
+
+
+def files_beside(scene: Scene, keys: Iterable[str]) -> dict[str, Asset]:
+    """Files on servers that are read with those of bands, by `Scene.beside`.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        `BandRef.key` of the bands.
+    """
+    bands = {split_key(key)[0] for key in keys}
+    return {name: asset for name, asset in scene.beside.items() if name.partition("/")[0] in bands}

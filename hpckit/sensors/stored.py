@@ -19,9 +19,10 @@ from hpckit.inputs.transfer import digest_of_tag
 from hpckit.inputs.uri import name_of
 from hpckit.sensors.content import content_of
 from hpckit.sensors.integrity import MANIFEST, listed_files, spelt_digest
-from hpckit.sensors.model import Scene
+from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1 import product as sentinel1
 from hpckit.sensors.sentinel1.eopf.product import is_group, read_eopf
+from hpckit.sensors.sentinel1.grd import beside
 from hpckit.sensors.sentinel1.product import named
 from hpckit.sensors.sentinel2 import aws
 from hpckit.sensors.sentinel2 import product as sentinel2
@@ -151,8 +152,13 @@ def _listed(files: StoredFiles) -> Mapping[str, tuple[int, str, str]]:
 
 def _with_files(scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int, str, str]]) -> Scene:
     """A scene with what the store and the manifest say of its files; one that is half written counts as missing."""
-    assets, cut = {}, []
-    for key, asset in scene.assets.items():
+    annotation = beside(scene, files) if scene.sensor == "sentinel-1" else {}
+    wanted = [
+        *((key, asset) for key, asset in scene.assets.items()),
+        *((key, Asset(files.uri(name))) for key, name in annotation.items()),
+    ]
+    found, cut = dict[str, Asset](), []
+    for key, asset in wanted:
         name = files.name_of(asset.uri)
         size, algorithm, text = listed.get(name, (-1, "", ""))
         if size not in (-1, files.size(name)):
@@ -160,7 +166,9 @@ def _with_files(scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int
             continue
         # A digest proves a whole file; without one, the tag still tells one version from another.
         digest = spelt_digest(algorithm, text) or digest_of_tag(files.tag(name))
-        assets[key] = replace(asset, nbytes=files.size(name), digest=digest)
+        found[key] = replace(asset, nbytes=files.size(name), digest=digest)
+    assets = {key: asset for key, asset in found.items() if key in scene.assets}
     if not assets:
         raise SceneError(f"{files.name}: incomplete: none of its image files has the size that {MANIFEST} says")
-    return replace(scene, assets=assets, missing=(*scene.missing, *cut))
+    sidecars = {key: asset for key, asset in found.items() if key in annotation}
+    return replace(scene, assets=assets, beside=sidecars, missing=(*scene.missing, *cut))

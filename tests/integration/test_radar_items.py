@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,15 +12,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
+import zarr
+from lxml import etree
 from odc.geo.geobox import GeoBox
 
+from hpckit import api
+from hpckit.base.console import Console
+from hpckit.campaign.campaign import load_campaign
 from hpckit.catalogue.foreign import read_items
+from hpckit.catalogue.stac import from_item, to_item
 from hpckit.errors import SceneError
+from hpckit.inputs import fetched
+from hpckit.production.driver import run_campaign
+from hpckit.production.fetchable import read_notes
 from hpckit.sensors.model import Scene
+from hpckit.sensors.sentinel1.terrain import read_geometry
 from hpckit.sensors.stac.options import ItemOptions
 from tests.integration.test_radar_eopf import _forget, delivered, serving, stored, target
-from tests.integration.test_radar_grd_real import NAME, STEM, real, safe
+from tests.integration.test_radar_grd_real import CAMPAIGN, NAME, STEM, corner, real, safe, write_dem
 from tests.servers.files import status
+from tests.small_campaign import write_zones
 
 __all__ = ["delivered", "real", "safe", "target"]
 pytestmark = [pytest.mark.integration, pytest.mark.realdata]
@@ -27,6 +40,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.realdata]
 SAMPLES = "stac-items/static/stactools-sentinel1/grd"
 SAMPLE = "S1A_IW_GRDH_1SDV_20210809T173953_20210809T174018_039156_049F13"
 PRODUCT = NAME.removesuffix(".SAFE")
+KINDS = ("product", "calibration", "noise")
 SHORT = {"measurement/iw-vv.tiff", "annotation/iw-vv.xml", "annotation/calibration/calibration-iw-vv.xml"}
 
 
@@ -63,15 +77,20 @@ def short_copy(safe: Path, folder: Path) -> Path:
     return made
 
 
-def say_size(product: Path) -> None:
-    """Let the manifest say how large the image is that the test made; stores compare that."""
-    text, image = (product / "manifest.safe").read_text(), product / "measurement" / f"{STEM}.tiff"
-    if image.exists():
-        changed = re.sub(
-            rf'size="\d+"(>\s*<fileLocation[^>]*{STEM}\.tiff)', rf'size="{image.stat().st_size}"\1', text
-        )
-        assert changed != text
-        (product / "manifest.safe").write_text(changed)
+def say_truth(product: Path) -> None:
+    """Let the manifest say what the files are that the test made; stores compare that."""
+    tree = etree.parse(product / "manifest.safe")
+    changed = 0
+    for stream in tree.iterfind(".//{*}byteStream"):
+        path = product / stream.find("{*}fileLocation").get("href")
+        if path.is_file():
+            stream.set("size", str(path.stat().st_size))
+            checksum = stream.find("{*}checksum")
+            assert checksum.get("checksumName") == "MD5"
+            checksum.text = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            changed += 1
+    assert changed >= 4 or not (product / "measurement" / f"{STEM}.tiff").exists()
+    tree.write(product / "manifest.safe")
 
 
 def only(folder: Path, item: dict[str, Any]) -> Scene:
@@ -88,8 +107,9 @@ def require_same(scene: Scene, delivered: Scene) -> None:
         key: replace(delivered.assets[key], uri=asset.uri, nbytes=asset.nbytes, digest=asset.digest)
         for key, asset in scene.assets.items()
     }
+    assert scene.beside.keys() == ({f"VV/{kind}" for kind in KINDS} if scene.assets["VV@10m"].is_remote else set())
     assert scene.made_of.startswith(f"{PRODUCT} ") and scene.href.endswith(f"items.json#{PRODUCT.rpartition('_')[0]}")
-    left_out = {"href": scene.href, "content": scene.content, "missing": scene.missing}
+    left_out = {"href": scene.href, "content": scene.content, "missing": scene.missing, "beside": scene.beside}
     assert replace(delivered, assets=assets, **left_out) == scene
 
 
@@ -107,7 +127,7 @@ def test_an_item_is_the_product_and_holds_its_backscatter(
 ):
     served = tmp_path / "served"
     product = short_copy(safe, served) if names == "short" else shutil.copytree(safe, served / NAME)
-    say_size(product)
+    say_truth(product)
     with serving(served, monkeypatch) as server:
         base = {"here": f"served/{product.name}", "store": f"s3://served/{product.name}"}
         place = base.get(where, f"{server.url}/{product.name}")
@@ -122,7 +142,7 @@ def test_an_item_is_the_product_and_holds_its_backscatter(
         _forget()
         np.testing.assert_array_equal(stored(scene, target), stored(delivered, target))
         again = only(tmp_path, item)
-        assert again == scene
+        assert again == scene == from_item(to_item(scene))
         if where in ("web", "signed"):
             asked = {path.rpartition("/")[2] for path, _, _ in server.requests}
             assert not any(name.startswith("rfi") for name in asked)
@@ -160,3 +180,73 @@ def test_a_product_that_is_not_there_or_not_whole(
         assert "its images are of several products" in refused(item)
         item["assets"]["vv"]["href"] = item["assets"]["vh"]["href"] = f"{server.url}/{STEM}.tiff"
         assert "lies in no product" in refused(item)
+
+
+def with_vh(product: Path) -> Path:
+    """The product, whole: with files of VH, which are those of VV."""
+    for file in [path for path in product.rglob("*") if STEM in path.name]:
+        other = file.name.replace("-vv-", "-vh-").replace("-001", "-002")
+        shutil.copy(file, file.with_name(other))
+    say_truth(product)
+    return product
+
+
+def campaign_of(folder: Path, safe: Path, paths: str) -> Path:
+    """A campaign of 5 km around the corner of the image."""
+    folder.mkdir()
+    geometry = read_geometry(STEM, (safe / "annotation" / f"{STEM}.xml").read_bytes())
+    x, y = corner(geometry, 800.0)
+    write_zones(folder / "zones.gpkg", [shapely.box(x, y - 400, x + 210, y - 200)], crs="EPSG:32633")
+    write_dem(folder / "dem.tif", 800.0)
+    text = CAMPAIGN.format(scenes=paths).replace("  collection", "  hosts: [127.0.0.1]\n  collection")
+    (folder / "c.yaml").write_text(text)
+    return folder / "c.yaml"
+
+
+def pixels_of(campaign: Path) -> dict[str, np.ndarray]:
+    """The band's arrays of a campaign's cube, after a run."""
+    _forget()
+    loaded = load_campaign(campaign)
+    result = run_campaign(loaded, Console(quiet=True), workers=1)
+    assert result.exit_code == 0, result
+    found = {
+        path.relative_to(loaded.cube_path).as_posix(): np.asarray(zarr.open_array(path, mode="r")[:])
+        for path in loaded.cube_path.glob("*/*/VV")
+    }
+    assert found and all(array.any() for array in found.values())
+    return found
+
+
+@pytest.mark.parametrize("where", ["web", "store"])
+def test_what_was_fetched_suffices_without_a_network(
+    where: str, shared_data: Path, safe: Path, delivered: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fetched, "_folders", {})
+    served = tmp_path / "served"
+    product = with_vh(shutil.copytree(safe, served / NAME))
+    here = pixels_of(campaign_of(tmp_path / "here", safe, str(product)))
+    with serving(served, monkeypatch) as server:
+        place = f"{tmp_path}/items.json" if where == "web" else "s3://served"
+        (tmp_path / "items.json").write_text(json.dumps(sample(shared_data, f"{server.url}/{NAME}")))
+        campaign = campaign_of(tmp_path / "there", safe, place)
+        found = api.fetch(campaign)
+        assert (found.files, found.failed) == (4, []), "the image, and what calibrates it; not VH"
+        listed = api.fetch(campaign)
+        assert (listed.files, listed.there, listed.failed) == (0, 4, [])
+    copies = {path.name.rpartition("-")[0]: path for path in (campaign.parent / "fetched").glob("*/*.*")}
+    assert copies.keys() == {STEM, f"calibration-{STEM}", f"noise-{STEM}"}
+    assert {path.suffix for path in (campaign.parent / "fetched").glob("*/*")} == {".xml", ".tiff"}
+
+    noise = copies[f"noise-{STEM}"]
+    whole = noise.read_bytes()
+    noise.write_bytes(whole[:-1] + b" ")
+    (wrong,) = api.verify_fetched(campaign).failed
+    assert wrong.name.endswith(noise.name) and "another digest" in wrong.reason
+    noise.write_bytes(whole)
+    assert api.verify_fetched(campaign).right == len(read_notes(campaign.parent / "fetched")) == 4
+    there = pixels_of(campaign)
+    assert there.keys() == here.keys()
+    for name, array in here.items():
+        np.testing.assert_array_equal(there[name], array)
+    assert api.remove_fetched(campaign).files == 4
+    assert not list((campaign.parent / "fetched").glob("*/*"))

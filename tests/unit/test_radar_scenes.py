@@ -22,6 +22,7 @@ from hpckit.catalogue.stac import from_item, to_item
 from hpckit.errors import SceneError
 from hpckit.sensors.model import Scene, bands_in
 from hpckit.sensors.sentinel1.model import orbit_state_at, radar_of, relative_orbit
+from hpckit.sensors.sentinel1.sensor import SENTINEL1
 from hpckit.testing.radar import RadarSpec, write_card_bs, write_series
 from tests.products import read_product
 
@@ -213,6 +214,7 @@ def test_dimap_with_one_band_gone_is_incomplete(tmp_path):
     (header.with_suffix(".data") / "Gamma0_VH.img").unlink()
     scene = only(tmp_path)
     assert scene.missing == ("Gamma0_VH.img",) and set(scene.assets) == {"VV@10m", "VV@20m"}
+    assert SENTINEL1.is_lost(scene, "VH") and not SENTINEL1.is_lost(scene, "VV")
 
 
 def test_truncated_envi_is_refused(tmp_path):

@@ -13,6 +13,7 @@ import shapely
 
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files
+from hpckit.sensors.bands import split_key
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.model import ESA_NAME, OrbitState, Radar, frame_id, moment, pass_id
 from hpckit.sensors.sentinel2.metadata import Metadata
@@ -48,6 +49,17 @@ def sidecars(measurement: str) -> dict[str, str]:
         "product": f"annotation/{stem}.xml",
         "calibration": f"annotation/calibration/calibration-{stem}.xml",
         "noise": f"annotation/calibration/noise-{stem}.xml",
+    }
+
+
+def beside(scene: Scene, files: Files) -> dict[str, str]:
+    """Annotation files of a raw product that are there, by band and kind (`Scene.beside`)."""
+    images = {split_key(key)[0]: asset for key, asset in scene.assets.items()}
+    return {
+        f"{band}/{kind}": name
+        for band, image in sorted(images.items())
+        for kind, name in sidecars(image.name).items()
+        if name in files and files.size(name) > 0
     }
 
 

@@ -16,6 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
+from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import fault_behind_heights, open_heights, read_heights
 from hpckit.inputs.stored import files_at
@@ -193,7 +194,7 @@ def _geometry_of(scene: Scene, measurement: Asset) -> RadarGeometry:
     """Geometry of an image, by its annotation, or by the arrays beside it."""
     if measurement.array:
         return _array_geometry(measurement.hierarchy, measurement.array.partition("/")[0])
-    return _geometry(_place_of(scene, measurement), sidecars(measurement.name)["product"])
+    return _geometry(*_sidecar_of(scene, measurement, "product"))
 
 
 def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple[Table, Noise | None]:
@@ -202,9 +203,21 @@ def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple
         place, group = measurement.hierarchy, measurement.array.partition("/")[0]
         table = _array_table(place, group, reading.radiometry)
         return table, _array_noise(place, group) if reading.noise else None
-    names, product = sidecars(measurement.name), _place_of(scene, measurement)
-    table = _table(product, names["calibration"], reading.radiometry)
-    return table, _noise(product, names["noise"]) if reading.noise else None
+    table = _table(*_sidecar_of(scene, measurement, "calibration"), reading.radiometry)
+    return table, _noise(*_sidecar_of(scene, measurement, "noise")) if reading.noise else None
+
+
+def _sidecar_of(scene: Scene, measurement: Asset, kind: str) -> tuple[str, str, Path | None]:
+    """Place of the product, name in it of an annotation file of an image, and the copy that was fetched of that."""
+    name = sidecars(measurement.name)[kind]
+    return _place_of(scene, measurement), name, _copy_of(scene, name.rpartition("/")[2])
+
+
+def _copy_of(scene: Scene, name: str) -> Path | None:
+    for key, asset in scene.beside.items():
+        if asset.name == name:
+            return find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes).path
+    return None
 
 
 def _place_of(scene: Scene, measurement: Asset) -> str:
@@ -218,21 +231,26 @@ _array_noise = lru_cache(maxsize=32)(tables.read_noise)
 
 
 @lru_cache(maxsize=32)
-def _geometry(href: str, name: str) -> RadarGeometry:
-    return read_geometry(name.rpartition("/")[2], _files(href).read(name))
+def _geometry(href: str, name: str, copy: Path | None) -> RadarGeometry:
+    return read_geometry(name.rpartition("/")[2], _sidecar(href, name, copy))
 
 
 @lru_cache(maxsize=32)
-def _table(href: str, name: str, radiometry: str) -> Table:
-    return read_calibration(name.rpartition("/")[2], _sidecar(href, name), radiometry)
+def _table(href: str, name: str, copy: Path | None, radiometry: str) -> Table:
+    return read_calibration(name.rpartition("/")[2], _sidecar(href, name, copy), radiometry)
 
 
 @lru_cache(maxsize=32)
-def _noise(href: str, name: str) -> Noise:
-    return read_noise(name.rpartition("/")[2], _sidecar(href, name))
+def _noise(href: str, name: str, copy: Path | None) -> Noise:
+    return read_noise(name.rpartition("/")[2], _sidecar(href, name, copy))
 
 
-def _sidecar(href: str, name: str) -> bytes:
+def _sidecar(href: str, name: str, copy: Path | None) -> bytes:
+    if copy is not None:
+        try:
+            return copy.read_bytes()
+        except OSError as error:
+            raise SceneError(f"{copy} cannot be read") from error
     files = _files(href)
     if name not in files:
         raise SceneError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -30,6 +31,8 @@ _ORBIT_STATE: Final = {
     "flag_values": [0, 1],
     "flag_meanings": "ascending descending",
 }
+_POLARISATIONS: Final = ("VV", "VH", "HH", "HV")
+_IN_NAME: Final = re.compile(rf"(?<![A-Za-z])({'|'.join(_POLARISATIONS)})(?![A-Za-z])", re.IGNORECASE)
 _INCIDENCE: Final = {"long_name": "incidence angle at the middle of the swath", "units": "degree"}
 
 
@@ -141,8 +144,8 @@ class Sentinel1:
         return bool(scene.sizes(ref.name))
 
     def is_lost(self, scene: Scene, name: str) -> bool:
-        """Whether any file is listed and gone."""
-        return bool(scene.missing)
+        """Whether a file is listed and gone that is of the band, or of which the name does not tell the band."""
+        return any(_polarisation(file) in ("", name) or name not in _POLARISATIONS for file in scene.missing)
 
     def start(self, scene: Scene) -> str:
         """Begin of the frame."""
@@ -192,6 +195,12 @@ class Sentinel1:
             "radiometry": radar.radiometry,
             "incidence_angle": None if radar.incidence is None else list(radar.incidence),
         }
+
+
+def _polarisation(file: str) -> str:
+    """Polarisation in the name of a file; empty if it has none."""
+    match = _IN_NAME.search(file)
+    return match[1].upper() if match else ""
 
 
 SENTINEL1: Final = Sentinel1()

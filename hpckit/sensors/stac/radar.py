@@ -25,7 +25,7 @@ from hpckit.inputs.uri import is_remote
 from hpckit.inputs.webfiles import WebFiles
 from hpckit.sensors.content import content_of
 from hpckit.sensors.model import Asset, Scene
-from hpckit.sensors.sentinel1.grd import MANIFEST, folder_of
+from hpckit.sensors.sentinel1.grd import MANIFEST, beside, folder_of
 from hpckit.sensors.sentinel1.naming import from_name
 from hpckit.sensors.sentinel1.product import read_files, read_product
 from hpckit.sensors.sentinel1.rasters import RasterGrid, is_series_file, product_scene, told_by_item
@@ -165,12 +165,15 @@ def _described(files: Files) -> Scene:
     content = content_of(scene, files)
     if not isinstance(files, WebFiles):
         return replace(scene, content=content)
-    names = {key: files.name_of(asset.uri) for key, asset in scene.assets.items()}
-    assets = {
-        key: replace(asset, nbytes=files.size(names[key]), digest=digest_of_tag(files.tag(names[key])))
-        for key, asset in scene.assets.items()
-    }
-    return replace(scene, assets=assets, content=content)
+    assets = {key: _of_version(asset, files) for key, asset in scene.assets.items()}
+    annotation = {key: _of_version(Asset(files.uri(name)), files) for key, name in beside(scene, files).items()}
+    return replace(scene, assets=assets, beside=annotation, content=content)
+
+
+def _of_version(asset: Asset, files: WebFiles) -> Asset:
+    """A file with its size, and what its server calls this version."""
+    name = files.name_of(asset.uri)
+    return replace(asset, nbytes=files.size(name), digest=digest_of_tag(files.tag(name)))
 
 
 def _of_rasters(
