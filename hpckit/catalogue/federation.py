@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import shapely
 
@@ -140,13 +140,15 @@ def search(
         ThreadPoolExecutor(max(1, len(members))) as pool,
     ):
         asked = [pool.submit(_ask, Member(url, client), query, wanted) for url in members]
-        by_product: dict[str, dict[str, Any]] = {}
+        by_product: dict[str, _Taken] = {}
         for done, future in enumerate(asked, 1):
             report, items = future.result()
             found.members.append(report)
             report.copies = sum(not _add(by_product, item, report) for item in items)
             progress(done, len(members))
-    found.items = sorted(by_product.values(), key=lambda item: (time_of(item) or 0, item["id"]))
+    found.items = sorted(
+        (taken.item for taken in by_product.values()), key=lambda item: (time_of(item) or 0, item["id"])
+    )
     return found
 
 
@@ -228,18 +230,26 @@ def _ask(
     return report, items
 
 
-def _add(by_product: dict[str, dict[str, Any]], item: dict[str, Any], report: MemberReport) -> bool:
+class _Taken(NamedTuple):
+    """The item of a product that is taken."""
+
+    item: dict[str, Any]
+    url: str
+    """Of the member that it is from: several may have one host."""
+
+
+def _add(by_product: dict[str, _Taken], item: dict[str, Any], report: MemberReport) -> bool:
     """Add an item; if its product is there already, only a link to it."""
     name = product_of(item) or f"{report.url} {item.get('collection')} {item['id']}"
     known = by_product.get(name)
     if known is None:
         item["properties"] = {**item.get("properties", {}), MEMBER: report.name}
-        by_product[name] = item
+        by_product[name] = _Taken(item, report.url)
         return True
     own = next(iter(links_of(item, "self")), None)
-    if own is not None and known["properties"][MEMBER] != report.name:
+    if own is not None and known.url != report.url:
         copy = {"rel": "alternate", "href": own["href"], "type": "application/geo+json", "title": report.name}
-        known["links"] = [*all_links(known), copy]
+        known.item["links"] = [*all_links(known.item), copy]
     return False
 
 
