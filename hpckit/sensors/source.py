@@ -75,11 +75,11 @@ def open_band(scene: Scene, ref: BandRef, level: int = 0, pixels: int | None = N
         _check_whole(scene, Path(uri), asset.name)
     tiles = _open_tiles(scene, asset, uri, fault) if is_remote(uri) and not level else None
     if tiles is not None:
-        with _told(fault):
+        with told(fault):
             yield tiles
         return
     try:
-        with _told(fault), rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
+        with told(fault), rasterio.Env(**_ONE_THREAD), open_raster(uri, of=scene.id) as source:
             if is_remote(uri):
                 require_same(asset)
             if source.shape != asset.shape:
@@ -99,7 +99,7 @@ def _open_tiles(scene: Scene, asset: Asset, uri: str, fault: str) -> TileRaster 
     if not asset.name.lower().endswith(JPEG_2000):
         return None
     tag = asset.digest.removeprefix(ETAG) if asset.digest.startswith(ETAG) else ""
-    with _told(fault), _unreadable(scene, uri):
+    with told(fault), _unreadable(scene, uri):
         tiles = open_tiles(uri, asset.nbytes, tag)
     if tiles is not None and tiles.shape != asset.shape:
         raise _other_size(scene, asset, tiles.shape)
@@ -142,7 +142,7 @@ def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
     share = 1.0 if pixels is None else pixels / max(1, prod(asset.shape))
     if not asset.name.lower().endswith(JPEG_2000) or share < _WHOLE_SHARE:
         return asset.uri, fault
-    with _told(fault):
+    with told(fault):
         try:
             return str(scratch().bring(asset.uri, asset.nbytes, asset.digest)), fault
         except OSError as error:
@@ -158,7 +158,7 @@ def _warn(text: str) -> None:
 
 
 @contextmanager
-def _told(fault: str) -> Iterator[None]:
+def told(fault: str) -> Iterator[None]:
     """Name what is wrong with a copy where its server does not help either."""
     try:
         yield

@@ -244,6 +244,14 @@ def test_what_was_fetched_suffices_without_a_network(
     assert wrong.name.endswith(noise.name) and "another digest" in wrong.reason
     noise.write_bytes(whole)
     assert api.verify_fetched(campaign).right == len(read_notes(campaign.parent / "fetched")) == 4
+    for cut in (noise, next(noise.parent.glob("*.tiff"))):
+        content = cut.read_bytes()
+        cut.write_bytes(content[:-5])
+        _forget()
+        result = run_campaign(load_campaign(campaign), Console(quiet=True), workers=1)
+        assert result.exit_code == 75, "a copy that is cut is not used, and the server is gone"
+        assert f"its copy {cut} has" in str(result.failed)
+        cut.write_bytes(content)
     there = pixels_of(campaign)
     assert there.keys() == here.keys()
     for name, array in here.items():

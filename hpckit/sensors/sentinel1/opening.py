@@ -14,7 +14,7 @@ from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import is_remote
 from hpckit.sensors.model import Asset, Scene
-from hpckit.sensors.source import require_same
+from hpckit.sensors.source import require_same, told
 
 
 @contextmanager
@@ -26,23 +26,30 @@ def open_image(scene: Scene, image: Asset) -> Iterator[Any]:
     SceneError
         If it cannot be read, or is not the one any more that was scanned.
     """
-    uri = _nearest(scene, image)
+    uri, fault = _nearest(scene, image)
     try:
-        with open_raster(uri, of=scene.id) as source:
+        with told(fault), open_raster(uri, of=scene.id) as source:
             if is_remote(uri):
                 require_same(image)
             yield source
     except RasterioError as error:
-        raise SceneError(f"{scene.id}: {image.name} cannot be read") from fault_behind(uri, error)
+        with told(fault):
+            raise SceneError(f"{scene.id}: {image.name} cannot be read") from fault_behind(uri, error)
     except OSError as error:
-        raise SceneError(f"{scene.id}: {without_secrets(uri)} cannot be read") from error
+        with told(fault):
+            raise SceneError(f"{scene.id}: {without_secrets(uri)} cannot be read") from error
 
 
-def _nearest(scene: Scene, image: Asset) -> str:
-    """Where an image is read; copies are named after one of the pixel sizes under which it stands."""
+def _nearest(scene: Scene, image: Asset) -> tuple[str, str]:
+    """Where an image is read, and what is wrong with a copy of it that is not used.
+
+    Copies are named after one of the pixel sizes under which it stands.
+    """
+    fault = ""
     for key, asset in scene.assets.items() if image.is_remote else ():
         if asset.uri == image.uri:
             copy = find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
             if copy.path is not None:
-                return str(copy.path)
-    return image.uri
+                return str(copy.path), ""
+            fault = copy.fault or fault
+    return image.uri, fault

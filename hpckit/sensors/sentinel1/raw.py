@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
-from hpckit.inputs.fetched import copy_name, find_copy
+from hpckit.inputs.fetched import Copy, copy_name, find_copy
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import fault_behind_heights, open_heights, read_heights
 from hpckit.inputs.stored import files_at
@@ -31,6 +31,7 @@ from hpckit.sensors.sentinel1.grd import folder_of, sidecars
 from hpckit.sensors.sentinel1.opening import open_image
 from hpckit.sensors.sentinel1.reading import RadarReading
 from hpckit.sensors.sentinel1.terrain import RadarGeometry, locate_pixels, read_geometry, sample
+from hpckit.sensors.source import told
 from hpckit.sensors.stac.files import file_of
 from hpckit.space.warp import needed, warp
 
@@ -207,17 +208,17 @@ def _tables_of(reading: RadarReading, scene: Scene, measurement: Asset) -> tuple
     return table, _noise(*_sidecar_of(scene, measurement, "noise")) if reading.noise else None
 
 
-def _sidecar_of(scene: Scene, measurement: Asset, kind: str) -> tuple[str, str, Path | None]:
+def _sidecar_of(scene: Scene, measurement: Asset, kind: str) -> tuple[str, str, Copy]:
     """Place of the product, name in it of an annotation file of an image, and the copy that was fetched of that."""
     name = sidecars(measurement.name)[kind]
     return _place_of(scene, measurement), name, _copy_of(scene, name.rpartition("/")[2])
 
 
-def _copy_of(scene: Scene, name: str) -> Path | None:
+def _copy_of(scene: Scene, name: str) -> Copy:
     for key, asset in scene.beside.items():
         if asset.name == name:
-            return find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes).path
-    return None
+            return find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
+    return Copy(None)
 
 
 def _place_of(scene: Scene, measurement: Asset) -> str:
@@ -231,33 +232,34 @@ _array_noise = lru_cache(maxsize=32)(tables.read_noise)
 
 
 @lru_cache(maxsize=32)
-def _geometry(href: str, name: str, copy: Path | None) -> RadarGeometry:
+def _geometry(href: str, name: str, copy: Copy) -> RadarGeometry:
     return read_geometry(name.rpartition("/")[2], _sidecar(href, name, copy))
 
 
 @lru_cache(maxsize=32)
-def _table(href: str, name: str, copy: Path | None, radiometry: str) -> Table:
+def _table(href: str, name: str, copy: Copy, radiometry: str) -> Table:
     return read_calibration(name.rpartition("/")[2], _sidecar(href, name, copy), radiometry)
 
 
 @lru_cache(maxsize=32)
-def _noise(href: str, name: str, copy: Path | None) -> Noise:
+def _noise(href: str, name: str, copy: Copy) -> Noise:
     return read_noise(name.rpartition("/")[2], _sidecar(href, name, copy))
 
 
-def _sidecar(href: str, name: str, copy: Path | None) -> bytes:
-    if copy is not None:
+def _sidecar(href: str, name: str, copy: Copy) -> bytes:
+    if copy.path is not None:
         try:
-            return copy.read_bytes()
+            return copy.path.read_bytes()
         except OSError as error:
-            raise SceneError(f"{copy} cannot be read") from error
-    files = _files(href)
-    if name not in files:
-        raise SceneError(
-            f"{files.name}: {name.rpartition('/')[2]} is missing: the product cannot be calibrated",
-            hint="fetch the product again, with its folder annotation/calibration",
-        )
-    return files.read(name)
+            raise SceneError(f"{copy.path} cannot be read") from error
+    with told(copy.fault):
+        files = _files(href)
+        if name not in files:
+            raise SceneError(
+                f"{files.name}: {name.rpartition('/')[2]} is missing: the product cannot be calibrated",
+                hint="fetch the product again, with its folder annotation/calibration",
+            )
+        return files.read(name)
 
 
 def _files(href: str) -> Files:
