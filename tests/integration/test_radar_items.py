@@ -233,6 +233,12 @@ def test_what_was_fetched_suffices_without_a_network(
         assert (found.files, found.failed) == (4, []), "the image, and what calibrates it; not VH"
         listed = api.fetch(campaign)
         assert (listed.files, listed.there, listed.failed) == (0, 4, [])
+        if where == "store":
+            staged = campaign_of(tmp_path / "staged", safe, place)
+            staged.write_text(staged.read_text().replace("  hosts:", "  fetch: {}\n  hosts:"))
+            by_stage = pixels_of(staged)
+            assert len(read_notes(staged.parent / "fetched")) == 4, "the stage fetches the same files"
+            assert all(np.array_equal(by_stage[name], array) for name, array in here.items())
     copies = {path.name.rpartition("-")[0]: path for path in (campaign.parent / "fetched").glob("*/*.*")}
     assert copies.keys() == {STEM, f"calibration-{STEM}", f"noise-{STEM}"}
     assert {path.suffix for path in (campaign.parent / "fetched").glob("*/*")} == {".xml", ".tiff"}
