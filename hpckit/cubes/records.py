@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from hpckit.campaign.owner import manifest_folder
@@ -15,19 +17,33 @@ _TILES: Final = 32
 
 
 class Records:
-    """Records of one tile of a cube, or of a composite."""
+    """Records of one tile of a cube, or of a composite; threads may read them while one loads them again."""
 
     def __init__(self, store: Path, tile: str) -> None:
         self._store = store
         self._tile = tile
+        self._loading = Lock()
         self._load()
 
     def get(self, key: str) -> ShardRecord | None:
         """Last record of a shard, as far as it was loaded; without inputs if it was found faulty."""
         return self._manifest.latest(key)
 
-    def reload(self) -> bool:
-        """Read the records again if there are others by now; return whether there were."""
+    def editions(self, key: str) -> Iterator[ShardRecord | None]:
+        """Last record of a shard as far as it was loaded, and again as long as there are others by now."""
+        while True:
+            seen = self._manifest
+            yield seen.latest(key)
+            with self._loading:
+                if self._manifest is seen and not self._load_again():
+                    return
+
+    def reload(self) -> None:
+        """Read the records again if there are others by now."""
+        with self._loading:
+            self._load_again()
+
+    def _load_again(self) -> bool:
         if self._state() == self._loaded:
             return False
         self._load()

@@ -190,7 +190,4 @@ def _misfit(record: ShardRecord, opened: Opened, end: bytes, count: int | None) 
 
 def _records(objects: Objects, key: str) -> Iterator[ShardRecord | None]:
     """Record of a shard, and once more where a run has written records since they were loaded."""
-    records = records_of(objects.path, key.partition("/")[0])
-    yield records.get(key)
-    if records.reload():
-        yield records.get(key)
+    return records_of(objects.path, key.partition("/")[0]).editions(key)
