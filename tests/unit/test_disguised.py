@@ -18,7 +18,10 @@ from hpckit.errors import SceneError
 from hpckit.inputs.opening import open_raster
 from hpckit.sensors.sentinel1.rasters import RasterGrid
 
-pytestmark = pytest.mark.filterwarnings(f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning"),
+    pytest.mark.slow,
+]
 DRIVERS = {".jp2": "JP2OpenJPEG", ".tif": "GTiff", ".img": "ENVI"}
 
 

@@ -18,6 +18,8 @@ from hpckit.sites.login.rehearse import members_example, rehearse_login, steps_o
 from hpckit.sites.login.weblogin import WebLogin, dialogue, serving
 from hpckit.sites.site import Site, find_site
 
+pytestmark = pytest.mark.slow
+
 CHOICE = Choice(co="mycrop", uid="jdoe", org="uni")
 
 

@@ -21,6 +21,8 @@ from hpckit.errors import CatalogueError
 from hpckit.inputs import web
 from tests.servers.stac import FILTER, StacServer, page_of_text, send, serve, silent, status
 
+pytestmark = pytest.mark.slow
+
 AREA = shapely.box(5, 52, 6, 53)
 DAYS = (date(2024, 5, 1), None)
 COLLECTION = "sentinel-2-l2a"

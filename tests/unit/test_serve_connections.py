@@ -17,6 +17,8 @@ from hpckit.serve import connections
 from hpckit.serve.connections import PatientProtocol
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     body = b""

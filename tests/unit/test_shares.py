@@ -15,6 +15,8 @@ import pytest
 from hpckit.inputs import shares, turns
 from hpckit.inputs.shares import Shares
 
+pytestmark = pytest.mark.slow
+
 CONNECTIONS, PER_MINUTE, MINUTE_S = 2, 6, 0.6
 FORK = multiprocessing.get_context("fork")
 

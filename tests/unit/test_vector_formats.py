@@ -21,6 +21,8 @@ from hpckit.space.areafile import AreaFile
 from hpckit.space.crops import zone_labels
 from hpckit.space.zones import read_zones
 
+pytestmark = pytest.mark.slow
+
 COLLECTION = {
     "type": "FeatureCollection",
     "features": [
