@@ -12,8 +12,8 @@ from typing import Any, Final
 from hpckit.base.reading import may_pass, parsed, read_table
 from hpckit.catalogue.items import items_of
 from hpckit.errors import SceneError
-from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.sensors.content import content_of
+from hpckit.sensors.copies import copy_of
 from hpckit.sensors.model import Scene
 from hpckit.sensors.stac.files import PARQUET, href_of, items_in
 from hpckit.sensors.stac.item import read_item
@@ -70,11 +70,7 @@ def read_items(
 
 def _has_copy(scene: Scene) -> bool:
     """Whether a file of a scene was fetched."""
-    return any(
-        asset.is_remote
-        and find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes).path is not None
-        for key, asset in scene.assets.items()
-    )
+    return any(asset.is_remote and copy_of(scene, key, asset).path is not None for key, asset in scene.assets.items())
 
 
 def _items(path: Path) -> Iterator[Mapping[str, Any]]:

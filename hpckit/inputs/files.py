@@ -109,6 +109,20 @@ class Files:
         raise NotImplementedError
 
 
+class RemoteFiles(Files):
+    """Files of a product on a server, which is asked for the content of each once."""
+
+    def __init__(self, name: str, href: str, sizes: Mapping[str, int]) -> None:
+        super().__init__(name, href, sizes)
+        self._content: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        """Content of a file; see `Files.read`."""
+        if name not in self._content:
+            self._content[name] = super().read(name)
+        return self._content[name]
+
+
 class LocalFiles(Files):
     """Files of a product in a folder or in a zip file."""
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from hpckit.base.files import digest_json
 from hpckit.errors import SceneError
-from hpckit.inputs.files import Files, LocalFiles
+from hpckit.inputs.files import Files, LocalFiles, RemoteFiles
 from hpckit.inputs.s3files import fetch, list_below
 from hpckit.inputs.transfer import AbsentError, TransferError
 from hpckit.inputs.uri import is_remote, name_of
@@ -23,7 +23,7 @@ _AS_THEY_ARE: Final = "/!$&'()*+,;=:@~-._"
 """Characters of keys that stand for themselves in a URI."""
 
 
-class StoredFiles(Files):
+class StoredFiles(RemoteFiles):
     """Files of a product in an object store.
 
     Parameters
@@ -43,7 +43,6 @@ class StoredFiles(Files):
         objects = {one.name: one for one in list_below(uri)}
         if not objects:
             raise AbsentError("nothing is there")
-        self._content: dict[str, bytes] = {}
         self._tags = {name: one.tag for name, one in objects.items()}
         super().__init__(name_of(uri), uri, {name: one.size for name, one in objects.items()})
 
@@ -67,12 +66,6 @@ class StoredFiles(Files):
     def checksums(self) -> list[list[object]]:
         """Name, size and entity tag of all files."""
         return [[name, self._sizes[name], self._tags[name]] for name in self.names()]
-
-    def read(self, name: str) -> bytes:
-        """Content of a file, which is asked for once; see `Files.read`."""
-        if name not in self._content:
-            self._content[name] = super().read(name)
-        return self._content[name]
 
     @contextmanager
     def _open(self, name: str) -> Iterator[Iterator[bytes]]:

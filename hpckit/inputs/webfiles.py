@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from hpckit.errors import SceneError
-from hpckit.inputs.files import Files
+from hpckit.inputs.files import RemoteFiles
 from hpckit.inputs.remote import RemoteFile, opened
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import name_of, within
@@ -17,7 +17,7 @@ _REQUEST: Final = 8 * 2**20
 """Bytes of one request."""
 
 
-class WebFiles(Files):
+class WebFiles(RemoteFiles):
     """Files of a product on a web server.
 
     Parameters
@@ -31,7 +31,6 @@ class WebFiles(Files):
     def __init__(self, uri: str, known: Iterable[str] = ()) -> None:
         self._found = _Found(uri)
         self._known = sorted(known)
-        self._content: dict[str, bytes] = {}
         super().__init__(name_of(uri), uri, self._found)
 
     def names(self) -> list[str]:
@@ -49,12 +48,6 @@ class WebFiles(Files):
     def tag(self, name: str) -> str:
         """Entity tag of a file."""
         return self._found.file(name).tag
-
-    def read(self, name: str) -> bytes:
-        """Content of a file, which is asked for once; see `Files.read`."""
-        if name not in self._content:
-            self._content[name] = super().read(name)
-        return self._content[name]
 
     @contextmanager
     def _open(self, name: str) -> Iterator[Iterator[bytes]]:

@@ -21,11 +21,11 @@ from hpckit.cubes.layout import CubeSpec
 from hpckit.cubes.stage import Planning, Stage
 from hpckit.cubes.tiles import Tiles
 from hpckit.inputs.download import digest_of, is_comparable, require_digest
-from hpckit.inputs.fetched import copy_name
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import is_remote
 from hpckit.runs.journal import read_journal
 from hpckit.sensors.bands import BandRef
+from hpckit.sensors.copies import name_of_copy
 from hpckit.sensors.items import addresses
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.needs import files_beside, files_read
@@ -151,7 +151,7 @@ def _file(scene: Scene, key: str, asset: Asset) -> Fetchable | None:
     """A remote file; None for one of this machine, or of which the size is not known."""
     if not asset.is_remote or asset.nbytes is None:
         return None
-    name = copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest)
+    name = name_of_copy(scene, key, asset)
     return Fetchable(asset.uri, asset.nbytes, asset.digest, name)
 
 

@@ -18,7 +18,6 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import CubeError, SceneError
-from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.jpeg2000 import decode_part
 from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.remote import opened
@@ -28,6 +27,7 @@ from hpckit.inputs.transfer import ETAG, replaced, without_secrets
 from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import Band, BandRef
+from hpckit.sensors.copies import copy_of
 from hpckit.sensors.encode import encode
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel2.eopf.reading import open_array
@@ -133,8 +133,7 @@ def _nearest(scene: Scene, ref: BandRef, pixels: int | None) -> tuple[str, str]:
     asset = scene.assets[ref.key]
     if not asset.is_remote:
         return asset.uri, ""
-    name = copy_name(scene.id, ref.key, asset.uri, asset.nbytes, asset.digest)
-    copy, fault = find_copy(name, asset.nbytes)
+    copy, fault = copy_of(scene, ref.key, asset)
     if copy is not None:
         return str(copy), ""
     if fault:

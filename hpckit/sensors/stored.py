@@ -154,7 +154,7 @@ def _with_files(scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int
     """A scene with what the store and the manifest say of its files; one that is half written counts as missing."""
     annotation = beside(scene, files) if scene.sensor == "sentinel-1" else {}
     wanted = [
-        *((key, asset) for key, asset in scene.assets.items()),
+        *scene.assets.items(),
         *((key, Asset(files.uri(name))) for key, name in annotation.items()),
     ]
     found, cut = dict[str, Asset](), []

@@ -96,7 +96,7 @@ def bad_value(name: str, detail: str, *, hint: str | None = None) -> Problem:
 
 def busy(detail: str = "the server has more to do than it can; try again soon") -> Problem:
     """Too much at once, or something that is away for a while."""
-    return Problem(503, "busy", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return _later("busy", detail)
 
 
 def of_error(error: Exception) -> Problem:
@@ -107,11 +107,10 @@ def of_error(error: Exception) -> Problem:
         return _of_store(error)
     if is_temporary(error):
         detail = error.message if isinstance(error, HpckitError) else "files cannot be read at the moment"
-        return Problem(503, "unavailable", _without_paths(detail), headers={"Retry-After": str(RETRY_AFTER_S)})
+        return _later("unavailable", _without_paths(detail))
     if isinstance(error, OSError) and error.errno in _FULL:
         _LOG.error("%s", error)
-        detail = "the disk of the server is full"
-        return Problem(503, "disk-full", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+        return _later("disk-full", "the disk of the server is full")
     if isinstance(error, _NOT_FOUND):
         return Problem(404, error.code, _without_paths(error.message), hint=_hint(error))
     if isinstance(error, HpckitError):
@@ -124,9 +123,12 @@ def _of_store(error: StoreError) -> Problem:
     """Problem of a store; what it says itself is for the log, since it names hosts, users and folders."""
     _LOG.warning("%s", error)
     if is_temporary(error):
-        detail = "the store of the results cannot be read at the moment"
-        return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+        return _later("unavailable", "the store of the results cannot be read at the moment")
     return Problem(404, error.code, "the store has no such results")
+
+
+def _later(code: str, detail: str) -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def answer_problem(request: Request, error: Exception) -> Response:

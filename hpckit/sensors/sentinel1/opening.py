@@ -9,10 +9,10 @@ from typing import Any
 from rasterio.errors import RasterioError
 
 from hpckit.errors import SceneError
-from hpckit.inputs.fetched import copy_name, find_copy
 from hpckit.inputs.opening import fault_behind, open_raster
 from hpckit.inputs.transfer import without_secrets
 from hpckit.inputs.uri import is_remote
+from hpckit.sensors.copies import copy_of
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.source import require_same, told
 
@@ -48,7 +48,7 @@ def _nearest(scene: Scene, image: Asset) -> tuple[str, str]:
     fault = ""
     for key, asset in scene.assets.items() if image.is_remote else ():
         if asset.uri == image.uri:
-            copy = find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
+            copy = copy_of(scene, key, asset)
             if copy.path is not None:
                 return str(copy.path), ""
             fault = copy.fault or fault

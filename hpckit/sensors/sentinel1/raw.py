@@ -16,13 +16,14 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hpckit.errors import SceneError
-from hpckit.inputs.fetched import Copy, copy_name, find_copy
+from hpckit.inputs.fetched import Copy
 from hpckit.inputs.files import Files
 from hpckit.inputs.heights import fault_behind_heights, open_heights, read_heights
 from hpckit.inputs.stored import files_at
 from hpckit.inputs.uri import is_remote
 from hpckit.inputs.zarr_raster import ZarrRaster
 from hpckit.sensors.bands import BandRef
+from hpckit.sensors.copies import copy_of
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.sentinel1.border import CLEAN_SINCE, OLD_DEPTH, erode, mask_border
 from hpckit.sensors.sentinel1.calibration import Noise, Table, calibrate, read_calibration, read_noise
@@ -217,7 +218,7 @@ def _sidecar_of(scene: Scene, measurement: Asset, kind: str) -> tuple[str, str, 
 def _copy_of(scene: Scene, name: str) -> Copy:
     for key, asset in scene.beside.items():
         if asset.name == name:
-            return find_copy(copy_name(scene.id, key, asset.uri, asset.nbytes, asset.digest), asset.nbytes)
+            return copy_of(scene, key, asset)
     return Copy(None)
 
 

@@ -60,8 +60,10 @@ def _is_or_hides(path: Path, *, of_any: bool) -> bool:
 
 
 def _is_product(item: Mapping[str, Any], folder: Path) -> bool:
-    if dialect_of(item) is not None or not is_radar(item):
-        return dialect_of(item) is not None
+    if dialect_of(item) is not None:
+        return True
+    if not is_radar(item):
+        return False
     from hpckit.sensors.stac.radar import is_needed
 
     return is_needed(item, folder)
