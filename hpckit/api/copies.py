@@ -92,18 +92,29 @@ def fetch_list(
     return write(missing_files(folder, found.files), folder, with_signatures=with_signatures)
 
 
-def verify_fetched(campaign: str | Path, *, to: str | Path | None = None, console: Console = QUIET) -> Verified:
+def verify_fetched(
+    campaign: str | Path,
+    *,
+    to: str | Path | None = None,
+    answers: str | Path | None = None,
+    console: Console = QUIET,
+) -> Verified:
     """Compare the copies of `fetch`, or of a data mover, with sizes and digests; needs no network.
+
+    Parameters
+    ----------
+    answers : str or Path, optional
+        What curl wrote when it fetched the list: of chunks of EOPF Zarr, it tells which ones servers do not have.
 
     Raises
     ------
     RunError
-        If nothing was planned yet.
+        If nothing was planned yet, or the file of answers cannot be read.
     """
     from hpckit.production.copies import verify as compare
 
     loaded = load_campaign(Path(campaign))
-    return compare(loaded, _fetched_folder(loaded, to), console)
+    return compare(loaded, _fetched_folder(loaded, to), console, None if answers is None else Path(answers))
 
 
 def remove_fetched(campaign: str | Path, *, to: str | Path | None = None, dry_run: bool = False) -> Removed:

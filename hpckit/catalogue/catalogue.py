@@ -31,6 +31,7 @@ from hpckit.errors import CatalogueError, SceneError
 from hpckit.inputs.remote_documents import forget
 from hpckit.inputs.uri import is_below, is_remote
 from hpckit.sensors.content import stamp_files, state_of_folder
+from hpckit.sensors.copies import has_copy, is_noted_in_part
 from hpckit.sensors.items import SCENE, addresses
 from hpckit.sensors.model import Acquisition, Dropped, Level, Scene
 from hpckit.sensors.registry import sensor_of, sensors
@@ -471,6 +472,8 @@ def _read_one(path: Path | str, known: _Before, wanted: _Wanted) -> Sequence[Sce
             return [*scenes, *(Failure(path, str(error), may_pass(error)) for error in errors)]
         return read_scenes(path, wanted.sensors)
     except SceneError as error:
+        if isinstance(path, str) and may_pass(error) and any(map(has_copy, before)):
+            return before  # it was fetched, for places from which its server is not seen
         return [Failure(path, str(error), may_pass(error))]
 
 
@@ -490,7 +493,7 @@ def _on_servers(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
 
 
 def _is_unchanged(scene: Scene, known: _Before, wanted: _Wanted) -> bool:
-    if not scene.content or scene.missing:
+    if not scene.content or scene.missing or is_noted_in_part(scene):
         return False
     stamp = _stamp(scene, wanted.items)
     if not stamp or (scene.id, stamp) not in known.stamps:

@@ -13,7 +13,7 @@ from hpckit.base.reading import may_pass, parsed, read_table
 from hpckit.catalogue.items import items_of
 from hpckit.errors import SceneError
 from hpckit.sensors.content import content_of
-from hpckit.sensors.copies import copy_of
+from hpckit.sensors.copies import has_copy
 from hpckit.sensors.model import Scene
 from hpckit.sensors.stac.files import PARQUET, href_of, items_in
 from hpckit.sensors.stac.item import read_item
@@ -45,7 +45,7 @@ def read_items(
 
     def read(item: Mapping[str, Any]) -> Scene | SceneError:
         before = known.get(href_of(path, str(item.get("id", ""))))
-        if before is not None and _has_copy(before):
+        if before is not None and has_copy(before):
             return before
         try:
             scene = read_item(item, path, options)
@@ -66,11 +66,6 @@ def read_items(
     if not scenes and not errors:
         raise SceneError(f"{path.name}: no STAC item in it")
     return list(scenes.values()), errors
-
-
-def _has_copy(scene: Scene) -> bool:
-    """Whether a file of a scene was fetched."""
-    return any(asset.is_remote and copy_of(scene, key, asset).path is not None for key, asset in scene.assets.items())
 
 
 def _items(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -44,6 +44,11 @@ _SHOWN = 20
 @click.option("--with-signatures", is_flag=True, help="Write signatures of addresses into the list: keep it secret.")
 @click.option("--verify", is_flag=True, help="Fetch nothing, and compare what lies there; needs no network.")
 @click.option(
+    "--answers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --verify: what curl wrote when it fetched the list (`curl --config list > answers`).",
+)
+@click.option(
     "--remove",
     is_flag=True,
     help="Remove the copies that came for this campaign and that it needs no more.",
@@ -58,15 +63,16 @@ def fetch(
     form: str | None,
     with_signatures: bool,
     verify: bool,
+    answers: Path | None,
     remove: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Copy images from servers to this file system, for compute nodes without a network.
 
-    Brings the files that the campaign has still to open, whole, and compares size and digest. Its stages then
-    read the copies; results are the same. You can stop it at any time: the same command continues. Run one at a
-    time, on a login node or in a job of a data-transfer partition.
+    Brings the files that the campaign has still to open, whole (of EOPF Zarr the chunks of its windows), and compares
+    size and digest. Its stages then read the copies; results are the same. You can stop it at any time: the same
+    command continues. Run one at a time, on a login node or in a job of a data-transfer partition.
 
     Exit code 0 if all files are there, 1 if some are not, 75 if these may come later.
 
@@ -74,11 +80,14 @@ def fetch(
     Example:
       hpckit fetch campaign.yaml && hpckit submit campaign.yaml
       hpckit fetch campaign.yaml --list curl > list; curl --config list; hpckit fetch campaign.yaml --verify
+      hpckit fetch campaign.yaml --verify --answers answers
       hpckit fetch campaign.yaml --remove
     """
     _require_one(form, with_signatures, verify, remove, dry_run, as_json)
+    if answers is not None and not verify:
+        raise click.UsageError("--answers is for --verify")
     if verify:
-        _verify(campaign, to, as_json)
+        _verify(campaign, to, answers, as_json)
     elif remove:
         _remove(campaign, to, dry_run, as_json)
     elif form is not None:
@@ -127,12 +136,12 @@ def _summary(done: Fetched, files: str, nbytes: str) -> str:
     return f"{text}; {len(done.failed)} failed" if done.failed else text
 
 
-def _verify(campaign: Path, to: Path | None, as_json: bool) -> None:
+def _verify(campaign: Path, to: Path | None, answers: Path | None, as_json: bool) -> None:
     from hpckit import api
     from hpckit.base.console import Console
     from hpckit.base.quantities import format_count
 
-    found = api.verify_fetched(campaign, to=to, console=Console())
+    found = api.verify_fetched(campaign, to=to, answers=answers, console=Console())
     if as_json:
         _echo(found, found.failed)
     else:

@@ -27,6 +27,14 @@ Read = Callable[[int, int], bytes]
 """Gives bytes from a position on, by number; fewer where the compressed data end."""
 
 
+def compressed_bytes(data: bytes) -> int:
+    """Bytes of something that is compressed, as its header says; 0 if that is cut."""
+    if len(data) < _HEADER.size:
+        return 0
+    compressed: int = _HEADER.unpack_from(data)[-1]
+    return compressed
+
+
 def decode_part(read: Read, whole: int, start: int, stop: int) -> bytes:
     """Decode bytes `start` to `stop` of what is compressed.
 

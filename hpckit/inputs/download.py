@@ -51,6 +51,9 @@ def download(
             file.write(piece.data)
             file.flush()
             received(len(piece.data))
+        if file.tell() > size:  # what was there is of another file
+            file.truncate(0)
+            raise replaced(uri)
 
 
 def digest_of(path: Path, algorithm: str) -> str:

@@ -7,19 +7,26 @@ files of one name never stand for each other.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from hpckit.inputs.transfer import without_secrets
-from hpckit.inputs.uri import name_of
+from hpckit.inputs.uri import RemotePlace, name_of
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST: Final = 120
 """Characters of a name; ids and names of items are others' texts."""
 _TAG: Final = 10
 """Hexadecimal digits."""
+_LONGEST_KEY: Final = 200
+_CHUNK: Final = re.compile(r"(?:\+c)?(?:\+\d+(?:\.\d+)*)+$|\+(?:c(?:\.\d+)*|\.?z[a-z]+(?:\.json)?)$")
+"""End of the name of an object's copy, after that of its array."""
+ABSENT: Final = b"hpckit: the server has no such object\n"
+"""Content of the copy of an object that its server does not have, as Zarr permits it of some: so it is never taken
+for one that was not fetched yet, nor the other way round."""
 
 
 class Copy(NamedTuple):
@@ -79,6 +86,58 @@ def find_copy(name: str, nbytes: int | None) -> Copy:
             return Copy(path)
         fault = f"its copy {path} has {size} bytes instead of {nbytes}"
     return Copy(None, fault)
+
+
+def object_name(place: RemotePlace, key: str) -> str:
+    """Name of the copy of an object of a Zarr hierarchy: `<product>-<version>/<array>+<chunk>`.
+
+    Parameters
+    ----------
+    key : str
+        As in the hierarchy: `measurements/reflectance/r10m/b04/0.0`.
+    """
+    version = hashlib.sha256("\0".join((without_secrets(place.address), place.version)).encode()).hexdigest()
+    name = key.replace("/", "+").lstrip(".")
+    if "+" in key or len(name) > _LONGEST_KEY or _UNSAFE.search(name.replace("+", "_")):
+        array, _, end = key.rpartition("/")
+        name = f"{hashlib.sha256(array.encode()).hexdigest()}+{_safe(end)}"
+    return f"{_safe(name_of(place.address))}-{version[:_TAG]}/{name}"
+
+
+def group_of(name: str) -> str:
+    """What is counted as one where there are very many copies: of objects the array, of other files the file."""
+    return _CHUNK.sub("", name)
+
+
+def read_object(name: str, start: int = 0, nbytes: int | None = None) -> tuple[Path, bytes | None] | None:
+    """Copy of an object of a hierarchy, and its bytes from a position on; None if there is no copy.
+
+    Parameters
+    ----------
+    nbytes : int, optional
+        How many, fewer where it ends; all if not given.
+
+    Returns
+    -------
+    tuple of Path and bytes, or None
+        Without bytes if the server has no such object.
+
+    Raises
+    ------
+    OSError
+        If a copy is there, and cannot be read.
+    """
+    for folder in _folders:
+        path = folder / name
+        try:
+            with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size == len(ABSENT) and file.read() == ABSENT:
+                    return path, None
+                file.seek(start)
+                return path, file.read(-1 if nbytes is None else nbytes)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return None
 
 
 def _safe(text: str) -> str:

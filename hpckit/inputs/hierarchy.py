@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
+from hpckit.inputs.chunking import chunking_of
 from hpckit.inputs.remote import fetch as fetch_remote
-from hpckit.inputs.transfer import AbsentError, without_secrets
-from hpckit.inputs.uri import name_of, within
+from hpckit.inputs.transfer import AbsentError, digest_of_tag, without_secrets
+from hpckit.inputs.uri import Place, RemotePlace, name_of, within
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from zarr import Array, Group
     from zarr.abc.store import Store
 
@@ -75,12 +77,12 @@ def sample(path: Path, name: str) -> list[list[object]]:
     return found
 
 
-def store_at(place: Path | str) -> Store:
-    """Store of the hierarchy in a folder, or at an address, to read."""
-    if isinstance(place, str):
+def store_at(place: Place) -> Store:
+    """Store of the hierarchy in a folder, or at an address, to read; copies of a scanned one are used."""
+    if not isinstance(place, Path):
         from hpckit.inputs.remote_store import RemoteStore
 
-        return RemoteStore(place)
+        return RemoteStore(place) if isinstance(place, str) else RemoteStore(place.address, place)
     from zarr.storage import LocalStore  # takes half a second, which products in files need not wait for
 
     return LocalStore(place, read_only=True)
@@ -118,13 +120,15 @@ class Hierarchy:
 
     Parameters
     ----------
-    place : Path or str
+    place : Path, str or RemotePlace
         A folder, or an address.
     """
 
-    def __init__(self, place: Path | str) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self.name = name_of(place) if isinstance(place, str) else place.name
+        self.where: Path | str = place.address if isinstance(place, RemotePlace) else place
+        """Folder or address."""
+        self.name = name_of(self.where) if isinstance(self.where, str) else self.where.name
 
     @cached_property
     def attributes(self) -> Mapping[str, Any]:
@@ -177,14 +181,46 @@ class Hierarchy:
 
     def has(self, name: str) -> bool:
         """Whether the folder of an array is there, whatever consolidated metadata list; on servers these count."""
-        return isinstance(self.place, str) or is_hierarchy(self.place / name)
+        return not isinstance(self.place, Path) or is_hierarchy(self.place / name)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells versions of a hierarchy on a server apart, as `Asset.digest`; empty for one on this machine.
+
+        Raises what `attributes` does.
+        """
+        if isinstance(self.where, Path):
+            return ""
+        with reading(self.name):
+            return digest_of_tag(state_of(self.where))
+
+    def grid(self, array: Array[Any]) -> str:
+        """How an array on a server is stored, as `Asset.chunks`; empty for one on this machine."""
+        return "" if isinstance(self.place, Path) else chunking_of(array).text
+
+    def arrays(self, name: str) -> dict[str, Array[Any]]:
+        """Arrays at any depth below a group, by their paths; none if there is no such group.
+
+        Raises what `attributes` does.
+        """
+        from zarr import Array, Group
+
+        with reading(f"{self.name}: {name}"):
+            group = self._root.get(name)
+            below = group.members(max_depth=None) if isinstance(group, Group) else ()
+            return {f"{name}/{path}": node for path, node in below if isinstance(node, Array)}
+
+    @property
+    def is_consolidated(self) -> bool:
+        """Whether one document lists all that a hierarchy holds."""
+        return self._root.metadata.consolidated_metadata is not None
 
     @cached_property
     def _root(self) -> Group:
         """The root; its consolidated metadata are passed over where an array of them is of an unknown kind."""
         import zarr
 
-        if isinstance(self.place, str):
+        if not isinstance(self.place, Path):
             return _open_remote(self.place)
         try:
             return zarr.open_group(store_at(self.place), mode="r")
@@ -192,7 +228,7 @@ class Hierarchy:
             return zarr.open_group(store_at(self.place), mode="r", use_consolidated=False)
 
 
-def _open_remote(address: str) -> Group:
+def _open_remote(place: str | RemotePlace) -> Group:
     """The root of a hierarchy on a server, which is asked for what there may be and nothing else.
 
     Raises
@@ -204,8 +240,10 @@ def _open_remote(address: str) -> Group:
 
     from hpckit.inputs.remote_store import RemoteStore
 
-    store = RemoteStore(address)
-    if store.fetch(".zmetadata") is not None:
+    store = store_at(place)
+    assert isinstance(store, RemoteStore)
+    known = 0 if isinstance(place, str) else place.zarr_format
+    if known != 3 and store.fetch(".zmetadata") is not None:
         return zarr.open_group(store, mode="r", zarr_format=2, use_consolidated=True)
     root = store.fetch("zarr.json")
     if root is None and store.fetch(".zgroup") is None:
@@ -219,7 +257,7 @@ def _open_remote(address: str) -> Group:
     return zarr.open_group(store, mode="r", zarr_format=2 if root is None else 3, use_consolidated=is_listed)
 
 
-def open_array(place: Path | str, name: str) -> Array[Any]:
+def open_array(place: Place, name: str) -> Array[Any]:
     """Open an array by its own metadata, whatever a hierarchy's consolidated ones say of it.
 
     Raises
@@ -232,10 +270,39 @@ def open_array(place: Path | str, name: str) -> Array[Any]:
     with reading(name):
         try:
             store = store_at(place)
-            is_2 = isinstance(place, str) and fetch(store, f"{name}/.zarray") is not None
-            return zarr.open_array(store, path=name, mode="r", zarr_format=2 if is_2 else None)
+            kind = place.zarr_format if isinstance(place, RemotePlace) else 0
+            is_2 = kind == 2 or (kind == 0 and not isinstance(place, Path) and _is_there(store, f"{name}/.zarray"))
+            return zarr.open_array(store, path=name, mode="r", zarr_format=2 if is_2 else 3 if kind == 3 else None)
         except FileNotFoundError as error:
             raise SceneError(f"{name} is missing") from error
+
+
+def values_of(array: Array[Any]) -> npt.NDArray[Any]:
+    """All numbers of a small array; copies of chunks that do not decode are read from their server.
+
+    Raises
+    ------
+    Exception
+        Whatever codecs and stores raise.
+    """
+    import numpy as np
+
+    from hpckit.inputs.remote_store import RemoteStore
+
+    try:
+        return np.asarray(array[...])
+    except (OSError, SceneError):
+        raise
+    except Exception:  # codecs raise whatever they come across
+        store, chunking = array.store, chunking_of(array)
+        keys = (f"{array.path}/{chunking.key(place)}" for place in chunking.every())
+        if not isinstance(store, RemoteStore) or not [key for key in keys if store.distrust(key)]:
+            raise
+    return np.asarray(array[...])
+
+
+def _is_there(store: Store, key: str) -> bool:
+    return fetch(store, key) is not None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rasterio.abc import MultiByteRangeResourceContainer
 
 from hpckit.errors import SceneError
 from hpckit.inputs import httpfiles, s3files
-from hpckit.inputs.transfer import Piece, TransferError, replaced
+from hpckit.inputs.transfer import AbsentError, Piece, TransferError, replaced
 from hpckit.inputs.uri import is_remote
 
 _Question = TypeVar("_Question")
@@ -45,6 +45,15 @@ _reading: Final = BoundedSemaphore(_AT_ONCE)
 def fetch(uri: str, start: int, stop: int) -> Piece:
     """Bytes `start` to `stop` of a remote file, or to its end if it has fewer; see `httpfiles.fetch`."""
     return (s3files.fetch if uri.startswith("s3://") else httpfiles.fetch)(uri, start, stop)
+
+
+def is_there(uri: str) -> bool:
+    """Whether there is a remote file; raises what `fetch` does, but for `AbsentError`."""
+    try:
+        fetch(uri, 0, 1)
+    except AbsentError:
+        return False
+    return True
 
 
 class RemoteFile:

@@ -1,22 +1,25 @@
 """Zarr hierarchies on web servers and in object stores, read through the same requests as all remote files.
 
 What is not there is told apart from what may not be read or does not answer: only the first can mean that a chunk was
-left out.
+left out. Objects of which `hpckit fetch` brought copies are read from these.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
 from hpckit.errors import SceneError
 from hpckit.inputs import remote, s3files
+from hpckit.inputs.fetched import object_name, read_object
 from hpckit.inputs.remote_documents import document, whole
-from hpckit.inputs.transfer import AbsentError, without_secrets
-from hpckit.inputs.uri import within
+from hpckit.inputs.transfer import AbsentError, TransferError, without_secrets
+from hpckit.inputs.uri import RemotePlace, within
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -31,14 +34,19 @@ class RemoteStore(Store):
     ----------
     address : str
         `https://host/a.zarr` or `s3://bucket/a.zarr`; a signature stays with each request.
+    scanned : RemotePlace, optional
+        What was scanned there, to use copies of it; without, the server is asked for everything.
     """
 
     supports_writes = False
     supports_deletes = False
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, scanned: RemotePlace | None = None) -> None:
         super().__init__(read_only=True)
         self.address = address
+        self._scanned = scanned
+        self._wrong: dict[str, Path] = {}
+        """Copies that are not used, by key."""
 
     @property
     def supports_listing(self) -> bool:
@@ -47,7 +55,7 @@ class RemoteStore(Store):
 
     def __eq__(self, other: object) -> bool:
         """Whether it is the same place."""
-        return isinstance(other, RemoteStore) and other.address == self.address
+        return isinstance(other, RemoteStore) and (other.address, other._scanned) == (self.address, self._scanned)
 
     def uri(self, key: str) -> str:
         """Address of an object."""
@@ -63,6 +71,34 @@ class RemoteStore(Store):
         SceneError
             If the address is refused, or a library is missing.
         """
+        if self._scanned is not None and key not in self._wrong:
+            copy = read_object(object_name(self._scanned, key), start, nbytes)
+            if copy is not None:
+                return copy[1]
+        try:
+            return self._from_server(key, start, nbytes)
+        except OSError as error:
+            if key in self._wrong:
+                raise TransferError(
+                    error.errno or errno.EIO, f"{error} (its copy {self._wrong[key]} is damaged)"
+                ) from error
+            raise
+
+    def is_known_absent(self, key: str) -> bool:
+        """Whether a copy says that there is no such object: whoever brought it saw that there may be none."""
+        copy = None if self._scanned is None else read_object(object_name(self._scanned, key), 0, 0)
+        return copy is not None and copy[1] is None
+
+    def distrust(self, key: str) -> Path | None:
+        """Read an object from its server from now on, since its copy is damaged; None if there is no copy."""
+        if self._scanned is None or key in self._wrong:
+            return None
+        copy = read_object(object_name(self._scanned, key), 0, 0)
+        if copy is not None:
+            self._wrong[key] = copy[0]
+        return None if copy is None else copy[0]
+
+    def _from_server(self, key: str, start: int, nbytes: int | None) -> bytes | None:
         if key.rpartition("/")[2] in _DOCUMENTS:
             found = document(self.uri(key))
             stop = None if nbytes is None else start + nbytes

@@ -54,6 +54,20 @@ class Location(NamedTuple):
         return f"/vsizip/{{{self.path}}}/{self.member}" if self.member else str(self.path)
 
 
+class RemotePlace(NamedTuple):
+    """A Zarr hierarchy on a server, in the version that was scanned."""
+
+    address: str
+    version: str
+    """What told versions apart when it was scanned (`hierarchy.state_of`); empty if its server gives no tags."""
+    zarr_format: int
+    """2 or 3; 0 if it was not noted."""
+
+
+Place = Path | str | RemotePlace
+"""Where a Zarr hierarchy lies: a folder, an address, or an address and what was scanned there."""
+
+
 def is_remote(uri: str) -> bool:
     """Whether a file is on a web server or in an object store rather than on this machine."""
     return _REMOTE.match(uri) is not None

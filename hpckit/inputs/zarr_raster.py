@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -14,10 +15,14 @@ from hpckit.errors import SceneError
 from hpckit.inputs.blosc import decode_part
 from hpckit.inputs.hierarchy import fetch, open_array
 from hpckit.inputs.remote import pooled
+from hpckit.inputs.uri import Place
 
 if TYPE_CHECKING:
     from zarr import Array
 
+    from hpckit.inputs.remote_store import RemoteStore
+
+_log = logging.getLogger(__name__)
 _MOSTLY: Final = 0.4
 """Share of a chunk's rows from which on a server is asked for all of it: two requests fewer for some more bytes."""
 
@@ -41,7 +46,7 @@ class ZarrRaster:
 
     Parameters
     ----------
-    place : Path or str
+    place : Path, str or RemotePlace
         Folder of the hierarchy, or its address.
     name : str
         Path of the array in it.
@@ -54,7 +59,7 @@ class ZarrRaster:
         If it is missing or damaged, or has not two dimensions.
     """
 
-    def __init__(self, place: Path | str, name: str, lacks: Lacks | None = None) -> None:
+    def __init__(self, place: Place, name: str, lacks: Lacks | None = None) -> None:
         self.place = place
         self.name = name
         self._array: Array[Any] = open_array(place, name)
@@ -64,6 +69,7 @@ class ZarrRaster:
         rows, columns = self._array.shards or self._array.chunks
         self._chunks = (rows, columns)
         self._stored = _in_blosc(self._array)
+        self._remote = None if isinstance(place, Path) else remote_store(self._array)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -107,7 +113,7 @@ class ZarrRaster:
         """
         window = np.empty((rows.stop - rows.start, columns.stop - columns.start), self.dtype)
         parts = list(self._parts(rows, columns))
-        at_once = isinstance(self.place, str) and len(parts) > 1
+        at_once = not isinstance(self.place, Path) and len(parts) > 1
         for part, pixels in zip(parts, (pooled if at_once else map)(self._read, parts), strict=True):
             window[part.window] = pixels
         return window
@@ -155,13 +161,25 @@ class ZarrRaster:
         except OSError as error:
             raise SceneError(f"{name} cannot be read") from error
         except Exception as error:  # codecs raise whatever they come across
+            if self._distrusts(key):
+                return self._read(part)
             raise SceneError(f"{name} is truncated or damaged") from error
         if found is not None:
             return found
-        if self._lacks is None or not self._lacks(self, part.chunk):
+        if not self._is_known_absent(key) and (self._lacks is None or not self._lacks(self, part.chunk)):
             raise SceneError(f"{name} is missing")
         shape = tuple(along.stop - along.start for along in part.within)
         return np.full(shape, self.fill, self.dtype)
+
+    def _distrusts(self, key: str) -> bool:
+        """Whether a chunk was read from a copy, which is damaged: then its server is asked from now on."""
+        copy = None if self._remote is None else self._remote.distrust(key)
+        if copy is not None:
+            _log.warning(f"the copy {copy} is damaged; it is read from its server")
+        return copy is not None
+
+    def _is_known_absent(self, key: str) -> bool:
+        return self._remote is not None and self._remote.is_known_absent(key)
 
     def _decode(self, key: str, stored: np.dtype[Any], within: tuple[slice, slice]) -> npt.NDArray[Any] | None:
         """Pixels of a chunk: rows of it are decoded, no other blocks; None if it is not there."""
@@ -171,7 +189,7 @@ class ZarrRaster:
         held: list[bytes] = []
 
         def read(offset: int, nbytes: int) -> bytes:
-            if isinstance(self.place, str) and is_mostly:  # one request for all of it
+            if not isinstance(self.place, Path) and is_mostly:  # one request for all of it
                 held[:] = held or [self._fetch(key, 0, None)]
                 return held[0][offset : offset + nbytes]
             return self._fetch(key, offset, nbytes)
@@ -199,6 +217,13 @@ class ZarrRaster:
 
     def _key(self, chunk: tuple[int, int]) -> str:
         return f"{self._array.path}/{self._array.metadata.encode_chunk_key(chunk)}"
+
+
+def remote_store(array: Array[Any]) -> RemoteStore | None:
+    """Store of an array that is on a server."""
+    from hpckit.inputs.remote_store import RemoteStore
+
+    return array.store if isinstance(array.store, RemoteStore) else None
 
 
 def _overlap(along: slice, start: int, size: int) -> tuple[slice, slice]:

@@ -27,7 +27,7 @@ from hpckit.catalogue.holdings import holds, instead, is_without
 from hpckit.catalogue.selection import find, fitting, misfit
 from hpckit.cubes.layout import CubeSpec
 from hpckit.errors import HpckitError, is_temporary
-from hpckit.production.fetchable import all_files, missing_files
+from hpckit.production.fetchable import has_arrays, missing_files, plain_files
 from hpckit.production.stages import stages_of
 from hpckit.reduce.blocks.job import block_job_on
 from hpckit.reduce.graphs.job import job_on
@@ -47,6 +47,7 @@ from hpckit.store.free import require_free
 Verdict = Literal["ok", "warning", "error"]
 
 _LONGEST_PERIOD_DAYS = 3653
+_FETCH = "for nodes without a network, `hpckit fetch` brings what is still needed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +246,16 @@ def _scenes(campaign: Campaign, found: list[Scene]) -> Iterator[FieldCheck]:
 
 
 def _remote(campaign: Campaign, scenes: Sequence[Scene]) -> Iterator[FieldCheck]:
-    files = all_files(CubeSpec.of(campaign), scenes)
+    files = plain_files(CubeSpec.of(campaign), scenes)
     missing = missing_files(campaign.fetched_path, files)
+    arrays = sum(map(has_arrays, scenes))
+    if arrays:
+        text = f"{format_count(arrays, 'product')} of EOPF Zarr on servers; `hpckit plan` counts the chunks"
+        yield FieldCheck("scenes", "ok", text, _FETCH)
     if files:
-        count, nbytes = format_count(len(files), "file"), format_bytes(sum(file.nbytes for file in files))
+        count, nbytes = format_count(len(files), "file"), format_bytes(sum(file.most for file in files))
         text = f"{count} of {nbytes} on servers; {len(files) - len(missing)} of them fetched"
-        remedy = "for nodes without a network, `hpckit fetch` brings what is still needed" if missing else ""
+        remedy = _FETCH if missing else ""
         yield FieldCheck("scenes", "ok", text, remedy)
 
 

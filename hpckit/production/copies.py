@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from hpckit.base.console import Console
+from hpckit.base.files import make_folder, write_bytes
 from hpckit.base.reading import may_pass
 from hpckit.campaign.campaign import Campaign
 from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, RunError, SceneError
 from hpckit.inputs.download import require_digest
+from hpckit.inputs.fetched import ABSENT
+from hpckit.production.answers import Answers, read_answers
 from hpckit.production.fetchable import (
     Fetchable,
     Note,
     add_note,
     checked,
+    describe,
     discard,
     fetchable,
     read_notes,
@@ -60,25 +64,31 @@ class Removed:
     nbytes: int
 
 
-def verify(campaign: Campaign, folder: Path, console: Console) -> Verified:
+def verify(campaign: Campaign, folder: Path, console: Console, answers: Path | None = None) -> Verified:
     """Compare what lies in a folder with sizes and digests; what is right and was not noted yet is noted.
 
     Compared are the files that the ingest of the last plan has still to open, and all that were noted before.
 
+    Parameters
+    ----------
+    answers : Path, optional
+        What servers answered to a data mover (`read_answers`).
+
     Raises
     ------
     RunError
-        If nothing was planned yet.
+        If nothing was planned yet, or the file of answers cannot be read.
     BusyError
         If another process works in the folder.
     """
     tiles = last_planned(campaign)
+    told = Answers() if answers is None else read_answers(answers)
     run, files, result = tiles.run.run_id, fetchable(tiles, stages_of(tiles.campaign)), Verified(folder)
     if not files and not folder.is_dir():
         return result
     with alone(folder), console.progress("verify") as progress:
         notes = read_notes(folder)
-        checks = _checks(folder, run, files, notes)
+        checks = _checks(folder, run, files, notes, told)
         with ThreadPoolExecutor(_THREADS) as pool:
             for done, found in enumerate(pool.map(lambda check: check(), checks), 1):
                 progress(done, len(checks))
@@ -135,13 +145,13 @@ def last_planned(campaign: Campaign) -> Tiles:
 
 
 def _checks(
-    folder: Path, run: str, files: Iterable[Fetchable], notes: dict[str, Note]
+    folder: Path, run: str, files: Iterable[Fetchable], notes: dict[str, Note], told: Answers
 ) -> list[Callable[[], Note | Failed]]:
     wanted = {file.name: file for file in files}
     beside = [note for name, note in sorted(notes.items()) if name not in wanted]
     return [
-        *(lambda file=file: _compare(folder, file, run, notes.get(file.name)) for file in wanted.values()),
-        *(lambda note=note: _compare(folder, _as_file(note), note.run, note) for note in beside),
+        *(lambda file=file: _compare(folder, file, run, notes.get(file.name), told) for file in wanted.values()),
+        *(lambda note=note: _compare(folder, _as_file(note), note.run, note, told) for note in beside),
     ]
 
 
@@ -149,12 +159,14 @@ def _as_file(note: Note) -> Fetchable:
     return Fetchable(note.name, note.nbytes, note.digest, note.name)
 
 
-def _compare(folder: Path, file: Fetchable, run: str, note: Note | None) -> Note | Failed:
+def _compare(folder: Path, file: Fetchable, run: str, note: Note | None, told: Answers) -> Note | Failed:
     path = folder / file.name
     try:
-        size = path.stat().st_size
-        if size != file.nbytes:
-            return Failed(file.name, f"{path} has {size} bytes instead of {file.nbytes}")
+        if file.stored is not None and note is None:
+            return _compare_object(folder, file, run, told)
+        size, expected = path.stat().st_size, file.nbytes if note is None else note.nbytes
+        if size != expected:
+            return Failed(file.name, f"{path} has {size} bytes instead of {expected}")
         if note is None:
             return replace(checked(path, file, run), moved=True)
         require_digest(path, file.name, note.digest)
@@ -165,6 +177,31 @@ def _compare(folder: Path, file: Fetchable, run: str, note: Note | None) -> Note
     except SceneError:
         return Failed(file.name, f"{path} has another digest than it should")
     return note
+
+
+def _compare_object(folder: Path, file: Fetchable, run: str, told: Answers) -> Note | Failed:
+    """Look at an object of a Zarr hierarchy that nobody noted: whether it is whole, or its server does not have it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    path = folder / file.name
+    if not path.is_file() and str(path) in told.gone:
+        fault = told.may_be_absent(folder, file)
+        if fault:
+            return Failed(file.name, f"{describe(file)} {fault}")
+        make_folder(path.parent)
+        write_bytes(path, ABSENT)
+    elif file.stored is not None and not file.stored.form and str(path) not in told.whole:
+        path.stat()
+        return Failed(file.name, f"{path}: nothing tells whether it is whole; give what curl wrote with `--answers`")
+    try:
+        return replace(checked(path, file, run), moved=True)
+    except SceneError as error:
+        path.stat()
+        return Failed(file.name, f"{path}: {error.message}")
 
 
 def _forget(folder: Path, notes: dict[str, Note], wrong: set[str]) -> None:

@@ -147,7 +147,7 @@ def estimate(planned: Planned, workers: int) -> Estimate:
         windows=windows,
         all_windows=all_windows,
         remote_files=len(remote),
-        remote_bytes=sum(file.nbytes for file in remote),
+        remote_bytes=sum(file.most for file in remote),
     )
 
 

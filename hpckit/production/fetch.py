@@ -16,7 +16,7 @@ from hpckit.campaign.paths import require_beside
 from hpckit.campaign.stages import FETCH
 from hpckit.inputs.turns import limited
 from hpckit.production.driver import plan_campaign
-from hpckit.production.fetchable import Fetchable, fetchable, lost_bands, of_arrays
+from hpckit.production.fetchable import Fetchable, fetchable, lost_bands, not_listed
 from hpckit.production.planning import Planned
 from hpckit.production.portion import portion
 from hpckit.production.transfer import Failed, Fetched, bring
@@ -64,7 +64,7 @@ class Wanted:
     """Id of the run."""
     files: Sequence[Fetchable]
     lost: Sequence[Failed]
-    """Bands whose files were not there when the products were scanned."""
+    """Bands whose files were not there when the products were scanned, and products that cannot be copied."""
     unread: int
     """Products and folders that could not be read."""
 
@@ -81,23 +81,20 @@ def wanted(campaign: Campaign, console: Console, *, within_quota: bool = False) 
     later = _make_room(planned, console) if within_quota else frozenset()
     tiles, stages = planned.tiles, planned.stages
     lost = [] if tiles is None else lost_bands(tiles, stages)
-    arrays = [] if tiles is None else of_arrays(tiles, stages)
+    others = [] if tiles is None else not_listed(tiles, stages)
     return Wanted(
         planned.run.run_id,
-        [] if tiles is None else [file for file in fetchable(tiles, stages) if file.name not in later],
+        [] if tiles is None else [file for file in fetchable(tiles, stages) if file.group not in later],
         [
             *(Failed("", f"{scene.id}: its server has no file of {ref}") for scene, ref in lost),
-            *(
-                Failed("", f"{scene.id}: arrays of EOPF Zarr are not copied; ingest reads them there")
-                for scene in arrays
-            ),
+            *(Failed("", f"{scene.id}: {reason}") for scene, reason in others),
         ],
         planned.unread,
     )
 
 
 def _make_room(planned: Planned, console: Console) -> Collection[str]:
-    """Remove copies that are not needed, as far as the quota asks for it; names of files for which it has no room."""
+    """Remove copies that are not needed, as far as the quota asks for it; return what has no room, by group."""
     now = portion(planned)
     if now.spent:
         with claim(planned.run):
@@ -106,4 +103,4 @@ def _make_room(planned: Planned, console: Console) -> Collection[str]:
     if now.later:
         console.warn(f"{now.says()}: run the campaign, and call this command again")
     left = planned.plan.pending - now.planned.plan.pending
-    return {name for unit in planned.plan.of(FETCH) if unit.id in left for name in unit.args["files"]}
+    return {group for unit in planned.plan.of(FETCH) if unit.id in left for group in unit.args["files"]}

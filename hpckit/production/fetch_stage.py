@@ -56,24 +56,27 @@ class Fetch(Stage):
             mine += [file for file in files if file.name not in taken]
             taken |= {file.name for file in files}
         for identifier, (tile, positions, files) in found.items():
-            names, nbytes = [file.name for file in files], sum(file.nbytes for file in files)
-            args = {"tile": tile, "positions": positions, "files": names, "nbytes": nbytes}
+            names = list(dict.fromkeys(file.group for file in files))  # chunks would be too many
+            nbytes = sum(file.most for file in files)
+            args = {"tile": tile, "positions": positions, "files": names, "count": len(files), "nbytes": nbytes}
             done = all(is_whole(tiles.campaign.fetched_path, file, notes) for file in files)
-            yield Unit(identifier, self.name, max(1, nbytes) / pace, digest_json(names)[:16], args), done
+            made_of = digest_json([file.name for file in files])[:16]
+            yield Unit(identifier, self.name, max(1, nbytes) / pace, made_of, args), done
 
     def writes(self, tiles: Tiles, plan: Plan, workers: int) -> Iterable[Written]:
         """Copies of the pending units."""
         units = [unit for unit in plan.of(self.name) if unit.id in plan.pending]
-        nbytes, files = sum(_nbytes(unit) for unit in units), sum(len(unit.args["files"]) for unit in units)
+        nbytes, files = sum(_nbytes(unit) for unit in units), sum(int(unit.args["count"]) for unit in units)
         yield Written("copies", tiles.campaign.fetched_path, nbytes, files)
 
     def execute(self, context: Context, unit: Unit) -> Outcome:
         """Bring the files of a unit."""
         tiles, how, names = context.tiles, context.run.campaign.scenes.fetch or Fetching(), set(unit.args["files"])
-        dates = [tiles.acquisitions[str(unit.args["tile"])][position] for position in unit.args["positions"]]
-        files = all_files(tiles.spec, (scene for item in dates for scene in item.scenes))
+        tile = str(unit.args["tile"])
+        dates = [tiles.acquisitions[tile][position] for position in unit.args["positions"]]
+        files = all_files(tiles, tile, (scene for item in dates for scene in item.scenes))
         folder = context.run.campaign.fetched_path
-        wanted = [file for file in files if file.name in names]
+        wanted = [file for file in files if file.group in names]
         done = bring_together(
             folder, context.run.run_id, context.writer, wanted, how.connections, how.requests_per_minute
         )

@@ -24,11 +24,15 @@ _OPTIONS: Final = (
     "netrc-optional",
     "retry = 5",
 )
+_ANSWERS: Final = r'write-out = "%{http_code} %{exitcode} %{filename_effective}\n"'
+"""Of objects of Zarr hierarchies only answers tell which ones their servers do not have (`answers`)."""
 _COLUMNS: Final = ("url", "target", "size", "digest")
 
 
 def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) -> str:
     """Options for `curl --config`: it goes on where it ended, and asks again where that helps.
+
+    Where sizes are not known, curl writes a line about each answer.
 
     Raises
     ------
@@ -36,6 +40,8 @@ def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bo
         If an address has a signature or password that may not be written, or is none that curl reads.
     """
     lines = [*_OPTIONS] if files else []
+    if any(file.nbytes is None for file in files):
+        lines.append(_ANSWERS)
     for file in files:
         if not urlsplit(file.uri).scheme.lower().startswith("http"):
             raise SceneError(
@@ -48,7 +54,7 @@ def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bo
 
 
 def table(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) -> str:
-    """URL, target, size in bytes and digest (`sha256:…`, empty if none is known), separated by tabs.
+    """URL, target, size in bytes and digest (`sha256:…`), separated by tabs; empty what is not known.
 
     Raises
     ------
@@ -58,7 +64,8 @@ def table(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) ->
     lines = ["\t".join(_COLUMNS)]
     for file in files:
         digest = "" if file.digest.startswith(ETAG) else file.digest
-        lines.append("\t".join((_address(file, with_signatures), _target(folder, file), str(file.nbytes), digest)))
+        size = "" if file.nbytes is None else str(file.nbytes)
+        lines.append("\t".join((_address(file, with_signatures), _target(folder, file), size, digest)))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -17,6 +17,7 @@ from hpckit.base.quantities import format_bytes
 from hpckit.campaign.stages import FETCH
 from hpckit.cubes.tiles import Tiles
 from hpckit.errors import PlanError
+from hpckit.inputs.fetched import group_of
 from hpckit.production.fetch_stage import unit_of_date, used_by
 from hpckit.production.fetchable import Note, all_files, discard, read_notes
 from hpckit.production.planning import Planned
@@ -73,10 +74,10 @@ def portion(planned: Planned) -> Portion:
         return Portion(planned)
     folder = planned.run.campaign.fetched_path
     own = _own(folder, read_notes(folder), planned)
-    needed = {name for unit in units for name in unit.args["files"]}
-    kept = sum(nbytes for name, nbytes in own.items() if name in needed)
+    needed = {group for unit in units for group in unit.args["files"]}
+    kept = sum(nbytes for name, nbytes in own.items() if group_of(name) in needed)
     pending = [unit for unit in units if unit.id in planned.plan.pending]
-    chosen, nbytes = fitting(pending, how.quota - kept, own)
+    chosen, nbytes = fitting(pending, how.quota - kept, _by_group(own))
     later = {unit.id for unit in pending} - chosen
     if later and not chosen and len(pending) == len(units):
         least = min(int(unit.args["nbytes"]) for unit in pending)
@@ -85,7 +86,7 @@ def portion(planned: Planned) -> Portion:
             f"fetch, of which the smallest has {format_bytes(least)}",
             hint="give copies more room, or set fewer `dates_per_block`",
         )
-    spent = {name: size for name, size in own.items() if name not in needed}
+    spent = {name: size for name, size in own.items() if group_of(name) not in needed}
     excess = sum(own.values()) + nbytes - how.quota
     gone = oldest(spent, last_used(planned.tiles, planned.plan.units), excess) if spent and excess > 0 else []
     waiting = waits_for(planned.tiles, planned.plan.units, later)
@@ -101,7 +102,7 @@ def fitting(pending: Iterable[Unit], room: int, own: Mapping[str, int]) -> tuple
     room : int
         Bytes.
     own : mapping of str to int
-        Bytes of copies that are there, by name: a unit brings the rest of its own.
+        Bytes of copies that are there, by group: a unit brings the rest of its own.
     """
     chosen: set[str] = set()
     nbytes = 0
@@ -112,6 +113,13 @@ def fitting(pending: Iterable[Unit], room: int, own: Mapping[str, int]) -> tuple
             chosen.add(unit.id)
             nbytes += wanted
     return chosen, nbytes
+
+
+def _by_group(own: Mapping[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, nbytes in own.items():
+        found[group_of(name)] = found.get(group_of(name), 0) + nbytes
+    return found
 
 
 def oldest(spent: Mapping[str, int], used: Mapping[str, str], excess: int) -> list[str]:
@@ -137,7 +145,7 @@ def last_used(tiles: Tiles, units: Sequence[Unit], entries: Iterable[Entry] | No
     for tile, acquisitions in tiles.acquisitions.items():
         for position, item in enumerate(acquisitions):
             moment = by_unit.get(unit_of_date(tiles, tile, position), "")
-            for file in all_files(tiles.spec, item.scenes):
+            for file in all_files(tiles, tile, item.scenes):
                 used[file.name] = max(used.get(file.name, ""), moment)
     return used
 

@@ -24,7 +24,12 @@ from hpckit.base.files import digest, flush_folder, flush_tree, make_folder
 from hpckit.base.quantities import format_bytes, format_count
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, BusyError, HpckitError, PlanError, SceneError, is_temporary
 from hpckit.inputs.download import download
+from hpckit.inputs.fetched import ABSENT
+from hpckit.inputs.hierarchy import state_of
+from hpckit.inputs.remote import is_there
 from hpckit.inputs.shares import Shares
+from hpckit.inputs.transfer import AbsentError, replaced
+from hpckit.inputs.uri import RemotePlace, within
 from hpckit.production.fetchable import (
     NOTES,
     Fetchable,
@@ -156,7 +161,7 @@ def require_room(folder: Path, files: Sequence[Fetchable]) -> None:
         With the numbers.
     """
     space = os.statvfs(existing(folder))
-    nbytes, free = sum(file.nbytes - _begun(folder, file) for file in files), space.f_bavail * space.f_frsize
+    nbytes, free = sum(file.most - _begun(folder, file) for file in files), space.f_bavail * space.f_frsize
     if nbytes > free:
         raise PlanError(
             f"{folder}: {format_count(len(files), 'file')} of {format_bytes(nbytes)} are to be fetched, "
@@ -174,7 +179,7 @@ def require_room(folder: Path, files: Sequence[Fetchable]) -> None:
 def _begun(folder: Path, file: Fetchable) -> int:
     """Bytes of a file that an earlier call has brought."""
     try:
-        return min(_partial(folder, file).stat().st_size, file.nbytes)
+        return min(_partial(folder, file).stat().st_size, file.most)
     except FileNotFoundError:
         return 0
 
@@ -235,13 +240,16 @@ class _Transfer:
         self._console = console
         self._lock = Lock()
         self._stop = Event()
+        self._looking = Lock()
+        self._seen: dict[RemotePlace, bool] = {}
+        """Hierarchies, and whether they are as they were scanned."""
         self._report: Advance = lambda done, total: None
         self._total = 0
 
     def bring(self, files: Sequence[Fetchable], connections: int) -> None:
         """Bring files, several at a time; what failed and may pass is tried again after the others."""
         start = time.monotonic()
-        self._total = sum(file.nbytes - _begun(self._folder, file) for file in files)
+        self._total = sum(file.most - _begun(self._folder, file) for file in files)
         left = list(files)
         if not files:
             return
@@ -288,22 +296,47 @@ class _Transfer:
         path, partial = self._folder / file.name, _partial(self._folder, file)
         make_folder(path.parent)
         if path.is_file():  # somebody else brought it, or it was damaged since
-            if path.stat().st_size == file.nbytes:
+            if path.stat().st_size == file.nbytes or (file.stored is not None and file.stored.form):
                 try:
                     return replace(checked(path, file, self._run), moved=True)
                 except SceneError:
                     pass
             path.unlink()
-        note = self._resumed(partial, file)
+        if file.stored is not None:
+            self._require_same(file.stored.place)
+        try:
+            note = self._resumed(partial, file)
+        except AbsentError as error:
+            note = self._absent(partial, file, error)
         flush_tree(partial)
         partial.rename(path)
         flush_folder(path.parent)
         return note
 
+    def _require_same(self, place: RemotePlace) -> None:
+        """Refuse a hierarchy that was replaced since it was scanned; its server is asked once."""
+        with self._looking:
+            if place not in self._seen:
+                self._seen[place] = not place.version or state_of(place.address) == place.version
+        if not self._seen[place]:
+            raise replaced(place.address)
+
+    def _absent(self, partial: Path, file: Fetchable, error: AbsentError) -> Note:
+        """Note that a server has no such object, if there may be none; else it is lost."""
+        what = file.stored
+        if what is None:
+            raise error
+        others = what.empty_with
+        if others is None or any(is_there(within(what.place.address, f"{other}/{what.name}")) for other in others):
+            partial.unlink(missing_ok=True)
+            raise SceneError(f"{describe(file)} is missing on its server", hint="the product is damaged there")
+        partial.write_bytes(ABSENT)
+        return checked(partial, file, self._run)
+
     def _resumed(self, partial: Path, file: Fetchable) -> Note:
         """Go on with what is there of a file; if that gives another digest than it should, begin again once."""
         begun = _begun(self._folder, file)
-        if partial.exists() and partial.stat().st_size > file.nbytes:
+        if file.nbytes is not None and partial.exists() and partial.stat().st_size > file.nbytes:
             partial.unlink()
         try:
             return self._download(partial, file)

@@ -17,7 +17,8 @@ from hpckit.base.files import digest_json
 from hpckit.base.reading import may_pass
 from hpckit.errors import SceneError
 from hpckit.inputs.files import Files, LocalFiles
-from hpckit.inputs.hierarchy import Hierarchy, documents, sample, state_of
+from hpckit.inputs.hierarchy import Hierarchy, documents, sample
+from hpckit.inputs.uri import Place
 from hpckit.sensors.integrity import MANIFEST, listed_files
 from hpckit.sensors.model import Asset, Scene
 from hpckit.sensors.stac.files import file_of
@@ -136,16 +137,16 @@ def _of_arrays(scene: Scene) -> Iterator[list[object]]:
     """What a hierarchy tells of itself, what the numbers of its arrays mean, and heads of chunks."""
     place = next(asset.hierarchy for asset in scene.assets.values())
     yield [digest_json(dict(Hierarchy(place).attributes))]
-    if isinstance(place, str):
-        yield [state_of(place)]  # heads of chunks would be hundreds of requests
+    if not isinstance(place, Path):
+        yield [place.version]  # heads of chunks would be hundreds of requests
     for key, asset in sorted(scene.assets.items()):
         meaning = [asset.crs, list(asset.transform), list(asset.shape), asset.dtype, asset.nodata]
         yield [key, asset.array, *meaning, asset.scale, asset.offset, *_heads(place, asset.array)]
 
 
-def _heads(place: Path | str, array: str) -> list[object]:
+def _heads(place: Place, array: str) -> list[object]:
     """Checksums of the heads of some chunks, of a hierarchy on this machine."""
-    return [] if isinstance(place, str) else [sample(place, array)]
+    return [sample(place, array)] if isinstance(place, Path) else []
 
 
 def _of_files(scene: Scene, files: Files) -> list[list[object]]:

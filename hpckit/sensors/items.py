@@ -134,8 +134,8 @@ def scene_of(item: Mapping[str, Any], details: Callable[[Any], Hashable] = lambd
         frame=_frame(told["frame"]),
         assets=assets,
         beside={
-            name: Asset(uri, nbytes=nbytes, digest=digest)
-            for name, (uri, nbytes, digest) in told.get("beside", {}).items()
+            name: Asset(uri, nbytes=nbytes, digest=digest, chunks="".join(chunks))
+            for name, (uri, nbytes, digest, *chunks) in told.get("beside", {}).items()
         },
         footprint=geometry if isinstance(geometry, shapely.Geometry) else _outline(geometry),
         details=details(told["details"]),
@@ -166,7 +166,10 @@ def _frozen(scene: Scene, details: object) -> dict[str, Any]:
         place = asset.crs, asset.transform, asset.shape
         assets[key] = [asset.uri, boxes.setdefault(place, len(boxes)), *_rest_of(asset)]
     frame = scene.frame
-    beside = {name: [asset.uri, asset.nbytes, asset.digest] for name, asset in sorted(scene.beside.items())}
+    beside = {
+        name: [asset.uri, asset.nbytes, asset.digest, *([asset.chunks] if asset.chunks else [])]
+        for name, asset in sorted(scene.beside.items())
+    }
     return {
         **{name: getattr(scene, name) for name in _PLAIN},
         "sensed": scene.sensed.isoformat(),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from affine import Affine
 
 from hpckit.base.frozendict import frozen
-from hpckit.inputs.uri import is_remote, locate, name_of, split_array
+from hpckit.inputs.chunking import parse_chunking
+from hpckit.inputs.transfer import ETAG
+from hpckit.inputs.uri import RemotePlace, is_remote, locate, name_of, split_array
 from hpckit.sensors.bands import split_key
 from hpckit.space.frame import Frame
 
@@ -48,7 +50,10 @@ class Asset:
     """Size of the file, where the metadata state it with the asset, or a server does."""
     digest: str = ""
     """Digest of the file, `sha256:` and hexadecimal digits, where the metadata state it with the asset; of a remote
-    file without one `etag:` and what its server calls this version."""
+    file without one `etag:` and what its server calls this version. Of a remote array `etag:` and the state of
+    its hierarchy (`hierarchy.state_of`)."""
+    chunks: str = ""
+    """Of a remote array how it is stored, as `inputs.chunking` reads it; empty in catalogues of earlier versions."""
 
     @property
     def file(self) -> Path:
@@ -72,12 +77,15 @@ class Asset:
         return found[1] if found else ""
 
     @property
-    def hierarchy(self) -> Path | str:
-        """Place of the Zarr hierarchy that has the array: a folder, or an address."""
+    def hierarchy(self) -> Path | RemotePlace:
+        """Place of the Zarr hierarchy that has the array: a folder, or an address with its version."""
         found = split_array(self.uri)
         if found is None:
             raise TypeError(f"{self.name} is no array")
-        return found[0]
+        if isinstance(found[0], Path):
+            return found[0]
+        kind = parse_chunking(self.chunks).zarr_format if self.chunks else 0
+        return RemotePlace(found[0], self.digest.removeprefix(ETAG), kind)
 
     @property
     def name(self) -> str:
@@ -131,8 +139,8 @@ class Scene:
     assets: Mapping[str, Asset]
     """Its rasters by `BandRef.key` (`B04@10m`); a file that serves pixels of several sizes stands once for each."""
     beside: Mapping[str, Asset] = field(default_factory=dict)
-    """Files on servers that the pixels of a band are computed with, by band and kind (`VV/calibration`); of each, the
-    size and digest, so that a copy can be fetched. Those beside images of this machine are not listed."""
+    """Files, or arrays, on servers that the pixels of a band are computed with, by band and kind (`VV/calibration`);
+    of each, what is needed to fetch a copy. Those beside images of this machine are not listed."""
     footprint: shapely.Geometry | None = None
     """Outline of the data in longitude and latitude."""
     missing: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ from hpckit.campaign.campaign import load_campaign
 from hpckit.catalogue.foreign import read_items
 from hpckit.catalogue.stac import from_item, to_item
 from hpckit.errors import SceneError
-from hpckit.inputs import fetched
+from hpckit.inputs import fetched, remote_documents
 from hpckit.production.driver import run_campaign
 from hpckit.production.fetchable import read_notes
 from hpckit.sensors.model import Scene
 from hpckit.sensors.sentinel1.terrain import read_geometry
 from hpckit.sensors.stac.options import ItemOptions
+from hpckit.testing.radar_eopf import write_eopf_grd
 from tests.integration.test_radar_eopf import _forget, delivered, serving, stored, target
 from tests.integration.test_radar_grd_real import CAMPAIGN, NAME, STEM, corner, real, safe, write_dem
 from tests.servers.files import status
@@ -217,7 +219,7 @@ def pixels_of(campaign: Path) -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("where", ["web", "store"])
+@pytest.mark.parametrize("where", ["web", "curl", "store"])
 def test_what_was_fetched_suffices_without_a_network(
     where: str, shared_data: Path, safe: Path, delivered: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -226,11 +228,17 @@ def test_what_was_fetched_suffices_without_a_network(
     product = with_vh(shutil.copytree(safe, served / NAME))
     here = pixels_of(campaign_of(tmp_path / "here", safe, str(product)))
     with serving(served, monkeypatch) as server:
-        place = f"{tmp_path}/items.json" if where == "web" else "s3://served"
+        place = "s3://served" if where == "store" else f"{tmp_path}/items.json"
         (tmp_path / "items.json").write_text(json.dumps(sample(shared_data, f"{server.url}/{NAME}")))
         campaign = campaign_of(tmp_path / "there", safe, place)
-        found = api.fetch(campaign)
-        assert (found.files, found.failed) == (4, []), "the image, and what calibrates it; not VH"
+        if where == "curl":
+            (tmp_path / "list").write_text(api.fetch_list(campaign, "curl"))
+            subprocess.run(["curl", "-sS", "--config", tmp_path / "list"], check=True, timeout=60)
+            assert api.verify_fetched(campaign).right == 4
+            assert not api.fetch_list(campaign, "curl")
+        else:
+            found = api.fetch(campaign)
+            assert (found.files, found.failed) == (4, []), "the image, and what calibrates it; not VH"
         listed = api.fetch(campaign)
         assert (listed.files, listed.there, listed.failed) == (0, 4, [])
         if where == "store":
@@ -264,3 +272,28 @@ def test_what_was_fetched_suffices_without_a_network(
         np.testing.assert_array_equal(there[name], array)
     assert api.remove_fetched(campaign).files == 4
     assert not list((campaign.parent / "fetched").glob("*/*"))
+
+
+@pytest.mark.parametrize("generation", ["2024", "2.8"])
+def test_what_was_fetched_of_eopf_suffices_without_a_network(
+    generation: str, safe: Path, delivered: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fetched, "_folders", {})
+    (tmp_path / "served").mkdir()
+    made = write_eopf_grd(tmp_path / "served", safe, delivered, generation)
+    here = pixels_of(campaign_of(tmp_path / "here", safe, str(made)))
+    with serving(made.parent, monkeypatch) as server:
+        campaign = campaign_of(tmp_path / "there", safe, f"{server.url}/{made.name}")
+        assert (api.fetch(campaign).failed, api.verify_fetched(campaign).failed) == ([], [])
+    remote_documents.forget()
+    table = next((campaign.parent / "fetched").glob("*/*gamma+*.*"))
+    content = table.read_bytes()
+    table.write_bytes(content[:-5])
+    _forget()
+    result = run_campaign(load_campaign(campaign), Console(quiet=True), workers=1)
+    assert result.exit_code == 75 and str(table) in str(result.failed), "the server is gone"
+    table.write_bytes(content)
+    there = pixels_of(campaign)
+    assert there.keys() == here.keys()
+    for name, array in here.items():
+        np.testing.assert_array_equal(there[name], array)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,9 +23,12 @@ from hpckit.base.reading import may_pass
 from hpckit.campaign.campaign import load_campaign
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.stac import from_item, to_item
-from hpckit.errors import SceneError
-from hpckit.inputs import httpfiles, remote, remote_documents, s3files, web
+from hpckit.errors import PlanError, RunError, SceneError
+from hpckit.inputs import fetched, httpfiles, remote, remote_documents, s3files, web
+from hpckit.inputs.chunking import Chunking
 from hpckit.production.driver import run_campaign
+from hpckit.production.fetchable import read_notes
+from hpckit.production.transfer import bring
 from hpckit.sensors.model import Scene
 from hpckit.sensors.stored import Sought
 from hpckit.testing.eopf import GENERATIONS, write_eopf
@@ -45,16 +51,27 @@ def server(tmp_path, monkeypatch) -> Iterator[Bucket]:
     monkeypatch.setattr(httpfiles, "_private", {"127.0.0.1"})
     monkeypatch.setattr(remote, "_known", {})
     monkeypatch.setenv("HOME", str(tmp_path))
-    with serve(Bucket(tmp_path / "served")) as running:
+    with ExitStack() as stack:
+        running = stack.enter_context(serve(Bucket(tmp_path / "served")))
+        monkeypatch.setattr(sys.modules[__name__], "_running", stack)
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         s3files._store.cache_clear()
         remote_documents.forget()
         yield running
 
 
+_running = ExitStack()
+
+
+def stop_server() -> None:
+    """From now on there is no network, and nothing is known from before."""
+    _running.close()
+    remote_documents.forget()
+
+
 def put(server: Bucket, generation: str = "2.8", arrays: dict[str, np.ndarray] = PIXELS, **how: Any) -> Path:
     """A product in the bucket."""
-    path = write_eopf(server.folder / "eopf", SPEC, arrays, generation, chunk_m=1300, **how)
+    path = write_eopf(server.folder / "eopf", SPEC, arrays, generation, **{"chunk_m": 1300, **how})
     if generation == "3.0":
         zarr.consolidate_metadata(path, zarr_format=3)
     return path
@@ -87,7 +104,10 @@ def test_scenes_and_pixels_are_those_of_the_product_here(server, where, generati
     if generation == "3.0":
         zarr.consolidate_metadata(path, zarr_format=3)
     here, there = only(path), scan_one(address(server, path, where))
-    moved = {key: replace(asset, uri=f"zarr://{path}!/{asset.array}") for key, asset in there.assets.items()}
+    moved = {
+        key: replace(asset, uri=f"zarr://{path}!/{asset.array}", digest="", chunks="")
+        for key, asset in there.assets.items()
+    }
     assert replace(there, href=str(path), assets=moved, content=here.content) == here
     assert replace(from_item(to_item(there)), content=there.content) == there
     for key in arrays:
@@ -288,19 +308,250 @@ name: eopf
 aoi: [{box}]
 period: 2024-05-01/2024-05-31
 scenes: {{paths: "{place}", hosts: [127.0.0.1]}}
-cube: {{bands: [B04@10m, SCL@20m]}}
+cube: {{bands: [B04@10m, B08@10m, SCL@20m]}}
+{more}
 """
+LARGE = {key: array for key, array in pixels(edge=1140).items() if key in PIXELS}
+"""Two by two windows, and three by three chunks, of which the first three have no data."""
+GRID = "grid: utm:5120@20"
 
 
-def test_fetch_says_that_arrays_are_not_copied(server, tmp_path):
-    path = put(server)
-    scene = only(path)
-    box = ", ".join(str(round(number, 4)) for number in scene.footprint.bounds)
-    place = address(server, path, "http")
-    (tmp_path / "campaign.yaml").write_text(CAMPAIGN.format(box=box, place=place))
-    brought = api.fetch(tmp_path / "campaign.yaml")
+class Made:
+    """A product on a server, and campaigns that use it."""
+
+    def __init__(self, server: Bucket, folder: Path, generation: str, where: str = "http") -> None:
+        self.path = put(server, generation, LARGE, chunk_m=3800)
+        self.place, self.folder, self.scene = address(server, self.path, where), folder, only(self.path)
+
+    def campaign(self, name: str, place: str | Path = "", *, more: str = "", corner: bool = False) -> Path:
+        """A campaign file in a folder of its own; of the whole tile, or of its south-eastern corner."""
+        west, south, east, north = self.scene.footprint.bounds
+        box = [east - 0.01, south + 0.004, east - 0.006, south + 0.006] if corner else [west, south, east, north]
+        (self.folder / name).mkdir(exist_ok=True)
+        file = self.folder / name / "campaign.yaml"
+        file.write_text(CAMPAIGN.format(box=", ".join(map(str, box)), place=place or self.place, more=more))
+        return file
+
+
+def cube_of(campaign: Path, code: int = 0) -> dict[str, np.ndarray]:
+    """All bands of the cube that a campaign makes."""
+    loaded = load_campaign(campaign)
+    assert run_campaign(loaded, Console(quiet=True), workers=1).exit_code == code
+    found = [path for path in loaded.cube_path.glob("*/r*m/*") if path.name in ("B04", "B08", "SCL")]
+    return {f"{path.parts[-2]}/{path.name}": np.asarray(zarr.open_array(path, mode="r")[:]) for path in found}
+
+
+def alike(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys() and len(one) == 3 and all(array.any() for array in one.values())
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+@pytest.fixture(autouse=True)
+def _no_copies(monkeypatch) -> None:
+    monkeypatch.setattr(fetched, "_folders", {})
+
+
+@pytest.mark.parametrize(("generation", "more"), [("2.8", GRID), ("3.0", "")], ids=["grid", "granule"])
+def test_fetched_chunks_suffice_without_a_network(server, tmp_path, generation, more):
+    """Also those that writers of version 3 leave out, on the left."""
+    made = Made(server, tmp_path, generation)
+    here, there = (cube_of(made.campaign(name, place, more=more)) for name, place in (("a", made.path), ("b", "")))
+    alike(here, there)
+    campaign = made.campaign("c", more=more)
+    planned = api.plan(campaign).estimate
+    server.requests.clear()
+    brought = api.fetch(campaign)
+    assert (brought.exit_code, brought.failed) == (0, []) and brought.nbytes < planned.remote_bytes
+    assert planned.remote_files == brought.files
+    server.requests.clear()
+    assert api.fetch(campaign).there == brought.files and len(server.requests) == 1, "nothing comes twice"
+    stop_server()
+    alike(cube_of(campaign), here)
+    assert api.remove_fetched(campaign).files == brought.files
+    assert not [path for path in (campaign.parent / "fetched").iterdir() if path.is_dir()]
+
+
+def chunks_in(folder: Path, band: str = "b04") -> set[str]:
+    """Chunks of an array of which there are copies."""
+    names = (path.name.partition(f"+{band}+")[2] for path in (folder / "fetched").glob(f"*/*+{band}+*"))
+    return {name.removeprefix("c+").replace("+", ".") for name in names if name[0] in "c0123456789"}
+
+
+def test_a_larger_area_fetches_only_new_chunks(server, tmp_path):
+    made = Made(server, tmp_path, "2.8")
+    small = api.fetch(made.campaign("c", corner=True))
+    assert small.exit_code == 0 and chunks_in(tmp_path / "c") == {"2.2"}
+    campaign = made.campaign("c")
+    all_of_it = api.fetch(campaign)
+    assert all_of_it.exit_code == 0 and all_of_it.there == small.files and len(chunks_in(tmp_path / "c")) == 9
+    assert api.fetch(made.campaign("d", corner=True, more=GRID)).exit_code == 0
+    assert "2.2" in chunks_in(tmp_path / "d") <= {"1.1", "1.2", "2.1", "2.2"}
+    stop_server()
+    alike(cube_of(campaign), cube_of(made.campaign("a", made.path)))
+
+
+def test_a_chunk_that_was_not_fetched_is_never_no_data(server, tmp_path):
+    made = Made(server, tmp_path, "3.0")
+    campaign = made.campaign("c")
+    assert api.fetch(campaign).exit_code == 0
+    stop_server()
+    (absent,) = (tmp_path / "c/fetched").glob("*/*+b04+c+1+0")
+    assert absent.read_bytes() == fetched.ABSENT
+    absent.unlink()
+    assert absent.name in api.verify_fetched(campaign).failed[0].name
+    cube_of(campaign, code=75)
+    assert "b04 cannot be read: no connection" in str(api.status(campaign).status.failures)
+
+
+def test_copies_that_are_damaged_are_named(server, tmp_path):
+    made = Made(server, tmp_path, "2.8")
+    campaign = made.campaign("c")
+    assert api.fetch(campaign).exit_code == 0
+    (copy,) = (tmp_path / "c/fetched").glob("*/*+b04+2.2")
+    whole = copy.read_bytes()
+    for content, words in (
+        (whole[:-9], "bytes instead of"),
+        (whole[:-9] + bytes(9), "another digest"),
+        (b"", "0 bytes"),
+    ):
+        copy.write_bytes(content)
+        (wrong,) = api.verify_fetched(campaign).failed
+        assert words in wrong.reason and str(copy) in wrong.reason
+        copy.write_bytes(whole)
+        assert api.verify_fetched(campaign).exit_code == 0
+    copy.write_bytes(whole[: len(whole) // 2])
+    here = made.campaign("a", made.path)
+    by_server = tmp_path / "b"
+    shutil.copytree(tmp_path / "c", by_server)
+    alike(cube_of(by_server / "campaign.yaml"), cube_of(here))
+    stop_server()
+    cube_of(campaign, code=75)
+    assert f"no connection (its copy {copy} is damaged)" in str(api.status(campaign).status.failures)
+
+
+SERVED = {
+    "gone": (files.status(404), 1, "is missing on its server"),
+    "403": (files.status(403), 1, "HTTP status 403"),
+    "429": (files.status(429, Retry_After="1"), 75, "HTTP status 429"),
+    "cut": (files.cut, 75, "broke off"),
+    "shorter": (files.shorter, 1, "the server sends bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", SERVED)
+def test_chunks_that_do_not_come(server, tmp_path, fault):
+    made = Made(server, tmp_path, "3.0")
+    campaign = made.campaign("c", corner=True)
+    answer, code, words = SERVED[fault]
+    server.every = answers("b04/c/2/2", answer)
+    brought = api.fetch(campaign)
     (failed,) = brought.failed
-    assert scene.id in failed.reason and "arrays of EOPF Zarr are not copied" in failed.reason
-    campaign = load_campaign(tmp_path / "campaign.yaml")
-    assert run_campaign(campaign, Console(quiet=True), workers=1).exit_code == 0
-    assert not api.fetch(tmp_path / "campaign.yaml").failed, "what is ingested needs no copy"
+    assert brought.exit_code == code and words in failed.reason and "b04/c/2/2" in failed.reason
+    assert not list((tmp_path / "c/fetched").glob("*/*+b04+c+2+2"))
+    server.every = None
+    assert api.fetch(campaign).files == 1
+
+
+def test_chunks_that_are_damaged_on_their_server(server, tmp_path):
+    made = Made(server, tmp_path, "2.8")
+    chunk = made.path / B04 / "2.2"
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-9])
+    campaign = made.campaign("c", corner=True)
+    (failed,) = api.fetch(campaign).failed
+    assert "b04/2.2 has" in failed.reason and "its header says" in failed.reason and not failed.temporary
+    chunk.write_bytes(whole)
+    assert api.fetch(campaign).exit_code == 0
+
+
+def test_a_product_that_is_replaced_is_not_mixed(server, tmp_path, monkeypatch):
+    """Neither between the scan and the first chunk, nor after copies came: these are of the old version."""
+    made = Made(server, tmp_path, "2.8")
+    campaign = made.campaign("c", corner=True)
+    document = made.path / ".zmetadata"
+
+    def replaced_after_the_plan(*given: Any) -> Any:
+        document.write_text(document.read_text() + "\n")
+        return bring(*given)
+
+    with monkeypatch.context() as changed:
+        changed.setattr("hpckit.production.fetch.bring", replaced_after_the_plan)
+        brought = api.fetch(campaign)
+    assert brought.exit_code == 1 and not brought.files
+    assert "was replaced since it was scanned" in brought.failed[0].reason
+    first = api.fetch(campaign)
+    assert first.exit_code == 0
+    document.write_text(document.read_text() + "\n")
+    second = api.fetch(campaign)
+    assert (second.there, second.files) == (0, first.files)
+
+
+@pytest.mark.parametrize("generation", ["2.8", "3.0"])
+def test_a_data_mover_that_has_only_curl(server, tmp_path, generation):
+    made = Made(server, tmp_path, generation)
+    campaign = made.campaign("c")
+    listed, said = tmp_path / "list", tmp_path / "answers"
+    listed.write_text(api.fetch_list(campaign, "curl"))
+    assert all(line.split("\t")[2:] == ["", ""] for line in api.fetch_list(campaign, "tsv").splitlines()[1:])
+    curl = ["curl", "-sS", "--config", listed]
+    done = subprocess.run(curl, capture_output=True, timeout=60, check=generation == "2.8")
+    said.write_bytes(done.stdout)
+    if generation == "3.0":
+        missing = api.verify_fetched(campaign)
+        assert missing.exit_code == 1 and all("is missing" in item.reason for item in missing.failed)
+    assert api.verify_fetched(campaign, answers=said).failed == []
+    assert api.fetch_list(campaign, "curl") == ""
+    (copy,) = (tmp_path / "c/fetched").glob("*/*+b04+*2?2")
+    copy.write_bytes(copy.read_bytes()[:-9])
+    (tmp_path / "c/fetched/fetched.jsonl").unlink()
+    (wrong,) = api.verify_fetched(campaign, answers=said).failed
+    assert str(copy) in wrong.reason and "its header says" in wrong.reason, "curl was stopped in the middle"
+    listed.write_text(api.fetch_list(campaign, "curl"))
+    said.write_bytes(subprocess.run(curl, capture_output=True, timeout=60, check=True).stdout)
+    assert api.verify_fetched(campaign, answers=said).failed == []
+    stop_server()
+    alike(cube_of(campaign), cube_of(made.campaign("a", made.path)))
+
+
+def test_a_chunk_that_a_data_mover_did_not_find(server, tmp_path):
+    made = Made(server, tmp_path, "3.0")
+    campaign = made.campaign("c")
+    (made.path / B04 / "c/2/2").unlink()
+    (tmp_path / "list").write_text(api.fetch_list(campaign, "curl"))
+    curl = ["curl", "-sS", "--config", tmp_path / "list"]
+    done = subprocess.run(curl, capture_output=True, timeout=60, check=False)
+    (tmp_path / "answers").write_bytes(done.stdout)
+    (lost,) = api.verify_fetched(campaign, answers=tmp_path / "answers").failed
+    assert "b04/c/2/2 is missing on its server, and other bands have data there" in lost.reason
+    (tmp_path / "answers").write_text("what?\n")
+    with pytest.raises(RunError, match="line 1 is no answer"):
+        api.verify_fetched(campaign, answers=tmp_path / "answers")
+
+
+def test_jobs_fetch_chunks_within_a_quota(server, tmp_path):
+    made = Made(server, tmp_path, "3.0")
+    campaign = made.campaign("c")
+    text = campaign.read_text()
+    campaign.write_text(text.replace("hosts:", "fetch: {quota: 20MB}, hosts:"))
+    alike(cube_of(campaign), cube_of(made.campaign("a", made.path)))
+    copies = read_notes(tmp_path / "c/fetched")
+    assert copies and all(not note.moved for note in copies.values())
+    less = made.campaign("d")
+    less.write_text(text.replace("hosts:", "fetch: {quota: 100kB}, hosts:"))
+    with pytest.raises(PlanError, match=r"scenes\.fetch\.quota.*hold none"):
+        run_campaign(load_campaign(less), Console(quiet=True), workers=1)
+
+
+def test_catalogues_of_earlier_versions_are_scanned_again(server, tmp_path, monkeypatch):
+    """And where that is not possible, one sentence says so."""
+    made = Made(server, tmp_path, "2.8")
+    campaign = made.campaign("c", corner=True)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Chunking, "text", "")
+        api.plan(campaign)
+        brought = api.fetch(campaign)
+    (failed,) = brought.failed
+    assert failed.reason.startswith(made.scene.id) and "an earlier version of hpckit scanned it" in failed.reason
+    assert "scan it again" in failed.reason and brought.exit_code == 1 and not brought.files
+    assert api.fetch(campaign).exit_code == 0

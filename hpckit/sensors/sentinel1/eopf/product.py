@@ -16,7 +16,7 @@ from hpckit.errors import SceneError
 from hpckit.inputs.hierarchy import Hierarchy, is_hierarchy
 from hpckit.inputs.uri import array_uri
 from hpckit.sensors.model import Asset, Scene
-from hpckit.sensors.sentinel1.eopf.tables import Group, read_pixel_m
+from hpckit.sensors.sentinel1.eopf.tables import TABLES, Group, read_pixel_m
 from hpckit.sensors.sentinel1.grd import resolution_letter
 from hpckit.sensors.sentinel1.model import OrbitState, Radar, frame_id, moment, pass_id, relative_orbit
 from hpckit.space.footprint import polygon
@@ -82,14 +82,38 @@ def read_eopf(place: Path | str, names: Sequence[str]) -> Scene:
         baseline=_version(hierarchy, first[0]),
         relative_orbit=orbit,
         assets={
-            f"{pol}@{size}m": Asset(array_uri(place, f"{groups[pol][0]}/{_GRD}"), shape=tables[pol].shape())
+            f"{pol}@{size}m": Asset(
+                array_uri(place, f"{groups[pol][0]}/{_GRD}"),
+                shape=tables[pol].shape(),
+                digest=hierarchy.digest,
+                chunks=hierarchy.grid(tables[pol].image()),
+            )
             for pol in present
             for size in (10, 20)
         },
+        beside=_beside(hierarchy, {pol: groups[pol][0] for pol in present}),
         footprint=_footprint(root["stac_discovery"]),
         missing=tuple(f"{groups[pol][0]}/{_GRD}" for pol in groups if pol not in present),
         details=radar,
     )
+
+
+def _beside(hierarchy: Hierarchy, groups: Mapping[str, str]) -> dict[str, Asset]:
+    """Arrays on a server that calibrate and place images (`Scene.beside`), by polarisation and path in its group.
+
+    None if no document lists them: then nobody can read them without a network.
+    """
+    if isinstance(hierarchy.where, Path) or not hierarchy.is_consolidated:
+        return {}
+    return {
+        f"{pol}/{path.removeprefix(f'{group}/')}": Asset(
+            array_uri(hierarchy.where, path), digest=hierarchy.digest, chunks=hierarchy.grid(array)
+        )
+        for pol, group in groups.items()
+        for part in TABLES
+        for path, array in hierarchy.arrays(f"{group}/{part}").items()
+        if path != f"{group}/{_GRD}"
+    }
 
 
 def _radar(properties: Mapping[str, Any], mode: str, group: Group) -> Radar:

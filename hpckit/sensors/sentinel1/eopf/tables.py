@@ -10,20 +10,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hpckit.errors import SceneError
-from hpckit.inputs.hierarchy import Hierarchy, reading
+from hpckit.inputs.hierarchy import Hierarchy, reading, values_of
+from hpckit.inputs.uri import Place
 from hpckit.sensors.sentinel1.calibration import Noise, Strip, Table
 from hpckit.sensors.sentinel1.model import moment
 from hpckit.sensors.sentinel1.terrain import RadarGeometry, fit_orbit
 
+if TYPE_CHECKING:
+    from zarr import Array
+
 Floats = npt.NDArray[np.float64]
 
+TABLES: Final = (
+    "measurements",
+    "conditions/coordinate_conversion",
+    "conditions/gcp",
+    "conditions/orbit",
+    "quality/calibration",
+    "quality/noise_azimuth",
+    "quality/noise_range",
+)
+"""Groups with all arrays that are read here."""
 _TABLES: Final = {"sigma0": "sigma_nought", "gamma0": "gamma"}
 _SINCE: Final = re.compile(
     r"(?P<unit>\w+) since (?P<date>[\d-]{10})(?:[ T](?P<time>[\d:]{8})(?:\.(?P<part>\d{1,9}))?)?"
@@ -42,7 +55,7 @@ _NANOSECONDS: Final = {
 class Group:
     """The group of a polarisation."""
 
-    def __init__(self, place: Path | str, name: str) -> None:
+    def __init__(self, place: Place, name: str) -> None:
         self._hierarchy = Hierarchy(place)
         self._name = name
 
@@ -52,7 +65,7 @@ class Group:
         if array is None:
             return None
         with reading(f"{self._name}/{name}"):
-            return np.asarray(array[...])
+            return values_of(array)
 
     def values(self, name: str) -> npt.NDArray[Any]:
         """Values of an array.
@@ -89,12 +102,23 @@ class Group:
         since = round(day.timestamp()) * 10**9 + int((match["part"] or "").ljust(9, "0"))
         return self.values(name).astype(np.int64) * _NANOSECONDS[match["unit"]] + since
 
-    def shape(self) -> tuple[int, int]:
-        """Lines and samples of the image."""
+    def image(self) -> Array[Any]:
+        """The image.
+
+        Raises
+        ------
+        SceneError
+            If there is none.
+        """
         array = self._hierarchy.array(f"{self._name}/measurements/grd")
         if array is None or array.ndim != 2:
             raise SceneError(f"{self._name}/measurements/grd is missing")
-        return array.shape[0], array.shape[1]
+        return array
+
+    def shape(self) -> tuple[int, int]:
+        """Lines and samples of the image; raises what `image` does."""
+        rows, columns = self.image().shape
+        return rows, columns
 
     def members(self, name: str) -> Sequence[str]:
         """Names of the groups in a group, sorted; none if there is none."""
@@ -114,7 +138,7 @@ class _Lines(NamedTuple):
     step_s: float
 
 
-def read_geometry(place: Path | str, name: str) -> RadarGeometry:
+def read_geometry(place: Place, name: str) -> RadarGeometry:
     """Geometry of the image of a polarisation.
 
     Raises
@@ -146,7 +170,7 @@ def read_geometry(place: Path | str, name: str) -> RadarGeometry:
     )
 
 
-def read_calibration(place: Path | str, name: str, radiometry: str) -> Table:
+def read_calibration(place: Place, name: str, radiometry: str) -> Table:
     """Calibration table of a polarisation.
 
     Raises
@@ -160,7 +184,7 @@ def read_calibration(place: Path | str, name: str, radiometry: str) -> Table:
     return found
 
 
-def read_noise(place: Path | str, name: str) -> Noise:
+def read_noise(place: Place, name: str) -> Noise:
     """Noise tables of a polarisation.
 
     Raises

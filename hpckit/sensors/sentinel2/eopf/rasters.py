@@ -61,6 +61,7 @@ def read_rasters(hierarchy: Hierarchy, level: str, baseline: float, epsg: int | 
         If an array has no place, another data type than products have, or an offset that its baseline cannot have.
     """
     assets, missing, reasons = {}, [], set()
+    digest = hierarchy.digest
     place = cache(lambda group: _corner(hierarchy, group))
     for band, size, name in _known(level):
         array = hierarchy.array(name)
@@ -87,13 +88,15 @@ def read_rasters(hierarchy: Hierarchy, level: str, baseline: float, epsg: int | 
         elif not band.is_mask and not math.isclose(_declared(attributes, "scale_factor") or scale, scale):
             raise SceneError(f"{name}: its scale_factor is not {scale:g}", hint=_REMEDY)
         assets[f"{band.name}@{size}m"] = Asset(
-            array_uri(hierarchy.place, name),
+            array_uri(hierarchy.where, name),
             f"EPSG:{own}",
             transform,
             shape,
             **_coding(name, band, array),
             scale=scale,
             offset=offset,
+            digest=digest,
+            chunks=hierarchy.grid(array),
         )
     return Rasters(assets, tuple(missing), tuple(sorted(reasons)))
 

@@ -1,0 +1,104 @@
+"""Which objects of Zarr hierarchies on servers the windows of a band are made from: metadata documents and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from hpckit.inputs.chunking import Chunking, parse_chunking
+from hpckit.inputs.uri import RemotePlace
+from hpckit.sensors.bands import BandRef
+from hpckit.sensors.model import Asset, Scene
+from hpckit.sensors.sentinel2.bands import BANDS
+from hpckit.sensors.sentinel2.eopf.reading import empty_with, on_same_ground
+
+Window = tuple[slice, slice]
+"""Rows and columns of pixels of an array."""
+Form = Literal["json", "blosc", ""]
+
+_DOCUMENT_BYTES: Final = 2**14
+_ROOT_BYTES: Final = 2**21
+"""Of metadata documents, as a guess: consolidated ones of real products have one or two MB."""
+_OVERHEAD: Final = 2**10
+"""Of a chunk that cannot be compressed."""
+_ROOT: Final = {2: (".zmetadata", ".zgroup", ".zattrs"), 3: ("zarr.json",)}
+_OPTIONAL: Final = ".zattrs"
+"""Document that groups and arrays of version 2 need not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of a Zarr hierarchy on a server. Only the server knows how many bytes it has."""
+
+    place: RemotePlace
+    array: str
+    """Path of its array; empty for a document of the root."""
+    name: str
+    """Below the array."""
+    most: int
+    """Bytes that it has at most; of metadata a guess."""
+    form: Form
+    """What shows whether it is whole: `json`, `blosc`, or nothing before it is decoded."""
+    empty_with: tuple[str, ...] | None = None
+    """Arrays that must lack the chunk, too, if this one is absent (none if the tuple is empty); None: it must be
+    there."""
+    witnesses: tuple[str, ...] = ()
+    """Other arrays whose chunk of that name covers the same ground."""
+
+    @property
+    def key(self) -> str:
+        """In the hierarchy."""
+        return f"{self.array}/{self.name}" if self.array else self.name
+
+
+def objects_of(scene: Scene, key: str, windows: Sequence[Window] | None) -> Iterator[StoredObject]:
+    """Objects of the array of a band.
+
+    Parameters
+    ----------
+    key : str
+        `BandRef.key`.
+    windows : sequence of tuple of slice, optional
+        Pixels that are read; all if not given.
+    """
+    asset = scene.assets[key]
+    grid, place = parse_chunking(asset.chunks), asset.hierarchy
+    assert isinstance(place, RemotePlace)
+    for name in grid.documents:
+        yield StoredObject(place, asset.array, name, _DOCUMENT_BYTES, "json", () if name == _OPTIONAL else None)
+    alike: tuple[str, ...] | None = None
+    witnesses: tuple[str, ...] = ()
+    if scene.sensor == "sentinel-2":
+        ref = BandRef.from_key(key, BANDS)
+        alike, witnesses = empty_with(scene, ref), on_same_ground(scene, ref)
+    parts = grid.every() if windows is None else {part for window in windows for part in grid.meeting(*window)}
+    for part in sorted(parts):
+        yield _chunk(place, asset.array, grid, part, alike, witnesses)
+
+
+def objects_beside(assets: Iterable[Asset]) -> Iterator[StoredObject]:
+    """Objects of arrays that are read with bands (`Scene.beside`), and the documents that list them all."""
+    roots = set()
+    for asset in assets:
+        grid, place = parse_chunking(asset.chunks), asset.hierarchy
+        assert isinstance(place, RemotePlace)
+        roots.add(place)
+        for part in grid.every():
+            # Writers of version 3 leave out chunks that hold nothing but the fill value.
+            yield _chunk(place, asset.array, grid, part, () if grid.zarr_format == 3 else None)
+    for place in roots:
+        for name in _ROOT[place.zarr_format]:
+            yield StoredObject(place, "", name, _ROOT_BYTES, "json", () if name == _OPTIONAL else None)
+
+
+def _chunk(
+    place: RemotePlace,
+    array: str,
+    grid: Chunking,
+    part: tuple[int, ...],
+    alike: tuple[str, ...] | None,
+    witnesses: tuple[str, ...] = (),
+) -> StoredObject:
+    form: Form = "blosc" if grid.is_blosc else ""
+    return StoredObject(place, array, grid.key(part), grid.nbytes + _OVERHEAD, form, alike, witnesses)
