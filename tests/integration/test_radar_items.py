@@ -237,8 +237,15 @@ def test_what_was_fetched_suffices_without_a_network(
             assert api.verify_fetched(campaign).right == 4
             assert not api.fetch_list(campaign, "curl")
         else:
+            there = 0
+            if where == "store":
+                with monkeypatch.context() as earlier:
+                    earlier.setattr("hpckit.sensors.stored.beside", lambda scene, files: {})
+                    told = api.fetch(campaign)
+                assert "an earlier version of hpckit scanned it" in told.failed[0].reason
+                there = told.files
             found = api.fetch(campaign)
-            assert (found.files, found.failed) == (4, []), "the image, and what calibrates it; not VH"
+            assert (found.files + there, found.failed) == (4, []), "the image, and what calibrates it; not VH"
         listed = api.fetch(campaign)
         assert (listed.files, listed.there, listed.failed) == (0, 4, [])
         if where == "store":

@@ -141,6 +141,34 @@ def test_what_cannot_be_decided_is_refused_and_the_campaign_can_say_it(tmp_path,
     assert scene.assets["B04@10m"].offset == -0.1 and "scenes.items.offset" in details_of(scene).offset_from
 
 
+@pytest.mark.parametrize("sensor", ["sentinel-1", "sentinel-2"])
+def test_items_whose_only_image_is_a_zip_file(tmp_path, sensor):
+    """As EODC has them, with a place on its own file system beside the address."""
+    path = write_item(tmp_path, pixels(), "data-space")
+    item = json.loads(path.read_text())
+    here = tmp_path / "product.zip"
+    asset = {"type": "application/zip", "alternate": {"local": {"href": str(here)}}}
+    item["assets"] = {
+        "safe-zip": {"href": "https://data.example.org/p.zip?sig=secret", **asset},
+        "thumbnail": {"href": "p.jpg", "type": "image/jpeg"},
+    }
+    if sensor == "sentinel-1":
+        item["properties"] |= {"sar:instrument_mode": "IW", "platform": "sentinel-1a"}
+    path.write_text(json.dumps(item))
+    reason = refused(path)
+    assert f"{item['id']}: its only image is a zip file of the whole product on a server" in reason
+    assert "https://data.example.org/p.zip: download it, and name its folder in `scenes.paths`" in reason
+    assert "secret" not in reason
+    here.write_bytes(b"")
+    assert f"{here}: name its folder in `scenes.paths` instead of the item" in refused(path)
+
+
+def test_a_real_item_whose_only_image_is_a_zip_file(shared_data, tmp_path):
+    found = json.loads((shared_data / "stac-items/static/eodag-provider-responses/geodes_search.json").read_text())
+    (tmp_path / "a.json").write_text(json.dumps(found["features"][0]))
+    assert "its only image is a zip file of the whole product on a server" in refused(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize(
     ("constellation", "platform", "name", "remedy"),
     [

@@ -21,6 +21,10 @@ _BETWEEN: Final = "#"
 _HREF: Final = re.compile(rf"(.+?\.(?:json|geojson|parquet)){_BETWEEN}.", re.IGNORECASE | re.DOTALL)
 _ZARR: Final = "zarr"
 """In the media type of an array or hierarchy; a geometry in version 3 with levels is another product."""
+_ZIP: Final = re.compile(r"application/(?:x-)?zip(?:-compressed)?\b.*", re.IGNORECASE | re.DOTALL)
+_IMAGE: Final = re.compile(r".*(?:tiff|jp2|zarr).*", re.IGNORECASE | re.DOTALL)
+"""Media types."""
+_IMAGE_NAME: Final = re.compile(r".*\.(?:tiff?|jp2|zarr)", re.IGNORECASE | re.DOTALL)
 _ROOT: Final = re.compile(r".*?\.zarr(?=/|$|\?)", re.IGNORECASE)
 _MOST: Final = 512 * 2**20
 
@@ -113,6 +117,26 @@ def hierarchy_of(item: Mapping[str, Any], folder: Path) -> Path | str | None:
         )
     place = next(iter(found), None)
     return place if place is None or is_remote(place) else Path(place)
+
+
+def zip_of(item: Mapping[str, Any], folder: Path) -> str | None:
+    """Zip file of the whole product that an item refers to, if it refers to no image; None if it is not so.
+
+    Parameters
+    ----------
+    folder : Path
+        Where relative names begin.
+    """
+    assets = item.get("assets")
+    told = [asset for asset in assets.values() if isinstance(asset, Mapping)] if isinstance(assets, Mapping) else []
+    if any(_IMAGE.fullmatch(str(one.get("type"))) or _IMAGE_NAME.fullmatch(_path_of(one)) for one in told):
+        return None
+    zips = (one for one in told if _ZIP.fullmatch(str(one.get("type"))) or _path_of(one).lower().endswith(".zip"))
+    return next((uri for one in zips if (uri := uri_of(one, folder)) is not None), None)
+
+
+def _path_of(asset: Mapping[str, Any]) -> str:
+    return urlsplit(str(asset.get("href"))).path
 
 
 def local_path(href: str, folder: Path) -> Path | None:

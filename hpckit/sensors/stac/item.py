@@ -32,7 +32,7 @@ from hpckit.sensors.stac.dialects import (
     is_radar,
     other_mission,
 )
-from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of
+from hpckit.sensors.stac.files import hierarchy_of, href_of, uri_of, zip_of
 from hpckit.sensors.stac.headers import Header, read_header
 from hpckit.sensors.stac.options import ItemOptions
 from hpckit.sensors.stac.radar import read_radar
@@ -68,6 +68,8 @@ def read_item(item: Mapping[str, Any], path: Path, options: ItemOptions) -> Scen
     """
     name = str(item.get("id", "")) or path.name
     try:
+        if options.assets is None:
+            _require_images(item, path.parent)
         if options.is_radar or (is_radar(item) and options.assets is None):
             return read_radar(item, path, options)
         place = hierarchy_of(item, path.parent)
@@ -78,6 +80,28 @@ def read_item(item: Mapping[str, Any], path: Path, options: ItemOptions) -> Scen
         raise SceneError(f"{name}: {error.message}", hint=error.hint) from error.__cause__
     except (ValueError, LookupError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
         raise SceneError(f"{name}: its STAC item is malformed ({type(error).__name__}: {error})") from error
+
+
+def _require_images(item: Mapping[str, Any], folder: Path) -> None:
+    """Refuse an item whose only file with pixels is a zip file of the product.
+
+    Raises
+    ------
+    SceneError
+        If it is one.
+    """
+    whole = zip_of(item, folder)
+    if whole is None:
+        return
+    if is_remote(whole):
+        raise SceneError(
+            f"its only image is a zip file of the whole product on a server, {without_secrets(whole)}: download it, "
+            "and name its folder in `scenes.paths` instead of the item"
+        )
+    raise SceneError(
+        f"its only image is a zip file of the whole product, {whole}: name its folder in `scenes.paths` instead of "
+        "the item"
+    )
 
 
 def _of_hierarchy(item: Mapping[str, Any], path: Path, place: Path | str) -> Scene:
