@@ -7,6 +7,7 @@ lie five days apart. Made once for a folder.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,14 +42,14 @@ store: {path: store.gpkg}
 )
 
 
-def make(folder: Path, edge: int, dates: int, parcels: int) -> None:
+def make(folder: Path, edge: int, dates: int, parcels: int, bands: Sequence[str] = ("B04", "B08", "SCL")) -> None:
     """Products, parcels and campaign files; what is there with the same settings stays."""
-    mark, settings = folder / "made.json", {"edge": edge, "dates": dates, "parcels": parcels}
+    mark, settings = folder / "made.json", {"edge": edge, "dates": dates, "parcels": parcels, "bands": list(bands)}
     if mark.exists() and json.loads(mark.read_text()) == settings:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_product, [folder] * dates, [edge] * dates, range(dates)))
+        list(pool.map(_product, [folder] * dates, [edge] * dates, range(dates), [bands] * dates))
     shapes = polygons(edge, parcels)
     frame = geopandas.GeoDataFrame({"number": np.arange(len(shapes))}, geometry=shapes, crs=EPSG).to_crs(4326)
     frame.to_file(folder / "parcels.gpkg")
@@ -78,7 +79,7 @@ def _fields(edge: int) -> list[np.ndarray[Any, Any]]:
     return [noise(edge, slope, seed) for slope, seed in ((1.0, 1), (1.0, 2), (2.1, 3))]
 
 
-def _product(folder: Path, edge: int, number: int) -> None:
+def _product(folder: Path, edge: int, number: int, bands: Sequence[str]) -> None:
     red, infrared, sky = _fields(edge)
     random = np.random.default_rng(number)
     moved = np.roll(sky, tuple(random.integers(0, edge, 2)), axis=(0, 1))
@@ -100,4 +101,5 @@ def _product(folder: Path, edge: int, number: int) -> None:
         "B08@10m": seen(2200 + 1800 * season, 250, infrared),
         "SCL@20m": classes[::2, ::2],
     }
-    write_product(folder / "scenes", replace(spec, absolute_orbit=46000 + number), arrays)
+    wanted = {name: array for name, array in arrays.items() if name.partition("@")[0] in bands}
+    write_product(folder / "scenes", replace(spec, absolute_orbit=46000 + number), wanted)

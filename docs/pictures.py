@@ -184,7 +184,7 @@ CROPS: Final = as_written("docs/how-to/graphs.md", "hpckit graph run docs/exampl
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Make the demonstration and draw what is not drawn yet."""
-    folder = _folder()
+    folder = folder_of_build()
     if not (folder / "pictures").exists():
         for old in folder.parent.glob("*"):
             shutil.rmtree(old)
@@ -197,13 +197,14 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pictures to the pages."""
-    for path in sorted((_folder() / "pictures").iterdir()):
+    for path in sorted((folder_of_build() / "pictures").iterdir()):
         files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
     return files
 
 
 @cache
-def _folder() -> Path:
+def folder_of_build() -> Path:
+    """Where this build keeps what it makes, by the source code that makes it."""
     digest = hashlib.sha256()
     for path in sorted(
         [

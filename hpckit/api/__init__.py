@@ -15,6 +15,7 @@ Examples
 
 from __future__ import annotations
 
+from hpckit.api.arrays import median
 from hpckit.api.copies import fetch, fetch_list, remove_fetched, verify_fetched
 from hpckit.api.graphs import (
     check_graph,
@@ -100,6 +101,7 @@ __all__ = [
     "loaded_collections",
     "logs_shared",
     "markers",
+    "median",
     "metrics",
     "migrate_store",
     "open_campaign",

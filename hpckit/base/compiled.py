@@ -22,6 +22,7 @@ import platform
 import stat
 import sys
 import tempfile
+import threading
 import types
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -130,8 +131,21 @@ def spread(kernel: Kernel, count: int, *arguments: Any, least: int = 1) -> None:
             done.result()
 
 
+@contextmanager
+def in_this_thread() -> Iterator[None]:
+    """Let kernels that this thread calls use no others: for callers of which many work side by side, as dask's do."""
+    known = getattr(_alone, "here", False)
+    _alone.here = True
+    try:
+        yield
+    finally:
+        _alone.here = known
+
+
 def thread_count() -> int:
-    """Threads that kernels may use in this process."""
+    """Threads that kernels may use that this thread calls."""
+    if getattr(_alone, "here", False):
+        return 1
     return _threads[-1] if _threads else int(os.environ.get("NUMBA_NUM_THREADS") or available_cores())
 
 
@@ -442,3 +456,4 @@ def _digest(content: bytes) -> bytes:
 _folders: Final = _Folders()
 _only: Final[list[bool]] = []
 _threads: Final[list[int]] = []
+_alone: Final = threading.local()

@@ -139,6 +139,12 @@ def _validated(layers: Layers, model: type[_Model], error: type[HpckitError], wh
         raise error(faults, hint=hint) from None
 
 
+def explain(fault: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong with fields that stand in no file, in one line."""
+    located = [(tuple(part for part in item["loc"] if part), item) for item in fault.errors()]
+    return "; ".join(f"{'.'.join(map(str, place))}: {_reason(item, place, model)}" for place, item in located)
+
+
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     """JSON schema of a model; the text below each field in the source is its description."""
     schema = model.model_json_schema()

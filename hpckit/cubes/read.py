@@ -14,6 +14,7 @@ import numpy.typing as npt
 from affine import Affine
 
 from hpckit.base.distribution import pip_install
+from hpckit.base.quantities import available_cores
 from hpckit.cubes.arrays import (
     DIMENSIONS,
     Array,
@@ -264,8 +265,9 @@ def open_tile(
     Parameters
     ----------
     chunks : "auto", mapping of str to int, or None
-        Chunks of dask by dimension; -1 is all. By default whole windows with all their dates, or as many as fit into
-        256 MiB, where dask is installed. None reads when pixels are asked for, without dask.
+        Chunks of dask by dimension; -1 is all. By default, where dask is installed, whole windows with all their
+        dates; above 256 MiB parts of windows, and then some of the dates. None reads when pixels are asked for,
+        without dask.
     decode : bool
         False leaves integers as they are stored, with `scale_factor`, `add_offset` and `_FillValue` as attributes.
 
@@ -277,12 +279,13 @@ def open_tile(
     import xarray
 
     from hpckit.cubes.checked import CheckedStore
+    from hpckit.cubes.lazy import with_own_reader
 
-    objects, key = objects_at(cube), f"{tile}/r{resolution_m}m"
-    existing_metadata(objects, key)
-    data: xarray.Dataset = xarray.open_zarr(
-        CheckedStore(objects, key), decode_coords="all", chunks=None, mask_and_scale=decode
-    )
+    arrays = read_group(cube, tile, resolution_m).arrays
+    store = CheckedStore(objects_at(cube), f"{tile}/r{resolution_m}m")
+    opened = xarray.open_zarr(store, decode_coords="all", chunks=None, mask_and_scale=decode)
+    # Workers of dask read beside each other; without dask, threads do.
+    data = with_own_reader(opened, arrays, store, 1 if has_dask_chunks(chunks) else available_cores())
     return chunked(data, chunks, data)
 
 
@@ -294,11 +297,16 @@ def chunked(data: xarray.Dataset, chunks: Chunks, like: xarray.Dataset) -> xarra
     CubeError
         If dask is asked for and not installed.
     """
-    if chunks is None or not (isinstance(chunks, Mapping) or _has_dask()):
+    if not has_dask_chunks(chunks):
         return data
     if not _has_dask():
         raise CubeError("chunks need dask, which is not installed", hint=pip_install("dask"))
     return data.chunk(dict(chunks) if isinstance(chunks, Mapping) else _whole_windows(like))
+
+
+def has_dask_chunks(chunks: Chunks) -> bool:
+    """Whether arrays are cut for dask."""
+    return isinstance(chunks, Mapping) or (chunks is not None and _has_dask())
 
 
 def _has_dask() -> bool:
@@ -306,14 +314,27 @@ def _has_dask() -> bool:
 
 
 def _whole_windows(data: xarray.Dataset) -> dict[str, int]:
-    """Chunks of whole shards, and of as many of them along time as memory holds: each file is opened few times."""
+    """Chunks of whole windows with all dates; where memory holds fewer, of parts of windows, and then of some dates.
+
+    What is computed over time then finds all dates of a pixel in one chunk, and each part of a file is read once.
+    """
     found: dict[str, int] = {}
     for array in data.data_vars.values():
         shard = array.encoding.get("shards") or array.encoding.get("chunks")
         if shard is None or list(array.dims) != DIMENSIONS:
             continue
-        dates, rows, columns = shard
+        depth, rows, columns = shard
+        _, *least = array.encoding.get("chunks") or shard
+        dates = max(1, array.shape[0])
+        while dates * rows * columns * array.dtype.itemsize > _CHUNK_BYTES and (
+            rows > least[0] or columns > least[1]
+        ):
+            rows, columns = (
+                (max(least[0], rows // 2), columns) if rows >= columns else (rows, max(least[1], columns // 2))
+            )
         fitting = _CHUNK_BYTES // (rows * columns * array.dtype.itemsize)
-        dates = max(dates, fitting // dates * dates)
-        found |= {"time": min(dates, found.get("time", dates)), "y": rows, "x": columns}
+        if dates > fitting:
+            dates = min(dates, max(depth, fitting // depth * depth))
+        known = {"time": dates, "y": rows, "x": columns}
+        found = {name: min(size, found.get(name, size)) for name, size in known.items()}
     return found

@@ -96,7 +96,8 @@ class CampaignView:
             10, 20 or 60; by default the finest of the tile.
         chunks : "auto", mapping of str to int, or None
             Chunks of dask by dimension; -1 is all. By default, where dask is installed, whole windows with all their
-            dates, or as many as fit into 256 MiB. None reads when pixels are asked for, without dask.
+            dates; above 256 MiB parts of windows, and then some of the dates. None reads when pixels are asked for,
+            without dask.
         area : shapely.Geometry, four float, or str, optional
             Instead of a tile: polygons, or west, south, east and north, in degrees; or the identifier of a zone of
             the first reduction. The dataset is the rectangle of pixels around it. A pixel is that of the first tile,
@@ -107,7 +108,7 @@ class CampaignView:
         Returns
         -------
         xarray.Dataset
-            Reflectance (float; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone; with
+            Reflectance (float32; NaN where there are no data) by `time`, `y` and `x`, in the tile's UTM zone; with
             `acquisition`, `platform`, `relative_orbit`, `processing_baseline` and `cloud_cover` by `time`.
             Arrays have the shape of the whole tile. Where a cube holds a part of it only (`cube.extent`), the
             attribute `hpckit:windows` of each band has a text for each row of windows, from the north, with 1 for a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,10 @@ def of_notebook(block: Any, add: float = 0) -> Any:
     return ((nir - red) / (nir + red)).mean("time") * SCALE + np.float32(add)
 
 
+def leaves(block: Any) -> Any:
+    sys.exit(3)
+
+
 def test_apply_tries_then_runs(ingested: Path):  # noqa: F811
     view = NotebookView(load_campaign(ingested))
     applied = view.apply(of_notebook, bands=["B04", "B08"], output="doubled", options={"add": 1}, window=(100, 200))
@@ -177,6 +182,14 @@ def test_apply_tries_then_runs(ingested: Path):  # noqa: F811
         np.testing.assert_allclose(applied.result().doubled.values[0], want, atol=1e-6)
         with pytest.raises(UserCodeError, match="not an xarray"):
             view.apply(lambda block: 1, output="one")
+        with pytest.raises(UserCodeError, match="'greenest' is no function"):
+            view.apply("greenest")  # type: ignore[arg-type]
+        with pytest.raises(UserCodeError, match="a lambda cannot be applied"):
+            view.apply(lambda block: block)
+        with pytest.raises(UserCodeError, match=r"apply: memory_mib: .*integer.*; halo: .*greater"):
+            view.apply(of_notebook, memory_mib="much", halo=-1)  # type: ignore[arg-type]
+        with pytest.raises(UserCodeError, match=r"leaves raised SystemExit: 3 \(test_functions.py, line"):
+            view.apply(leaves, bands="B04")
     finally:
         shutil.rmtree(ingested.parent / "functions", ignore_errors=True)
 

@@ -85,7 +85,8 @@ def test_order_of_dimensions_and_bands_is_no_matter(dims: list[str], order: list
     ("make", "makes", "message"),
     [
         (lambda block: block.values, {}, r"returned numpy.ndarray, and not an xarray.DataArray"),
-        (lambda block: None, {}, r"returned builtins.NoneType"),
+        (lambda block: None, {}, r"returned nothing, and not"),
+        (lambda block: block.to_dataset("band"), {}, r"returned xarray.core.dataset.Dataset, and not"),
         (lambda block: block, {"bands": ["B04", "B08"]}, r"dimensions time, band, y, x instead of band, y, x"),
         (lambda block: mean(block), {"keeps_time": True}, r"dimensions band, y, x instead of time, band"),
         (lambda block: mean(block), {}, r"2 bands instead of 1 \(a\)"),
@@ -233,7 +234,7 @@ def with_an_object(block: xarray.DataArray) -> xarray.DataArray:
 
 
 def test_objects_of_a_notebook_do_not_go_along():
-    with pytest.raises(UserCodeError, match="uses 'SAMPLE' of the notebook, a DataArray"):
+    with pytest.raises(UserCodeError, match=r"uses 'SAMPLE' of the notebook \(DataArray\)"):
         source_of(with_an_object)  # type: ignore[arg-type]
 
 

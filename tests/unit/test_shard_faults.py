@@ -78,12 +78,18 @@ def by_xarray(spec):
     return np.where(np.isnan(found), 0, np.rint(found * 10000 + 1000)).astype(np.uint16)
 
 
+def by_rows(spec):
+    """Rows that xarray asks for one by one, which zarr-python reads."""
+    found = read.open_tile(spec.path, TILE, 10, decode=False).B04.isel(y=np.arange(EDGE)[::-1])
+    return found.values[:, ::-1]
+
+
 def by_picture(spec):
     found = [read_snapshot(spec.path, TILE, date, [B04], SENTINEL2).layers["B04"] for date in range(2)]
     return np.stack([np.where(np.isnan(one), 0, np.rint(one * 10000 + 1000)).astype(np.uint16) for one in found])
 
 
-READERS = [by_plane, by_region, by_xarray, by_picture]
+READERS = [by_plane, by_region, by_xarray, by_rows, by_picture]
 
 
 def flip(data: bytes, position: int) -> bytes:
@@ -153,7 +159,7 @@ def test_damage_never_becomes_a_number_and_is_repaired(made, spec, damage):
     for reader in READERS:
         with pytest.raises((ShardError, ValueError)) as raised:  # zarr's own codec has an error of its own
             reader(spec)
-        assert reader is by_xarray or (raised.value.key == key and str(spec.path / key) in str(raised.value))
+        assert reader is by_rows or (raised.value.key == key and str(spec.path / key) in str(raised.value))
     if damage is rotten:
         records.disown(raised.value, "reader")
     else:

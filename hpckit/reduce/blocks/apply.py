@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from pydantic import ValidationError
 
+from hpckit.base.document import explain
 from hpckit.base.files import write_text
 from hpckit.campaign.blocks import BlockReduction, FunctionReduction, Makes
 from hpckit.campaign.campaign import Campaign, load_campaign
 from hpckit.errors import UserCodeError
 from hpckit.processgraph.cube import NODATA
-from hpckit.reduce.blocks.block import as_block
+from hpckit.reduce.blocks.block import as_block, no_array
 from hpckit.reduce.blocks.function import FunctionBlocks, naming_faults
 from hpckit.reduce.blocks.job import LOAD, BlockEnvironment, block_job_on, job_with
 from hpckit.reduce.blocks.source import written
@@ -112,9 +114,10 @@ def apply(
 
     See `hpckit.look.notebook.view.NotebookView.apply`.
     """
-    name = output or str(getattr(getattr(function, "py_func", function), "__name__", ""))
+    name = output or _name(function)
+    wanted = [bands] if isinstance(bands, str) else bands and list(bands)
     base: dict[str, Any] = {
-        "name": name, "kind": "function", "bands": None if bands is None else list(bands), "composite": composite,
+        "name": name, "kind": "function", "bands": wanted, "composite": composite,
         "collection": str(campaign.path.absolute()), "period": period, "halo": halo, "options": dict(options or {}),
         "memory_mib": memory_mib, "outputs": {"format": format},
     }  # fmt: skip
@@ -130,11 +133,32 @@ def apply(
     return Applied(path, _tried(load_campaign(path), window))
 
 
+def _name(function: object) -> str:
+    """Name of a function, by which its result is called.
+
+    Raises
+    ------
+    UserCodeError
+        If it is no function, or has no name.
+    """
+    if not callable(function):
+        raise UserCodeError(
+            f"{function!r} is no function", hint="give the function itself: `campaign.apply(greenest)`"
+        )
+    name = str(getattr(getattr(function, "py_func", function), "__name__", type(function).__name__))
+    if name == "<lambda>":
+        raise UserCodeError("a lambda cannot be applied to a campaign", hint="write a function with `def`")
+    return name
+
+
 def _made(campaign: Campaign, function: Callable[..., Any], base: Mapping[str, Any], window: Any) -> object:
     """What a function makes of a window, whatever it is."""
-    reduction = FunctionReduction.model_validate(
-        {**base, "function": "notebook:function", "makes": {"bands": ["unknown"]}}
-    )
+    declared = {**base, "function": "notebook:function", "makes": {"bands": ["unknown"]}}
+    try:
+        reduction = FunctionReduction.model_validate(declared)
+    except ValidationError as fault:
+        hint = "see the arguments of `campaign.apply`"
+        raise UserCodeError(f"apply: {explain(fault, FunctionReduction)}", hint=hint) from None
     environment = BlockEnvironment({"other": campaign.path}, composite=reduction.composite)
     job = job_with(FunctionBlocks(reduction, Path(), function), environment, "other")
     data = job.evaluation.result_of(LOAD, _box(job, window).grown(reduction.halo))
@@ -147,8 +171,7 @@ def _makes(made: object, name: str, nodata: int | None) -> dict[str, Any]:
     import xarray
 
     if not isinstance(made, xarray.DataArray):
-        kind = type(made)
-        raise UserCodeError(f"{name} returned {kind.__module__}.{kind.__qualname__}, and not an xarray.DataArray")
+        raise no_array(made, name)
     dtype = _TYPES.get(made.dtype.kind, made.dtype.name.replace("64", "32"))
     if dtype not in Makes.model_json_schema()["properties"]["dtype"]["enum"]:
         raise UserCodeError(f"{name} returned numbers of type {made.dtype}", hint="return integers or float32")

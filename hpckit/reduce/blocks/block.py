@@ -99,8 +99,7 @@ def values_of(made: object, block: xarray.DataArray, makes: Makes, name: str) ->
     import xarray
 
     if not isinstance(made, xarray.DataArray):
-        kind = type(made)
-        raise _unfit(f"{name} returned {kind.__module__}.{kind.__qualname__}, and not an xarray.DataArray")
+        raise no_array(made, name)
     lacks_band = "band" not in made.dims and len(makes.bands) == 1
     dims = ("band", *made.dims) if lacks_band else made.dims
     order = (*(["time"] if makes.keeps_time else []), "band", "y", "x")
@@ -114,6 +113,19 @@ def values_of(made: object, block: xarray.DataArray, makes: Makes, name: str) ->
         raise _unfit(f"{name} returned {format_count(made.sizes['time'], 'date')} instead of {block.sizes['time']}")
     values = made.values[np.newaxis] if lacks_band else _in_order(made, makes, name).values
     return _typed(values.transpose([dims.index(dim) for dim in order]), makes, name)
+
+
+def no_array(made: object, name: str) -> UserCodeError:
+    """Error of a function that gives something else than an array of xarray."""
+    import xarray
+
+    kind = type(made)
+    what, hint = f"{kind.__module__}.{kind.__qualname__}", "give back `block.isel(time=0, band=0).copy(data=pixels)`"
+    if made is None:
+        what, hint = "nothing", "end it with `return`"
+    elif isinstance(made, xarray.Dataset):
+        hint = "`.to_dataarray('band')` makes an array of a dataset"
+    return _unfit(f"{name} returned {what}, and not an xarray.DataArray", hint)
 
 
 def _require_pixels(made: xarray.DataArray, block: xarray.DataArray, name: str) -> None:

@@ -123,12 +123,12 @@ def naming_faults(name: str) -> Iterator[None]:
             hint="declare more in `memory_mib`, or let it copy its block less often",
             kind="memory",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _log.error("%s", "".join(traceback.format_exception(error)))
         raise UserCodeError(f"{name} raised {_described(error)}", hint="correct the function") from error
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """Kind, message and line of an exception: the deepest line outside of installed packages."""
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     ours = str(Path(__file__).parents[2])

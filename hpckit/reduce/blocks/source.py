@@ -115,7 +115,7 @@ def _line(name: str, used: Any, function: str) -> str:
     except (ValueError, SyntaxError, TypeError):
         pass
     raise UserCodeError(
-        f"{function} uses {name!r} of the notebook, a {type(used).__name__}, which cannot go along with it",
+        f"{function} uses {name!r} of the notebook ({type(used).__name__}), which cannot go along with it",
         hint=_AGAIN,
     )
 
