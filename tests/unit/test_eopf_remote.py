@@ -462,7 +462,25 @@ def test_chunks_that_are_damaged_on_their_server(server, tmp_path):
     (failed,) = api.fetch(campaign).failed
     assert "b04/2.2 has" in failed.reason and "its header says" in failed.reason and not failed.temporary
     chunk.write_bytes(whole)
+    assert api.fetch(campaign).files == 1
+
+
+@pytest.mark.parametrize("begun", ["half", "whole", "longer", "other"])
+def test_a_chunk_that_was_begun_is_continued(server, tmp_path, begun):
+    """As a kill leaves it; only what is missing comes, and nothing is mixed."""
+    made = Made(server, tmp_path, "2.8")
+    campaign = made.campaign("c", corner=True)
     assert api.fetch(campaign).exit_code == 0
+    (copy,) = (tmp_path / "c/fetched").glob("*/*+b04+2.2")
+    whole = copy.read_bytes()
+    half = len(whole) // 2
+    left = {"half": whole[:half], "whole": whole, "longer": whole + bytes(9), "other": bytes(half)}[begun]
+    copy.with_name(f"{copy.name}.part").write_bytes(left)
+    copy.unlink()
+    brought = api.fetch(campaign)
+    assert (brought.exit_code, brought.files) == (0, 1) and copy.read_bytes() == whole
+    assert brought.nbytes == {"half": len(whole) - half, "whole": 0}.get(begun, brought.nbytes)
+    assert not list(copy.parent.glob("*.part")) and api.verify_fetched(campaign).exit_code == 0
 
 
 def test_a_product_that_is_replaced_is_not_mixed(server, tmp_path, monkeypatch):
