@@ -19,6 +19,8 @@ from hpckit.production.fetchable import Fetchable
 
 _LINE: Final = re.compile(r"(?P<status>\d{3}) (?:(?P<code>\d*) )?(?P<target>/.*)")
 _GONE: Final = ("404", "410")
+QUESTION: Final = ".asked"
+"""End of the target of a chunk of which curl asks only whether it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class Answers:
             [folder / object_name(what.place, f"{array}/{what.name}") for array in arrays]
             for arrays in (what.empty_with, (*what.empty_with, *what.witnesses))
         )
-        if any(map(_holds_data, alike)):
+        if any(_holds_data(path) or f"{path}{QUESTION}" in self.whole for path in alike):
             return "is missing on its server, and other bands have data there: the product is damaged"
-        if alike and not any(str(path) in self.gone or _is_absent(path) for path in others):
+        told = (str(path) in self.gone or f"{path}{QUESTION}" in self.gone or _is_absent(path) for path in others)
+        if alike and not any(told):
             return (
                 "is missing on its server, and nothing that was fetched tells whether it is lost or holds no data: "
                 "`hpckit fetch` asks its server, where there is a network"

@@ -19,7 +19,7 @@ from hpckit.cubes.tiles import Tiles, read_tiles
 from hpckit.errors import EX_FAILED, EX_TEMPFAIL, RunError, SceneError
 from hpckit.inputs.download import require_digest
 from hpckit.inputs.fetched import ABSENT
-from hpckit.production.answers import Answers, read_answers
+from hpckit.production.answers import QUESTION, Answers, read_answers
 from hpckit.production.fetchable import (
     Fetchable,
     Note,
@@ -98,6 +98,8 @@ def verify(campaign: Campaign, folder: Path, console: Console, answers: Path | N
                 result.right += 1
                 if found.name not in notes:
                     add_note(folder, found)
+        for asked in folder.glob(f"*/*{QUESTION}"):
+            asked.unlink(missing_ok=True)
         _forget(folder, notes, {failed.name for failed in result.failed if not failed.temporary})
     return result
 

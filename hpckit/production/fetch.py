@@ -102,5 +102,9 @@ def _make_room(planned: Planned, console: Console) -> Collection[str]:
             now.make_room()
     if now.later:
         console.warn(f"{now.says()}: run the campaign, and call this command again")
-    left = planned.plan.pending - now.planned.plan.pending
-    return {group for unit in planned.plan.of(FETCH) if unit.id in left for group in unit.args["files"]}
+    left, units = planned.plan.pending - now.planned.plan.pending, planned.plan.of(FETCH)
+    later, first = (
+        {group for unit in units if unit.id in pending for group in unit.args["files"]}
+        for pending in (left, now.planned.plan.pending)
+    )
+    return later - first  # tiles of a grid share arrays

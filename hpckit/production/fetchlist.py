@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from hpckit.errors import SceneError
+from hpckit.inputs.fetched import object_name
 from hpckit.inputs.transfer import ETAG, without_secrets
+from hpckit.inputs.uri import within
+from hpckit.production.answers import QUESTION
 from hpckit.production.fetchable import Fetchable
 
 _KEPT: Final = "%/:=&?~+!$,;'@()*[]-._"
 """Characters of addresses; all others are escaped, so that none ends a line or a quotation."""
-_OPTIONS: Final = (
+_ANY: Final = (
     "create-dirs",
-    "continue-at = -",
     "fail",
     "globoff",
     "location",
@@ -24,6 +27,9 @@ _OPTIONS: Final = (
     "netrc-optional",
     "retry = 5",
 )
+_OPTIONS: Final = ("continue-at = -", *_ANY)
+_HEAD_OPTIONS: Final = ("next", "head", *_ANY)
+"""Of questions whether an object is there, after all that is fetched."""
 _ANSWERS: Final = r'write-out = "%{http_code} %{exitcode} %{filename_effective}\n"'
 """Of objects of Zarr hierarchies only answers tell which ones their servers do not have (`answers`)."""
 _COLUMNS: Final = ("url", "target", "size", "digest")
@@ -32,7 +38,8 @@ _COLUMNS: Final = ("url", "target", "size", "digest")
 def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) -> str:
     """Options for `curl --config`: it goes on where it ended, and asks again where that helps.
 
-    Where sizes are not known, curl writes a line about each answer.
+    Where sizes are not known, curl writes a line about each answer. Of chunks that writers may have left out and of which
+    no other band that is fetched would tell, it asks whether one that is not fetched has the same chunk.
 
     Raises
     ------
@@ -43,14 +50,35 @@ def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bo
     if any(file.nbytes is None for file in files):
         lines.append(_ANSWERS)
     for file in files:
-        if not urlsplit(file.uri).scheme.lower().startswith("http"):
-            raise SceneError(
-                f"{without_secrets(file.uri)} is in an object store, from which curl cannot fetch",
-                hint="fetch where there is a network, or take `--list tsv` for a client of such stores",
-            )
-        target = _target(folder, file).replace("\\", "\\\\").replace('"', '\\"')
-        lines += [f'url = "{_address(file, with_signatures)}"', f'output = "{target}"']
+        lines += _entry(file, folder, with_signatures)
+    asked = {file.name: file for file in _witnesses(files, folder)}
+    lines += [*_HEAD_OPTIONS, _ANSWERS] if asked else []
+    for file in asked.values():
+        lines += _entry(file, folder, with_signatures)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _witnesses(files: Sequence[Fetchable], folder: Path) -> Iterator[Fetchable]:
+    """Chunks of other bands, for those that may be absent where nothing that is fetched tells whether that is right."""
+    names = {file.name for file in files}
+    for file in files:
+        what = file.stored
+        if what is None or not what.empty_with:
+            continue
+        keys = [f"{array}/{what.name}" for array in (*what.empty_with, *what.witnesses)]
+        others = {key: object_name(what.place, key) for key in keys}
+        if not any(name in names or (folder / name).is_file() for name in others.values()):
+            yield replace(file, uri=within(what.place.address, keys[0]), name=f"{others[keys[0]]}{QUESTION}")
+
+
+def _entry(file: Fetchable, folder: Path, with_signatures: bool) -> list[str]:
+    if not urlsplit(file.uri).scheme.lower().startswith("http"):
+        raise SceneError(
+            f"{without_secrets(file.uri)} is in an object store, from which curl cannot fetch",
+            hint="fetch where there is a network, or take `--list tsv` for a client of such stores",
+        )
+    target = _target(folder, file).replace("\\", "\\\\").replace('"', '\\"')
+    return [f'url = "{_address(file, with_signatures)}"', f'output = "{target}"']
 
 
 def table(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) -> str:

@@ -505,6 +505,25 @@ def test_a_product_that_is_replaced_is_not_mixed(server, tmp_path, monkeypatch):
     assert (second.there, second.files) == (0, first.files)
 
 
+def test_a_data_mover_asks_of_bands_that_are_not_fetched(server, tmp_path):
+    """Of the mask in a corner, where no band that is fetched tells whether its chunks are lost or hold no data."""
+    made = Made(server, tmp_path, "3.0")
+    campaign = made.campaign("c", corner=True)
+    listed, said = tmp_path / "list", tmp_path / "answers"
+    listed.write_text(api.fetch_list(campaign, "curl"))
+    curl = ["curl", "-sS", "--config", listed]
+    said.write_bytes(subprocess.run(curl, capture_output=True, timeout=60, check=False).stdout)
+    kept = said.read_text()
+    said.write_text("".join(line for line in kept.splitlines(keepends=True) if ".asked" not in line))
+    unclear = api.verify_fetched(campaign, answers=said).failed
+    assert len(unclear) == 3 and all("nothing that was fetched tells" in item.reason for item in unclear)
+    said.write_text(kept)
+    assert api.verify_fetched(campaign, answers=said).failed == []
+    assert not list((tmp_path / "c/fetched").glob("*/*.asked"))
+    stop_server()
+    assert all(array.any() for array in cube_of(campaign).values())
+
+
 @pytest.mark.parametrize("generation", ["2.8", "3.0"])
 def test_a_data_mover_that_has_only_curl(server, tmp_path, generation):
     made = Made(server, tmp_path, generation)
