@@ -38,8 +38,8 @@ _COLUMNS: Final = ("url", "target", "size", "digest")
 def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bool) -> str:
     """Options for `curl --config`: it goes on where it ended, and asks again where that helps.
 
-    Where sizes are not known, curl writes a line about each answer. Of chunks that writers may have left out and of which
-    no other band that is fetched would tell, it asks whether one that is not fetched has the same chunk.
+    Where sizes are not known, curl writes a line about each answer. Of chunks that writers may have left out, it asks
+    whether a band that is not fetched has the same chunk, if none that is fetched would tell.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def curl_config(files: Sequence[Fetchable], folder: Path, *, with_signatures: bo
 
 
 def _witnesses(files: Sequence[Fetchable], folder: Path) -> Iterator[Fetchable]:
-    """Chunks of other bands, for those that may be absent where nothing that is fetched tells whether that is right."""
+    """Chunks of other bands, for those that may be absent where nothing that is fetched tells if that is right."""
     names = {file.name for file in files}
     for file in files:
         what = file.stored
