@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import zlib
 from functools import cache
@@ -35,6 +36,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 settings.register_profile("hpckit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("hpckit"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "hpckit")
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: searches for circles would look at them again and again."""
+    gc.freeze()
+    gc.set_threshold(100_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -133,12 +133,13 @@ def cancel_shared(run: str | Path, *, console: Console = QUIET) -> dict[str, str
 
 def visit(run: Run, console: Console) -> list[GrantState]:
     """Visit the sites that share a campaign; none if there are no such."""
-    from hpckit.errors import BusyError
-    from hpckit.jobs.federation.follow import collect_all
     from hpckit.runs.part import is_home
 
     if not is_home(run.path):
         return []
+    from hpckit.errors import BusyError
+    from hpckit.jobs.federation.follow import collect_all
+
     try:
         return collect_all(run, console)
     except BusyError as error:

@@ -5,6 +5,7 @@ Commands are imported when they are called, so that `hpckit --help` loads nothin
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -88,6 +89,8 @@ _LOADING: Final = frozenset(
     | {"run", "scenes", "series", "submit", "sync", "tile", "update", "verify", "worker"}
 )
 """Commands that read rasters or tables, whose libraries take most of what a process maps."""
+_COLLECTED_AFTER: Final = 100_000
+"""New objects after which Python searches for circles; its 700 make it look at imported modules again and again."""
 _ASKED: Final = "_HPCKIT_COMPLETE"
 """Set by the script of a shell that asks how to complete what is typed."""
 
@@ -154,6 +157,7 @@ def _begin() -> None:
     """What a process does that is this command and nothing else."""
     be_command()
     spare_pandas()
+    gc.set_threshold(_COLLECTED_AFTER)
     if _ASKED in os.environ:
         from hpckit.cli.completion import answer
 

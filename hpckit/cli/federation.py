@@ -107,7 +107,7 @@ def survey(campaign: Path, site: str) -> None:
     """
     from hpckit.base.console import Console
     from hpckit.campaign.campaign import load_campaign
-    from hpckit.jobs.federation import part as work
+    from hpckit.jobs.federation import partwork as work
     from hpckit.sites.site import load_site
 
     click.echo(json.dumps(work.survey(load_campaign(campaign), load_site(Path(site)), Console(quiet=True))))
@@ -137,7 +137,7 @@ def submit_part(
 
     from hpckit.base.console import Console
     from hpckit.campaign.campaign import load_campaign
-    from hpckit.jobs.federation import part as work
+    from hpckit.jobs.federation import partwork as work
     from hpckit.sites.site import load_site
 
     request = replace(make_request(account, partition, qos, max_elements), mail=mail)

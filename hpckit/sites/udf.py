@@ -76,7 +76,7 @@ class Udf(Part):
     """By the name that graphs give as `runtime`: `Python`."""
     images: list[OneLine] = Field(default_factory=list)
     """Folders with images that users may name by their path as `runtime`."""
-    limits: Limits = Limits()
+    limits: Limits = Field(default_factory=Limits)
     scratch: OneLine | None = None
     """Folder on node-local disk for temporary files, `$TMPDIR`; the umask decides who may read them. By default a
     private folder in the usual place."""

@@ -285,6 +285,7 @@ def write_pass(folder: Path, landscape: Landscape, overpass: Pass) -> list[Path]
         cloud_cover=float(np.isin(arrays["SCL@20m"], (8, 9, 10)).mean() * 100),
         # Reprocessing comes later.
         produced=overpass.time + timedelta(days=400 if overpass.baseline == "05.00" else 0, hours=3),
+        bypass=True,
     )
     if overpass.strips == 1:
         return [write_product(folder, spec, arrays, as_zip=overpass.as_zip)]

@@ -53,6 +53,9 @@ class ProductSpec:
     produced: datetime | None = None
     """Time of processing; an hour after the end of sensing if not given."""
     cloud_cover: float = 0.0
+    bypass: bool = False
+    """Store the lowest bits without arithmetic coding (selective bypass, ISO/IEC 15444-1, D.6), unlike ESA: half the
+    time to write and to read."""
 
     @property
     def offset(self) -> int:
@@ -245,6 +248,7 @@ def _write_jp2(path: Path, array: npt.NDArray[Any], spec: ProductSpec, resolutio
         RESOLUTIONS=max(1, min(5, int(np.log2(min(array.shape) / 32)) + 1)) if min(array.shape) >= 32 else 1,
         BLOCKXSIZE=max(_LEAST_BLOCK, min(edge, array.shape[1])),
         BLOCKYSIZE=max(_LEAST_BLOCK, min(edge, array.shape[0])),
+        **({"CODEBLOCK_STYLE": "BYPASS"} if spec.bypass else {}),
     ) as target:
         target.write(array, 1)
     path.with_name(f"{path.name}.aux.xml").unlink(missing_ok=True)

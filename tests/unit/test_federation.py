@@ -23,7 +23,7 @@ from hpckit.base.console import Console
 from hpckit.base.version import __version__
 from hpckit.campaign.campaign import load_campaign
 from hpckit.errors import BusyError, FederationError, HpckitError, MemberUnavailableError
-from hpckit.jobs.federation import follow, part, share, update
+from hpckit.jobs.federation import follow, partwork, share, update
 from hpckit.jobs.federation.ledger import Grant, Ledger, load, save
 from hpckit.jobs.federation.member import Member, _copy
 from hpckit.jobs.federation.members import folder_of
@@ -75,7 +75,7 @@ class Cluster(Member):
         if not folder.is_dir():
             return CompletedProcess([], 2, "", f"hpckit: {folder}: no such folder")
         if words[1] == "survey":
-            answer = part.survey(load_campaign(folder / words[2]), self.site, QUIET)
+            answer = partwork.survey(load_campaign(folder / words[2]), self.site, QUIET)
         run_dir = folder / "shared.run"
         if words[1] == "submit":
             require_unfenced(run_dir)

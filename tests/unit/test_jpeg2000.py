@@ -19,7 +19,7 @@ from hpckit.sensors.sentinel2.sensor import SENTINEL2
 from hpckit.sensors.source import open_band, read_window
 from hpckit.testing import ground
 from hpckit.testing.landscape import noise
-from hpckit.testing.safe import ProductSpec
+from hpckit.testing.safe import ProductSpec, write_product
 from tests.products import FIRST
 
 pytestmark = pytest.mark.slow
@@ -53,12 +53,13 @@ def ground_values() -> np.ndarray:
     return values.clip(0, 65535).astype(np.uint16)
 
 
-@pytest.fixture(scope="module", params=["uint16", "uint8", "layers"])
+@pytest.fixture(scope="module", params=["uint16", "uint8", "layers", "bypass"])
 def file(request, tmp_path_factory, ground_values: np.ndarray) -> tuple[Path, list[np.ndarray]]:
     """A file, and all of each of its levels as GDAL reads them."""
     path = tmp_path_factory.mktemp("jp2") / "band.jp2"
     values = (ground_values >> 6).astype(np.uint8) if request.param == "uint8" else ground_values
-    write(path, values, **({"QUALITY": "5,20,40"} if request.param == "layers" else {}))
+    options = {"layers": {"QUALITY": "5,20,40"}, "bypass": {"CODEBLOCK_STYLE": "BYPASS"}}
+    write(path, values, **options.get(request.param, {}))
     wholes = []
     for level in range(LEVELS + 1):
         with rasterio.open(path, **({"overview_level": level - 1} if level else {})) as source:
@@ -79,6 +80,17 @@ def test_parts_are_those_of_the_whole(file: tuple[Path, list[np.ndarray]], data:
     assert part is not None, "rasterio's wheels have OpenJPEG"
     assert part.dtype == whole.dtype
     np.testing.assert_array_equal(part, whole[rows, columns])
+
+
+@pytest.mark.parametrize("bypass", [False, True])
+def test_made_up_products_have_the_pixels_that_they_were_given(
+    tmp_path: Path, ground_values: np.ndarray, bypass: bool
+) -> None:
+    arrays = {"B04@10m": ground_values[:1098, :1098]}
+    product = write_product(tmp_path, ProductSpec(bypass=bypass), arrays)
+    (file,) = product.rglob("*B04_10m.jp2")
+    with rasterio.open(file) as source:
+        np.testing.assert_array_equal(source.read(1), arrays["B04@10m"])
 
 
 def test_what_is_left_to_gdal(tmp_path: Path, ground_values: np.ndarray) -> None:

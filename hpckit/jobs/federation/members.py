@@ -19,7 +19,7 @@ from hpckit.catalogue import catalogue
 from hpckit.errors import FederationError
 from hpckit.jobs.federation.ledger import Ledger
 from hpckit.jobs.federation.member import Member, member_of
-from hpckit.jobs.federation.part import CATALOGUE
+from hpckit.jobs.federation.partwork import CATALOGUE
 from hpckit.jobs.federation.placement import Capacity
 from hpckit.jobs.remote import staged_files
 from hpckit.runs.run import Run

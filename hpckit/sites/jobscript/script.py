@@ -5,10 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import jinja2
-from jinja2.sandbox import SandboxedEnvironment
+from typing import TYPE_CHECKING, Any, Final
 
 from hpckit.base.quantities import format_walltime
 from hpckit.base.version import __version__
@@ -19,6 +16,9 @@ from hpckit.sites.places import operator_folders, templates_folder, user_folder
 from hpckit.sites.scheduler.base import Scheduler, one_line
 from hpckit.sites.scheduler.model import Job, Variables
 from hpckit.sites.site import Site, scheduler_of
+
+if TYPE_CHECKING:
+    import jinja2
 
 _EARLY_SHARE: Final = 0.1
 _EARLY_S: Final = 300
@@ -61,6 +61,8 @@ def render(
     SubmissionError
         If a template is wrong, or a value cannot be said to this scheduler.
     """
+    import jinja2
+
     scheduler = scheduler_of(site)
     try:
         template = _environment(scheduler, folders).get_template(scheduler.template)
@@ -135,6 +137,9 @@ def _value(variable: str, otherwise: str) -> str:
 
 
 def _environment(scheduler: Scheduler, folders: Sequence[Path]) -> jinja2.Environment:
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
     kept = [folder.with_name("jobscripts") for folder in (user_folder(), *operator_folders())]
     places = [*folders, *kept, scheduler.templates, templates_folder()]
     # A template that somebody else wrote must not run Python while its script is only looked at.
