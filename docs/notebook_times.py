@@ -1,16 +1,19 @@
 """Times of the teaching notebooks, measured by the docs build when it runs them, as a table on a page.
 
-mkdocs runs this file as a hook. The table replaces a comment in the page. Processor time counts the kernel and the
-processes that it started and waited for, so that it says little about other programs on the machine. A notebook
-whose page is taken from the plugin's cache keeps the time of the build that ran it.
+mkdocs runs this file as a hook. The table replaces a comment in the page. Processor time is that of the kernel and of
+all processes that it started, so it depends little on other programs on the machine. A notebook whose page is taken
+from the plugin's cache keeps the time of the build that ran it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,6 +34,9 @@ MOST_S: Final = 120.0
 _LEAST_S: Final = 1.0
 """Of processor time; a kernel needs more to start, so less means that nothing was run."""
 _FILE: Final = "times.json"
+_SUBREAPER: Final = 36
+"""PR_SET_CHILD_SUBREAPER of Linux."""
+_ENDING_S: Final = 5.0
 
 
 class Times(NamedTuple):
@@ -45,6 +51,7 @@ _begun: Final[dict[str, Times]] = {}
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Keep rendered notebooks beside the pictures: where the source code has changed, they run again."""
+    _adopt()
     plugin = config.plugins["mkdocs-jupyter"]
     if "cache_dir" in plugin.config:  # from mkdocs-jupyter 0.26 on
         plugin.config["cache_dir"] = str(folder_of_build() / "notebooks")
@@ -62,6 +69,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     """Keep the times of a notebook that was run."""
     begun = _begun.get(page.file.src_uri)
     if begun is not None:
+        _reap()
         took = Times(*(after - before for after, before in zip(_now(), begun, strict=True)))
         if took.processor > _LEAST_S:
             known = _known() | {Path(page.file.src_uri).stem: took}
@@ -82,6 +90,24 @@ def on_post_build(config: MkDocsConfig) -> None:
                 f"docs/notebooks/{name}.ipynb took {took.processor:.0f} s of processor time: more than "
                 f"{MOST_S:.0f} s on {CORES} cores; make its example smaller"
             )
+
+
+def _adopt() -> None:
+    """Become the parent of processes that a kernel leaves behind, as it does with the one that forks workers."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap() -> None:
+    """Wait for what a kernel left behind, so that its processor time is known."""
+    until = time.monotonic() + _ENDING_S
+    while time.monotonic() < until:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not ended:
+            time.sleep(0.05)
 
 
 def _now() -> Times:
