@@ -66,6 +66,7 @@ _running = ExitStack()
 def stop_server() -> None:
     """From now on there is no network, and nothing is known from before."""
     _running.close()
+    s3files._store.cache_clear()
     remote_documents.forget()
 
 
@@ -352,10 +353,12 @@ def _no_copies(monkeypatch) -> None:
     monkeypatch.setattr(fetched, "_folders", {})
 
 
-@pytest.mark.parametrize(("generation", "more"), [("2.8", GRID), ("3.0", "")], ids=["grid", "granule"])
-def test_fetched_chunks_suffice_without_a_network(server, tmp_path, generation, more):
+@pytest.mark.parametrize(
+    ("generation", "more", "where"), [("2.8", GRID, "http"), ("3.0", "", "s3")], ids=["grid", "granule"]
+)
+def test_fetched_chunks_suffice_without_a_network(server, tmp_path, generation, more, where):
     """Also those that writers of version 3 leave out, on the left."""
-    made = Made(server, tmp_path, generation)
+    made = Made(server, tmp_path, generation, where)
     here, there = (cube_of(made.campaign(name, place, more=more)) for name, place in (("a", made.path), ("b", "")))
     alike(here, there)
     campaign = made.campaign("c", more=more)
@@ -370,6 +373,23 @@ def test_fetched_chunks_suffice_without_a_network(server, tmp_path, generation, 
     alike(cube_of(campaign), here)
     assert api.remove_fetched(campaign).files == brought.files
     assert not [path for path in (campaign.parent / "fetched").iterdir() if path.is_dir()]
+
+
+def test_a_real_product_that_was_fetched(server, tmp_path, shared_data):
+    (product,) = (shared_data / "eopf-t29unu").glob("*.zarr")
+    shutil.copytree(product, server.folder / "eopf" / product.name)
+    box = ", ".join(map(str, only(product).footprint.bounds))
+    campaigns = {}
+    for name, place in (("here", product), ("there", f"{server.url}/eopf/{product.name}")):
+        (tmp_path / name).mkdir()
+        campaigns[name] = tmp_path / name / "campaign.yaml"
+        text = CAMPAIGN.format(box=box, place=place, more="").replace(
+            "2024-05-01/2024-05-31", "2022-10-01/2022-10-31"
+        )
+        campaigns[name].write_text(text)
+    assert api.fetch(campaigns["there"]).exit_code == 0
+    stop_server()
+    alike(cube_of(campaigns["there"]), cube_of(campaigns["here"]))
 
 
 def chunks_in(folder: Path, band: str = "b04") -> set[str]:
