@@ -40,7 +40,7 @@ def median(data: Data, dim: str = "time") -> Data:
     Raises
     ------
     CubeError
-        If there is no such dimension.
+        If `data` are no array or dataset of xarray, or have no such dimension.
 
     Examples
     --------
@@ -49,6 +49,9 @@ def median(data: Data, dim: str = "time") -> Data:
     """
     import xarray
 
+    if not isinstance(data, xarray.DataArray | xarray.Dataset):
+        hint = 'take a band of the cube: `hpckit.median(hpckit.cube("campaign.yaml").B08)`'
+        raise CubeError(f"{type(data).__name__} is no array or dataset of xarray", hint=hint)
     if dim not in data.dims:
         raise CubeError(f"no dimension {dim!r}", hint=f"the data have {', '.join(map(str, data.dims)) or 'none'}")
     if isinstance(data, xarray.Dataset):

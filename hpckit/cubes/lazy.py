@@ -89,9 +89,10 @@ class Pixels(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> npt.NDArray[Any]:
         """Pixels, decoded."""
+        if not isinstance(key, indexing.VectorizedIndexer):
+            return self._rows(key.tuple)
         every = indexing.IndexingSupport.VECTORIZED
-        read = self._points if isinstance(key, indexing.VectorizedIndexer) else self._rows
-        return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, every, read))
+        return np.asarray(indexing.explicit_indexing_adapter(key, self.shape, every, self._points))
 
     def _rows(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
         """What lies at slices, numbers and arrays along the axes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -281,6 +281,9 @@ def open_tile(
     from hpckit.cubes.checked import CheckedStore
     from hpckit.cubes.lazy import with_own_reader
 
+    known = resolutions(cube, tile)
+    if known and resolution_m not in known:
+        raise CubeError(f"{cube / tile}: no pixels of {resolution_m} m", hint=f"it has {_metres(known)}")
     arrays = read_group(cube, tile, resolution_m).arrays
     store = CheckedStore(objects_at(cube), f"{tile}/r{resolution_m}m")
     opened = xarray.open_zarr(store, decode_coords="all", chunks=None, mask_and_scale=decode)
@@ -289,16 +292,26 @@ def open_tile(
     return chunked(data, chunks, data)
 
 
+def _metres(sizes: Sequence[int]) -> str:
+    return ", ".join(f"{size} m" for size in sizes)
+
+
 def chunked(data: xarray.Dataset, chunks: Chunks, like: xarray.Dataset) -> xarray.Dataset:
     """Cut arrays for dask; by default where it is installed, into whole windows of the tile `like`.
 
     Raises
     ------
     CubeError
-        If dask is asked for and not installed.
+        If dask is asked for and not installed, or the data have no such dimension.
     """
+    if isinstance(chunks, str) and chunks != "auto":
+        raise CubeError(
+            f"chunks are no {chunks!r}", hint='give "auto", None, or sizes: {"time": -1, "y": 512, "x": 512}'
+        )
     if not has_dask_chunks(chunks):
         return data
+    if isinstance(chunks, Mapping) and (unknown := set(chunks) - set(DIMENSIONS)):
+        raise CubeError(f"chunks: no dimension {sorted(unknown)[0]!r}", hint=f"a cube has {', '.join(DIMENSIONS)}")
     if not _has_dask():
         raise CubeError("chunks need dask, which is not installed", hint=pip_install("dask"))
     return data.chunk(dict(chunks) if isinstance(chunks, Mapping) else _whole_windows(like))

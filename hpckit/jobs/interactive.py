@@ -118,9 +118,12 @@ def connect(folder: str | Path) -> Client:
     Raises
     ------
     HpckitError
-        If there is no such cluster any more.
+        If there is no such cluster any more, or Dask is not installed.
     """
-    from distributed import Client
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise HpckitError("Dask is not installed", hint=_NOT_INSTALLED) from error
 
     try:
         address = json.loads((Path(folder) / _CONNECTION).read_text(encoding="utf-8"))["address"]

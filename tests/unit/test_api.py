@@ -83,6 +83,20 @@ def test_chunks_without_dask(view, monkeypatch):
     assert "hpckit-eo[dask]" in (error.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"resolution_m": 15}, "no pixels of 15 m", "it has 10 m, 20 m"),
+        ({"chunks": "many"}, "chunks are no 'many'", '"auto", None'),
+        ({"chunks": {"band": 1}}, "no dimension 'band'", "time, y, x"),
+    ],
+)
+def test_cubes_that_cannot_be_opened_so(view, options, message, hint):
+    with pytest.raises(CubeError, match=message) as error:
+        view.cube(**options)
+    assert hint in (error.value.hint or "")
+
+
 @pytest.mark.parametrize("name", ["T31UFU", "31ufu", None])
 def test_tile_names(view, name):
     assert view.tile(name) == "31UFU"

@@ -69,6 +69,8 @@ def test_any_part_is_what_was_written(
     found = open_tile(cube, "31UFU", 10, None, decode=decode)["B04"][key]
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found.values, expected)
+    backward = open_tile(cube, "31UFU", 10, None, decode=decode)["B04"][:, 5:5:-2, 9:3:-3]
+    assert backward.values.shape == (SHAPE[0], 0, 2)
 
 
 @pytest.mark.slow
@@ -154,6 +156,9 @@ def test_medians_over_another_dimension(values: np.ndarray) -> None:
     with pytest.raises(CubeError, match="no dimension 'band'") as error:
         hpckit.median(data, "band")
     assert "time, x" in (error.value.hint or "")
+    for other in ("B08", values):
+        with pytest.raises(CubeError, match=f"{type(other).__name__} is no array or dataset of xarray"):
+            hpckit.median(other)  # type: ignore[type-var]
 
 
 def test_a_median_of_what_are_no_numbers_is_left_to_xarray() -> None:
