@@ -44,6 +44,7 @@ def median(data: Data, dim: str = "time") -> Data:
 
     Examples
     --------
+    >>> import hpckit
     >>> bands = hpckit.open_campaign("campaign.yaml").cube("31UFU")
     >>> median = hpckit.median(bands.B08).compute()
     """
