@@ -50,11 +50,11 @@ services-openeo:
 services-all:
 	bash tests/services.sh image serve openeo
 
-# Three processes on two cores: much of the time tests wait for services.
+# Four processes on two cores: much of the time tests wait for services.
 # What fails there is tried once more, alone: services share two cores, and a loaded machine makes them late. Whatever
 # fails again fails; what passes only alone is listed.
 test: $(VENV)/stamp kernels services
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m 'not image and not serve and not openeo' || { test $$? -eq 1 && $(AGAIN); }
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder -m 'not image and not serve and not openeo' || { test $$? -eq 1 && $(AGAIN); }
 
 # A real Apptainer, an image built as an ordinary user, a campaign on Slurm inside it. Keeps what it made.
 test-image: $(VENV)/stamp services-image

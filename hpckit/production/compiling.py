@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from hpckit.base.collector import without_collector
 from hpckit.base.compiled import compile_only, is_ready, mark_ready
 from hpckit.base.processes import without_main
 from hpckit.base.quantities import available_cores
@@ -105,7 +106,7 @@ def _start(names: Sequence[str], level: str | None, named: bool) -> Any:
 def _compile(names: Sequence[str], level: str | None, named: bool) -> None:
     if level is not None:
         os.environ["NUMBA_CPU_NAME"] = level
-    with compile_only(afresh=named):
+    with without_collector(), compile_only(afresh=named):
         for name in names:
             _tasks()[name][1]()
 
