@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -114,6 +114,24 @@ def split_key(key: str) -> tuple[str, int]:
     """Name and pixel size of `BandRef.key`."""
     name, _, size = key.partition("@")
     return name, int(size.removesuffix("m"))
+
+
+def with_same_pixels(keys: Iterable[str], ref: BandRef, bands: Mapping[str, Band]) -> Iterator[BandRef]:
+    """Other bands of reflectance that have the pixels of a band.
+
+    Parameters
+    ----------
+    keys : iterable of str
+        `BandRef.key` of those that there are.
+    bands : mapping of str to Band
+        All of the sensor.
+    """
+    others = (BandRef.from_key(key, bands) for key in keys)
+    return (
+        other
+        for other in others
+        if other != ref and other.resolution_m == ref.resolution_m and other.band.kind == "reflectance"
+    )
 
 
 def parse_ref(

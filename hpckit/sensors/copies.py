@@ -15,7 +15,7 @@ def is_noted_in_part(scene: Scene) -> bool:
         return False
     if first.array:
         return not first.chunks
-    return scene.sensor == "sentinel-1" and not (first.crs or scene.beside or scene.missing)
+    return not (first.crs or scene.beside or scene.missing)  # in the geometry of the sensor, and nothing places it
 
 
 def lacks_files(scene: Scene) -> str:

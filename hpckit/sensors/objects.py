@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from hpckit.inputs.chunking import Chunking, parse_chunking
 from hpckit.inputs.uri import RemotePlace
-from hpckit.sensors.bands import BandRef
+from hpckit.sensors.bands import Band, BandRef, with_same_pixels
 from hpckit.sensors.model import Asset, Scene
-from hpckit.sensors.sentinel2.bands import BANDS
-from hpckit.sensors.sentinel2.eopf.reading import empty_with, on_same_ground
+from hpckit.sensors.registry import sensor_of
 
 Window = tuple[slice, slice]
 """Rows and columns of pixels of an array."""
@@ -67,11 +66,9 @@ def objects_of(scene: Scene, key: str, windows: Sequence[Window] | None) -> Iter
     assert isinstance(place, RemotePlace)
     for name in grid.documents:
         yield StoredObject(place, asset.array, name, _DOCUMENT_BYTES, "json", () if name == _OPTIONAL else None)
-    alike: tuple[str, ...] | None = None
-    witnesses: tuple[str, ...] = ()
-    if scene.sensor == "sentinel-2":
-        ref = BandRef.from_key(key, BANDS)
-        alike, witnesses = empty_with(scene, ref), on_same_ground(scene, ref)
+    bands = sensor_of(scene).bands
+    ref = BandRef.from_key(key, bands)
+    alike, witnesses = _empty_with(scene, ref, bands), _on_same_ground(scene, ref, bands)
     parts = grid.every() if windows is None else {part for window in windows for part in grid.meeting(*window)}
     for part in sorted(parts):
         yield _chunk(place, asset.array, grid, part, alike, witnesses)
@@ -90,6 +87,33 @@ def objects_beside(assets: Iterable[Asset]) -> Iterator[StoredObject]:
     for place in roots:
         for name in _ROOT[place.zarr_format]:
             yield StoredObject(place, "", name, _ROOT_BYTES, "json", () if name == _OPTIONAL else None)
+
+
+def _empty_with(scene: Scene, ref: BandRef, bands: Mapping[str, Band]) -> tuple[str, ...] | None:
+    """Paths of the arrays whose chunk is absent, too, where one that is absent is empty; None if each must be there.
+
+    By the catalogue, what the reader of arrays says of open ones: writers of version 3 leave out chunks that hold
+    nothing but the fill value, and no data are no data in all bands of reflectance.
+    """
+    grid = parse_chunking(scene.assets[ref.key].chunks)
+    if grid.zarr_format != 3:
+        return None
+    if ref.band.kind == "probability" and grid.fill == 0:
+        return ()
+    others = [scene.assets[other.key] for other in with_same_pixels(scene.assets, ref, bands)]
+    return tuple(asset.array for asset in others if parse_chunking(asset.chunks).chunks == grid.chunks) or None
+
+
+def _on_same_ground(scene: Scene, ref: BandRef, bands: Mapping[str, Band]) -> tuple[str, ...]:
+    """Paths of other arrays of reflectance whose chunk at a place covers the ground of its own."""
+
+    def ground(key: BandRef) -> tuple[str, list[int]]:
+        chunking = parse_chunking(scene.assets[key.key].chunks)
+        return chunking.keys, [size * key.resolution_m for size in chunking.chunks]
+
+    others = (BandRef.from_key(key, bands) for key in scene.assets)
+    others = (other for other in others if other != ref and other.band.kind == "reflectance")
+    return tuple(scene.assets[other.key].array for other in others if ground(other) == ground(ref))
 
 
 def _chunk(

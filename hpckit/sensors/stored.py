@@ -121,7 +121,12 @@ def read_stored(files: StoredFiles) -> list[Scene]:
     radar = re.match(r"S1[A-Z]_", files.name)
     scenes = [sentinel1.read_files(files)] if radar else sentinel2.read_files(files)
     listed = _listed(files)
-    return [_with_files(replace(scene, content=content_of(scene, files)), files, listed) for scene in scenes]
+    return [
+        _with_files(
+            replace(scene, content=content_of(scene, files)), files, listed, beside(scene, files) if radar else {}
+        )
+        for scene in scenes
+    ]
 
 
 def read_hierarchy(address: str) -> Scene:
@@ -150,9 +155,10 @@ def _listed(files: StoredFiles) -> Mapping[str, tuple[int, str, str]]:
         return {}
 
 
-def _with_files(scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int, str, str]]) -> Scene:
+def _with_files(
+    scene: Scene, files: StoredFiles, listed: Mapping[str, tuple[int, str, str]], annotation: Mapping[str, str]
+) -> Scene:
     """A scene with what the store and the manifest say of its files; one that is half written counts as missing."""
-    annotation = beside(scene, files) if scene.sensor == "sentinel-1" else {}
     wanted = [
         *scene.assets.items(),
         *((key, Asset(files.uri(name))) for key, name in annotation.items()),

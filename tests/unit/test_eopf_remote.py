@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import shapely
 import zarr
 
 from hpckit import api
@@ -23,6 +25,7 @@ from hpckit.base.reading import may_pass
 from hpckit.campaign.campaign import load_campaign
 from hpckit.catalogue import catalogue
 from hpckit.catalogue.stac import from_item, to_item
+from hpckit.demo import write_layer
 from hpckit.errors import PlanError, RunError, SceneError
 from hpckit.inputs import fetched, httpfiles, remote, remote_documents, s3files, web
 from hpckit.inputs.chunking import Chunking
@@ -390,6 +393,35 @@ def test_a_real_product_that_was_fetched(server, tmp_path, shared_data):
     assert api.fetch(campaigns["there"]).exit_code == 0
     stop_server()
     alike(cube_of(campaigns["there"]), cube_of(campaigns["here"]))
+
+
+WITHOUT_CUBE = """\
+reductions:
+  - {name: fields, zones: zones.gpkg, id: id, bands: [B04, B08]}
+store: {path: store.gpkg}
+"""
+
+
+def test_statistics_without_a_cube_need_only_the_chunks_of_their_zones(server, tmp_path):
+    made = Made(server, tmp_path, "3.0")
+    frame = made.scene.frame
+    east, north = frame.ulx + 10600, frame.uly - 10700  # in the last window
+    zones = [shapely.box(east + step, north - step, east + step + 180, north - step + 150) for step in (0, 90)]
+    found = []
+    for name, place in (("here", made.path), ("there", "")):
+        campaign = made.campaign(name, place, more=WITHOUT_CUBE)
+        campaign.write_text(campaign.read_text().replace("cube: {", "cube: {keep: false, extent: zones, "))
+        write_layer(campaign.with_name("zones.gpkg"), zones, {"id": ["a", "b"]}, frame.epsg)
+        if not place:
+            assert (api.fetch(campaign).exit_code, chunks_in(campaign.parent)) == (0, {"2.2"})
+            stop_server()
+        assert api.run(campaign, workers=1).exit_code == 0
+        rows = api.signatures(campaign, "all").sort_values(["band", "zone"], ignore_index=True)
+        found.append(rows.select_dtypes(["number", "bool"]))
+    assert len(found[0]) == 4 and found[0]["observed"].all()
+    means = found[0].filter(regex="mean")
+    assert means.shape == (4, 1) and np.isfinite(means).all(axis=None)
+    pd.testing.assert_frame_equal(*found)
 
 
 def chunks_in(folder: Path, band: str = "b04") -> set[str]:
