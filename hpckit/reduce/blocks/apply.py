@@ -157,7 +157,7 @@ def _made(campaign: Campaign, function: Callable[..., Any], base: Mapping[str, A
     try:
         reduction = FunctionReduction.model_validate(declared)
     except ValidationError as fault:
-        hint = "see the arguments of `campaign.apply`"
+        hint = "see the arguments of `campaign.apply()`"
         raise UserCodeError(f"apply: {explain(fault, FunctionReduction)}", hint=hint) from None
     environment = BlockEnvironment({"other": campaign.path}, composite=reduction.composite)
     job = job_with(FunctionBlocks(reduction, Path(), function), environment, "other")
