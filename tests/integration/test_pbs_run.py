@@ -172,7 +172,8 @@ def test_while_jobs_run_or_wait_nothing_else_touches_the_run(pbs, campaign, tmp_
             submit_campaign(campaign, site(tmp_path), QUIET)
         with pytest.raises(BusyError, match="still run or wait"):
             run_campaign(campaign, QUIET)
-    assert {item.sighting.state for item in ask(submission)} == {State.RUNNING, State.PENDING}
+    states = {item.sighting.state for item in ask(submission)}
+    assert states - {State.SUCCEEDED} == {State.RUNNING, State.PENDING}, "on a loaded machine the first has ended"
     theirs = pbs.run("qsub", "-h", "-N", "mine", "--", "/bin/true", cwd=tmp_path).stdout.strip()
     assert cancel(submission, Pbs(), runner()) in (4, 5), "the index may have ended"
     until(lambda: pbs.run("qstat").stdout.count("workq") == 1, what="for the end of all others")
