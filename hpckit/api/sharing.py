@@ -137,6 +137,7 @@ def visit(run: Run, console: Console) -> list[GrantState]:
 
     if not is_home(run.path):
         return []
+    # Imports all of submission, which most runs need not wait for.
     from hpckit.errors import BusyError
     from hpckit.jobs.federation.follow import collect_all
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from zarr import Array, Group
     from zarr.abc.store import Store
 
+    from hpckit.inputs.remote_store import RemoteStore
+
 _HEAD_BYTES: Final = 16 * 2**10
 _DOCUMENTS: Final = ("zarr.json", ".zgroup", ".zarray", ".zmetadata", ".zattrs")
 
@@ -82,7 +84,7 @@ def store_at(place: Place) -> Store:
     if not isinstance(place, Path):
         from hpckit.inputs.remote_store import RemoteStore
 
-        return RemoteStore(place) if isinstance(place, str) else RemoteStore(place.address, place)
+        return RemoteStore(place)
     from zarr.storage import LocalStore  # takes half a second, which products in files need not wait for
 
     return LocalStore(place, read_only=True)
@@ -240,8 +242,7 @@ def _open_remote(place: str | RemotePlace) -> Group:
 
     from hpckit.inputs.remote_store import RemoteStore
 
-    store = store_at(place)
-    assert isinstance(store, RemoteStore)
+    store = RemoteStore(place)
     known = 0 if isinstance(place, str) else place.zarr_format
     if known != 3 and store.fetch(".zmetadata") is not None:
         return zarr.open_group(store, mode="r", zarr_format=2, use_consolidated=True)
@@ -270,9 +271,10 @@ def open_array(place: Place, name: str) -> Array[Any]:
     with reading(name):
         try:
             store = store_at(place)
-            kind = place.zarr_format if isinstance(place, RemotePlace) else 0
-            is_2 = kind == 2 or (kind == 0 and not isinstance(place, Path) and _is_there(store, f"{name}/.zarray"))
-            return zarr.open_array(store, path=name, mode="r", zarr_format=2 if is_2 else 3 if kind == 3 else None)
+            kind: Any = place.zarr_format if isinstance(place, RemotePlace) else 0
+            if kind == 0 and not isinstance(place, Path) and fetch(store, f"{name}/.zarray") is not None:
+                kind = 2
+            return zarr.open_array(store, path=name, mode="r", zarr_format=kind or None)
         except FileNotFoundError as error:
             raise SceneError(f"{name} is missing") from error
 
@@ -287,22 +289,23 @@ def values_of(array: Array[Any]) -> npt.NDArray[Any]:
     """
     import numpy as np
 
-    from hpckit.inputs.remote_store import RemoteStore
-
     try:
         return np.asarray(array[...])
     except (OSError, SceneError):
         raise
     except Exception:  # codecs raise whatever they come across
-        store, chunking = array.store, chunking_of(array)
+        store, chunking = remote_store(array), chunking_of(array)
         keys = (f"{array.path}/{chunking.key(place)}" for place in chunking.every())
-        if not isinstance(store, RemoteStore) or not [key for key in keys if store.distrust(key)]:
+        if store is None or not [key for key in keys if store.distrust(key)]:
             raise
     return np.asarray(array[...])
 
 
-def _is_there(store: Store, key: str) -> bool:
-    return fetch(store, key) is not None
+def remote_store(array: Array[Any]) -> RemoteStore | None:
+    """Store of an array that is on a server."""
+    from hpckit.inputs.remote_store import RemoteStore
+
+    return array.store if isinstance(array.store, RemoteStore) else None
 
 
 @contextmanager

@@ -32,19 +32,18 @@ class RemoteStore(Store):
 
     Parameters
     ----------
-    address : str
-        `https://host/a.zarr` or `s3://bucket/a.zarr`; a signature stays with each request.
-    scanned : RemotePlace, optional
-        What was scanned there, to use copies of it; without, the server is asked for everything.
+    place : str or RemotePlace
+        `https://host/a.zarr` or `s3://bucket/a.zarr`; a signature stays with each request. With what was scanned
+        there, copies of it are used; without, the server is asked for everything.
     """
 
     supports_writes = False
     supports_deletes = False
 
-    def __init__(self, address: str, scanned: RemotePlace | None = None) -> None:
+    def __init__(self, place: str | RemotePlace) -> None:
         super().__init__(read_only=True)
-        self.address = address
-        self._scanned = scanned
+        self._scanned = place if isinstance(place, RemotePlace) else None
+        self.address = place.address if isinstance(place, RemotePlace) else place
         self._wrong: dict[str, Path] = {}
         """Copies that are not used, by key."""
 

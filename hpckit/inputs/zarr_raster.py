@@ -13,14 +13,12 @@ import numpy.typing as npt
 
 from hpckit.errors import SceneError
 from hpckit.inputs.blosc import decode_part
-from hpckit.inputs.hierarchy import fetch, open_array
+from hpckit.inputs.hierarchy import fetch, open_array, remote_store
 from hpckit.inputs.remote import pooled
 from hpckit.inputs.uri import Place
 
 if TYPE_CHECKING:
     from zarr import Array
-
-    from hpckit.inputs.remote_store import RemoteStore
 
 _log = logging.getLogger(__name__)
 _MOSTLY: Final = 0.4
@@ -217,13 +215,6 @@ class ZarrRaster:
 
     def _key(self, chunk: tuple[int, int]) -> str:
         return f"{self._array.path}/{self._array.metadata.encode_chunk_key(chunk)}"
-
-
-def remote_store(array: Array[Any]) -> RemoteStore | None:
-    """Store of an array that is on a server."""
-    from hpckit.inputs.remote_store import RemoteStore
-
-    return array.store if isinstance(array.store, RemoteStore) else None
 
 
 def _overlap(along: slice, start: int, size: int) -> tuple[slice, slice]:

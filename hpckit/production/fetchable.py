@@ -159,12 +159,12 @@ def plain_files(spec: CubeSpec, scenes: Iterable[Scene]) -> list[Fetchable]:
 
 
 def _files(tiles: Tiles, tile: str, scene: Scene, refs: Iterable[BandRef]) -> Iterator[Fetchable]:
-    wanted, spec = list(refs), tiles.spec
-    yield from _plain_files(spec, scene, wanted)
+    spec = tiles.spec
     if not has_arrays(scene):
+        yield from _plain_files(spec, scene, refs)
         return
     held = partial(tiles.windows, tile)
-    windows = windows_read(scene, wanted, spec.sensor.mask, spec.reading, tiles.frame(tile), held)
+    windows = windows_read(scene, refs, spec.sensor.mask, spec.reading, tiles.frame(tile), held)
     for key, parts in windows.items():
         yield from map(_of_object, objects_of(scene, key, parts))
     yield from map(_of_object, objects_beside(files_beside(scene, windows).values()))

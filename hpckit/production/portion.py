@@ -9,6 +9,7 @@ never one that a unit has still to open.
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,9 +76,10 @@ def portion(planned: Planned) -> Portion:
     folder = planned.run.campaign.fetched_path
     own = _own(folder, read_notes(folder), planned)
     needed = {group for unit in units for group in unit.args["files"]}
-    kept = sum(nbytes for name, nbytes in own.items() if group_of(name) in needed)
+    groups = _by_group(own)
+    kept = sum(nbytes for group, nbytes in groups.items() if group in needed)
     pending = [unit for unit in units if unit.id in planned.plan.pending]
-    chosen, nbytes = fitting(pending, how.quota - kept, _by_group(own))
+    chosen, nbytes = fitting(pending, how.quota - kept, groups)
     later = {unit.id for unit in pending} - chosen
     if later and not chosen and len(pending) == len(units):
         least = min(int(unit.args["nbytes"]) for unit in pending)
@@ -116,9 +118,9 @@ def fitting(pending: Iterable[Unit], room: int, own: Mapping[str, int]) -> tuple
 
 
 def _by_group(own: Mapping[str, int]) -> dict[str, int]:
-    found: dict[str, int] = {}
+    found = Counter[str]()
     for name, nbytes in own.items():
-        found[group_of(name)] = found.get(group_of(name), 0) + nbytes
+        found[group_of(name)] += nbytes
     return found
 
 

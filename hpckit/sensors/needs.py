@@ -70,7 +70,7 @@ def windows_read(
     if any(not scene.assets[key].crs for key in keys):
         return dict.fromkeys(keys)  # in the geometry of the sensor: where a window lies in them depends on heights
     if treatment.onto is None:
-        found: dict[str, list[Window] | None] = {ref.key: _of_granule(frame, ref, held(ref)) for ref in wanted}
+        found: dict[str, list[Window] | None] = {ref.key: list(_strips(frame, ref, held(ref))) for ref in wanted}
         whole = mask_ref(scene, mask) if wanted else None
         if whole is not None:  # it tells of all windows of a tile whether they hold data
             found[whole.key] = None
@@ -109,10 +109,6 @@ def _strips(frame: Frame, ref: BandRef, windows: Windows) -> Iterator[Window]:
             yield down, slice(first * edge, min((last + 1) * edge, columns))
 
 
-def _of_granule(frame: Frame, ref: BandRef, windows: Windows) -> list[Window]:
-    return list(_strips(frame, ref, windows))
-
-
 def _onto_grid(
     scene: Scene,
     refs: Iterable[BandRef],
@@ -129,13 +125,10 @@ def _onto_grid(
         for band in (ref, *_masks([ref], mask, treatment)):
             if scene.sizes(band.name):
                 key, how = source_band(scene, band).key, method(band, treatment.onto or "nearest")
-                parts = (_under(scene.assets[key], box[strip], how) for strip in strips)
+                asset = scene.assets[key]
+                parts = (_reach(asset.crs, asset.transform, asset.shape, box[strip], how) for strip in strips)
                 found.setdefault(key, []).extend(part for part in parts if part is not None)
     yield from found.items()
-
-
-def _under(asset: Asset, target: GeoBox, how: Resampling) -> Window | None:
-    return _reach(asset.crs, asset.transform, asset.shape, target, how)
 
 
 @lru_cache(maxsize=2**16)

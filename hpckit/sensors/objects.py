@@ -10,10 +10,9 @@ from hpckit.inputs.chunking import Chunking, parse_chunking
 from hpckit.inputs.uri import RemotePlace
 from hpckit.sensors.bands import Band, BandRef, with_same_pixels
 from hpckit.sensors.model import Asset, Scene
+from hpckit.sensors.needs import Window
 from hpckit.sensors.registry import sensor_of
 
-Window = tuple[slice, slice]
-"""Rows and columns of pixels of an array."""
 Form = Literal["json", "blosc", ""]
 
 _DOCUMENT_BYTES: Final = 2**14

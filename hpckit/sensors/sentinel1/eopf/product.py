@@ -66,6 +66,7 @@ def read_eopf(place: Path | str, names: Sequence[str]) -> Scene:
     present = [pol for pol, match in groups.items() if hierarchy.array(f"{match[0]}/{_GRD}") is not None]
     if not present:
         raise SceneError("incomplete: none of its groups has measurements/grd")
+    images = {pol: _image(hierarchy, groups[pol][0], tables[pol]) for pol in present}
     properties = root["stac_discovery"]["properties"]
     radar = _radar(properties, first["mode"], tables[present[0]])
     platform = _platform(str(properties["platform"]))
@@ -81,20 +82,23 @@ def read_eopf(place: Path | str, names: Sequence[str]) -> Scene:
         datatake=pass_id(platform, radar.orbit_state, first["datatake"], radar.absolute_orbit, radar.start),
         baseline=_version(hierarchy, first[0]),
         relative_orbit=orbit,
-        assets={
-            f"{pol}@{size}m": Asset(
-                array_uri(place, f"{groups[pol][0]}/{_GRD}"),
-                shape=tables[pol].shape(),
-                digest=hierarchy.digest,
-                chunks=hierarchy.grid(tables[pol].image()),
-            )
-            for pol in present
-            for size in (10, 20)
-        },
+        assets={f"{pol}@{size}m": images[pol] for pol in present for size in (10, 20)},
         beside=_beside(hierarchy, {pol: groups[pol][0] for pol in present}),
         footprint=_footprint(root["stac_discovery"]),
         missing=tuple(f"{groups[pol][0]}/{_GRD}" for pol in groups if pol not in present),
         details=radar,
+    )
+
+
+def _image(hierarchy: Hierarchy, group: str, tables: Group) -> Asset:
+    """Image of a polarisation; raises what `Group.image` does."""
+    image = tables.image()
+    rows, columns = image.shape
+    return Asset(
+        array_uri(hierarchy.where, f"{group}/{_GRD}"),
+        shape=(rows, columns),
+        digest=hierarchy.digest,
+        chunks=hierarchy.grid(image),
     )
 
 
